@@ -1,0 +1,135 @@
+//! The element formats: `f32`, `bf16`, and what a weight or a KV plane is stored as.
+//!
+//! bf16 is the upper half of an f32: 8 bits of significand, the same exponents. Widening is exact.
+//! Narrowing rounds to nearest even and keeps NaN. **Flush**: a value that becomes a bf16 *operand* of a
+//! product (weight, activation, Q, K, V, P) is set to +0 when `|x| < 2^-50`. Every product of two
+//! operands is then a multiple of 2^-114, so no partial sum can be subnormal, and the bf16 dot
+//! instruction of x86 and two fused multiply-adds agree on every bit (ARCHITECTURE.md, "Numerics").
+pub use half::bf16;
+
+/// Operands smaller than this in magnitude are flushed to +0.
+pub const FLUSH_BELOW: f32 = f32::from_bits((127 - 50) << 23);
+
+/// Attention accumulators smaller than this in magnitude are flushed to +0 when they are rescaled, for
+/// the same reason (`kernels::attention`).
+pub const FLUSH_RESCALED_BELOW: f32 = f32::from_bits((127 - 100) << 23);
+
+/// `x`, or +0 where `|x| < 2^-50`. NaN stays.
+#[inline(always)]
+pub fn flush(x: f32) -> f32 {
+    if x.abs() < FLUSH_BELOW { 0.0 } else { x }
+}
+
+/// Rounds to bf16, to nearest even. NaN stays NaN (quiet). No flush.
+#[inline(always)]
+pub fn bf16_round(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return bf16::from_bits((bits >> 16) as u16 | 0x40);
+    }
+    let half_ulp = 0x7fff + ((bits >> 16) & 1);
+    bf16::from_bits((bits.wrapping_add(half_ulp) >> 16) as u16)
+}
+
+/// Rounds to a bf16 operand: [`flush`], then [`bf16_round`].
+#[inline(always)]
+pub fn bf16_operand(x: f32) -> bf16 {
+    bf16_round(flush(x))
+}
+
+/// Widens exactly.
+#[inline(always)]
+pub fn bf16_widen(x: bf16) -> f32 {
+    f32::from_bits((x.to_bits() as u32) << 16)
+}
+
+/// How weights are stored, and with it how the operands of their products are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum WeightFormat {
+    /// 4 bytes a weight; activations stay f32.
+    F32 = 0,
+    /// 2 bytes a weight; activations are rounded to bf16 operands.
+    Bf16 = 1,
+}
+
+/// How keys and values are stored, and with it how Q and P are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum KvFormat {
+    /// 4 bytes an element.
+    F32 = 0,
+    /// 2 bytes an element.
+    Bf16 = 1,
+    // 2 = int8 with one f32 scale per token and head: `paging::KvLayout` keeps a place for the scales.
+}
+
+macro_rules! format_names {
+    ($t:ident { $($v:ident = $name:literal, $bytes:literal;)* }) => {
+        impl $t {
+            /// The name used in flags and reports.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$v => $name,)* }
+            }
+            /// Bytes an element takes.
+            pub const fn element_bytes(self) -> usize {
+                match self { $(Self::$v => $bytes,)* }
+            }
+            /// The format of that number in the image header.
+            pub const fn from_u32(n: u32) -> Option<Self> {
+                match n { $(n if n == Self::$v as u32 => Some(Self::$v),)* _ => None }
+            }
+            /// The format of that name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$v),)* _ => None }
+            }
+        }
+    };
+}
+format_names!(WeightFormat { F32 = "f32", 4; Bf16 = "bf16", 2; });
+format_names!(KvFormat { F32 = "f32", 4; Bf16 = "bf16", 2; });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bf16_survives_the_way_up_and_down() {
+        for bits in 0..=u16::MAX {
+            let x = bf16::from_bits(bits);
+            let back = bf16_round(bf16_widen(x));
+            if bf16_widen(x).is_nan() {
+                assert!(bf16_widen(back).is_nan());
+            } else {
+                assert_eq!(back.to_bits(), bits);
+            }
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_nearest_even_as_in_half() {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        for _ in 0..1_000_000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let x = f32::from_bits(state as u32);
+            if !x.is_nan() {
+                assert_eq!(bf16_round(x).to_bits(), bf16::from_f32(x).to_bits(), "{x:e}");
+            }
+        }
+        assert!(bf16_widen(bf16_round(f32::NAN)).is_nan());
+        // A signalling NaN whose payload lies in the lower half must not round to infinity.
+        assert!(bf16_widen(bf16_round(f32::from_bits(0x7f80_0001))).is_nan());
+    }
+
+    #[test]
+    fn flush_keeps_the_bound_itself() {
+        assert_eq!(flush(FLUSH_BELOW), FLUSH_BELOW);
+        assert_eq!(flush(-FLUSH_BELOW), -FLUSH_BELOW);
+        let below = f32::from_bits(FLUSH_BELOW.to_bits() - 1);
+        assert_eq!(flush(below).to_bits(), 0);
+        assert_eq!(flush(-below).to_bits(), 0, "the sign goes too");
+        assert!(flush(f32::NAN).is_nan());
+    }
+}

@@ -1,0 +1,177 @@
+//! AVX2 and FMA: sixteen lanes as two registers of eight.
+use super::{LANES, Simd, SimdOp};
+use core::arch::x86_64::*;
+use half::bf16;
+
+/// Proof that the CPU has AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub struct Avx2(());
+
+/// Runs `op` compiled for AVX2 and FMA.
+///
+/// # Safety
+/// The CPU has AVX2 and FMA and the operating system saves YMM state.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn enter<O: SimdOp>(op: O) -> O::Output {
+    op.eval(Avx2(()))
+}
+
+#[inline(always)]
+fn both(f: impl Fn(usize) -> __m256) -> [__m256; 2] {
+    [f(0), f(1)]
+}
+
+// SAFETY: `Avx2` is only made in `enter`, whose caller vouches for the instructions. Each operation is the
+// IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
+unsafe impl Simd for Avx2 {
+    // 3 rows x 4 registers of columns = 12 accumulators of the 16 registers.
+    const TILE_ROWS: usize = 3;
+    type F = [__m256; 2];
+    type Pairs = ([__m256; 2], [__m256; 2]);
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both(|_| unsafe { _mm256_set1_ps(x) })
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::F {
+        // SAFETY: the caller vouches for 16 floats.
+        both(|i| unsafe { _mm256_loadu_ps(p.add(8 * i)) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, x: Self::F) {
+        // SAFETY: the caller vouches for 16 floats.
+        unsafe {
+            _mm256_storeu_ps(p, x[0]);
+            _mm256_storeu_ps(p.add(8), x[1]);
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both(|i| unsafe { _mm256_add_ps(a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both(|i| unsafe { _mm256_sub_ps(a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both(|i| unsafe { _mm256_mul_ps(a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both(|i| unsafe { _mm256_div_ps(a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        // SAFETY: self proves FMA.
+        both(|i| unsafe { _mm256_fmadd_ps(a[i], b[i], c[i]) })
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both(|i| unsafe { _mm256_max_ps(a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both(|i| unsafe { _mm256_min_ps(a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both(|i| unsafe { _mm256_blendv_ps(y[i], x[i], _mm256_cmp_ps::<_CMP_LT_OQ>(a[i], b[i])) })
+    }
+    #[inline(always)]
+    fn abs(self, a: Self::F) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both(|i| unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a[i]) })
+    }
+    #[inline(always)]
+    fn scale_by_power_of_two(self, p: Self::F, n: Self::F) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both(|i| unsafe {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n[i]), _mm256_set1_epi32(127));
+            _mm256_mul_ps(p[i], _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+        })
+    }
+    #[inline(always)]
+    fn split_exponent(self, x: Self::F) -> (Self::F, Self::F) {
+        // SAFETY: self proves AVX2.
+        let m = both(|i| unsafe {
+            let fraction = _mm256_and_si256(_mm256_castps_si256(x[i]), _mm256_set1_epi32(0x007f_ffff));
+            _mm256_castsi256_ps(_mm256_or_si256(fraction, _mm256_set1_epi32(0x3f80_0000)))
+        });
+        // SAFETY: self proves AVX2.
+        let e = both(|i| unsafe {
+            let biased = _mm256_srli_epi32::<23>(_mm256_castps_si256(x[i]));
+            _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, _mm256_set1_epi32(127)))
+        });
+        (m, e)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const bf16) -> Self::F {
+        // SAFETY: the caller vouches for 16 bf16.
+        both(|i| unsafe {
+            let narrow = _mm_loadu_si128(p.add(8 * i).cast());
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(narrow)))
+        })
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut bf16, x: Self::F) {
+        // SAFETY: self proves AVX2.
+        let rounded = |v: __m256| unsafe {
+            let small = _mm256_cmp_ps::<_CMP_LT_OQ>(
+                _mm256_andnot_ps(_mm256_set1_ps(-0.0), v),
+                _mm256_set1_ps(crate::dtype::FLUSH_BELOW),
+            );
+            let bits = _mm256_castps_si256(_mm256_andnot_ps(small, v));
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let half_ulp = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+            let nearest = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, half_ulp));
+            let quiet = _mm256_or_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(0x40));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+            _mm256_blendv_epi8(nearest, quiet, nan)
+        };
+        // SAFETY: the caller vouches for 16 bf16. `packus` works within 128-bit halves; the permute puts
+        // the quarters back in order.
+        unsafe {
+            let packed = _mm256_packus_epi32(rounded(x[0]), rounded(x[1]));
+            _mm256_storeu_si256(p.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 32 bf16.
+        let raw = |i: usize| unsafe { _mm256_loadu_si256(p.add(16 * i).cast()) };
+        // SAFETY: self proves AVX2.
+        let even = both(|i| unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(raw(i))) });
+        // SAFETY: self proves AVX2.
+        let odd = both(|i| unsafe {
+            _mm256_castsi256_ps(_mm256_and_si256(raw(i), _mm256_set1_epi32(0xffff_0000_u32 as i32)))
+        });
+        (even, odd)
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 2 bf16, 4 bytes.
+        let pair = unsafe { p.cast::<u32>().read_unaligned() };
+        (self.splat(f32::from_bits(pair << 16)), self.splat(f32::from_bits(pair & 0xffff_0000)))
+    }
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
+        self.fma(a.0, b.0, self.fma(a.1, b.1, c))
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // SAFETY: a prefetch cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+}
+
+const _: () = assert!(LANES == 16);

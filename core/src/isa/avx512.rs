@@ -1,0 +1,244 @@
+//! AVX-512: sixteen lanes are one register. Two proofs: with the bf16 dot product and without.
+use super::{Simd, SimdOp};
+use crate::dtype::FLUSH_BELOW;
+use core::arch::x86_64::*;
+use half::bf16;
+
+/// Proof that the CPU has AVX-512 F, BW, VL and VNNI.
+#[derive(Clone, Copy)]
+pub struct Avx512(());
+
+/// Proof that the CPU has, besides, `vdpbf16ps`, and that it behaves ([`bf16_dot_is_two_fmas`]).
+#[derive(Clone, Copy)]
+pub struct Avx512Bf16(());
+
+/// Runs `op` compiled for AVX-512 without the bf16 dot product.
+///
+/// # Safety
+/// The CPU has AVX2, FMA, AVX-512 F, BW, VL and VNNI, and the operating system saves their state.
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn enter_fma<O: SimdOp>(op: O) -> O::Output {
+    op.eval(Avx512(()))
+}
+
+/// Runs `op` compiled for AVX-512 with the bf16 dot product.
+///
+/// # Safety
+/// As [`enter_fma`], and the CPU has AVX512-BF16.
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16")]
+pub(super) unsafe fn enter_bf16<O: SimdOp>(op: O) -> O::Output {
+    op.eval(Avx512Bf16(()))
+}
+
+macro_rules! sixteen_lanes {
+    () => {
+        // 12 rows x 2 registers of columns = 24 accumulators of the 32 registers.
+        const TILE_ROWS: usize = 12;
+        type F = __m512;
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(self, p: *const f32) -> Self::F {
+            // SAFETY: the caller vouches for 16 floats.
+            unsafe { _mm512_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32, x: Self::F) {
+            // SAFETY: the caller vouches for 16 floats.
+            unsafe { _mm512_storeu_ps(p, x) }
+        }
+        #[inline(always)]
+        fn add(self, a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_sub_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        fn div(self, a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_div_ps(a, b) }
+        }
+        #[inline(always)]
+        fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        fn max(self, a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_max_ps(a, b) }
+        }
+        #[inline(always)]
+        fn min(self, a: Self::F, b: Self::F) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_min_ps(a, b) }
+        }
+        #[inline(always)]
+        fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x) }
+        }
+        #[inline(always)]
+        fn abs(self, a: Self::F) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_abs_ps(a) }
+        }
+        #[inline(always)]
+        fn scale_by_power_of_two(self, p: Self::F, n: Self::F) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe {
+                let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+                _mm512_mul_ps(p, _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent)))
+            }
+        }
+        #[inline(always)]
+        fn split_exponent(self, x: Self::F) -> (Self::F, Self::F) {
+            // SAFETY: self proves AVX-512 F.
+            unsafe {
+                let bits = _mm512_castps_si512(x);
+                let fraction = _mm512_and_si512(bits, _mm512_set1_epi32(0x007f_ffff));
+                let m = _mm512_castsi512_ps(_mm512_or_si512(fraction, _mm512_set1_epi32(0x3f80_0000)));
+                let biased = _mm512_srli_epi32::<23>(bits);
+                (m, _mm512_cvtepi32_ps(_mm512_sub_epi32(biased, _mm512_set1_epi32(127))))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(self, p: *const bf16) -> Self::F {
+            // SAFETY: the caller vouches for 16 bf16.
+            unsafe {
+                let narrow = _mm256_loadu_si256(p.cast());
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_bf16(self, p: *mut bf16, x: Self::F) {
+            // SAFETY: self proves AVX-512 F; the caller vouches for 16 bf16.
+            unsafe {
+                let keep = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(x), _mm512_set1_ps(FLUSH_BELOW));
+                let bits = _mm512_maskz_mov_epi32(keep, _mm512_castps_si512(x));
+                let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let half_ulp = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+                let nearest = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half_ulp));
+                let quiet = _mm512_or_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(0x40));
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+                let rounded = _mm512_mask_blend_epi32(nan, nearest, quiet);
+                _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(rounded));
+            }
+        }
+        #[inline(always)]
+        fn prefetch(self, p: *const u8) {
+            // SAFETY: a prefetch cannot fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+    };
+}
+
+// SAFETY: `Avx512` is only made in `enter_fma`, whose caller vouches for the instructions. Each operation is
+// the IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
+unsafe impl Simd for Avx512 {
+    sixteen_lanes!();
+    type Pairs = (__m512, __m512);
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 32 bf16.
+        unsafe {
+            let raw = _mm512_loadu_si512(p.cast());
+            let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(raw));
+            let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            (even, _mm512_castsi512_ps(_mm512_and_si512(raw, upper)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 2 bf16, 4 bytes.
+        let pair = unsafe { p.cast::<u32>().read_unaligned() };
+        (self.splat(f32::from_bits(pair << 16)), self.splat(f32::from_bits(pair & 0xffff_0000)))
+    }
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
+        self.fma(a.0, b.0, self.fma(a.1, b.1, c))
+    }
+}
+
+// SAFETY: `Avx512Bf16` is only made in `enter_bf16`, whose caller vouches for the instructions. The dot
+// product equals two fused multiply-adds on flushed operands: `dtype` says why, the self-check proves it
+// on the CPU at hand.
+unsafe impl Simd for Avx512Bf16 {
+    sixteen_lanes!();
+    type Pairs = __m512bh;
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 32 bf16; the types have the same size and no invalid bits.
+        unsafe { core::mem::transmute(_mm512_loadu_si512(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 2 bf16, 4 bytes; the types have the same size.
+        unsafe { core::mem::transmute(_mm512_set1_epi32(p.cast::<i32>().read_unaligned())) }
+    }
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
+        // SAFETY: self proves AVX512-BF16.
+        unsafe { _mm512_dpbf16_ps(c, a, b) }
+    }
+}
+
+/// The start-up self-check: 16 × 64 dot products of drawn operands, `vdpbf16ps` against the soft form.
+///
+/// Call only where CPUID reports AVX512-BF16. Magnitudes cover the whole range that flushed operands and
+/// their sums can have; a CPU that rounds or orders otherwise gets the FMA path.
+pub(super) fn bf16_dot_is_two_fmas() -> bool {
+    struct Check;
+    impl SimdOp for Check {
+        type Output = bool;
+        #[inline(always)]
+        fn eval<S: Simd>(self, simd: S) -> bool {
+            let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+            let mut draw = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let exponent = 127 - 50 + (state >> 40) as u32 % 70; // 2^-50 ..= 2^19
+                (state as u16 & 0x807f) | (exponent as u16) << 7
+            };
+            let mut acc = [0.0_f32; 16];
+            for round in 0..64 {
+                let a: [bf16; 32] = core::array::from_fn(|_| bf16::from_bits(draw()));
+                let b: [bf16; 32] = core::array::from_fn(|_| bf16::from_bits(draw()));
+                if round % 8 == 0 {
+                    acc = [0.0; 16];
+                }
+                // SAFETY: both arrays are 32 bf16.
+                let (pa, pb) = unsafe { (simd.load_pairs(a.as_ptr()), simd.load_pairs(b.as_ptr())) };
+                let got = simd.to_array(simd.dot_pairs(pa, pb, simd.lanes_of(acc)));
+                for i in 0..16 {
+                    let (a0, a1) = (a[2 * i].to_f32(), a[2 * i + 1].to_f32());
+                    let (b0, b1) = (b[2 * i].to_f32(), b[2 * i + 1].to_f32());
+                    let expected = super::portable::fma(a0, b0, super::portable::fma(a1, b1, acc[i]));
+                    if got[i].to_bits() != expected.to_bits() {
+                        return false;
+                    }
+                }
+                acc = got;
+            }
+            true
+        }
+    }
+    // SAFETY: the caller saw the feature bits.
+    unsafe { enter_bf16(Check) }
+}

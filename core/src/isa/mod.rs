@@ -1,0 +1,287 @@
+//! The CPU's vector instructions as one abstraction: sixteen lanes of `f32`.
+//!
+//! [`Simd`] is implemented by zero-sized proofs, one per instruction set; holding one means that this CPU
+//! has the instructions, so the operations are safe to call. A kernel is written once, generic over
+//! `Simd`, and entered through [`Isa::run`], which calls it inside a function compiled for that
+//! instruction set. All implementations give the same bits, operation by operation: that is what makes
+//! the answers independent of the CPU.
+//!
+//! [`Isa`] is chosen once, by [`Isa::detect`] from CPUID and XCR0, or by name.
+//!
+//! To see that inlining went wrong: a kernel that is ten times too slow has a `call` in its inner loop;
+//! every function between [`Isa::run`] and the operations must be `#[inline(always)]`.
+pub mod portable;
+
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+pub mod avx2;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+pub mod avx512;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub mod neon;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod x86_detect;
+
+use half::bf16;
+pub use portable::Portable;
+
+/// Lanes of every vector, on every instruction set: a constant of the numerics.
+pub const LANES: usize = 16;
+
+/// Sixteen lanes of `f32`, and pairs of bf16 beneath them.
+///
+/// Every operation is IEEE 754 binary32, round to nearest even, subnormals kept, lane by lane.
+///
+/// # Safety
+///
+/// A value of the implementing type is a proof that the CPU has its instructions; it must be impossible to
+/// make one otherwise. The methods' bits must equal those of [`Portable`].
+pub unsafe trait Simd: Copy + Send + Sync + 'static {
+    /// Rows of a matrix product kept in registers at a time, beside two vectors of columns.
+    const TILE_ROWS: usize;
+    /// Sixteen lanes.
+    type F: Copy;
+    /// Sixteen lanes of bf16 pairs (even element, odd element).
+    type Pairs: Copy;
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::F;
+    /// Reads 16 floats.
+    ///
+    /// # Safety
+    /// `p` is valid for reading 16 floats; no alignment is needed.
+    unsafe fn load(self, p: *const f32) -> Self::F;
+    /// Writes 16 floats.
+    ///
+    /// # Safety
+    /// `p` is valid for writing 16 floats; no alignment is needed.
+    unsafe fn store(self, p: *mut f32, x: Self::F);
+    /// `a + b`
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `if a > b { a } else { b }`: with a NaN on either side, `b`.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `if a < b { a } else { b }`: with a NaN on either side, `b`.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `if a < b { x } else { y }`; a NaN compares false.
+    fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
+    /// `|a|`
+    fn abs(self, a: Self::F) -> Self::F;
+    /// `p * 2^n` for integral `n` in `-126..=127`, `n` given as floats.
+    fn scale_by_power_of_two(self, p: Self::F, n: Self::F) -> Self::F;
+    /// For positive normal `x`: `(m, e)` with `x = m * 2^e` and `1 <= m < 2`.
+    fn split_exponent(self, x: Self::F) -> (Self::F, Self::F);
+
+    /// Reads 16 bf16, widened.
+    ///
+    /// # Safety
+    /// `p` is valid for reading 16 bf16; no alignment is needed.
+    unsafe fn load_bf16(self, p: *const bf16) -> Self::F;
+    /// Writes 16 bf16 operands: flushed, then rounded to nearest even (`dtype::bf16_operand`).
+    ///
+    /// # Safety
+    /// `p` is valid for writing 16 bf16; no alignment is needed.
+    unsafe fn store_bf16(self, p: *mut bf16, x: Self::F);
+    /// Reads 16 pairs: lane `i` holds elements `2i` and `2i + 1`.
+    ///
+    /// # Safety
+    /// `p` is valid for reading 32 bf16; no alignment is needed.
+    unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs;
+    /// One pair in every lane.
+    ///
+    /// # Safety
+    /// `p` is valid for reading 2 bf16; no alignment is needed.
+    unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs;
+    /// `fma(a.even, b.even, fma(a.odd, b.odd, c))`: the odd element first, as `vdpbf16ps` does it.
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F;
+    /// Hints that the cache line at `p` will be read soon. Any address is allowed.
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        let _ = p;
+    }
+
+    /// The sum of the lanes by the one merge tree: halves folded 8, 4, 2, 1.
+    #[inline(always)]
+    fn sum_lanes(self, x: Self::F) -> f32 {
+        let mut lanes = self.to_array(x);
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                lanes[i] += lanes[i + width];
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+
+    /// The greatest lane, by the same tree and the rule of [`Simd::max`].
+    #[inline(always)]
+    fn max_lanes(self, x: Self::F) -> f32 {
+        let mut lanes = self.to_array(x);
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                lanes[i] = if lanes[i] > lanes[i + width] { lanes[i] } else { lanes[i + width] };
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+
+    /// The lanes as an array.
+    #[inline(always)]
+    fn to_array(self, x: Self::F) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        // SAFETY: `lanes` is 16 floats.
+        unsafe { self.store(lanes.as_mut_ptr(), x) };
+        lanes
+    }
+
+    /// The lanes of an array.
+    #[inline(always)]
+    fn lanes_of(self, lanes: [f32; LANES]) -> Self::F {
+        // SAFETY: `lanes` is 16 floats.
+        unsafe { self.load(lanes.as_ptr()) }
+    }
+}
+
+/// A piece of work that can be compiled for every instruction set.
+pub trait SimdOp {
+    /// What it returns.
+    type Output;
+    /// The work. Implement it `#[inline(always)]`, and so everything it calls on the hot path.
+    fn eval<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// The instruction set in use: a proof that the CPU has it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Level);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code)] // which levels can be made depends on the target
+enum Level {
+    Portable,
+    Avx2,
+    Avx512,
+    Avx512Bf16,
+    Neon,
+}
+
+impl core::fmt::Debug for Isa {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Isa {
+    /// Scalar code in sixteen virtual lanes, with a soft fused multiply-add. Runs everywhere.
+    pub const PORTABLE: Isa = Isa(Level::Portable);
+
+    /// The fastest path that this CPU and its operating system allow.
+    pub fn detect() -> Isa {
+        *Self::available().last()
+    }
+
+    /// The paths that this CPU allows, slowest first.
+    pub fn available() -> Available {
+        let mut list = Available { isas: [Isa::PORTABLE; 4], count: 1 };
+        #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+        {
+            let cpu = x86_detect::features();
+            if cpu.avx2_fma {
+                list.push(Isa(Level::Avx2));
+            }
+            if cpu.avx2_fma && cpu.avx512 {
+                list.push(Isa(Level::Avx512));
+                if cpu.avx512_bf16 && avx512::bf16_dot_is_two_fmas() {
+                    list.push(Isa(Level::Avx512Bf16));
+                }
+            }
+        }
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        list.push(Isa(Level::Neon));
+        list
+    }
+
+    /// The path of that name, where this CPU has it: `portable`, `avx2`, `avx512` (with its bf16
+    /// dot product where the CPU has one), `avx512-fma` (without), `neon`, `auto`.
+    pub fn from_name(name: &str) -> Option<Isa> {
+        if name == "auto" {
+            return Some(Self::detect());
+        }
+        Self::available().iter().rev().copied().find(|isa| isa.name() == name || isa.family() == name)
+    }
+
+    /// The name of the path.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Level::Portable => "portable",
+            Level::Avx2 => "avx2",
+            Level::Avx512 => "avx512-fma",
+            Level::Avx512Bf16 => "avx512-bf16",
+            Level::Neon => "neon",
+        }
+    }
+
+    fn family(self) -> &'static str {
+        match self.0 {
+            Level::Avx512 | Level::Avx512Bf16 => "avx512",
+            _ => self.name(),
+        }
+    }
+
+    /// Runs `op` compiled for this instruction set.
+    #[inline]
+    pub fn run<O: SimdOp>(self, op: O) -> O::Output {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            // SAFETY: this level is only made after `features` saw the instructions.
+            Level::Avx2 => unsafe { avx2::enter(op) },
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            // SAFETY: as above.
+            Level::Avx512 => unsafe { avx512::enter_fma(op) },
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            // SAFETY: as above.
+            Level::Avx512Bf16 => unsafe { avx512::enter_bf16(op) },
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Level::Neon => neon::enter(op),
+            _ => op.eval(Portable),
+        }
+    }
+}
+
+/// The paths of one CPU, slowest first: at least the portable one.
+#[derive(Clone, Copy, Debug)]
+pub struct Available {
+    isas: [Isa; 4],
+    count: usize,
+}
+
+impl Available {
+    #[allow(dead_code)] // unused where the target has the portable path alone
+    fn push(&mut self, isa: Isa) {
+        self.isas[self.count] = isa;
+        self.count += 1;
+    }
+
+    /// The fastest.
+    pub fn last(&self) -> &Isa {
+        &self.isas[self.count - 1]
+    }
+}
+
+impl core::ops::Deref for Available {
+    type Target = [Isa];
+    fn deref(&self) -> &[Isa] {
+        &self.isas[..self.count]
+    }
+}
+
+#[cfg(test)]
+mod tests;

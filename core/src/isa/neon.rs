@@ -1,0 +1,156 @@
+//! NEON on AArch64: sixteen lanes as four registers of four.
+//!
+//! BFDOT and BFMMLA round differently from two fused multiply-adds, so bf16 goes through FMLA.
+use super::{Simd, SimdOp};
+use crate::dtype::FLUSH_BELOW;
+use core::arch::aarch64::*;
+use half::bf16;
+
+/// Proof that the CPU has NEON, which the target makes a baseline.
+#[derive(Clone, Copy)]
+pub struct Neon(());
+
+/// Runs `op` compiled for NEON.
+pub(super) fn enter<O: SimdOp>(op: O) -> O::Output {
+    op.eval(Neon(()))
+}
+
+#[inline(always)]
+fn four(f: impl Fn(usize) -> float32x4_t) -> [float32x4_t; 4] {
+    [f(0), f(1), f(2), f(3)]
+}
+
+// SAFETY: NEON is part of the target. Each operation is the IEEE one of its name; max, min and select are
+// compare-and-select, which gives the second operand on NaN, as the trait asks (FMAX would not).
+unsafe impl Simd for Neon {
+    // 3 rows x 8 registers of columns = 24 accumulators of the 32 registers.
+    const TILE_ROWS: usize = 3;
+    type F = [float32x4_t; 4];
+    type Pairs = ([float32x4_t; 4], [float32x4_t; 4]);
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|_| unsafe { vdupq_n_f32(x) })
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::F {
+        // SAFETY: the caller vouches for 16 floats.
+        four(|i| unsafe { vld1q_f32(p.add(4 * i)) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, x: Self::F) {
+        for i in 0..4 {
+            // SAFETY: the caller vouches for 16 floats.
+            unsafe { vst1q_f32(p.add(4 * i), x[i]) };
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|i| unsafe { vaddq_f32(a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|i| unsafe { vsubq_f32(a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|i| unsafe { vmulq_f32(a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|i| unsafe { vdivq_f32(a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|i| unsafe { vfmaq_f32(c[i], a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|i| unsafe { vbslq_f32(vcgtq_f32(a[i], b[i]), a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|i| unsafe { vbslq_f32(vcltq_f32(a[i], b[i]), a[i], b[i]) })
+    }
+    #[inline(always)]
+    fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|i| unsafe { vbslq_f32(vcltq_f32(a[i], b[i]), x[i], y[i]) })
+    }
+    #[inline(always)]
+    fn abs(self, a: Self::F) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|i| unsafe { vabsq_f32(a[i]) })
+    }
+    #[inline(always)]
+    fn scale_by_power_of_two(self, p: Self::F, n: Self::F) -> Self::F {
+        // SAFETY: self proves NEON.
+        four(|i| unsafe {
+            let exponent = vaddq_s32(vcvtq_s32_f32(n[i]), vdupq_n_s32(127));
+            vmulq_f32(p[i], vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent)))
+        })
+    }
+    #[inline(always)]
+    fn split_exponent(self, x: Self::F) -> (Self::F, Self::F) {
+        // SAFETY: self proves NEON.
+        let m = four(|i| unsafe {
+            let fraction = vandq_u32(vreinterpretq_u32_f32(x[i]), vdupq_n_u32(0x007f_ffff));
+            vreinterpretq_f32_u32(vorrq_u32(fraction, vdupq_n_u32(0x3f80_0000)))
+        });
+        // SAFETY: self proves NEON.
+        let e = four(|i| unsafe {
+            let biased = vreinterpretq_s32_u32(vshrq_n_u32::<23>(vreinterpretq_u32_f32(x[i])));
+            vcvtq_f32_s32(vsubq_s32(biased, vdupq_n_s32(127)))
+        });
+        (m, e)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const bf16) -> Self::F {
+        // SAFETY: the caller vouches for 16 bf16.
+        four(|i| unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p.add(4 * i).cast()))) })
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut bf16, x: Self::F) {
+        for i in 0..4 {
+            // SAFETY: the caller vouches for 16 bf16.
+            unsafe {
+                let small = vcltq_f32(vabsq_f32(x[i]), vdupq_n_f32(FLUSH_BELOW));
+                let bits = vbicq_u32(vreinterpretq_u32_f32(x[i]), small);
+                let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+                let half_ulp = vaddq_u32(odd, vdupq_n_u32(0x7fff));
+                let nearest = vshrq_n_u32::<16>(vaddq_u32(bits, half_ulp));
+                let quiet = vorrq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(0x40));
+                let number = vceqq_f32(x[i], x[i]);
+                vst1_u16(p.add(4 * i).cast(), vmovn_u32(vbslq_u32(number, nearest, quiet)));
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 32 bf16.
+        let raw = |i: usize| unsafe { vreinterpretq_u32_u16(vld1q_u16(p.add(8 * i).cast())) };
+        // SAFETY: self proves NEON.
+        let even = four(|i| unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(raw(i))) });
+        // SAFETY: self proves NEON.
+        let odd = four(|i| unsafe { vreinterpretq_f32_u32(vandq_u32(raw(i), vdupq_n_u32(0xffff_0000))) });
+        (even, odd)
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 2 bf16, 4 bytes.
+        let pair = unsafe { p.cast::<u32>().read_unaligned() };
+        (self.splat(f32::from_bits(pair << 16)), self.splat(f32::from_bits(pair & 0xffff_0000)))
+    }
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
+        self.fma(a.0, b.0, self.fma(a.1, b.1, c))
+    }
+}

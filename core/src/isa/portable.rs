@@ -1,0 +1,134 @@
+//! Sixteen virtual lanes in scalar Rust: runs on every target, and is the definition of the bits.
+//!
+//! `core` has no fused multiply-add, so [`fma`] makes one: the product of two f32 is exact in f64; the sum
+//! is rounded to odd there, which makes the second rounding, to f32, the only one that counts (Boldo and
+//! Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
+use super::{LANES, Simd};
+use crate::dtype::{bf16_operand, bf16_widen};
+use half::bf16;
+
+/// `a * b + c` with one rounding, subnormal results included.
+#[inline(always)]
+pub fn fma(a: f32, b: f32, c: f32) -> f32 {
+    let product = f64::from(a) * f64::from(b); // exact: 24 + 24 bits
+    let c = f64::from(c);
+    let sum = product + c;
+    // Knuth's two-sum: the rounding error of the sum, exactly.
+    let c_part = sum - product;
+    let error = (product - (sum - c_part)) + (c - c_part);
+    let bits = sum.to_bits();
+    // Inexact with an even last bit: step to the odd neighbour on the side of the error. Infinity and NaN
+    // have a NaN error, which compares false.
+    let inexact = error.abs() > 0.0;
+    let away_from_zero = (error > 0.0) == (sum > 0.0);
+    let step = if away_from_zero { 1 } else { u64::MAX };
+    let odd = if inexact && bits & 1 == 0 { bits.wrapping_add(step) } else { bits };
+    f64::from_bits(odd) as f32
+}
+
+/// The path that needs no instructions of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Portable;
+
+#[inline(always)]
+fn lanes(f: impl Fn(usize) -> f32) -> [f32; LANES] {
+    core::array::from_fn(f)
+}
+
+// SAFETY: no instruction beyond the target's own is used; the bits are the definition.
+unsafe impl Simd for Portable {
+    const TILE_ROWS: usize = 4;
+    type F = [f32; LANES];
+    type Pairs = ([f32; LANES], [f32; LANES]);
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        [x; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::F {
+        // SAFETY: the caller vouches for 16 floats; an array of floats has no invalid bits.
+        unsafe { p.cast::<Self::F>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, x: Self::F) {
+        // SAFETY: the caller vouches for 16 floats.
+        unsafe { p.cast::<Self::F>().write_unaligned(x) }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        lanes(|i| fma(a[i], b[i], c[i]))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        lanes(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F {
+        lanes(|i| if a[i] < b[i] { x[i] } else { y[i] })
+    }
+    #[inline(always)]
+    fn abs(self, a: Self::F) -> Self::F {
+        lanes(|i| a[i].abs())
+    }
+    #[inline(always)]
+    fn scale_by_power_of_two(self, p: Self::F, n: Self::F) -> Self::F {
+        lanes(|i| p[i] * f32::from_bits((n[i] as i32).wrapping_add(127).wrapping_shl(23) as u32))
+    }
+    #[inline(always)]
+    fn split_exponent(self, x: Self::F) -> (Self::F, Self::F) {
+        let m = lanes(|i| f32::from_bits((x[i].to_bits() & 0x007f_ffff) | 0x3f80_0000));
+        let e = lanes(|i| ((x[i].to_bits() >> 23) as i32 - 127) as f32);
+        (m, e)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const bf16) -> Self::F {
+        // SAFETY: the caller vouches for 16 bf16.
+        lanes(|i| bf16_widen(unsafe { p.add(i).read_unaligned() }))
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut bf16, x: Self::F) {
+        for i in 0..LANES {
+            // SAFETY: the caller vouches for 16 bf16.
+            unsafe { p.add(i).write_unaligned(bf16_operand(x[i])) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 32 bf16.
+        let even = lanes(|i| bf16_widen(unsafe { p.add(2 * i).read_unaligned() }));
+        // SAFETY: as above.
+        let odd = lanes(|i| bf16_widen(unsafe { p.add(2 * i + 1).read_unaligned() }));
+        (even, odd)
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 2 bf16.
+        let [even, odd] = unsafe { p.cast::<[bf16; 2]>().read_unaligned() };
+        ([bf16_widen(even); LANES], [bf16_widen(odd); LANES])
+    }
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
+        lanes(|i| fma(a.0[i], b.0[i], fma(a.1[i], b.1[i], c[i])))
+    }
+}

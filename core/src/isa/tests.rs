@@ -1,0 +1,171 @@
+//! Every instruction set against the portable definition, operation by operation, bit by bit.
+use super::*;
+use crate::dtype::{FLUSH_BELOW, bf16_operand};
+use std::vec::Vec;
+
+struct Draw(u64);
+
+impl Draw {
+    fn word(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Any bits at all, or an ordinary magnitude, or an edge.
+    fn float(&mut self) -> f32 {
+        let edges =
+            [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, FLUSH_BELOW, -FLUSH_BELOW];
+        match self.word() % 4 {
+            0 => f32::from_bits(self.word() as u32),
+            1 => edges[self.word() as usize % edges.len()],
+            _ => (self.word() as i32 as f32) * 2f32.powi((self.word() % 60) as i32 - 60),
+        }
+    }
+}
+
+/// All operations on one set of inputs, as bits; NaN counts as one value.
+struct Everything<'a> {
+    a: [f32; 16],
+    b: [f32; 16],
+    c: [f32; 16],
+    out: &'a mut Vec<u32>,
+}
+
+impl SimdOp for Everything<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let (a, b, c) = (s.lanes_of(self.a), s.lanes_of(self.b), s.lanes_of(self.c));
+        let small_n = s.lanes_of(core::array::from_fn(|i| (self.a[i].to_bits() % 250) as f32 - 125.0));
+        let positive = s.lanes_of(core::array::from_fn(|i| {
+            f32::from_bits((self.b[i].to_bits() & 0x7fff_ffff).clamp(0x0080_0000, 0x7f7f_ffff))
+        }));
+        let (m, e) = s.split_exponent(positive);
+        let vectors = [
+            s.add(a, b),
+            s.sub(a, b),
+            s.mul(a, b),
+            s.div(a, b),
+            s.fma(a, b, c),
+            s.max(a, b),
+            s.min(a, b),
+            s.select_lt(a, b, c, a),
+            s.abs(a),
+            s.scale_by_power_of_two(c, small_n),
+            m,
+            e,
+        ];
+        for v in vectors {
+            self.out.extend(s.to_array(v).map(canonical));
+        }
+        self.out.push(canonical(s.sum_lanes(a)));
+        self.out.push(canonical(s.max_lanes(a)));
+        let mut narrow = [bf16::ZERO; 16];
+        // SAFETY: 16 bf16 each.
+        unsafe {
+            s.store_bf16(narrow.as_mut_ptr(), a);
+            self.out.extend(s.to_array(s.load_bf16(narrow.as_ptr())).map(canonical));
+        }
+    }
+}
+
+fn canonical(x: f32) -> u32 {
+    if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }
+}
+
+#[test]
+fn every_path_equals_the_portable_one_on_every_operation() {
+    let mut draw = Draw(0x1234_5678_9abc_def1);
+    for _ in 0..4000 {
+        let [a, b, c] = core::array::from_fn(|_| core::array::from_fn(|_| draw.float()));
+        let mut expected = Vec::new();
+        Everything { a, b, c, out: &mut expected }.eval(Portable);
+        for isa in Isa::available().iter() {
+            let mut got = Vec::new();
+            isa.run(Everything { a, b, c, out: &mut got });
+            assert_eq!(got, expected, "{} on a={a:?} b={b:?} c={c:?}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn bf16_stores_flush_and_round_as_dtype_says() {
+    struct Narrow([f32; 16]);
+    impl SimdOp for Narrow {
+        type Output = [bf16; 16];
+        #[inline(always)]
+        fn eval<S: Simd>(self, s: S) -> [bf16; 16] {
+            let mut out = [bf16::ZERO; 16];
+            // SAFETY: 16 bf16.
+            unsafe { s.store_bf16(out.as_mut_ptr(), s.lanes_of(self.0)) };
+            out
+        }
+    }
+    let mut draw = Draw(77);
+    for _ in 0..4000 {
+        let x: [f32; 16] = core::array::from_fn(|_| draw.float());
+        for isa in Isa::available().iter() {
+            let got = isa.run(Narrow(x));
+            for i in 0..16 {
+                assert_eq!(got[i].to_bits(), bf16_operand(x[i]).to_bits(), "{} {:e}", isa.name(), x[i]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pair_product_is_two_fmas_odd_first_on_every_path() {
+    struct Dot<'a>(&'a [bf16; 32], &'a [bf16; 32], [f32; 16]);
+    impl SimdOp for Dot<'_> {
+        type Output = [f32; 16];
+        #[inline(always)]
+        fn eval<S: Simd>(self, s: S) -> [f32; 16] {
+            // SAFETY: 32 bf16 each.
+            let (a, b) = unsafe { (s.load_pairs(self.0.as_ptr()), s.load_pairs(self.1.as_ptr())) };
+            s.to_array(s.dot_pairs(a, b, s.lanes_of(self.2)))
+        }
+    }
+    let mut draw = Draw(99);
+    let mut acc = [0.0_f32; 16];
+    for round in 0..20_000 {
+        if round % 50 == 0 {
+            acc = [0.0; 16];
+        }
+        let [a, b]: [[bf16; 32]; 2] = core::array::from_fn(|_| {
+            core::array::from_fn(|_| {
+                let x = draw.float();
+                bf16_operand(if x.is_finite() && x.abs() < 1e6 { x } else { 0.5 })
+            })
+        });
+        let expected = Dot(&a, &b, acc).eval(Portable);
+        for isa in Isa::available().iter() {
+            let got = isa.run(Dot(&a, &b, acc));
+            assert_eq!(got.map(f32::to_bits), expected.map(f32::to_bits), "{}", isa.name());
+        }
+        acc = expected;
+    }
+}
+
+#[test]
+fn the_soft_fma_rounds_once() {
+    // `f32::mul_add` is correctly rounded wherever std is; here it is the judge, never a path.
+    #[allow(clippy::disallowed_methods)]
+    let judge = |a: f32, b: f32, c: f32| a.mul_add(b, c);
+    let mut draw = Draw(5);
+    for _ in 0..400_000 {
+        let (a, b, c) = (draw.float(), draw.float(), draw.float());
+        assert_eq!(canonical(portable::fma(a, b, c)), canonical(judge(a, b, c)), "{a:e} * {b:e} + {c:e}");
+    }
+}
+
+#[test]
+fn paths_are_found_by_name() {
+    assert_eq!(Isa::from_name("portable"), Some(Isa::PORTABLE));
+    assert_eq!(Isa::from_name("auto"), Some(Isa::detect()));
+    assert_eq!(Isa::from_name("sse9"), None);
+    for isa in Isa::available().iter() {
+        assert_eq!(Isa::from_name(isa.name()), Some(*isa));
+    }
+}

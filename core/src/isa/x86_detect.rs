@@ -1,0 +1,51 @@
+//! What an x86-64 CPU can do, from CPUID, and what its operating system saves, from XCR0.
+//!
+//! `core` has no `is_x86_feature_detected!`, so the bits are read here.
+use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+/// The groups of instructions that select a path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Features {
+    /// AVX2 and FMA, with YMM state saved.
+    pub(super) avx2_fma: bool,
+    /// AVX-512 F, BW, VL and VNNI, with ZMM and mask state saved.
+    pub(super) avx512: bool,
+    /// The bf16 dot product, beside the above.
+    pub(super) avx512_bf16: bool,
+}
+
+const XCR0_SSE_AVX: u64 = 0b110;
+const XCR0_AVX512: u64 = 0b1110_0110;
+
+#[target_feature(enable = "xsave")]
+fn xcr0() -> u64 {
+    // SAFETY: the caller saw OSXSAVE, which says that XGETBV may be executed.
+    unsafe { _xgetbv(0) }
+}
+
+/// Reads the CPU's features.
+pub(super) fn features() -> Features {
+    let bit = |word: u32, n: u32| word >> n & 1 == 1;
+    #[allow(unused_unsafe)] // safe since Rust 1.93, unsafe before
+    // SAFETY: every x86-64 CPU has CPUID.
+    let (leaf0, leaf1) = unsafe { (__cpuid(0), __cpuid(1)) };
+    let os_saves_state = bit(leaf1.ecx, 27);
+    if leaf0.eax < 7 || !os_saves_state {
+        return Features::default();
+    }
+    // SAFETY: OSXSAVE was just seen, so the CPU has XSAVE.
+    let xcr0 = unsafe { xcr0() };
+    #[allow(unused_unsafe)]
+    // SAFETY: leaf 7 exists.
+    let (leaf7, leaf7_1) = unsafe { (__cpuid_count(7, 0), __cpuid_count(7, 1)) };
+    let avx = bit(leaf1.ecx, 28) && xcr0 & XCR0_SSE_AVX == XCR0_SSE_AVX;
+    let avx2_fma = avx && bit(leaf1.ecx, 12) && bit(leaf7.ebx, 5);
+    let avx512 = avx
+        && xcr0 & XCR0_AVX512 == XCR0_AVX512
+        && bit(leaf7.ebx, 16) // F
+        && bit(leaf7.ebx, 30) // BW
+        && bit(leaf7.ebx, 31) // VL
+        && bit(leaf7.ecx, 11); // VNNI
+    let has_subleaf_1 = leaf7.eax >= 1;
+    Features { avx2_fma, avx512, avx512_bf16: avx512 && has_subleaf_1 && bit(leaf7_1.eax, 5) }
+}

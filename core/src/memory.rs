@@ -1,0 +1,266 @@
+//! Memory: regions carved from bytes that the caller lends.
+//!
+//! The core never allocates. Every table and buffer is sized before anything runs; the host lends one
+//! `&mut [u8]` per arena, and [`Arena::carve`] cuts typed, zeroed, 64-byte-aligned regions from it. A
+//! [`Layout`] counts the same regions without memory, so one function that names each region once serves
+//! both the plan and the carving ([`Carver`]): they cannot disagree.
+//!
+//! In debug builds every region is followed by a guard of 64 patterned bytes; [`Guards::check`] names a
+//! region whose end was overrun.
+use half::bf16;
+
+/// Alignment of every region, in bytes: a cache line, and the widest vector register.
+pub const REGION_ALIGN: usize = 64;
+
+/// Regions that one arena can have.
+pub const REGIONS_MAX: usize = 64;
+
+const GUARD_BYTES: usize = if cfg!(debug_assertions) { REGION_ALIGN } else { 0 };
+const GUARD_PATTERN: u8 = 0xa5;
+
+/// Types for which any bytes, zeros included, are a value, and which own nothing.
+///
+/// # Safety
+/// All-zero bytes are a valid value; the type is `Copy` and its alignment divides [`REGION_ALIGN`].
+pub unsafe trait Plain: Copy + 'static {}
+// SAFETY: numbers.
+unsafe impl Plain for u8 {}
+// SAFETY: numbers.
+unsafe impl Plain for u16 {}
+// SAFETY: numbers.
+unsafe impl Plain for u32 {}
+// SAFETY: numbers.
+unsafe impl Plain for u64 {}
+// SAFETY: numbers.
+unsafe impl Plain for i32 {}
+// SAFETY: numbers.
+unsafe impl Plain for usize {}
+// SAFETY: numbers.
+unsafe impl Plain for f32 {}
+// SAFETY: numbers.
+unsafe impl Plain for f64 {}
+// SAFETY: a transparent u16.
+unsafe impl Plain for bf16 {}
+
+/// Why an arena could not give what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArenaError {
+    /// The lent bytes do not start at a multiple of [`REGION_ALIGN`].
+    Misaligned,
+    /// The lent bytes are fewer than the plan says.
+    TooSmall {
+        /// The region that did not fit.
+        region: &'static str,
+        /// Bytes it needs.
+        needed_bytes: usize,
+        /// Bytes that were left.
+        left_bytes: usize,
+    },
+    /// A size overflowed `usize`.
+    TooLarge {
+        /// The region.
+        region: &'static str,
+    },
+}
+
+impl core::fmt::Display for ArenaError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Misaligned => write!(f, "the arena does not start at a multiple of {REGION_ALIGN} bytes"),
+            Self::TooSmall { region, needed_bytes, left_bytes } => {
+                write!(
+                    f,
+                    "the arena is too small: {region} needs {needed_bytes} bytes, {left_bytes} are left"
+                )
+            }
+            Self::TooLarge { region } => write!(f, "the size of {region} overflows the address space"),
+        }
+    }
+}
+
+impl core::error::Error for ArenaError {}
+
+/// What names and sizes regions: [`Layout`] only counts, [`Arena`] hands them out.
+pub trait Carver<'a> {
+    /// `count` zeroed elements; an empty slice when only counting.
+    fn carve<T: Plain>(&mut self, region: &'static str, count: usize) -> Result<&'a mut [T], ArenaError>;
+}
+
+/// A named size, for reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionSize {
+    /// What it holds.
+    pub name: &'static str,
+    /// Its bytes, rounded up to [`REGION_ALIGN`], guard included.
+    pub bytes: usize,
+}
+
+/// The sizes of an arena's regions.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    regions: [RegionSize; REGIONS_MAX],
+    count: usize,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { regions: [RegionSize { name: "", bytes: 0 }; REGIONS_MAX], count: 0 }
+    }
+}
+
+impl Layout {
+    /// The regions in the order in which they are carved.
+    pub fn regions(&self) -> &[RegionSize] {
+        &self.regions[..self.count]
+    }
+
+    /// Bytes of the whole arena.
+    pub fn total_bytes(&self) -> usize {
+        self.regions().iter().fold(0, |sum, region| sum.saturating_add(region.bytes))
+    }
+}
+
+fn region_bytes<T>(region: &'static str, count: usize) -> Result<usize, ArenaError> {
+    count
+        .checked_mul(size_of::<T>())
+        .and_then(|bytes| bytes.checked_next_multiple_of(REGION_ALIGN))
+        .and_then(|bytes| bytes.checked_add(GUARD_BYTES))
+        .filter(|bytes| *bytes <= isize::MAX as usize)
+        .ok_or(ArenaError::TooLarge { region })
+}
+
+impl<'a> Carver<'a> for Layout {
+    fn carve<T: Plain>(&mut self, region: &'static str, count: usize) -> Result<&'a mut [T], ArenaError> {
+        let bytes = region_bytes::<T>(region, count)?;
+        let total = self.total_bytes().checked_add(bytes);
+        if total.is_none_or(|total| total > isize::MAX as usize) || self.count == REGIONS_MAX {
+            return Err(ArenaError::TooLarge { region });
+        }
+        self.regions[self.count] = RegionSize { name: region, bytes };
+        self.count += 1;
+        Ok(&mut [])
+    }
+}
+
+/// Lent bytes, from which regions are cut front to back.
+#[derive(Debug)]
+pub struct Arena<'a> {
+    rest: &'a mut [u8],
+    guards: Guards<'a>,
+}
+
+impl<'a> Arena<'a> {
+    /// Takes the bytes. They must start at a multiple of [`REGION_ALIGN`].
+    pub fn new(bytes: &'a mut [u8]) -> Result<Self, ArenaError> {
+        if !(bytes.as_ptr() as usize).is_multiple_of(REGION_ALIGN) {
+            return Err(ArenaError::Misaligned);
+        }
+        Ok(Self { rest: bytes, guards: Guards { spans: [const { None }; REGIONS_MAX], count: 0 } })
+    }
+
+    /// Ends the carving. The guards are empty in release builds.
+    pub fn finish(self) -> Guards<'a> {
+        self.guards
+    }
+}
+
+impl<'a> Carver<'a> for Arena<'a> {
+    fn carve<T: Plain>(&mut self, region: &'static str, count: usize) -> Result<&'a mut [T], ArenaError> {
+        const { assert!(REGION_ALIGN.is_multiple_of(align_of::<T>())) };
+        let needed_bytes = region_bytes::<T>(region, count)?;
+        let left_bytes = self.rest.len();
+        if needed_bytes > left_bytes {
+            return Err(ArenaError::TooSmall { region, needed_bytes, left_bytes });
+        }
+        let (bytes, rest) = core::mem::take(&mut self.rest).split_at_mut(needed_bytes);
+        self.rest = rest;
+        let (data, guard) = bytes.split_at_mut(needed_bytes - GUARD_BYTES);
+        self.guards.add(region, guard);
+        data.fill(0);
+        // SAFETY: `data` starts at a multiple of 64 (the arena does, and every region's size is one), which
+        // T's alignment divides; it holds at least `count` elements; zeros are a value of a Plain type; and the
+        // bytes were split off, so nothing else refers to them for 'a.
+        Ok(unsafe { core::slice::from_raw_parts_mut(data.as_mut_ptr().cast::<T>(), count) })
+    }
+}
+
+/// The guards of an arena's regions.
+#[derive(Debug)]
+pub struct Guards<'a> {
+    spans: [Option<(&'static str, &'a mut [u8])>; REGIONS_MAX],
+    count: usize,
+}
+
+impl<'a> Guards<'a> {
+    fn add(&mut self, region: &'static str, guard: &'a mut [u8]) {
+        if !guard.is_empty() && self.count < REGIONS_MAX {
+            guard.fill(GUARD_PATTERN);
+            self.spans[self.count] = Some((region, guard));
+            self.count += 1;
+        }
+    }
+
+    /// The first region whose guard was overwritten.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let spans = self.spans[..self.count].iter().flatten();
+        for (region, guard) in spans {
+            if guard.iter().any(|byte| *byte != GUARD_PATTERN) {
+                return Err(region);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(align(64))]
+    struct Aligned([u8; 4096]);
+
+    fn name_regions<'a>(carver: &mut impl Carver<'a>) -> Result<(), ArenaError> {
+        let a = carver.carve::<f32>("a", 3)?;
+        let b = carver.carve::<u64>("b", 9)?;
+        assert!(a.iter().all(|x| *x == 0.0) && b.iter().all(|x| *x == 0));
+        Ok(())
+    }
+
+    #[test]
+    fn the_layout_counts_what_the_arena_carves() {
+        let mut layout = Layout::default();
+        name_regions(&mut layout).unwrap();
+        assert_eq!(layout.total_bytes(), 64 + 128 + 2 * GUARD_BYTES);
+        let mut memory = Aligned([7; 4096]);
+        let mut arena = Arena::new(&mut memory.0[..layout.total_bytes()]).unwrap();
+        name_regions(&mut arena).unwrap();
+        assert!(arena.rest.is_empty());
+        assert_eq!(arena.finish().check(), Ok(()));
+    }
+
+    #[test]
+    fn too_little_memory_and_a_crooked_start_are_errors() {
+        let mut memory = Aligned([0; 4096]);
+        assert_eq!(Arena::new(&mut memory.0[4..]).unwrap_err(), ArenaError::Misaligned);
+        let mut arena = Arena::new(&mut memory.0[..64]).unwrap();
+        let error = arena.carve::<u8>("kv", 1000).unwrap_err();
+        assert!(matches!(error, ArenaError::TooSmall { region: "kv", left_bytes: 64, .. }), "{error}");
+        let error = arena.carve::<u64>("kv", usize::MAX / 2).unwrap_err();
+        assert_eq!(error, ArenaError::TooLarge { region: "kv" });
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn a_guard_names_the_region_that_was_overrun() {
+        let mut memory = Aligned([0; 4096]);
+        let mut arena = Arena::new(&mut memory.0).unwrap();
+        arena.carve::<u8>("first", 64).unwrap();
+        let second = arena.carve::<u8>("second", 64).unwrap();
+        let guard = second.as_mut_ptr().wrapping_add(64);
+        let guards = arena.finish();
+        assert_eq!(guards.check(), Ok(()));
+        // SAFETY: the byte after the region is its guard, inside `memory`.
+        unsafe { guard.write(0) };
+        assert_eq!(guards.check(), Err("second"));
+    }
+}
