@@ -24,9 +24,9 @@ extern crate std;
 
 pub mod dtype;
 pub mod isa;
-//pub mod kernels;
+pub mod kernels;
 pub mod memory;
-//pub mod model;
+pub mod model;
 pub mod pool;
 pub mod tensor;
 

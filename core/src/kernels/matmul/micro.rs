@@ -1,0 +1,103 @@
+//! The micro-kernel: MR rows times NV vectors of 16 columns, accumulators in registers.
+//!
+//! Per step of K it loads NV vectors of weights, broadcasts one element (f32) or pair (bf16) of each row, and
+//! issues MR · NV fused multiply-adds or pair products. At 12 × 2 that is 24 independent chains, enough for
+//! the latency of either on every CPU measured; one broadcast serves two products, which keeps the load ports
+//! below their limit (one vector of columns would not: 70% of peak).
+//!
+//! Each vector of columns has a pointer of its own, so the same code multiplies by a weight panel (two
+//! vectors side by side), by keys (a block of 16 positions a vector) and by values.
+use crate::isa::Simd;
+use half::bf16;
+
+/// What the two kinds of product differ in: an element is a step of K.
+pub trait Element<S: Simd>: Copy + 'static {
+    /// Elements of K taken at a time: 1, or 2 for pairs.
+    const STEP: usize;
+    /// Sixteen columns' operand, or one row's operand in every lane.
+    type Operand: Copy;
+    /// Loads 16 columns.
+    ///
+    /// # Safety
+    /// `p` is valid for `16 * STEP` elements.
+    unsafe fn load(s: S, p: *const Self) -> Self::Operand;
+    /// Broadcasts one row's element or pair.
+    ///
+    /// # Safety
+    /// `p` is valid for `STEP` elements.
+    unsafe fn splat(s: S, p: *const Self) -> Self::Operand;
+    /// Adds the product to the accumulator.
+    fn product(s: S, a: Self::Operand, b: Self::Operand, acc: S::F) -> S::F;
+}
+
+impl<S: Simd> Element<S> for f32 {
+    const STEP: usize = 1;
+    type Operand = S::F;
+    #[inline(always)]
+    unsafe fn load(s: S, p: *const f32) -> S::F {
+        // SAFETY: the caller's promise is the one asked.
+        unsafe { s.load(p) }
+    }
+    #[inline(always)]
+    unsafe fn splat(s: S, p: *const f32) -> S::F {
+        // SAFETY: one float is readable.
+        s.splat(unsafe { p.read() })
+    }
+    #[inline(always)]
+    fn product(s: S, a: S::F, b: S::F, acc: S::F) -> S::F {
+        s.fma(a, b, acc)
+    }
+}
+
+impl<S: Simd> Element<S> for bf16 {
+    const STEP: usize = 2;
+    type Operand = S::Pairs;
+    #[inline(always)]
+    unsafe fn load(s: S, p: *const bf16) -> S::Pairs {
+        // SAFETY: the caller's promise is the one asked.
+        unsafe { s.load_pairs(p) }
+    }
+    #[inline(always)]
+    unsafe fn splat(s: S, p: *const bf16) -> S::Pairs {
+        // SAFETY: the caller's promise is the one asked.
+        unsafe { s.splat_pair(p) }
+    }
+    #[inline(always)]
+    fn product(s: S, a: S::Pairs, b: S::Pairs, acc: S::F) -> S::F {
+        s.dot_pairs(a, b, acc)
+    }
+}
+
+/// `acc[r][v] += Σ a[r][k] b[v][k]` over `steps` steps of K, in ascending order.
+///
+/// Row `r` of the activations starts at `a + r * a_stride`, vector `v` of the columns at `b[v]`, and each step
+/// of K moves it by `b_stride` elements.
+///
+/// # Safety
+/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements; for each `v < NV` and
+/// step `i`, `b[v] + i * b_stride` is valid for reading `16 * STEP` elements.
+#[inline(always)]
+pub unsafe fn tile<S: Simd, E: Element<S>, const MR: usize, const NV: usize>(
+    s: S,
+    steps: usize,
+    a: *const E,
+    a_stride: usize,
+    b: [*const E; NV],
+    b_stride: usize,
+    acc: &mut [[S::F; NV]; MR],
+) {
+    let mut sums = *acc;
+    for step in 0..steps {
+        // SAFETY: the function's own conditions; `step < steps`, `r < MR`, `v < NV`.
+        let columns: [E::Operand; NV] =
+            core::array::from_fn(|v| unsafe { E::load(s, b[v].add(step * b_stride)) });
+        for r in 0..MR {
+            // SAFETY: as above.
+            let row = unsafe { E::splat(s, a.add(r * a_stride + step * E::STEP)) };
+            for v in 0..NV {
+                sums[r][v] = E::product(s, row, columns[v], sums[r][v]);
+            }
+        }
+    }
+    *acc = sums;
+}

@@ -1,0 +1,26 @@
+//! The matrix product `out[R, N] = act[R, K] · weight[N, K]ᵀ`, over packed weights.
+//!
+//! * [`panel`]: the packed layout, and its types.
+//! * [`pack`]: from rows of a checkpoint to panels.
+//! * [`micro`]: the micro-kernel: a few rows times a few vectors of columns, held in registers.
+//! * [`product`]: one task: a range of panels for all rows, with its epilogue.
+//! * [`reference`]: the same sums, one element at a time.
+//!
+//! **Order of accumulation**, the same for every R, N, K, tile, task and instruction set: an output element
+//! starts at +0 and adds its K terms in ascending order, in one accumulator.
+//!
+//! * f32: `acc = fma(a[k], w[k], acc)` for `k = 0, 1, …`
+//! * bf16: `acc = fma(a[k], w[k], fma(a[k+1], w[k+1], acc))` for `k = 0, 2, …`, an odd K padded with a zero.
+//!
+//! Latency is hidden by independent rows and columns, never by splitting K.
+pub mod micro;
+pub mod pack;
+pub mod panel;
+pub mod product;
+pub mod reference;
+
+pub use panel::{Linear, Panels};
+pub use product::{Activations, Epilogue};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! One task of a product: a range of panels, all rows, and what is done with the sums.
+//!
+//! The loops: panels outermost, so that a weight is read from memory once, whatever the number of rows; then
+//! tiles of rows. A panel (128 KiB at K = 2048 in bf16) stays in L2 while the rows pass by.
+use super::micro::{Element, tile};
+use super::panel::{Linear, PANEL, Panels, panel_len};
+use crate::dtype::WeightFormat;
+use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::kernels::math::silu;
+use crate::tensor::{Rows, Shared, padded};
+use core::ops::Range;
+use half::bf16;
+
+/// The rows that are multiplied: `[R, K]`, in the format that the weights ask for.
+#[derive(Clone, Copy, Debug)]
+pub enum Activations<'a> {
+    /// For f32 weights.
+    F32(Rows<'a, f32>),
+    /// For bf16 weights: operands, zero beyond K.
+    Bf16(Rows<'a, bf16>),
+}
+
+impl Activations<'_> {
+    /// R.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::F32(rows) => rows.count(),
+            Self::Bf16(rows) => rows.count(),
+        }
+    }
+}
+
+/// Where the sums go. Every output is `[R, padded(N)]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Epilogue<'a> {
+    /// `out = sum (+ bias)`
+    Store(Shared<'a, f32>),
+    /// `out = out + (sum (+ bias))`: the residual.
+    Add(Shared<'a, f32>),
+    /// Panels come in pairs (gate, up): `out = silu(gate) · up`, f32.
+    SwigluF32(Shared<'a, f32>),
+    /// The same, as bf16 operands for the next product.
+    SwigluBf16(Shared<'a, bf16>),
+}
+
+impl Epilogue<'_> {
+    /// Panels of the weight that make one panel of the output.
+    pub fn panels_per_output(&self) -> usize {
+        match self {
+            Self::Store(_) | Self::Add(_) => 1,
+            Self::SwigluF32(_) | Self::SwigluBf16(_) => 2,
+        }
+    }
+}
+
+/// Computes the output panels `panels` (each [`PANEL`] columns of the output) of `act · weightᵀ`.
+///
+/// # Safety
+/// No other task works on the same output panels of the same output at the same time.
+///
+/// # Panics
+/// If formats or shapes do not fit each other.
+pub unsafe fn multiply(
+    isa: Isa,
+    act: Activations<'_>,
+    weight: &Linear<'_>,
+    panels: Range<usize>,
+    epilogue: Epilogue<'_>,
+) {
+    let per_output = epilogue.panels_per_output();
+    assert!(panels.start <= panels.end && panels.end * per_output <= weight.panel_count());
+    let k = weight.inputs();
+    // The stride of an output row: the output's own whole panels.
+    let out_stride = weight.panel_count() / per_output * PANEL;
+    let out_len = match epilogue {
+        Epilogue::Store(out) | Epilogue::Add(out) | Epilogue::SwigluF32(out) => out.len(),
+        Epilogue::SwigluBf16(out) => out.len(),
+    };
+    assert!(out_len >= act.count() * out_stride, "the output is shorter than the product");
+    let bias = weight.bias();
+    match (act, weight.panels()) {
+        (Activations::F32(rows), Panels::F32(data)) => {
+            assert!(rows.width() == k);
+            let panel_len = panel_len(WeightFormat::F32, k);
+            isa.run(Product { rows, data, panel_len, steps: k, bias, panels, epilogue, out_stride });
+        }
+        (Activations::Bf16(rows), Panels::Bf16(data)) => {
+            assert!(rows.width() == k && rows.stride() >= k.next_multiple_of(2));
+            let panel_len = panel_len(WeightFormat::Bf16, k);
+            let steps = k.div_ceil(2);
+            isa.run(Product { rows, data, panel_len, steps, bias, panels, epilogue, out_stride });
+        }
+        _ => panic!("the activations are not in the format of the weights"),
+    }
+}
+
+struct Product<'a, E> {
+    rows: Rows<'a, E>,
+    data: &'a [E],
+    panel_len: usize,
+    steps: usize,
+    bias: Option<&'a [f32]>,
+    panels: Range<usize>,
+    epilogue: Epilogue<'a>,
+    out_stride: usize,
+}
+
+macro_rules! op_for {
+    ($element:ty) => {
+        impl SimdOp for Product<'_, $element> {
+            type Output = ();
+            #[inline(always)]
+            fn eval<S: Simd>(self, s: S) {
+                for panel in self.panels.clone() {
+                    let mut row = 0;
+                    let count = self.rows.count();
+                    while row < count {
+                        row += rows_at::<S, $element>(s, &self, panel, row, count - row);
+                    }
+                }
+            }
+        }
+    };
+}
+op_for!(f32);
+op_for!(bf16);
+
+/// The next tile of rows: as many as registers hold, or what is left. Returns how many.
+#[inline(always)]
+fn rows_at<S: Simd, E: Element<S>>(s: S, p: &Product<'_, E>, panel: usize, row: usize, left: usize) -> usize {
+    macro_rules! of_sizes {
+        ($($mr:literal)*) => {
+            match left.min(S::TILE_ROWS) {
+                $($mr => { panel_tile::<S, E, $mr>(s, p, panel, row); $mr })*
+                _ => unreachable!("TILE_ROWS is at most 12"),
+            }
+        };
+    }
+    // What does not fit a path's registers is never instantiated for it to run: `left` is capped above.
+    if S::TILE_ROWS > 4 { of_sizes!(1 2 3 4 5 6 7 8 9 10 11 12) } else { of_sizes!(1 2 3 4) }
+}
+
+#[inline(always)]
+fn panel_tile<S: Simd, E: Element<S>, const MR: usize>(s: S, p: &Product<'_, E>, panel: usize, row: usize) {
+    let sums = |weight_panel: usize| -> [[S::F; 2]; MR] {
+        let mut acc = [[s.splat(0.0); 2]; MR];
+        let a =
+            p.rows.data()[row * p.rows.stride()..][..(MR - 1) * p.rows.stride() + p.steps * E::STEP].as_ptr();
+        let b = p.data[weight_panel * p.panel_len..][..p.panel_len].as_ptr();
+        let width = LANES * E::STEP;
+        // SAFETY: `a` was just sliced to MR rows of `steps` steps, `b` to a whole panel, which is `steps`
+        // steps of two vectors of 16 columns.
+        unsafe {
+            tile::<S, E, MR, 2>(s, p.steps, a, p.rows.stride(), [b, b.add(width)], 2 * width, &mut acc);
+        }
+        if let Some(bias) = p.bias {
+            let bias = &bias[weight_panel * PANEL..][..PANEL];
+            // SAFETY: the slice is 32 floats.
+            let columns = unsafe { [s.load(bias.as_ptr()), s.load(bias.as_ptr().add(LANES))] };
+            for sums in &mut acc {
+                sums[0] = s.add(sums[0], columns[0]);
+                sums[1] = s.add(sums[1], columns[1]);
+            }
+        }
+        acc
+    };
+    let at = |r: usize| (row + r) * p.out_stride + panel * PANEL;
+    match p.epilogue {
+        Epilogue::Store(out) => {
+            for (r, sums) in sums(panel).iter().enumerate() {
+                // SAFETY: no other task has this panel of the output (`multiply`'s condition), and within this
+                // one the part is taken once at a time; it is 32 floats.
+                unsafe {
+                    let part = out.part(at(r), PANEL);
+                    s.store(part.as_mut_ptr(), sums[0]);
+                    s.store(part.as_mut_ptr().add(LANES), sums[1]);
+                }
+            }
+        }
+        Epilogue::Add(out) => {
+            for (r, sums) in sums(panel).iter().enumerate() {
+                // SAFETY: as above.
+                unsafe {
+                    let part = out.part(at(r), PANEL).as_mut_ptr();
+                    s.store(part, s.add(s.load(part), sums[0]));
+                    s.store(part.add(LANES), s.add(s.load(part.add(LANES)), sums[1]));
+                }
+            }
+        }
+        Epilogue::SwigluF32(_) | Epilogue::SwigluBf16(_) => {
+            let gate = sums(2 * panel);
+            let up = sums(2 * panel + 1);
+            for r in 0..MR {
+                for v in 0..2 {
+                    let y = s.mul(silu(s, gate[r][v]), up[r][v]);
+                    // SAFETY: as above; half a panel is 16 elements.
+                    unsafe {
+                        match p.epilogue {
+                            Epilogue::SwigluF32(out) => {
+                                s.store(out.part(at(r) + v * LANES, LANES).as_mut_ptr(), y);
+                            }
+                            Epilogue::SwigluBf16(out) => {
+                                s.store_bf16(out.part(at(r) + v * LANES, LANES).as_mut_ptr(), y);
+                            }
+                            Epilogue::Store(_) | Epilogue::Add(_) => unreachable!(),
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Elements of an output row for `n` columns: whole panels.
+pub const fn output_stride(n: usize) -> usize {
+    padded(n)
+}

@@ -1,0 +1,235 @@
+//! Every path's product against the reference, bit by bit: ragged shapes drawn, real shapes sampled.
+use super::pack::{pack_bf16, pack_f32};
+use super::panel::{Linear, PANEL, Panels, panel_count, panel_len};
+use super::product::{Activations, Epilogue, multiply};
+use super::reference::{element_bf16, element_f32};
+use crate::dtype::{WeightFormat, bf16_operand};
+use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::kernels::math::silu;
+use crate::tensor::{Rows, Shared, padded};
+use half::bf16;
+use proptest::prelude::*;
+use std::vec;
+use std::vec::Vec;
+
+/// A cheap, seeded, roughly normal value.
+pub(crate) fn noise(seed: u64, i: usize) -> f32 {
+    let mut z = seed.wrapping_add((i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^= z >> 31;
+    let quarter = |shift: u32| ((z >> shift) as u16) as f32 / 65536.0 - 0.5;
+    quarter(0) + quarter(16) + quarter(32) + quarter(48)
+}
+
+struct Case {
+    n: usize,
+    k: usize,
+    f32_panels: Vec<f32>,
+    bf16_panels: Vec<bf16>,
+    bias: Option<Vec<f32>>,
+    act_f32: Vec<f32>,
+    act_bf16: Vec<bf16>,
+}
+
+impl Case {
+    fn new(seed: u64, rows: usize, n: usize, k: usize, with_bias: bool) -> Case {
+        let panels = panel_count(n);
+        let mut f32_panels = vec![0.0; panels * panel_len(WeightFormat::F32, k)];
+        let mut bf16_panels = vec![bf16::ZERO; panels * panel_len(WeightFormat::Bf16, k)];
+        let mut weight = vec![0.0; PANEL * k];
+        for panel in 0..panels {
+            for (i, w) in weight.iter_mut().enumerate() {
+                *w = noise(seed, panel * PANEL * k + i);
+            }
+            let row = |lane: usize| (panel * PANEL + lane < n).then(|| &weight[lane * k..][..k]);
+            let len = panel_len(WeightFormat::F32, k);
+            pack_f32(&mut f32_panels[panel * len..][..len], k, row);
+            let len = panel_len(WeightFormat::Bf16, k);
+            pack_bf16(&mut bf16_panels[panel * len..][..len], k, row);
+        }
+        let mut act_f32 = vec![0.0; rows * padded(k)];
+        for r in 0..rows {
+            for i in 0..k {
+                act_f32[r * padded(k) + i] = noise(seed ^ 0xabcd, r * k + i);
+            }
+        }
+        let act_bf16 = act_f32.iter().map(|x| bf16_operand(*x)).collect();
+        let bias = with_bias
+            .then(|| (0..padded(n)).map(|i| if i < n { noise(seed ^ 0x77, i) } else { 0.0 }).collect());
+        Case { n, k, f32_panels, bf16_panels, bias, act_f32, act_bf16 }
+    }
+
+    fn operands(&self, format: WeightFormat) -> (Activations<'_>, Linear<'_>) {
+        let (act, panels) = match format {
+            WeightFormat::F32 => {
+                (Activations::F32(Rows::padded(&self.act_f32, self.k)), Panels::F32(&self.f32_panels))
+            }
+            WeightFormat::Bf16 => {
+                (Activations::Bf16(Rows::padded(&self.act_bf16, self.k)), Panels::Bf16(&self.bf16_panels))
+            }
+        };
+        (act, Linear::new(self.n, self.k, panels, self.bias.as_deref()).unwrap())
+    }
+
+    fn expected(&self, format: WeightFormat, r: usize, n: usize) -> f32 {
+        let (act, weight) = self.operands(format);
+        let sum = match act {
+            Activations::F32(rows) => element_f32(rows.row_padded(r), &weight, n),
+            Activations::Bf16(rows) => element_bf16(rows.row_padded(r), &weight, n),
+        };
+        self.bias.as_ref().map_or(sum, |bias| sum + bias[n])
+    }
+
+    fn product(&self, isa: Isa, format: WeightFormat, cuts: usize) -> Vec<f32> {
+        let (act, weight) = self.operands(format);
+        let mut out = vec![f32::NAN; act.count() * padded(self.n)];
+        let shared = Shared::new(&mut out);
+        let panels = weight.panel_count();
+        for cut in 0..cuts {
+            let range = panels * cut / cuts..panels * (cut + 1) / cuts;
+            // SAFETY: one task at a time.
+            unsafe { multiply(isa, act, &weight, range, Epilogue::Store(shared)) };
+        }
+        out
+    }
+}
+
+const FORMATS: [WeightFormat; 2] = [WeightFormat::F32, WeightFormat::Bf16];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn ragged_shapes_equal_the_reference(
+        seed: u64, rows in 1_usize..30, n in 1_usize..100, k in 1_usize..90, cuts in 1_usize..5, bias: bool,
+    ) {
+        let case = Case::new(seed, rows, n, k, bias);
+        for format in FORMATS {
+            for isa in Isa::available().iter() {
+                let out = case.product(*isa, format, cuts);
+                for r in 0..rows {
+                    for c in 0..padded(n) {
+                        let expected = if c < n { case.expected(format, r, c) } else { 0.0 };
+                        prop_assert_eq!(
+                            out[r * padded(n) + c].to_bits(), expected.to_bits(),
+                            "{} {:?} row {} column {}", isa.name(), format, r, c
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn real_shape(k: usize, n: usize, rows: usize, column_step: usize) {
+    let case = Case::new(7, rows, n, k, false);
+    for format in FORMATS {
+        let row_step = if column_step == 1 { 1 } else { 13 };
+        // The portable path is the reference's own arithmetic at a hundredth of the speed: one panel of it
+        // is enough here, the drawn shapes cover it whole.
+        for isa in Isa::available().iter().skip(1) {
+            let out = case.product(*isa, format, 3);
+            for r in (0..rows).step_by(row_step) {
+                let edges = (0..n).step_by(PANEL * 16).flat_map(|c| [c, c + PANEL - 1]);
+                for c in (0..n).step_by(column_step).chain(edges.filter(|c| *c < n)).chain([n - 1]) {
+                    let expected = case.expected(format, r, c);
+                    let got = out[r * padded(n) + c];
+                    assert_eq!(got.to_bits(), expected.to_bits(), "{} {format:?} [{r}, {c}]", isa.name());
+                }
+            }
+        }
+    }
+}
+
+const REAL_SHAPES: [(usize, usize); 5] =
+    [(2048, 2048), (2048, 256), (2048, 5632), (5632, 2048), (2048, 32000)];
+
+#[test]
+fn real_shapes_equal_the_reference_at_sampled_columns() {
+    for (k, n) in REAL_SHAPES {
+        for rows in [1, 32, 128] {
+            real_shape(k, n.min(8192), rows, 997);
+        }
+    }
+}
+
+#[test]
+#[ignore = "every element of the real shapes: minutes"]
+fn real_shapes_equal_the_reference_everywhere() {
+    for (k, n) in REAL_SHAPES {
+        for rows in [1, 32, 128] {
+            real_shape(k, n, rows, 1);
+        }
+    }
+}
+
+#[test]
+fn the_reference_is_a_dot_product() {
+    let case = Case::new(3, 2, 40, 333, false);
+    for format in FORMATS {
+        let (act, weight) = case.operands(format);
+        let mut column = vec![0.0; 333];
+        for c in [0, 31, 39] {
+            weight.read_column(c, &mut column);
+            let exact: f64 = (0..333)
+                .map(|k| {
+                    let a = match act {
+                        Activations::F32(rows) => rows.row(1)[k],
+                        Activations::Bf16(rows) => rows.row(1)[k].to_f32(),
+                    };
+                    f64::from(a) * f64::from(column[k])
+                })
+                .sum();
+            let got = f64::from(case.expected(format, 1, c));
+            assert!((got - exact).abs() < 1e-5, "{format:?} {got} {exact}");
+        }
+    }
+}
+
+#[test]
+fn epilogues_add_and_gate() {
+    // 70 gate and 70 up columns: three panels each, interleaved.
+    let (rows, k) = (5, 48);
+    let case = Case::new(11, rows, 6 * PANEL, k, false);
+    struct Gate([f32; LANES], [f32; LANES]);
+    impl SimdOp for Gate {
+        type Output = [f32; LANES];
+        #[inline(always)]
+        fn eval<S: Simd>(self, s: S) -> [f32; LANES] {
+            s.to_array(s.mul(silu(s, s.lanes_of(self.0)), s.lanes_of(self.1)))
+        }
+    }
+    for format in FORMATS {
+        let plain = case.product(Isa::PORTABLE, format, 1);
+        let (act, weight) = case.operands(format);
+        for isa in Isa::available().iter() {
+            let mut added = vec![1.5; plain.len()];
+            let mut gated = vec![0.0; rows * 3 * PANEL];
+            let mut gated_bf16 = vec![bf16::ZERO; rows * 3 * PANEL];
+            // SAFETY: one task at a time.
+            unsafe {
+                multiply(*isa, act, &weight, 0..6, Epilogue::Add(Shared::new(&mut added)));
+                multiply(*isa, act, &weight, 0..3, Epilogue::SwigluF32(Shared::new(&mut gated)));
+                multiply(*isa, act, &weight, 0..3, Epilogue::SwigluBf16(Shared::new(&mut gated_bf16)));
+            }
+            for (a, p) in added.iter().zip(&plain) {
+                assert_eq!(a.to_bits(), (1.5 + p).to_bits());
+            }
+            for r in 0..rows {
+                for panel in 0..3 {
+                    for half in 0..2 {
+                        let at = |p: usize| r * 6 * PANEL + p * PANEL + half * LANES;
+                        let lanes = |start: usize| core::array::from_fn(|i| plain[start + i]);
+                        let expected =
+                            Isa::PORTABLE.run(Gate(lanes(at(2 * panel)), lanes(at(2 * panel + 1))));
+                        for i in 0..LANES {
+                            let out = r * 3 * PANEL + panel * PANEL + half * LANES + i;
+                            assert_eq!(gated[out].to_bits(), expected[i].to_bits());
+                            assert_eq!(gated_bf16[out].to_bits(), bf16_operand(expected[i]).to_bits());
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The kernels: what a layer computes, on one worker, over rows it is given.
+//!
+//! Each file opens with its formula, shapes and order of accumulation, is written once over
+//! [`Simd`](crate::isa::Simd), and has a plain scalar reference beside it which it equals bit for bit.
+//! Kernels know nothing of tasks, requests or the model; `model::ops` cuts them into tasks.
+pub mod math;
+pub mod matmul;

@@ -1,0 +1,47 @@
+//! The weights of a model as the forward pass wants them: views into an image.
+use crate::kernels::matmul::Linear;
+use half::bf16;
+
+/// Token embeddings.
+#[derive(Clone, Copy, Debug)]
+pub enum Embedding<'w> {
+    /// The head's panels serve: token `t` is column `t`.
+    Tied,
+    /// `[vocab, hidden]`, f32.
+    F32(&'w [f32]),
+    /// `[vocab, hidden]`, bf16.
+    Bf16(&'w [bf16]),
+}
+
+/// One transformer block.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerWeights<'w> {
+    /// RMSNorm before attention, `[padded(hidden)]`, padding zero.
+    pub attention_norm: &'w [f32],
+    /// Q, K and V side by side: `[q_size + 2 kv_size, hidden]`, rows in that order without gaps.
+    pub qkv: Linear<'w>,
+    /// RMSNorm of each query head, `[head_dim]`.
+    pub q_norm: Option<&'w [f32]>,
+    /// RMSNorm of each key head, `[head_dim]`.
+    pub k_norm: Option<&'w [f32]>,
+    /// `o_proj`: `[hidden, q_size]`.
+    pub attention_output: Linear<'w>,
+    /// RMSNorm before the feed-forward, `[padded(hidden)]`, padding zero.
+    pub feed_forward_norm: &'w [f32],
+    /// `gate_proj` and `up_proj` in paired panels: outputs `2 · padded(intermediate)`; panel 2i holds gate columns
+    /// `32 i ..`, panel 2i + 1 the up columns of the same numbers; both zero past `intermediate`.
+    pub gate_up: Linear<'w>,
+    /// `down_proj`: `[hidden, intermediate]`.
+    pub down: Linear<'w>,
+}
+
+/// What lies around the blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct OuterWeights<'w> {
+    /// Token embeddings.
+    pub embedding: Embedding<'w>,
+    /// The last RMSNorm, `[padded(hidden)]`, padding zero.
+    pub final_norm: &'w [f32],
+    /// `lm_head`: `[vocab, hidden]`.
+    pub head: Linear<'w>,
+}
