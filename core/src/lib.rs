@@ -27,6 +27,7 @@ pub mod isa;
 pub mod kernels;
 pub mod memory;
 pub mod model;
+pub mod paging;
 pub mod pool;
 pub mod tensor;
 

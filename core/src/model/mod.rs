@@ -1,5 +1,6 @@
 //! The model: what it is ([`config`]), its packed weights ([`image`], [`weights`]) and the forward pass.
 pub mod config;
+pub mod forward;
 pub mod weights;
 
 pub use config::{Architecture, ConfigError, FAMILIES, Family, ModelConfig, RopeConfig, RopeScaling};

@@ -1,0 +1,65 @@
+//! How much an engine may hold: every number from which its memory is sized.
+use crate::dtype::KvFormat;
+use crate::model::ModelConfig;
+use crate::paging::BLOCK;
+
+/// What an engine is sized for. Nothing here can change an output bit but `model_len` and `kv_format`, which
+/// are in the fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineLimits {
+    /// Positions of a sequence, prompt and output together.
+    pub model_len: usize,
+    /// Sequences that run at once.
+    pub sequences: usize,
+    /// Sequences (choices of requests) that wait, beyond those that run.
+    pub queue: usize,
+    /// Tokens that the KV blocks hold, all sequences together; rounded up to whole blocks.
+    pub kv_tokens: usize,
+    /// Rows of a step.
+    pub rows: usize,
+    /// Rows whose logits are computed at a time.
+    pub head_rows: usize,
+    /// How keys and values are stored.
+    pub kv_format: KvFormat,
+    /// Workers of the pools that will be used: scratch is per worker.
+    pub workers: usize,
+    /// Alternatives that a logprob may list.
+    pub top_logprobs: usize,
+    /// Entries of a request's logit bias.
+    pub logit_bias: usize,
+    /// Token ids that may end a request.
+    pub stop_ids: usize,
+}
+
+impl EngineLimits {
+    /// Sensible limits for a model: one sequence of its full context, a step of up to 512 rows.
+    pub fn for_model(config: &ModelConfig) -> Self {
+        let model_len = config.position_count.min(2048);
+        Self {
+            model_len,
+            sequences: 1,
+            queue: 1,
+            kv_tokens: model_len,
+            rows: model_len.min(512),
+            head_rows: 1,
+            kv_format: match config.weight_format {
+                crate::dtype::WeightFormat::F32 => KvFormat::F32,
+                crate::dtype::WeightFormat::Bf16 => KvFormat::Bf16,
+            },
+            workers: 1,
+            top_logprobs: 20,
+            logit_bias: 300,
+            stop_ids: 16,
+        }
+    }
+
+    /// KV blocks in all.
+    pub fn block_count(&self) -> usize {
+        self.kv_tokens.div_ceil(BLOCK)
+    }
+
+    /// Blocks of one sequence at full length.
+    pub fn blocks_per_sequence(&self) -> usize {
+        self.model_len.div_ceil(BLOCK)
+    }
+}

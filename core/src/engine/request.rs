@@ -1,0 +1,126 @@
+//! What a caller asks for, and why it may be refused.
+use crate::model::forward::RowOutput;
+use crate::sampling::SamplingParams;
+
+/// Names a request for as long as the engine lives; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A request, borrowed: [`Engine::submit`](super::Engine::submit) copies what it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Token ids, at least one.
+    pub prompt: &'a [u32],
+    /// Ids that were already generated for this request, elsewhere or earlier: it goes on after them as if it had
+    /// never stopped. They count as output (penalties, `max_tokens`), and no event repeats them.
+    pub generated: &'a [u32],
+    /// The first choice's index; `choices` sequences are numbered from it.
+    pub first_choice: u32,
+    /// How many choices (`n`): each is a sequence of its own, sampled with (seed, choice).
+    pub choices: u32,
+    /// How tokens are drawn.
+    pub params: SamplingParams,
+    /// Added to logits before sampling.
+    pub logit_bias: &'a [(u32, f32)],
+    /// Ids that end the output; the id itself is reported as the last token.
+    pub stop_ids: &'a [u32],
+    /// Output tokens at most, `generated` included.
+    pub max_tokens: usize,
+    /// Output tokens before which `stop_ids` cannot be drawn.
+    pub min_tokens: usize,
+    /// What the prompt's rows yield. The last row yields logits for sampling in any case.
+    pub prompt_output: RowOutput,
+}
+
+impl<'a> Request<'a> {
+    /// A greedy request for `max_tokens` after `prompt`.
+    pub fn greedy(prompt: &'a [u32], max_tokens: usize) -> Self {
+        Self {
+            prompt,
+            generated: &[],
+            first_choice: 0,
+            choices: 1,
+            params: SamplingParams::GREEDY,
+            logit_bias: &[],
+            stop_ids: &[],
+            max_tokens,
+            min_tokens: 0,
+            prompt_output: RowOutput::None,
+        }
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Refusal {
+    /// No prompt.
+    EmptyPrompt,
+    /// No output was asked for and the prompt yields nothing either, or no choices.
+    NothingAsked,
+    /// Prompt and `generated` leave no room for a token.
+    ContextExceeded {
+        /// Ids given.
+        prompt_tokens: usize,
+        /// Positions there are.
+        model_len: usize,
+    },
+    /// It could never run, even alone.
+    KvCapacityExceeded {
+        /// Tokens it may need.
+        needed_tokens: usize,
+        /// Tokens there are.
+        kv_tokens: usize,
+    },
+    /// An id outside the vocabulary.
+    TokenOutOfRange {
+        /// Which argument.
+        field: &'static str,
+        /// The id.
+        token: u32,
+        /// Ids there are.
+        vocab_size: usize,
+    },
+    /// A sampling parameter that makes no sense.
+    Parameter(crate::sampling::ParamError),
+    /// More entries than the engine was sized for.
+    TooMany {
+        /// Which argument.
+        field: &'static str,
+        /// How many were given.
+        given: usize,
+        /// How many fit.
+        most: usize,
+    },
+    /// The queue is full: try again later.
+    QueueFull {
+        /// Sequences that may wait.
+        queue: usize,
+    },
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::EmptyPrompt => f.write_str("the prompt is empty"),
+            Self::NothingAsked => f.write_str("the request asks for no output"),
+            Self::ContextExceeded { prompt_tokens, model_len } => write!(
+                f,
+                "the maximum context length is {model_len} tokens, but the prompt has {prompt_tokens} tokens"
+            ),
+            Self::KvCapacityExceeded { needed_tokens, kv_tokens } => write!(
+                f,
+                "the request may need {needed_tokens} tokens of KV cache, but there are {kv_tokens}"
+            ),
+            Self::TokenOutOfRange { field, token, vocab_size } => {
+                write!(f, "{field} holds token id {token}, but the vocabulary has {vocab_size} ids")
+            }
+            Self::Parameter(error) => error.fmt(f),
+            Self::TooMany { field, given, most } => {
+                write!(f, "{field} has {given} entries, but at most {most} are supported")
+            }
+            Self::QueueFull { queue } => write!(f, "the queue is full: {queue} sequences wait already"),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}

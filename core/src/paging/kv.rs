@@ -1,0 +1,185 @@
+//! Where keys and values lie.
+//!
+//! `plane[layer][K | V][block][kv head]`, each head's part 64-byte aligned. For a head of width D, D' being D
+//! rounded up to 16:
+//!
+//! * K f32 `[D][16]`, bf16 `[D / 2][16][2]`: lanes are the block's positions, so scoring a block against a
+//!   query is one accumulator and no sum across lanes.
+//! * V f32 `[16][D']`, bf16 `[8][D'][2]`: lanes are the head's elements; pairs are neighbouring positions.
+//!
+//! Both are the layout of a weight panel, so the micro-kernel of the matrix product serves attention. An 8-bit
+//! format appends one f32 scale per position (`[16]`, 64 bytes) to each head's part; [`KvLayout`] is the only
+//! place that knows the size of a part.
+//!
+//! A block is zeroed when it is handed out: positions not yet written hold finite numbers, which a probability
+//! of zero cancels exactly.
+use super::BLOCK;
+use crate::dtype::KvFormat;
+use crate::isa::LANES;
+use crate::memory::{ArenaError, Carver, REGION_ALIGN};
+use crate::model::ModelConfig;
+
+/// Keys or values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Plane {
+    Keys = 0,
+    Values = 1,
+}
+
+/// The sizes of the planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvLayout {
+    /// How elements are stored.
+    pub format: KvFormat,
+    /// Layers.
+    pub layer_count: usize,
+    /// Key and value heads.
+    pub kv_head_count: usize,
+    /// Width of a head, D.
+    pub head_dim: usize,
+    /// Blocks of every plane.
+    pub block_count: usize,
+}
+
+impl KvLayout {
+    /// The layout of a model's KV.
+    pub fn new(config: &ModelConfig, format: KvFormat, block_count: usize) -> Self {
+        Self {
+            format,
+            layer_count: config.layer_count,
+            kv_head_count: config.kv_head_count,
+            head_dim: config.head_dim,
+            block_count,
+        }
+    }
+
+    /// D', the width of a head's values in storage.
+    pub fn value_dim(&self) -> usize {
+        self.head_dim.next_multiple_of(LANES)
+    }
+
+    /// Bytes of one head's part of one block in a plane.
+    pub fn head_bytes(&self, plane: Plane) -> usize {
+        let width = match plane {
+            Plane::Keys => self.head_dim,
+            Plane::Values => self.value_dim(),
+        };
+        width * BLOCK * self.format.element_bytes()
+    }
+
+    /// Bytes of one block in one plane of one layer.
+    pub fn block_bytes(&self, plane: Plane) -> usize {
+        self.head_bytes(plane) * self.kv_head_count
+    }
+
+    /// Bytes of one layer: all keys, then all values.
+    pub fn layer_bytes(&self) -> usize {
+        (self.block_bytes(Plane::Keys) + self.block_bytes(Plane::Values)) * self.block_count
+    }
+
+    /// Bytes of everything.
+    pub fn total_bytes(&self) -> usize {
+        self.layer_bytes() * self.layer_count
+    }
+
+    /// Where a head's part of a block starts, in bytes.
+    #[inline(always)]
+    pub fn offset(&self, layer: usize, plane: Plane, block: usize, kv_head: usize) -> usize {
+        debug_assert!(layer < self.layer_count && block < self.block_count && kv_head < self.kv_head_count);
+        let plane_start = match plane {
+            Plane::Keys => 0,
+            Plane::Values => self.block_bytes(Plane::Keys) * self.block_count,
+        };
+        layer * self.layer_bytes()
+            + plane_start
+            + block * self.block_bytes(plane)
+            + kv_head * self.head_bytes(plane)
+    }
+}
+
+/// The planes themselves.
+#[derive(Debug)]
+pub struct KvCache<'s> {
+    layout: KvLayout,
+    bytes: &'s mut [u8],
+}
+
+impl<'s> KvCache<'s> {
+    /// Carves the planes.
+    pub fn carve(carver: &mut impl Carver<'s>, layout: KvLayout) -> Result<Self, ArenaError> {
+        let bytes = carver.carve::<u8>("KV blocks", layout.total_bytes())?;
+        Ok(Self { layout, bytes })
+    }
+
+    /// The sizes.
+    pub fn layout(&self) -> &KvLayout {
+        &self.layout
+    }
+
+    /// For tests: every byte of every plane.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes
+    }
+
+    /// A handle through which the tasks of one phase read and write.
+    pub fn view(&mut self) -> KvView<'_> {
+        KvView {
+            layout: self.layout,
+            base: self.bytes.as_mut_ptr(),
+            len: self.bytes.len(),
+            life: core::marker::PhantomData,
+        }
+    }
+}
+
+/// The planes, shared by the tasks of a step.
+///
+/// Within a phase tasks either write, each its own positions of its own heads, or read. That is the promise made by
+/// whoever calls the unsafe methods of the kernels that take a view.
+#[derive(Clone, Copy, Debug)]
+pub struct KvView<'a> {
+    layout: KvLayout,
+    base: *mut u8,
+    len: usize,
+    life: core::marker::PhantomData<&'a mut [u8]>,
+}
+
+// SAFETY: the pointer is into a slice borrowed mutably for 'a; who may touch what is the kernels' contract.
+unsafe impl Send for KvView<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for KvView<'_> {}
+
+impl KvView<'_> {
+    /// The sizes.
+    #[inline(always)]
+    pub fn layout(&self) -> &KvLayout {
+        &self.layout
+    }
+
+    /// The start of a head's part of a block: `head_bytes` readable and writable bytes, 64-byte aligned.
+    ///
+    /// # Panics
+    /// If the part does not lie within the planes.
+    #[inline(always)]
+    pub fn part(&self, layer: usize, plane: Plane, block: usize, kv_head: usize) -> *mut u8 {
+        let offset = self.layout.offset(layer, plane, block, kv_head);
+        let end = offset + self.layout.head_bytes(plane);
+        assert!(block < self.layout.block_count && end <= self.len, "a block outside the KV cache");
+        debug_assert!(offset.is_multiple_of(REGION_ALIGN));
+        self.base.wrapping_add(offset)
+    }
+
+    /// Zeroes a block in one layer.
+    ///
+    /// # Safety
+    /// No other task touches that block of that layer meanwhile.
+    pub unsafe fn zero(&self, layer: usize, block: usize) {
+        for plane in [Plane::Keys, Plane::Values] {
+            let start = self.part(layer, plane, block, 0);
+            // SAFETY: the heads of a block are contiguous, so the block's bytes follow its first head's start; no
+            // one else touches them.
+            unsafe { start.write_bytes(0, self.layout.block_bytes(plane)) };
+        }
+    }
+}
