@@ -2,6 +2,10 @@
 //!
 //! Each file opens with its formula, shapes and order of accumulation, is written once over
 //! [`Simd`](crate::isa::Simd), and has a plain scalar reference beside it which it equals bit for bit.
-//! Kernels know nothing of tasks, requests or the model; `model::ops` cuts them into tasks.
+//! Kernels know nothing of tasks, requests or the engine; `model::ops` cuts them into tasks.
+pub mod attention;
+pub mod cache_write;
 pub mod math;
 pub mod matmul;
+pub mod rmsnorm;
+pub mod rope;

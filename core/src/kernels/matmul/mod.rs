@@ -23,4 +23,4 @@ pub use panel::{Linear, Panels};
 pub use product::{Activations, Epilogue};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,7 @@
 //!
 //! The loops: panels outermost, so that a weight is read from memory once, whatever the number of rows; then
 //! tiles of rows. A panel (128 KiB at K = 2048 in bf16) stays in L2 while the rows pass by.
-use super::micro::{Element, tile};
+use super::micro::{Element, RowTile, each_tile, tile};
 use super::panel::{Linear, PANEL, Panels, panel_len};
 use crate::dtype::WeightFormat;
 use crate::isa::{Isa, LANES, Simd, SimdOp};
@@ -112,11 +112,7 @@ macro_rules! op_for {
             #[inline(always)]
             fn eval<S: Simd>(self, s: S) {
                 for panel in self.panels.clone() {
-                    let mut row = 0;
-                    let count = self.rows.count();
-                    while row < count {
-                        row += rows_at::<S, $element>(s, &self, panel, row, count - row);
-                    }
+                    each_tile(s, self.rows.count(), &mut PanelTile { product: &self, panel });
                 }
             }
         }
@@ -125,19 +121,16 @@ macro_rules! op_for {
 op_for!(f32);
 op_for!(bf16);
 
-/// The next tile of rows: as many as registers hold, or what is left. Returns how many.
-#[inline(always)]
-fn rows_at<S: Simd, E: Element<S>>(s: S, p: &Product<'_, E>, panel: usize, row: usize, left: usize) -> usize {
-    macro_rules! of_sizes {
-        ($($mr:literal)*) => {
-            match left.min(S::TILE_ROWS) {
-                $($mr => { panel_tile::<S, E, $mr>(s, p, panel, row); $mr })*
-                _ => unreachable!("TILE_ROWS is at most 12"),
-            }
-        };
+struct PanelTile<'p, 'a, E> {
+    product: &'p Product<'a, E>,
+    panel: usize,
+}
+
+impl<S: Simd, E: Element<S>> RowTile<S> for PanelTile<'_, '_, E> {
+    #[inline(always)]
+    fn run<const MR: usize>(&mut self, s: S, row: usize) {
+        panel_tile::<S, E, MR>(s, self.product, self.panel, row);
     }
-    // What does not fit a path's registers is never instantiated for it to run: `left` is capped above.
-    if S::TILE_ROWS > 4 { of_sizes!(1 2 3 4 5 6 7 8 9 10 11 12) } else { of_sizes!(1 2 3 4) }
 }
 
 #[inline(always)]

@@ -1,0 +1,226 @@
+//! The kernel against the reference bit by bit, and the reference against softmax in f64.
+use super::*;
+use crate::dtype::{bf16_operand, bf16_widen, flush};
+use crate::kernels::cache_write::{CacheWrite, cache_write};
+use crate::kernels::matmul::tests::noise;
+use crate::memory::Arena;
+use crate::model::{Architecture, ModelConfig, RopeConfig, RopeScaling};
+use crate::paging::{KvCache, KvLayout};
+use proptest::prelude::*;
+use std::vec;
+use std::vec::Vec;
+
+#[derive(Clone, Debug)]
+struct Shape {
+    format: KvFormat,
+    kv_heads: usize,
+    group: usize,
+    d: usize,
+    len: usize,
+}
+
+fn config(shape: &Shape) -> ModelConfig {
+    ModelConfig {
+        architecture: Architecture::Llama,
+        vocab_size: 1,
+        hidden_size: 1,
+        intermediate_size: 1,
+        layer_count: 2,
+        head_count: shape.kv_heads * shape.group,
+        kv_head_count: shape.kv_heads,
+        head_dim: shape.d,
+        position_count: 4096,
+        rms_norm_eps: 0.0,
+        rope: RopeConfig { theta: 1e4, scaling: RopeScaling::None },
+        tied_head: true,
+        qkv_bias: false,
+        attention_output_bias: false,
+        mlp_bias: false,
+        qk_norm: false,
+        weight_format: crate::dtype::WeightFormat::F32,
+    }
+}
+
+fn operand(format: KvFormat, x: f32) -> f32 {
+    match format {
+        KvFormat::F32 => flush(x),
+        KvFormat::Bf16 => bf16_widen(bf16_operand(x)),
+    }
+}
+
+/// 64-byte-aligned zeroed memory.
+fn aligned(bytes: usize) -> Vec<[u64; 8]> {
+    // A vector of 64-byte elements is aligned to 8 only, so there is one more to start within.
+    vec![[0; 8]; bytes / 64 + 2]
+}
+
+fn aligned_bytes(memory: &mut [[u64; 8]]) -> &mut [u8] {
+    // SAFETY: u64s are bytes without padding.
+    let bytes =
+        unsafe { core::slice::from_raw_parts_mut(memory.as_mut_ptr().cast::<u8>(), size_of_val(memory)) };
+    let skip = bytes.as_ptr().align_offset(64);
+    &mut bytes[skip..]
+}
+
+/// Writes a whole sequence into a cache whose blocks are permuted, then attends in chunks of `chunk` rows.
+fn run(isa: Isa, shape: &Shape, seed: u64, chunk: usize, split_apart: bool, block_step: usize) -> Vec<f32> {
+    let Shape { format, kv_heads, group, d, len } = *shape;
+    let blocks = len.div_ceil(BLOCK);
+    // A step coprime to the number of blocks visits all of them.
+    let block_total = (blocks + 1).next_power_of_two();
+    let table: Vec<BlockId> = (0..blocks).map(|i| ((i * block_step + 1) % block_total) as u32).collect();
+    let layout = KvLayout::new(&config(shape), format, block_total);
+    let mut memory = aligned(layout.total_bytes() + 4096);
+    let mut arena = Arena::new(aligned_bytes(&mut memory)).unwrap();
+    let mut cache = KvCache::carve(&mut arena, layout).unwrap();
+    cache.bytes_mut().fill(0xff); // NaN everywhere
+    let kv = cache.view();
+    for block in &table {
+        // SAFETY: one thread.
+        unsafe { kv.zero(1, *block as usize) };
+    }
+    let heads = kv_heads * group;
+    let stride = (heads * d).next_multiple_of(32);
+    let mut query_memory = vec![0_f32; kv_heads * len * group * d];
+    let queries = Queries { start: query_memory.as_mut_ptr().cast(), row_capacity: len };
+    let (cos, sin) = (vec![1.0; d / 2], vec![0.0; d / 2]);
+    for row in 0..len {
+        let mut qkv: Vec<f32> =
+            (0..(heads + 2 * kv_heads) * d).map(|i| noise(seed, row * 8192 + i) * 4.0).collect();
+        let write = CacheWrite {
+            qkv: &mut qkv,
+            norms: None,
+            cos: &cos,
+            sin: &sin,
+            group_size: group,
+            layer: 1,
+            block: table[row / BLOCK],
+            slot: row % BLOCK,
+        };
+        // SAFETY: one thread; the memory is as long as an f32 for every element needs.
+        unsafe { cache_write(isa, kv, queries, row, write) };
+    }
+    let mut out = vec![0.0; len * stride];
+    let shared = AttentionOut::F32(Shared::new(&mut out));
+    let mut scratch = vec![0.0; scratch_len(group, layout.value_dim())];
+    let rows_most = chunk.min(rows_per_task(group));
+    for kv_head in 0..kv_heads {
+        for first_row in (0..len).step_by(rows_most) {
+            let a = Attend {
+                kv,
+                layer: 1,
+                kv_head,
+                table: &table,
+                queries,
+                first_row,
+                row_count: rows_most.min(len - first_row),
+                first_position: first_row,
+                group_size: group,
+                scale: 1.0 / libm::sqrtf(d as f32),
+            };
+            if split_apart {
+                let count = a.row_count * group;
+                let part = partial_len(count, layout.value_dim());
+                let splits = split_count(a.context_len());
+                let mut partials = vec![f32::NAN; part * splits];
+                for split in (0..splits).rev() {
+                    let floats = &mut partials[split * part..][..part];
+                    let mut partial = Partial::over(floats, count, layout.value_dim());
+                    // SAFETY: one thread.
+                    unsafe { attend_split(isa, &a, split, &mut scratch, &mut partial) };
+                }
+                // SAFETY: one thread.
+                unsafe { merge_splits(isa, &a, &mut partials, shared, stride) };
+            } else {
+                // SAFETY: one thread.
+                unsafe { attend(isa, &a, &mut scratch, shared, stride) };
+            }
+        }
+    }
+    (0..len).flat_map(|row| out[row * stride..][..heads * d].to_vec()).collect()
+}
+
+fn reference_rows(shape: &Shape, seed: u64, rows: &[usize]) -> Vec<(usize, Vec<f32>)> {
+    let Shape { format, kv_heads, group, d, .. } = *shape;
+    let heads = kv_heads * group;
+    let element = |row: usize, i: usize| operand(format, noise(seed, row * 8192 + i) * 4.0);
+    rows.iter()
+        .map(|row| {
+            let mut out = vec![0.0; heads * d];
+            for head in 0..heads {
+                let of = |base: usize, row: usize| (0..d).map(move |i| element(row, base + i));
+                let query: Vec<f32> = of(head * d, *row).collect();
+                let kv_head = head / group;
+                let keys: Vec<f32> = (0..=*row).flat_map(|r| of((heads + kv_head) * d, r)).collect();
+                let values: Vec<f32> =
+                    (0..=*row).flat_map(|r| of((heads + kv_heads + kv_head) * d, r)).collect();
+                let scale = 1.0 / libm::sqrtf(d as f32);
+                let out = &mut out[head * d..][..d];
+                reference::attend_one(format, &query, &keys, &values, scale, out);
+                near_softmax(&query, &keys, &values, f64::from(scale), out, format);
+            }
+            (*row, out)
+        })
+        .collect()
+}
+
+fn near_softmax(query: &[f32], keys: &[f32], values: &[f32], scale: f64, out: &[f32], format: KvFormat) {
+    let d = query.len();
+    let dot =
+        |k: &[f32]| query.iter().zip(k).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>() * scale;
+    let scores: Vec<f64> = keys.chunks(d).map(dot).collect();
+    let max = scores.iter().copied().fold(f64::MIN, f64::max);
+    let weights: Vec<f64> = scores.iter().map(|s| libm::exp(s - max)).collect();
+    let total: f64 = weights.iter().sum();
+    // A probability rounded to bf16 is off by 2^-9 at most, and so is their weighted mean's scale.
+    let bound = if format == KvFormat::F32 { 2e-5 } else { 2e-2 };
+    for i in 0..d {
+        let exact: f64 =
+            weights.iter().zip(values.chunks(d)).map(|(w, v)| w * f64::from(v[i])).sum::<f64>() / total;
+        assert!((exact - f64::from(out[i])).abs() < bound, "{exact} {}", out[i]);
+    }
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn equals_the_reference_in_any_chunks_and_blocks(
+        seed: u64,
+        format in prop_oneof![Just(KvFormat::F32), Just(KvFormat::Bf16)],
+        kv_heads in 1_usize..3, group in 1_usize..6, half_d in 1_usize..28, len in 1_usize..150,
+        chunk in 1_usize..40, split_apart: bool,
+    ) {
+        let shape = Shape { format, kv_heads, group, d: 2 * half_d, len };
+        let expected = reference_rows(&shape, seed, &[0, len / 2, len - 1]);
+        let width = kv_heads * group * 2 * half_d;
+        for isa in Isa::available().iter() {
+            let out = run(*isa, &shape, seed, chunk, split_apart, 3);
+            for (row, expected) in &expected {
+                prop_assert_eq!(bits(&out[row * width..][..width]), bits(expected), "{} row {}", isa.name(), row);
+            }
+        }
+    }
+}
+
+#[test]
+fn long_contexts_split_and_merge_to_the_same_bits() {
+    for format in [KvFormat::F32, KvFormat::Bf16] {
+        let shape = Shape { format, kv_heads: 1, group: 4, d: 16, len: 2 * SPLIT + 70 };
+        let rows = [SPLIT - 1, SPLIT, 2 * SPLIT + 69];
+        let expected = reference_rows(&shape, 5, &rows);
+        let width = 64;
+        let first = run(Isa::detect(), &shape, 5, 12, false, 1);
+        for (row, expected) in &expected {
+            assert_eq!(bits(&first[row * width..][..width]), bits(expected), "row {row}");
+        }
+        for isa in Isa::available().iter() {
+            // One row at a time on every path would take long: chunks of 12 there, single rows on the fastest.
+            let chunk = if *isa == Isa::detect() { 1 } else { 12 };
+            assert!(bits(&run(*isa, &shape, 5, chunk, true, 5)) == bits(&first), "{}", isa.name());
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! From one row of the QKV product to a query operand and a position of the KV cache.
+//!
+//! For each head: RMSNorm where the model has it, RoPE for Q and K, then Q, K and V are rounded to the KV
+//! format as operands (flushed below 2^-50, in f32 too: `kernels::attention` says why) and stored, K and V in
+//! the layout of `paging::kv`, Q as `[kv_head][row][head of the group][head_dim]`.
+use crate::dtype::{KvFormat, bf16_operand, flush};
+use crate::isa::{Isa, Simd, SimdOp};
+use crate::kernels::rmsnorm::rms_norm_in_place;
+use crate::kernels::rope::rotate;
+use crate::paging::kv::{KvView, Plane};
+use crate::paging::{BLOCK, BlockId};
+use half::bf16;
+
+/// What one row brings.
+#[derive(Debug)]
+pub struct CacheWrite<'a> {
+    /// Q, K and V side by side: `[q_size + 2 kv_size]`; changed in place.
+    pub qkv: &'a mut [f32],
+    /// RMSNorm weights of query and key heads, `[head_dim]` each, and eps.
+    pub norms: Option<(&'a [f32], &'a [f32], f32)>,
+    /// Cosines of the row's position, `[head_dim / 2]`.
+    pub cos: &'a [f32],
+    /// Sines.
+    pub sin: &'a [f32],
+    /// Query heads a KV head serves.
+    pub group_size: usize,
+    /// The layer.
+    pub layer: usize,
+    /// The block that holds the position.
+    pub block: BlockId,
+    /// The position within the block.
+    pub slot: usize,
+}
+
+/// Where the query operands of all rows lie: `[kv_head][rows][group][head_dim]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Queries {
+    /// The start, of f32 or bf16 as the KV format says.
+    pub start: *mut u8,
+    /// Rows that a KV head's part has room for.
+    pub row_capacity: usize,
+}
+
+// SAFETY: only a pointer; who may write which row is the contract of `cache_write`.
+unsafe impl Send for Queries {}
+// SAFETY: as above.
+unsafe impl Sync for Queries {}
+
+impl Queries {
+    /// Elements before the operands of `row` under `kv_head`.
+    #[inline(always)]
+    pub fn offset(&self, kv_head: usize, row: usize, group_size: usize, head_dim: usize) -> usize {
+        (kv_head * self.row_capacity + row) * group_size * head_dim
+    }
+}
+
+/// Writes row `row`'s queries, keys and values.
+///
+/// # Safety
+/// `queries.start` has room for `kv_heads · row_capacity · group · head_dim` elements of the KV format and `row <
+/// row_capacity`; no other task writes this row's queries or this slot of this block, or reads either, meanwhile.
+pub unsafe fn cache_write(isa: Isa, kv: KvView<'_>, queries: Queries, row: usize, write: CacheWrite<'_>) {
+    assert!(row < queries.row_capacity && write.slot < BLOCK);
+    isa.run(Op { kv, queries, row, write });
+}
+
+struct Op<'a> {
+    kv: KvView<'a>,
+    queries: Queries,
+    row: usize,
+    write: CacheWrite<'a>,
+}
+
+impl SimdOp for Op<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let Self { kv, queries, row, write: w } = self;
+        let layout = *kv.layout();
+        let d = layout.head_dim;
+        let kv_size = layout.kv_head_count * d;
+        let q_size = kv_size * w.group_size;
+        assert!(w.qkv.len() >= q_size + 2 * kv_size && w.cos.len() * 2 == d && w.sin.len() * 2 == d);
+        let (q, rest) = w.qkv.split_at_mut(q_size);
+        let (k, rest) = rest.split_at_mut(kv_size);
+        let v = &rest[..kv_size];
+        for (heads, norm) in [(&mut *q, w.norms.map(|n| n.0)), (&mut *k, w.norms.map(|n| n.1))] {
+            for head in heads.chunks_exact_mut(d) {
+                if let (Some(norm), Some((_, _, eps))) = (norm, w.norms) {
+                    rms_norm_in_place(s, head, norm, eps);
+                }
+                rotate(s, head, w.cos, w.sin);
+            }
+        }
+        let value_dim = layout.value_dim();
+        for head in 0..layout.kv_head_count {
+            let of_group = &q[head * w.group_size * d..][..w.group_size * d];
+            let query_offset = queries.offset(head, row, w.group_size, d);
+            let keys = kv.part(w.layer, Plane::Keys, w.block as usize, head);
+            let values = kv.part(w.layer, Plane::Values, w.block as usize, head);
+            let (k, v) = (&k[head * d..][..d], &v[head * d..][..d]);
+            // SAFETY: queries: the offset is within the room the caller vouches for. Keys and values: `part` is
+            // `head_bytes` long; the largest index is d/2·32 or 16·value_dim elements, its length. Nobody else
+            // touches these elements, as the caller promises; the bases are 64-byte aligned.
+            unsafe {
+                match layout.format {
+                    KvFormat::F32 => {
+                        let out = queries.start.cast::<f32>().add(query_offset);
+                        for (i, x) in of_group.iter().enumerate() {
+                            out.add(i).write(flush(*x));
+                        }
+                        for i in 0..d {
+                            keys.cast::<f32>().add(i * BLOCK + w.slot).write(flush(k[i]));
+                            values.cast::<f32>().add(w.slot * value_dim + i).write(flush(v[i]));
+                        }
+                    }
+                    KvFormat::Bf16 => {
+                        let out = queries.start.cast::<bf16>().add(query_offset);
+                        for (i, x) in of_group.iter().enumerate() {
+                            out.add(i).write(bf16_operand(*x));
+                        }
+                        let (pair, odd) = (w.slot / 2, w.slot % 2);
+                        for i in 0..d {
+                            let key = (i / 2) * 2 * BLOCK + w.slot * 2 + i % 2;
+                            keys.cast::<bf16>().add(key).write(bf16_operand(k[i]));
+                            let value = (pair * value_dim + i) * 2 + odd;
+                            values.cast::<bf16>().add(value).write(bf16_operand(v[i]));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

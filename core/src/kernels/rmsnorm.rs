@@ -1,0 +1,168 @@
+//! RMSNorm: `y[i] = w[i] · (x[i] · inv)`, `inv = 1 / sqrt(Σ x² / n + eps)` (Zhang and Sennrich, 2019).
+//!
+//! The squares are summed by fused multiply-add in 16 virtual lanes, lane `i mod 16` taking its elements in
+//! ascending order, and the lanes by the one merge tree. The root and the divisions are correctly rounded.
+use crate::isa::{Isa, LANES, Simd, SimdOp};
+use half::bf16;
+
+/// Where a normalised row goes.
+#[derive(Debug)]
+pub enum Normed<'a> {
+    /// As it is.
+    F32(&'a mut [f32]),
+    /// As bf16 operands.
+    Bf16(&'a mut [bf16]),
+}
+
+/// Normalises `x` with the weights `w`; all slices have the row's true width `n`, or are zero from there on,
+/// in which case `n` says what to divide by.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn rms_norm(isa: Isa, x: &[f32], w: &[f32], n: usize, eps: f32, out: Normed<'_>) {
+    isa.run(RmsNorm { x, w, n, eps, out });
+}
+
+struct RmsNorm<'a> {
+    x: &'a [f32],
+    w: &'a [f32],
+    n: usize,
+    eps: f32,
+    out: Normed<'a>,
+}
+
+/// `1 / sqrt(Σ x² / n + eps)`
+#[inline(always)]
+fn inverse_root_mean_square<S: Simd>(s: S, x: &[f32], n: usize, eps: f32) -> f32 {
+    let mut squares = s.splat(0.0);
+    for chunk in x.chunks(LANES) {
+        let v = load_part(s, chunk);
+        squares = s.fma(v, v, squares);
+    }
+    1.0 / libm::sqrtf(s.sum_lanes(squares) / n as f32 + eps)
+}
+
+/// Up to 16 elements, the rest of the lanes zero.
+#[inline(always)]
+pub(crate) fn load_part<S: Simd>(s: S, part: &[f32]) -> S::F {
+    if part.len() >= LANES {
+        // SAFETY: there are 16 floats.
+        return unsafe { s.load(part.as_ptr()) };
+    }
+    let mut lanes = [0.0; LANES];
+    lanes[..part.len()].copy_from_slice(part);
+    s.lanes_of(lanes)
+}
+
+/// Writes as many lanes as there is room for, at most 16.
+#[inline(always)]
+pub(crate) fn store_part<S: Simd>(s: S, part: &mut [f32], x: S::F) {
+    if part.len() >= LANES {
+        // SAFETY: there is room for 16 floats.
+        return unsafe { s.store(part.as_mut_ptr(), x) };
+    }
+    let lanes = s.to_array(x);
+    part.copy_from_slice(&lanes[..part.len()]);
+}
+
+/// Writes as many lanes as bf16 operands as there is room for, at most 16.
+#[inline(always)]
+pub(crate) fn store_part_bf16<S: Simd>(s: S, part: &mut [bf16], x: S::F) {
+    let mut lanes = [bf16::ZERO; LANES];
+    // SAFETY: 16 bf16.
+    unsafe { s.store_bf16(lanes.as_mut_ptr(), x) };
+    let len = part.len().min(LANES);
+    part[..len].copy_from_slice(&lanes[..len]);
+}
+
+impl SimdOp for RmsNorm<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let Self { x, w, n, eps, out } = self;
+        assert!(x.len() == w.len() && n <= x.len() && n > 0);
+        let inv = s.splat(inverse_root_mean_square(s, x, n, eps));
+        let normed = |i: usize| {
+            let end = x.len().min(i + LANES);
+            s.mul(load_part(s, &w[i..end]), s.mul(load_part(s, &x[i..end]), inv))
+        };
+        match out {
+            Normed::F32(out) => {
+                assert!(out.len() == x.len());
+                for (chunk, part) in out.chunks_mut(LANES).enumerate() {
+                    store_part(s, part, normed(chunk * LANES));
+                }
+            }
+            Normed::Bf16(out) => {
+                assert!(out.len() == x.len());
+                for (chunk, part) in out.chunks_mut(LANES).enumerate() {
+                    store_part_bf16(s, part, normed(chunk * LANES));
+                }
+            }
+        }
+    }
+}
+
+/// Normalises in place, for the heads of Q and K; call within a compiled path.
+#[inline(always)]
+pub(crate) fn rms_norm_in_place<S: Simd>(s: S, x: &mut [f32], w: &[f32], eps: f32) {
+    let inv = s.splat(inverse_root_mean_square(s, x, x.len(), eps));
+    for (part, w) in x.chunks_mut(LANES).zip(w.chunks(LANES)) {
+        let y = s.mul(load_part(s, w), s.mul(load_part(s, part), inv));
+        store_part(s, part, y);
+    }
+}
+
+/// One element at a time: what [`rms_norm`] equals bit for bit.
+pub fn reference(x: &[f32], w: &[f32], n: usize, eps: f32, out: &mut [f32]) {
+    let mut lanes = [0.0_f32; LANES];
+    for (i, x) in x.iter().enumerate() {
+        lanes[i % LANES] = crate::isa::portable::fma(*x, *x, lanes[i % LANES]);
+    }
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+    }
+    let inv = 1.0 / libm::sqrtf(lanes[0] / n as f32 + eps);
+    for i in 0..x.len() {
+        out[i] = w[i] * (x[i] * inv);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::bf16_operand;
+    use crate::kernels::matmul::tests::noise;
+    use proptest::prelude::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+        #[test]
+        fn equals_the_reference_and_the_formula(seed: u64, n in 1_usize..300, padding in 0_usize..40) {
+            let len = n + padding;
+            let x: Vec<f32> = (0..len).map(|i| if i < n { noise(seed, i) * 3.0 } else { 0.0 }).collect();
+            let w: Vec<f32> = (0..len).map(|i| if i < n { 1.0 + noise(seed ^ 1, i) } else { 0.0 }).collect();
+            let mut expected = vec![0.0; len];
+            reference(&x, &w, n, 1e-5, &mut expected);
+            let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / n as f64;
+            for i in 0..len {
+                let exact = f64::from(w[i]) * f64::from(x[i]) / (mean + 1e-5).sqrt();
+                prop_assert!((f64::from(expected[i]) - exact).abs() <= 1e-6 * exact.abs() + 1e-12);
+            }
+            for isa in Isa::available().iter() {
+                let mut out = vec![f32::NAN; len];
+                rms_norm(*isa, &x, &w, n, 1e-5, Normed::F32(&mut out));
+                let mut narrow = vec![bf16::ONE; len];
+                rms_norm(*isa, &x, &w, n, 1e-5, Normed::Bf16(&mut narrow));
+                for i in 0..len {
+                    prop_assert_eq!(out[i].to_bits(), expected[i].to_bits(), "{} at {}", isa.name(), i);
+                    prop_assert_eq!(narrow[i].to_bits(), bf16_operand(expected[i]).to_bits());
+                }
+            }
+        }
+    }
+}
