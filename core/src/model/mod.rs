@@ -1,7 +1,9 @@
 //! The model: what it is ([`config`]), its packed weights ([`image`], [`weights`]) and the forward pass.
 pub mod config;
 pub mod forward;
+pub mod image;
 pub mod weights;
 
 pub use config::{Architecture, ConfigError, FAMILIES, Family, ModelConfig, RopeConfig, RopeScaling};
+pub use image::{ImageError, ImageLayout, ImageWriter, PackedModel};
 pub use weights::{Embedding, LayerWeights, OuterWeights};

@@ -1,6 +1,21 @@
 //! From the rows of a checkpoint's weight to one panel.
+//!
+//! A panel of 32 output columns is 32 contiguous rows of the checkpoint, transposed: [`pack_panel`] takes the rows
+//! as little-endian bytes of any alignment, 32 elements of each at a time (a cache line of a bf16 row), converts
+//! them in a tile that stays in the first-level cache, and writes the tile out in whole cache lines.
+//!
+//! | from | to bf16 | to f32 |
+//! |---|---|---|
+//! | bf16 | exact | exact |
+//! | f16 | rounded to nearest even | exact |
+//! | f32 | rounded to nearest even | exact |
+//!
+//! A bf16 weight is an operand: below 2^-50 it is flushed to +0, and the nonzero weights that this touched are
+//! counted. A weight that is not finite, or not any more once rounded, is an error. [`pack_f32`] and [`pack_bf16`]
+//! say the same one element at a time.
 use super::panel::{PANEL, panel_len};
-use crate::dtype::{WeightFormat, bf16_operand};
+use crate::dtype::{FLUSH_BELOW, WeightFormat, bf16_operand};
+use crate::isa::{Isa, Simd, SimdOp};
 use half::bf16;
 
 /// Packs 32 rows (columns of the product) of `k` elements each into an f32 panel.
@@ -41,3 +56,362 @@ pub fn pack_bf16<'a>(panel: &mut [bf16], k: usize, row: impl Fn(usize) -> Option
     }
     flushed
 }
+
+/// What the elements of a checkpoint are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are the documentation
+pub enum SourceType {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl SourceType {
+    /// Bytes an element takes.
+    pub const fn element_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// One element, widened exactly. `bytes` are the element's own.
+    fn widen(self, bytes: &[u8]) -> f32 {
+        match self {
+            Self::F32 => F32::widen(F32::read(bytes)),
+            Self::F16 => F16::widen(F16::read(bytes)),
+            Self::Bf16 => Bf16::widen(Bf16::read(bytes)),
+        }
+    }
+}
+
+/// A weight that is infinite, NaN, or too large for the format it is packed to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NonFinite {
+    /// The row of those given.
+    pub lane: usize,
+    /// The element in the row.
+    pub k: usize,
+    /// Its value in the checkpoint.
+    pub value: f32,
+}
+
+/// Elements of a row taken at a time.
+const CHUNK: usize = 32;
+
+/// A type of the checkpoint. Every method is straight-line, so that loops over a chunk become vectors.
+trait Element {
+    const BYTES: usize;
+    type Raw: Copy;
+    fn read(bytes: &[u8]) -> Self::Raw;
+    fn widen(x: Self::Raw) -> f32;
+    /// Bits of the bf16 operand; NaN and infinity have all exponent bits set.
+    #[inline(always)]
+    fn operand(x: Self::Raw) -> u16 {
+        let x = Self::widen(x);
+        let bits = x.to_bits();
+        let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
+        // A NaN whose rounding would carry out of the exponent; which NaN it is does not matter, it is an error.
+        let rounded = if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fc0 } else { rounded };
+        if bits & 0x7fff_ffff < FLUSH_BELOW.to_bits() { 0 } else { rounded }
+    }
+    /// Whether it is +0 or −0.
+    fn is_zero(x: Self::Raw) -> bool;
+}
+
+struct F32;
+struct F16;
+struct Bf16;
+
+impl Element for F32 {
+    const BYTES: usize = 4;
+    type Raw = u32;
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> u32 {
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+    #[inline(always)]
+    fn widen(x: u32) -> f32 {
+        f32::from_bits(x)
+    }
+    #[inline(always)]
+    fn is_zero(x: u32) -> bool {
+        x << 1 == 0
+    }
+}
+
+impl Element for F16 {
+    const BYTES: usize = 2;
+    type Raw = u16;
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> u16 {
+        u16::from_le_bytes([bytes[0], bytes[1]])
+    }
+    #[inline(always)]
+    fn widen(x: u16) -> f32 {
+        let magnitude = u32::from(x & 0x7fff);
+        // Exponent bias 15 becomes 127; an f16 subnormal m·2^-24 is (1 + m/1024)·2^-14 − 2^-14, exactly.
+        let normal = (magnitude << 13) + ((127 - 15) << 23);
+        let subnormal =
+            f32::from_bits((magnitude << 13) + ((127 - 14) << 23)) - f32::from_bits((127 - 14) << 23);
+        let special = (magnitude << 13) | 0x7f80_0000;
+        let bits = if magnitude < 0x400 { subnormal.to_bits() } else { normal };
+        let bits = if magnitude >= 0x7c00 { special } else { bits };
+        f32::from_bits(bits | u32::from(x & 0x8000) << 16)
+    }
+    #[inline(always)]
+    fn is_zero(x: u16) -> bool {
+        x << 1 == 0
+    }
+}
+
+impl Element for Bf16 {
+    const BYTES: usize = 2;
+    type Raw = u16;
+    #[inline(always)]
+    fn read(bytes: &[u8]) -> u16 {
+        u16::from_le_bytes([bytes[0], bytes[1]])
+    }
+    #[inline(always)]
+    fn widen(x: u16) -> f32 {
+        f32::from_bits(u32::from(x) << 16)
+    }
+    #[inline(always)]
+    fn operand(x: u16) -> u16 {
+        if x & 0x7fff < (FLUSH_BELOW.to_bits() >> 16) as u16 { 0 } else { x }
+    }
+    #[inline(always)]
+    fn is_zero(x: u16) -> bool {
+        x << 1 == 0
+    }
+}
+
+/// A chunk as bf16 operands, and as two sums over it: flushed elements, and elements that are not finite.
+#[inline(always)]
+fn operands<E: Element>(bytes: &[u8], out: &mut [u16; CHUNK]) -> (u32, u32) {
+    let (mut flushed, mut bad) = (0_u16, 0_u16);
+    for (x, bytes) in out.iter_mut().zip(bytes.chunks_exact(E::BYTES)) {
+        let raw = E::read(bytes);
+        *x = E::operand(raw);
+        flushed += u16::from((*x == 0) & !E::is_zero(raw));
+        bad += u16::from(*x & 0x7f80 == 0x7f80);
+    }
+    (u32::from(flushed), u32::from(bad))
+}
+
+/// A chunk as bits of f32, and how many elements are not finite.
+#[inline(always)]
+fn floats<E: Element>(bytes: &[u8], out: &mut [u32; CHUNK]) -> u32 {
+    let mut bad = 0;
+    for (x, bytes) in out.iter_mut().zip(bytes.chunks_exact(E::BYTES)) {
+        *x = E::widen(E::read(bytes)).to_bits();
+        bad += u32::from(*x & 0x7f80_0000 == 0x7f80_0000);
+    }
+    bad
+}
+
+/// The chunk of a row that starts at element `start`; past the row's end zeros.
+#[inline(always)]
+fn chunk<'a, E: Element>(row: &'a [u8], start: usize, tail: &'a mut [u8; CHUNK * 4]) -> &'a [u8] {
+    let rest = &row[start * E::BYTES..];
+    if rest.len() >= CHUNK * E::BYTES {
+        return &rest[..CHUNK * E::BYTES];
+    }
+    tail.fill(0);
+    tail[..rest.len()].copy_from_slice(rest);
+    &tail[..CHUNK * E::BYTES]
+}
+
+/// What a pass over elements found.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    flushed: usize,
+    bad: bool,
+}
+
+struct PackOp<'p, 'a> {
+    format: WeightFormat,
+    panel: &'p mut [u8],
+    source: SourceType,
+    rows: [Option<&'a [u8]>; PANEL],
+}
+
+impl PackOp<'_, '_> {
+    #[inline(always)]
+    fn bf16<E: Element>(self) -> Found {
+        let mut found = Found::default();
+        let mut tail = [0; CHUNK * 4];
+        let mut tile = [[0_u32; CHUNK / 2]; PANEL];
+        for (block, out) in self.panel.chunks_mut(CHUNK / 2 * PANEL * 4).enumerate() {
+            for (lanes, row) in tile.iter_mut().zip(self.rows) {
+                let Some(row) = row else { continue };
+                let mut bits = [0; CHUNK];
+                let (flushed, bad) = operands::<E>(chunk::<E>(row, block * CHUNK, &mut tail), &mut bits);
+                found.flushed += flushed as usize;
+                found.bad |= bad != 0;
+                for (pair, bits) in lanes.iter_mut().zip(bits.chunks_exact(2)) {
+                    *pair = u32::from(bits[0]) | u32::from(bits[1]) << 16;
+                }
+            }
+            write_tile(out, &tile);
+        }
+        found
+    }
+
+    #[inline(always)]
+    fn f32<E: Element>(self) -> Found {
+        let mut found = Found::default();
+        let mut tail = [0; CHUNK * 4];
+        let mut tile = [[0_u32; CHUNK]; PANEL];
+        for (block, out) in self.panel.chunks_mut(CHUNK * PANEL * 4).enumerate() {
+            for (lanes, row) in tile.iter_mut().zip(self.rows) {
+                let Some(row) = row else { continue };
+                let bad = floats::<E>(chunk::<E>(row, block * CHUNK, &mut tail), lanes);
+                found.bad |= bad != 0;
+            }
+            write_tile(out, &tile);
+        }
+        found
+    }
+}
+
+/// Writes a tile transposed: 32 numbers of 4 bytes for each of its columns, as many columns as `out` takes.
+#[inline(always)]
+fn write_tile<const W: usize>(out: &mut [u8], tile: &[[u32; W]; PANEL]) {
+    for (j, line) in out.chunks_exact_mut(PANEL * 4).enumerate() {
+        let j = j % W;
+        for (bytes, lanes) in line.chunks_exact_mut(4).zip(tile) {
+            bytes.copy_from_slice(&lanes[j].to_le_bytes());
+        }
+    }
+}
+
+impl SimdOp for PackOp<'_, '_> {
+    type Output = Found;
+    #[inline(always)]
+    fn eval<S: Simd>(self, _simd: S) -> Found {
+        match (self.format, self.source) {
+            (WeightFormat::Bf16, SourceType::Bf16) => self.bf16::<Bf16>(),
+            (WeightFormat::Bf16, SourceType::F16) => self.bf16::<F16>(),
+            (WeightFormat::Bf16, SourceType::F32) => self.bf16::<F32>(),
+            (WeightFormat::F32, SourceType::Bf16) => self.f32::<Bf16>(),
+            (WeightFormat::F32, SourceType::F16) => self.f32::<F16>(),
+            (WeightFormat::F32, SourceType::F32) => self.f32::<F32>(),
+        }
+    }
+}
+
+/// Packs up to 32 rows of `k` elements into a panel, and returns how many nonzero elements were flushed.
+///
+/// `rows[lane]` are the bytes of a row, `None` past the last one; `panel` are the bytes of one panel. On an error
+/// the panel's contents are unspecified.
+///
+/// # Panics
+/// If a slice has another length than `k` says.
+pub fn pack_panel(
+    isa: Isa,
+    format: WeightFormat,
+    panel: &mut [u8],
+    k: usize,
+    source: SourceType,
+    rows: [Option<&[u8]>; PANEL],
+) -> Result<usize, NonFinite> {
+    assert_eq!(panel.len(), panel_len(format, k) * format.element_bytes());
+    assert!(rows.iter().flatten().all(|row| row.len() == k * source.element_bytes()));
+    let found = isa.run(PackOp { format, panel, source, rows });
+    if found.bad {
+        let lanes = rows.iter().enumerate().filter_map(|(lane, row)| Some((lane, (*row)?)));
+        for (lane, row) in lanes {
+            find_bad(format, source, row, lane)?;
+        }
+    }
+    Ok(found.flushed)
+}
+
+struct ConvertOp<'p, 'a> {
+    format: WeightFormat,
+    out: &'p mut [u8],
+    source: SourceType,
+    bytes: &'a [u8],
+}
+
+impl ConvertOp<'_, '_> {
+    #[inline(always)]
+    fn convert<E: Element>(self) -> Found {
+        let mut found = Found::default();
+        let mut tail = [0; CHUNK * 4];
+        let element_bytes = self.format.element_bytes();
+        for (block, out) in self.out.chunks_mut(CHUNK * element_bytes).enumerate() {
+            let bytes = chunk::<E>(self.bytes, block * CHUNK, &mut tail);
+            if self.format == WeightFormat::Bf16 {
+                let mut bits = [0; CHUNK];
+                let (flushed, bad) = operands::<E>(bytes, &mut bits);
+                found.flushed += flushed as usize;
+                found.bad |= bad != 0;
+                for (out, bits) in out.chunks_exact_mut(2).zip(bits) {
+                    out.copy_from_slice(&bits.to_le_bytes());
+                }
+            } else {
+                let mut bits = [0; CHUNK];
+                found.bad |= floats::<E>(bytes, &mut bits) != 0;
+                for (out, bits) in out.chunks_exact_mut(4).zip(bits) {
+                    out.copy_from_slice(&bits.to_le_bytes());
+                }
+            }
+        }
+        found
+    }
+}
+
+impl SimdOp for ConvertOp<'_, '_> {
+    type Output = Found;
+    #[inline(always)]
+    fn eval<S: Simd>(self, _simd: S) -> Found {
+        match self.source {
+            SourceType::Bf16 => self.convert::<Bf16>(),
+            SourceType::F16 => self.convert::<F16>(),
+            SourceType::F32 => self.convert::<F32>(),
+        }
+    }
+}
+
+/// Converts elements in their own order, as an embedding or a norm is stored; returns how many were flushed.
+/// A [`NonFinite`] names lane 0.
+///
+/// # Panics
+/// If the two slices do not hold the same number of elements.
+pub fn convert(
+    isa: Isa,
+    format: WeightFormat,
+    out: &mut [u8],
+    source: SourceType,
+    bytes: &[u8],
+) -> Result<usize, NonFinite> {
+    assert!(out.len().is_multiple_of(format.element_bytes()));
+    assert_eq!(bytes.len(), out.len() / format.element_bytes() * source.element_bytes());
+    let found = isa.run(ConvertOp { format, out, source, bytes });
+    if found.bad {
+        find_bad(format, source, bytes, 0)?;
+    }
+    Ok(found.flushed)
+}
+
+/// The first element that is not finite, or not once it is rounded.
+#[cold]
+fn find_bad(format: WeightFormat, source: SourceType, row: &[u8], lane: usize) -> Result<(), NonFinite> {
+    for (k, bytes) in row.chunks_exact(source.element_bytes()).enumerate() {
+        let value = source.widen(bytes);
+        let packed = match format {
+            WeightFormat::Bf16 => bf16_operand(value).to_f32(),
+            WeightFormat::F32 => value,
+        };
+        if !packed.is_finite() {
+            return Err(NonFinite { lane, k, value });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "pack_tests.rs"]
+mod tests;

@@ -1,0 +1,151 @@
+//! The fast packing against the one that goes element by element.
+use super::*;
+use crate::dtype::bf16_round;
+use std::vec;
+use std::vec::Vec;
+
+const SOURCES: [SourceType; 3] = [SourceType::F32, SourceType::F16, SourceType::Bf16];
+const FORMATS: [WeightFormat; 2] = [WeightFormat::F32, WeightFormat::Bf16];
+
+/// Any finite value of the source type, many of them tiny: its bytes.
+fn element(source: SourceType, state: &mut u64) -> Vec<u8> {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let bits = (*state >> 32) as u32;
+    let exponent = [bits >> 3 & 0xff, 70 + (bits >> 3 & 15), 0, 127][(bits & 3) as usize].min(253);
+    let x = f32::from_bits(bits & 0x807f_ffff | exponent << 23);
+    match source {
+        SourceType::F32 => x.to_le_bytes().to_vec(),
+        SourceType::Bf16 => ((x.to_bits() >> 16) as u16).to_le_bytes().to_vec(),
+        SourceType::F16 => {
+            let bits = (bits >> 9) as u16;
+            let bits = if bits & 0x7c00 == 0x7c00 { bits & 0x83ff } else { bits };
+            bits.to_le_bytes().to_vec()
+        }
+    }
+}
+
+#[test]
+fn panels_equal_the_plain_packing_for_all_types_and_odd_shapes() {
+    let mut state = 1;
+    for (source, format) in SOURCES.iter().flat_map(|s| FORMATS.map(|f| (*s, f))) {
+        let mut flushed_in_all = 0;
+        for (k, n) in [(1, 1), (2, 32), (31, 5), (32, 32), (33, 31), (64, 32), (65, 17), (172, 32), (301, 32)]
+        {
+            // One byte further than any alignment.
+            let size = source.element_bytes();
+            let mut bytes = vec![0; 1 + n * k * size];
+            for i in 0..n * k {
+                bytes[1 + i * size..][..size].copy_from_slice(&element(source, &mut state));
+            }
+            let rows =
+                core::array::from_fn(|lane| (lane < n).then(|| &bytes[1 + lane * k * size..][..k * size]));
+            let wide: Vec<f32> = bytes[1..].chunks(size).map(|bytes| source.widen(bytes)).collect();
+            let wide_row = |lane: usize| (lane < n).then(|| &wide[lane * k..][..k]);
+            let (expected, flushed): (Vec<u8>, usize) = match format {
+                WeightFormat::F32 => {
+                    let mut panel = vec![7.0; panel_len(format, k)];
+                    pack_f32(&mut panel, k, wide_row);
+                    (panel.iter().flat_map(|x| x.to_le_bytes()).collect(), 0)
+                }
+                WeightFormat::Bf16 => {
+                    let mut panel = vec![bf16::ONE; panel_len(format, k)];
+                    let flushed = pack_bf16(&mut panel, k, wide_row);
+                    (panel.iter().flat_map(|x| x.to_le_bytes()).collect(), flushed)
+                }
+            };
+            for isa in Isa::available().iter() {
+                let mut panel = vec![0xaa; expected.len()];
+                let found = pack_panel(*isa, format, &mut panel, k, source, rows).unwrap();
+                assert_eq!(found, flushed, "{} {source:?} {format:?} {n} x {k}", isa.name());
+                assert!(panel == expected, "{} {source:?} {format:?} {n} x {k}", isa.name());
+
+                let mut out = vec![0xaa; n * k * format.element_bytes()];
+                let found = convert(*isa, format, &mut out, source, &bytes[1..]).unwrap();
+                let converted: Vec<u8> = match format {
+                    WeightFormat::F32 => wide.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                    WeightFormat::Bf16 => wide.iter().flat_map(|x| bf16_operand(*x).to_le_bytes()).collect(),
+                };
+                assert!(found == flushed && out == converted, "{} {source:?} {format:?}", isa.name());
+            }
+            flushed_in_all += flushed;
+        }
+        let expect_flushed = format == WeightFormat::Bf16 && source != SourceType::F16;
+        assert_eq!(flushed_in_all > 0, expect_flushed, "{source:?} {format:?}");
+    }
+}
+
+#[test]
+fn every_f16_widens_as_in_half() {
+    for bits in 0..=u16::MAX {
+        let expected = half::f16::from_bits(bits).to_f32();
+        let got = F16::widen(bits);
+        assert!(got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()), "{bits:#x}");
+    }
+}
+
+#[test]
+fn every_bf16_is_an_operand_as_the_rule_says() {
+    for bits in 0..=u16::MAX {
+        let wide = Bf16::widen(bits);
+        if !wide.is_nan() {
+            assert_eq!(Bf16::operand(bits), bf16_operand(wide).to_bits(), "{bits:#x}");
+            assert_eq!(F32::operand(wide.to_bits()), bf16_operand(wide).to_bits(), "{bits:#x}");
+        }
+    }
+    assert_eq!(bf16_round(1.0).to_bits(), F32::operand(1.0_f32.to_bits()));
+}
+
+#[test]
+fn what_is_not_finite_is_named() {
+    let k = 75;
+    for isa in Isa::available().iter() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(0x7f80_0001), f32::MAX] {
+            for (format, at) in FORMATS.iter().flat_map(|f| [(*f, 0), (*f, 40 * 31), (*f, 32 * k - 1)]) {
+                let mut weight = vec![0.5_f32; 32 * k];
+                weight[at] = value;
+                let bytes: Vec<u8> = weight.iter().flat_map(|x| x.to_le_bytes()).collect();
+                let rows = core::array::from_fn(|lane| Some(&bytes[lane * k * 4..][..k * 4]));
+                let mut panel = vec![0; panel_len(format, k) * format.element_bytes()];
+                let found = pack_panel(*isa, format, &mut panel, k, SourceType::F32, rows);
+                let place = found.map_err(|bad| (bad.lane, bad.k));
+                let mut out = vec![0; 32 * k * format.element_bytes()];
+                let converted = convert(*isa, format, &mut out, SourceType::F32, &bytes);
+                // The greatest f32 is a weight, but rounds to an infinite bf16.
+                if value == f32::MAX && format == WeightFormat::F32 {
+                    assert_eq!((place, converted), (Ok(0), Ok(0)));
+                } else {
+                    assert_eq!(place, Err((at / k, at % k)), "{value} {format:?}");
+                    assert_eq!(converted.map_err(|bad| bad.k), Err(at));
+                }
+            }
+        }
+    }
+}
+
+/// Prints GB/s of source for each pair of types, on one core: `--ignored --nocapture` with `--release`.
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    let (k, panels) = (2048, 256);
+    for (source, format) in SOURCES.iter().flat_map(|s| FORMATS.map(|f| (*s, f))) {
+        let size = source.element_bytes();
+        let bytes = vec![0x3c; panels * PANEL * k * size];
+        let len = panel_len(format, k) * format.element_bytes();
+        let mut out = vec![1; panels * len];
+        for isa in Isa::available().iter() {
+            let mut best = f64::MAX;
+            for _ in 0..5 {
+                let start = std::time::Instant::now();
+                for (panel, out) in out.chunks_exact_mut(len).enumerate() {
+                    let rows = core::array::from_fn(|lane| {
+                        Some(&bytes[(panel * PANEL + lane) * k * size..][..k * size])
+                    });
+                    pack_panel(*isa, format, out, k, source, rows).unwrap();
+                }
+                best = best.min(start.elapsed().as_secs_f64());
+            }
+            let rate = bytes.len() as f64 / best / 1e9;
+            std::println!("{source:?} -> {}: {} {rate:.1} GB/s", format.name(), isa.name());
+        }
+    }
+}

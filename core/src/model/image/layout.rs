@@ -1,0 +1,297 @@
+//! Where everything lies in an image, computed from the configuration and the sizes of the aux blobs alone.
+//!
+//! All layers have the same tensors, so a layer is an offset times its number: the layout needs no memory that
+//! grows with the model. Every sum and product is checked.
+use super::super::config::ModelConfig;
+use super::{AUX_ENTRY_BYTES, HEADER_BYTES, ImageError, TENSOR_ENTRY_BYTES};
+use crate::dtype::WeightFormat;
+use crate::kernels::matmul::panel::{PANEL, panel_count, panel_len};
+use crate::memory::REGION_ALIGN;
+use crate::tensor::padded;
+use core::ops::Range;
+
+/// Aux blobs that an image can carry.
+pub const AUX_MAX: usize = 8;
+
+/// Bytes of an aux blob's name.
+pub const AUX_NAME_MAX: usize = 48;
+
+/// The tensors of an image. The names are those of the fields in `model::weights`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[allow(missing_docs)] // the names are the documentation
+pub enum TensorKind {
+    Embedding = 0,
+    AttentionNorm = 1,
+    Qkv = 2,
+    QkvBias = 3,
+    QNorm = 4,
+    KNorm = 5,
+    AttentionOutput = 6,
+    AttentionOutputBias = 7,
+    FeedForwardNorm = 8,
+    GateUp = 9,
+    GateUpBias = 10,
+    Down = 11,
+    DownBias = 12,
+    FinalNorm = 13,
+    Head = 14,
+}
+
+/// How a tensor is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// Panels of a product with that many outputs and inputs, in the model's weight format.
+    Panels {
+        /// N, padded outputs of paired panels included.
+        outputs: usize,
+        /// K.
+        inputs: usize,
+    },
+    /// `[rows, width]` in the model's weight format.
+    Rows {
+        /// How many rows.
+        rows: usize,
+        /// Elements of a row.
+        width: usize,
+    },
+    /// `[len]`, f32; of these `padded` with zeros.
+    Vector {
+        /// Elements.
+        len: usize,
+        /// Elements with padding.
+        padded: usize,
+    },
+}
+
+impl Storage {
+    /// Bytes in an image; `None` if they overflow.
+    pub fn bytes(self, format: WeightFormat) -> Option<usize> {
+        match self {
+            Self::Panels { outputs, inputs } => panel_len(format, inputs)
+                .checked_mul(panel_count(outputs))?
+                .checked_mul(format.element_bytes()),
+            Self::Rows { rows, width } => rows.checked_mul(width)?.checked_mul(format.element_bytes()),
+            Self::Vector { padded, .. } => padded.checked_mul(size_of::<f32>()),
+        }
+    }
+}
+
+/// Tensors before the blocks, of each block, and after them.
+const BEFORE: [TensorKind; 1] = [TensorKind::Embedding];
+const LAYER: [TensorKind; 12] = [
+    TensorKind::AttentionNorm,
+    TensorKind::Qkv,
+    TensorKind::QkvBias,
+    TensorKind::QNorm,
+    TensorKind::KNorm,
+    TensorKind::AttentionOutput,
+    TensorKind::AttentionOutputBias,
+    TensorKind::FeedForwardNorm,
+    TensorKind::GateUp,
+    TensorKind::GateUpBias,
+    TensorKind::Down,
+    TensorKind::DownBias,
+];
+const AFTER: [TensorKind; 2] = [TensorKind::FinalNorm, TensorKind::Head];
+const KIND_COUNT: usize = BEFORE.len() + LAYER.len() + AFTER.len();
+
+impl TensorKind {
+    /// How the model stores it; `None` if the model has none.
+    pub fn storage(self, config: &ModelConfig) -> Option<Storage> {
+        let c = config;
+        let panels = |outputs, inputs| Some(Storage::Panels { outputs, inputs });
+        let vector = |there: bool, len: usize| there.then(|| Storage::Vector { len, padded: padded(len) });
+        let head = |there: bool| there.then_some(Storage::Vector { len: c.head_dim, padded: c.head_dim });
+        // Gate and up panels alternate, so each is padded to whole panels by itself.
+        let gate_up = 2 * padded(c.intermediate_size);
+        match self {
+            Self::Embedding => {
+                (!c.tied_head).then_some(Storage::Rows { rows: c.vocab_size, width: c.hidden_size })
+            }
+            Self::AttentionNorm | Self::FeedForwardNorm | Self::FinalNorm => vector(true, c.hidden_size),
+            Self::Qkv => panels(c.qkv_size(), c.hidden_size),
+            Self::QkvBias => vector(c.qkv_bias, c.qkv_size()),
+            Self::QNorm | Self::KNorm => head(c.qk_norm),
+            Self::AttentionOutput => panels(c.hidden_size, c.q_size()),
+            Self::AttentionOutputBias => vector(c.attention_output_bias, c.hidden_size),
+            Self::GateUp => panels(gate_up, c.hidden_size),
+            Self::GateUpBias => vector(c.mlp_bias, gate_up),
+            Self::Down => panels(c.hidden_size, c.intermediate_size),
+            Self::DownBias => vector(c.mlp_bias, c.hidden_size),
+            Self::Head => panels(c.vocab_size, c.hidden_size),
+        }
+    }
+
+    fn is_per_layer(self) -> bool {
+        LAYER.contains(&self)
+    }
+}
+
+/// Which source row output `n` of the paired gate and up panels takes: whether it is an up row, and its number,
+/// which may lie past the last (padding).
+pub fn gate_up_source(n: usize) -> (bool, usize) {
+    let panel = n / PANEL;
+    (panel % 2 == 1, panel / 2 * PANEL + n % PANEL)
+}
+
+/// A run of bytes in an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// From the image's start.
+    pub offset: usize,
+    /// Its length.
+    pub bytes: usize,
+}
+
+impl Span {
+    const NONE: Span = Span { offset: 0, bytes: 0 };
+
+    /// As a range.
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.bytes
+    }
+}
+
+/// Every offset of an image.
+#[derive(Clone, Debug)]
+pub struct ImageLayout<'n> {
+    config: ModelConfig,
+    /// By kind; of a layer's kinds the span in layer 0; empty where the model has none.
+    spans: [Span; KIND_COUNT],
+    /// Bytes from one layer to the next.
+    layer_stride: usize,
+    aux: [(&'n str, Span); AUX_MAX],
+    aux_count: usize,
+    directory_offset: usize,
+    tensor_count: usize,
+    weight_bytes: usize,
+    total_bytes: usize,
+}
+
+/// The end of what was laid out so far.
+struct Cursor(usize);
+
+impl Cursor {
+    /// Takes `bytes` at the next multiple of 64.
+    fn take(&mut self, bytes: Option<usize>, what: &'static str) -> Result<Span, ImageError> {
+        let taken = bytes.and_then(|bytes| {
+            let offset = self.0.checked_next_multiple_of(REGION_ALIGN)?;
+            let end = offset.checked_add(bytes).filter(|end| *end <= isize::MAX as usize)?;
+            self.0 = end;
+            Some(Span { offset, bytes })
+        });
+        taken.ok_or(ImageError::TooLarge { what })
+    }
+}
+
+impl<'n> ImageLayout<'n> {
+    /// Lays out an image with these aux blobs: name and bytes of each.
+    pub fn new(config: &ModelConfig, aux: &[(&'n str, usize)]) -> Result<Self, ImageError> {
+        config.check()?;
+        if aux.len() > AUX_MAX {
+            return Err(ImageError::Unknown { field: "number of aux blobs", found: aux.len() as u64 });
+        }
+        for (entry, (name, _)) in aux.iter().enumerate() {
+            let unique = aux[..entry].iter().all(|(other, _)| other != name);
+            if name.is_empty() || name.len() > AUX_NAME_MAX || name.contains('\0') || !unique {
+                return Err(ImageError::AuxName { entry });
+            }
+        }
+        let count = |kinds: &[TensorKind]| kinds.iter().filter(|kind| kind.storage(config).is_some()).count();
+        let tensor_count = count(&BEFORE) + count(&LAYER) * config.layer_count + count(&AFTER);
+        let directory_offset = HEADER_BYTES + aux.len() * AUX_ENTRY_BYTES;
+        let mut cursor = Cursor(directory_offset + tensor_count * TENSOR_ENTRY_BYTES);
+
+        let mut spans = [Span::NONE; KIND_COUNT];
+        let mut lay = |kinds: &[TensorKind], cursor: &mut Cursor| -> Result<usize, ImageError> {
+            let mut sum = 0_usize;
+            for kind in kinds {
+                let Some(storage) = kind.storage(config) else { continue };
+                let span = cursor.take(storage.bytes(config.weight_format), "a tensor")?;
+                spans[*kind as usize] = span;
+                sum = sum.checked_add(span.bytes).ok_or(ImageError::TooLarge { what: "a layer" })?;
+            }
+            Ok(sum)
+        };
+        let before = lay(&BEFORE, &mut cursor)?;
+        let first = cursor.take(Some(0), "a layer")?.offset;
+        let layer = lay(&LAYER, &mut cursor)?;
+        let layer_stride = cursor.take(Some(0), "a layer")?.offset - first;
+        let all_layers = layer_stride.checked_mul(config.layer_count);
+        cursor.0 = first;
+        cursor.take(all_layers, "all layers")?;
+        let after = lay(&AFTER, &mut cursor)?;
+        let weight_bytes = layer
+            .checked_mul(config.layer_count)
+            .and_then(|layers| layers.checked_add(before)?.checked_add(after))
+            .ok_or(ImageError::TooLarge { what: "all layers" })?;
+
+        let mut blobs = [("", Span::NONE); AUX_MAX];
+        for (slot, (name, bytes)) in blobs.iter_mut().zip(aux) {
+            *slot = (*name, cursor.take(Some(*bytes), "an aux blob")?);
+        }
+        Ok(ImageLayout {
+            config: *config,
+            spans,
+            layer_stride,
+            aux: blobs,
+            aux_count: aux.len(),
+            directory_offset,
+            tensor_count,
+            weight_bytes,
+            total_bytes: cursor.0,
+        })
+    }
+
+    /// What the model is.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Bytes of the whole image.
+    pub fn total_bytes(&self) -> usize {
+        self.total_bytes
+    }
+
+    /// Bytes of all tensors.
+    pub fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
+    /// How many tensors.
+    pub fn tensor_count(&self) -> usize {
+        self.tensor_count
+    }
+
+    pub(super) fn directory_offset(&self) -> usize {
+        self.directory_offset
+    }
+
+    /// Where a tensor lies; `None` if the model has none. `layer` is 0 for tensors outside the blocks.
+    pub fn span(&self, kind: TensorKind, layer: usize) -> Option<Span> {
+        let layers = if kind.is_per_layer() { self.config.layer_count } else { 1 };
+        if layer >= layers || kind.storage(&self.config).is_none() {
+            return None;
+        }
+        let span = self.spans[kind as usize];
+        // Cannot overflow: `new` took the product with the number of layers.
+        Some(Span { offset: span.offset + layer * self.layer_stride, bytes: span.bytes })
+    }
+
+    /// All tensors in the order of their offsets: kind, layer (`None` outside the blocks), place.
+    pub fn tensors(&self) -> impl Iterator<Item = (TensorKind, Option<usize>, Span)> + '_ {
+        let outer = |kinds: &'static [TensorKind]| {
+            kinds.iter().filter_map(|kind| Some((*kind, None, self.span(*kind, 0)?)))
+        };
+        let layers = (0..self.config.layer_count).flat_map(move |layer| {
+            LAYER.iter().filter_map(move |kind| Some((*kind, Some(layer), self.span(*kind, layer)?)))
+        });
+        outer(&BEFORE).chain(layers).chain(outer(&AFTER))
+    }
+
+    /// The aux blobs: name and place.
+    pub fn aux(&self) -> impl Iterator<Item = (&'n str, Span)> + '_ {
+        self.aux[..self.aux_count].iter().copied()
+    }
+}

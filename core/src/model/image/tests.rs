@@ -1,0 +1,298 @@
+//! Images written and read back, and images with bytes changed.
+use super::*;
+use crate::kernels::matmul::panel::panel_len;
+use crate::memory::REGION_ALIGN;
+use std::string::ToString;
+use std::vec;
+use std::vec::Vec;
+
+pub(super) fn config(format: WeightFormat, tied_head: bool, extras: bool) -> ModelConfig {
+    ModelConfig {
+        architecture: Architecture::Llama,
+        vocab_size: 50,
+        hidden_size: 48,
+        intermediate_size: 70,
+        layer_count: 3,
+        head_count: 3,
+        kv_head_count: 1,
+        head_dim: 10,
+        position_count: 128,
+        rms_norm_eps: 1e-5,
+        rope: RopeConfig {
+            theta: 500_000.0,
+            scaling: RopeScaling::Llama3 {
+                factor: 8.0,
+                low_freq_factor: 1.0,
+                high_freq_factor: 4.0,
+                original_positions: 64,
+            },
+        },
+        tied_head,
+        qkv_bias: extras,
+        attention_output_bias: extras,
+        mlp_bias: extras,
+        qk_norm: extras,
+        weight_format: format,
+    }
+}
+
+/// Memory that starts at a multiple of 64.
+struct Memory {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Memory {
+    fn new(len: usize) -> Memory {
+        let bytes = vec![0; len + REGION_ALIGN];
+        let start = bytes.as_ptr().align_offset(REGION_ALIGN);
+        Memory { bytes, start, len }
+    }
+
+    fn get(&self) -> &[u8] {
+        &self.bytes[self.start..][..self.len]
+    }
+
+    fn get_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..][..self.len]
+    }
+}
+
+fn value(kind: TensorKind, layer: usize, row: usize, column: usize) -> f32 {
+    // Small integers and halves: exact in bf16.
+    ((kind as usize * 31 + layer * 7 + row * 3 + column) % 101) as f32 * 0.5 + 0.5
+}
+
+fn image(config: &ModelConfig) -> Memory {
+    let layout = ImageLayout::new(config, &[("tokenizer.json", 5), ("empty", 0)]).unwrap();
+    let mut memory = Memory::new(layout.total_bytes());
+    let mut writer = ImageWriter::new(&layout, memory.get_mut()).unwrap();
+    for (kind, layer, _) in layout.tensors() {
+        let layer = layer.unwrap_or(0);
+        writer.fill(kind, layer, |row, column| value(kind, layer, row, column));
+    }
+    writer.aux_mut("tokenizer.json").unwrap().copy_from_slice(b"hello");
+    writer.header(&[7; 32], &[0; 32], 3);
+    memory
+}
+
+const ALL: [(WeightFormat, bool, bool); 4] = [
+    (WeightFormat::F32, true, false),
+    (WeightFormat::F32, false, true),
+    (WeightFormat::Bf16, true, true),
+    (WeightFormat::Bf16, false, false),
+];
+
+#[test]
+fn what_is_written_is_read() {
+    for (format, tied, extras) in ALL {
+        let config = config(format, tied, extras);
+        let memory = image(&config);
+        let model = PackedModel::parse(memory.get()).unwrap();
+        assert_eq!(*model.config(), config);
+        assert_eq!((model.fingerprint(), model.flushed_count()), (&[7; 32], 3));
+        assert_eq!(model.aux("tokenizer.json"), Some(&b"hello"[..]));
+        assert_eq!((model.aux("empty"), model.aux("other")), (Some(&[][..]), None));
+        let mut weight_bytes = 0;
+        for i in 0..config.layer_count {
+            let layer = model.layer(i);
+            let check = |linear: &Linear, kind: TensorKind, row: usize, n: usize| {
+                let mut column = vec![0.0; linear.inputs()];
+                linear.read_column(n, &mut column);
+                for (k, x) in column.iter().enumerate() {
+                    assert_eq!(*x, value(kind, i, row, k), "{kind:?} [{row}, {k}]");
+                }
+                if let Some(bias) = linear.bias() {
+                    let kind = match kind {
+                        TensorKind::Qkv => TensorKind::QkvBias,
+                        TensorKind::AttentionOutput => TensorKind::AttentionOutputBias,
+                        TensorKind::GateUp => TensorKind::GateUpBias,
+                        _ => TensorKind::DownBias,
+                    };
+                    assert_eq!(bias[n], value(kind, i, 0, row));
+                }
+            };
+            for n in 0..config.qkv_size() {
+                check(&layer.qkv, TensorKind::Qkv, n, n);
+            }
+            for n in 0..config.hidden_size {
+                check(&layer.attention_output, TensorKind::AttentionOutput, n, n);
+                check(&layer.down, TensorKind::Down, n, n);
+                assert_eq!(layer.attention_norm[n], value(TensorKind::AttentionNorm, i, 0, n));
+            }
+            for n in 0..config.intermediate_size {
+                check(&layer.gate_up, TensorKind::GateUp, n, n / 32 * 64 + n % 32);
+                let up = config.intermediate_size + n;
+                check(&layer.gate_up, TensorKind::GateUp, up, n / 32 * 64 + 32 + n % 32);
+            }
+            let mut padding = vec![1.0; config.hidden_size];
+            layer.gate_up.read_column(2 * 96 - 1, &mut padding);
+            assert!(padding.iter().all(|x| *x == 0.0));
+            assert_eq!(layer.attention_norm.len(), 64);
+            assert!(layer.feed_forward_norm[48..].iter().all(|x| *x == 0.0));
+            assert_eq!(layer.q_norm.map(<[f32]>::len), extras.then_some(10));
+            assert_eq!(layer.k_norm.is_some(), extras);
+            assert_eq!(layer.down.bias().is_some(), extras);
+            weight_bytes += layer.qkv.bytes() + layer.attention_output.bytes() + layer.gate_up.bytes();
+            weight_bytes += layer.down.bytes() + 2 * 64 * 4;
+            if extras {
+                weight_bytes += (64 + 64 + 2 * 96 + 64 + 2 * 10) * 4;
+            }
+        }
+        let outer = model.outer();
+        let mut row = vec![0.0; 48];
+        outer.head.read_column(49, &mut row);
+        assert!((0..48).all(|k| row[k] == value(TensorKind::Head, 0, 49, k)));
+        match outer.embedding {
+            Embedding::Tied => assert!(tied),
+            Embedding::F32(e) => {
+                assert_eq!((e.len(), e[49 * 48 + 5]), (50 * 48, value(TensorKind::Embedding, 0, 49, 5)));
+                weight_bytes += e.len() * 4;
+            }
+            Embedding::Bf16(e) => {
+                assert_eq!(e[49 * 48 + 5].to_f32(), value(TensorKind::Embedding, 0, 49, 5));
+                weight_bytes += e.len() * 2;
+            }
+        }
+        assert_eq!(outer.head.bytes(), 2 * panel_len(format, 48) * format.element_bytes());
+        assert_eq!(model.weight_bytes(), weight_bytes + outer.head.bytes() + 64 * 4);
+    }
+}
+
+#[test]
+fn spans_are_aligned_ordered_and_apart() {
+    for (format, tied, extras) in ALL {
+        let layout = ImageLayout::new(&config(format, tied, extras), &[("a", 1), ("b", 65)]).unwrap();
+        let mut end = layout.directory_offset() + layout.tensor_count() * TENSOR_ENTRY_BYTES;
+        let spans = layout.tensors().map(|(_, _, span)| span).chain(layout.aux().map(|(_, span)| span));
+        let mut count = 0;
+        for span in spans {
+            assert!(
+                span.offset >= end && span.offset < end + REGION_ALIGN && span.offset % REGION_ALIGN == 0
+            );
+            end = span.range().end;
+            count += 1;
+        }
+        assert_eq!((end, count), (layout.total_bytes(), layout.tensor_count() + 2));
+    }
+}
+
+#[test]
+fn the_flush_is_counted() {
+    let config = config(WeightFormat::Bf16, true, false);
+    let layout = ImageLayout::new(&config, &[]).unwrap();
+    let mut memory = Memory::new(layout.total_bytes());
+    let mut writer = ImageWriter::new(&layout, memory.get_mut()).unwrap();
+    writer.fill(TensorKind::Down, 1, |_, k| if k == 69 { 1e-30 } else { -0.0 });
+    writer.header(&[0; 32], &[0; 32], 0);
+    assert_eq!(PackedModel::parse(memory.get()).unwrap().flushed_count(), 48);
+}
+
+#[test]
+fn lies_are_named() {
+    let config = config(WeightFormat::F32, true, false);
+    let good = image(&config);
+    let total = good.len;
+    let message = |change: &dyn Fn(&mut [u8])| {
+        let mut bad = Memory::new(total);
+        bad.get_mut().copy_from_slice(good.get());
+        change(bad.get_mut());
+        PackedModel::parse(bad.get()).unwrap_err().to_string()
+    };
+    let put64 = |at: usize, x: u64| move |b: &mut [u8]| b[at..at + 8].copy_from_slice(&x.to_le_bytes());
+    assert_eq!(message(&|b| b[0] = 0), "not an image: the first 8 bytes are not \"vbimage\\0\"");
+    assert_eq!(message(&|b| b[AT_FORMAT] = 9), "image header: format version: found 9, expected 1");
+    assert_eq!(
+        message(&|b| b[AT_NUMERICS + 3] = 1),
+        std::format!(
+            "image header: numerics version: found {}, expected {}",
+            (1 << 24) + crate::NUMERICS_VERSION,
+            crate::NUMERICS_VERSION
+        )
+    );
+    assert_eq!(
+        message(&put64(AT_TOTAL, u64::MAX)),
+        std::format!("image header: length in bytes: found {total}, expected {}", u64::MAX)
+    );
+    assert_eq!(message(&put64(AT_CONFIG, 77)), "image header: model_type: found 77, which is unknown");
+    assert_eq!(message(&put64(AT_CONFIG + 8 * 7, 9)), "image header: head_dim must be even");
+    assert_eq!(
+        message(&put64(AT_CONFIG + 8 * 2, 1 << 40)),
+        "image header: hidden_size must be between 1 and 16777216"
+    );
+    assert_eq!(
+        message(&put64(AT_CONFIG + 8 * 17, 5)),
+        "image header: weight format: found 5, which is unknown"
+    );
+    assert_eq!(
+        message(&|b| b[AT_AUX_COUNT] = 200),
+        "image header: number of aux blobs: found 200, which is unknown"
+    );
+    assert_eq!(
+        message(&|b| b[HEADER_BYTES] = 0xff),
+        "image aux table: entry 0: expected a unique name of 1 to 48 bytes of UTF-8"
+    );
+    let directory = HEADER_BYTES + 2 * AUX_ENTRY_BYTES;
+    assert_eq!(
+        message(&put64(directory + TENSOR_ENTRY_BYTES + 16, 3)),
+        std::format!("image directory: entry 1: bytes: found 3, expected {}", 2 * 48 * 32 * 4)
+    );
+    // Layers that would lie beyond the end.
+    let longer = message(&put64(AT_CONFIG + 8 * 4, 1000));
+    assert!(longer.starts_with(&std::format!("image header: length in bytes: found {total}, expected ")));
+    // Other starts and lengths.
+    let error = PackedModel::parse(&good.get()[4..]).unwrap_err().to_string();
+    assert_eq!(error, "the image starts 4 bytes past a multiple of 64, expected a multiple of it");
+    for len in 0..total {
+        assert!(PackedModel::parse(&good.get()[..len]).is_err());
+    }
+}
+
+#[test]
+fn changed_bytes_never_panic() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 16) as usize % bound
+    };
+    let mut survived = 0;
+    for (format, tied, extras) in ALL {
+        let good = image(&config(format, tied, extras));
+        let tables = HEADER_BYTES + 2 * AUX_ENTRY_BYTES + 40 * TENSOR_ENTRY_BYTES;
+        let mut bad = Memory::new(good.len);
+        for _ in 0..10_000 {
+            bad.get_mut().copy_from_slice(good.get());
+            for _ in 0..1 + draw(3) {
+                let within = if draw(4) == 0 { HEADER_BYTES } else { tables };
+                let at = draw(within);
+                let extreme = [0, 1, 0x7f, 0x80, 0xff][draw(5)];
+                bad.get_mut()[at] = if draw(2) == 0 { extreme } else { draw(256) as u8 };
+            }
+            if let Ok(model) = PackedModel::parse(bad.get()) {
+                survived += 1;
+                for layer in 0..model.config().layer_count {
+                    let weights = model.layer(layer);
+                    assert_eq!(weights.attention_norm.len(), 64);
+                }
+                let _ = (model.outer(), model.aux("tokenizer.json"), model.weight_bytes());
+            }
+        }
+    }
+    // Changes to hashes and counts are no lie that parsing could know of.
+    assert!(survived > 100 && survived < 39_000, "{survived}");
+}
+
+#[test]
+fn sizes_that_overflow_are_refused() {
+    let mut huge = config(WeightFormat::F32, false, true);
+    (huge.hidden_size, huge.intermediate_size, huge.vocab_size) = (1 << 24, 1 << 24, 1 << 24);
+    huge.layer_count = 1024;
+    // 2^62 bytes: representable, so the layout says so; with an enormous blob it no longer is.
+    let error = ImageLayout::new(&huge, &[("a", usize::MAX - 5)]).unwrap_err().to_string();
+    assert_eq!(error, "image: an aux blob does not fit the address space");
+    let twice = ImageLayout::new(&huge, &[("a", 1), ("a", 1)]).unwrap_err();
+    assert_eq!(twice, ImageError::AuxName { entry: 1 });
+}

@@ -1,0 +1,153 @@
+//! Writing an image into memory that the caller lends.
+//!
+//! A host that packs a large model in parallel takes the spans from the layout, splits the memory along them and
+//! only calls [`ImageWriter::header`] at the end. [`ImageWriter::fill`] is the plain way, an element at a time:
+//! for small models, tests, and systems without a loader.
+use super::layout::{ImageLayout, Storage, TensorKind, gate_up_source};
+use super::{
+    AT_AUX_COUNT, AT_CONFIG, AT_FLUSHED, AT_FORMAT, AT_NUMERICS, AT_PAYLOAD_HASH, AT_SOURCE_HASH,
+    AT_TENSOR_COUNT, AT_TOTAL, AUX_ENTRY_BYTES, AUX_NAME_MAX, CONFIG_BYTES, FORMAT_VERSION, HEADER_BYTES,
+    ImageError, MAGIC, NO_LAYER, TENSOR_ENTRY_BYTES, cast_mut, encode_config,
+};
+use crate::dtype::{WeightFormat, bf16_operand};
+use crate::kernels::matmul::panel::{PANEL, panel_len};
+use crate::memory::{Plain, REGION_ALIGN};
+use half::bf16;
+
+/// An image being written.
+#[derive(Debug)]
+pub struct ImageWriter<'a, 'n> {
+    layout: &'a ImageLayout<'n>,
+    bytes: &'a mut [u8],
+    flushed_count: u64,
+}
+
+impl<'a, 'n> ImageWriter<'a, 'n> {
+    /// Takes the memory: as many bytes as the layout says, from a multiple of 64.
+    pub fn new(layout: &'a ImageLayout<'n>, bytes: &'a mut [u8]) -> Result<Self, ImageError> {
+        let found = bytes.as_ptr() as usize % REGION_ALIGN;
+        if found != 0 {
+            return Err(ImageError::Misaligned { found });
+        }
+        if bytes.len() != layout.total_bytes() {
+            return Err(ImageError::Field {
+                field: "length in bytes",
+                found: bytes.len() as u64,
+                expected: layout.total_bytes() as u64,
+            });
+        }
+        Ok(Self { layout, bytes, flushed_count: 0 })
+    }
+
+    /// The elements of a tensor; `None` if the model has none, or `T` does not divide it.
+    pub fn tensor_mut<T: Plain>(&mut self, kind: TensorKind, layer: usize) -> Option<&mut [T]> {
+        let span = self.layout.span(kind, layer)?;
+        cast_mut(self.bytes.get_mut(span.range())?)
+    }
+
+    /// The bytes of an aux blob.
+    pub fn aux_mut(&mut self, name: &str) -> Option<&mut [u8]> {
+        let (_, span) = self.layout.aux().find(|(found, _)| *found == name)?;
+        self.bytes.get_mut(span.range())
+    }
+
+    /// Writes a whole tensor from `value(row, column)`, padding included; nothing if the model has no such tensor.
+    ///
+    /// Rows and columns are those of the checkpoint: `[outputs, inputs]`, where the outputs of `Qkv` are Q, K and V
+    /// one after another and those of `GateUp` all of gate, then all of up. A vector is one row.
+    pub fn fill(&mut self, kind: TensorKind, layer: usize, value: impl Fn(usize, usize) -> f32) {
+        let config = *self.layout.config();
+        let Some(storage) = kind.storage(&config) else { return };
+        let intermediate = config.intermediate_size;
+        // The row of the checkpoint that output `n` takes.
+        let source = |n: usize| match kind {
+            TensorKind::GateUp | TensorKind::GateUpBias => {
+                let (up, row) = gate_up_source(n);
+                (row < intermediate).then_some(if up { intermediate + row } else { row })
+            }
+            _ => Some(n),
+        };
+        match (storage, config.weight_format) {
+            (Storage::Vector { len, .. }, _) => {
+                let Some(out) = self.tensor_mut::<f32>(kind, layer) else { return };
+                for (i, x) in out.iter_mut().enumerate() {
+                    *x = source(i).filter(|_| i < len).map_or(0.0, |i| value(0, i));
+                }
+            }
+            (Storage::Rows { width, .. }, WeightFormat::F32) => {
+                let Some(out) = self.tensor_mut::<f32>(kind, layer) else { return };
+                for (i, x) in out.iter_mut().enumerate() {
+                    *x = value(i / width, i % width);
+                }
+            }
+            (Storage::Rows { width, .. }, WeightFormat::Bf16) => {
+                let mut flushed = 0;
+                let Some(out) = self.tensor_mut::<bf16>(kind, layer) else { return };
+                for (i, x) in out.iter_mut().enumerate() {
+                    *x = operand(value(i / width, i % width), &mut flushed);
+                }
+                self.flushed_count += flushed;
+            }
+            (Storage::Panels { outputs, inputs }, WeightFormat::F32) => {
+                let len = panel_len(WeightFormat::F32, inputs);
+                let Some(out) = self.tensor_mut::<f32>(kind, layer) else { return };
+                for (i, x) in out.iter_mut().enumerate() {
+                    let n = i / len * PANEL + i % PANEL;
+                    let k = i % len / PANEL;
+                    *x = source(n).filter(|_| n < outputs).map_or(0.0, |row| value(row, k));
+                }
+            }
+            (Storage::Panels { outputs, inputs }, WeightFormat::Bf16) => {
+                let mut flushed = 0;
+                let len = panel_len(WeightFormat::Bf16, inputs);
+                let Some(out) = self.tensor_mut::<bf16>(kind, layer) else { return };
+                for (i, x) in out.iter_mut().enumerate() {
+                    let n = i / len * PANEL + i % (2 * PANEL) / 2;
+                    let k = i % len / (2 * PANEL) * 2 + i % 2;
+                    let row = source(n).filter(|_| n < outputs && k < inputs);
+                    *x = row.map_or(bf16::ZERO, |row| operand(value(row, k), &mut flushed));
+                }
+                self.flushed_count += flushed;
+            }
+        }
+    }
+
+    /// Writes the header and the tables: the last step. `flushed_count` is added to what [`ImageWriter::fill`]
+    /// counted; `payload_hash` is zeros where there is none.
+    pub fn header(self, source_hash: &[u8; 32], payload_hash: &[u8; 32], flushed_count: u64) {
+        let Self { layout, bytes, flushed_count: counted } = self;
+        let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+        put(0, &[0; HEADER_BYTES]);
+        put(0, &MAGIC);
+        put(AT_FORMAT, &FORMAT_VERSION.to_le_bytes());
+        put(AT_NUMERICS, &crate::NUMERICS_VERSION.to_le_bytes());
+        put(AT_TOTAL, &(layout.total_bytes() as u64).to_le_bytes());
+        put(AT_TENSOR_COUNT, &(layout.tensor_count() as u32).to_le_bytes());
+        put(AT_AUX_COUNT, &(layout.aux().count() as u32).to_le_bytes());
+        put(AT_SOURCE_HASH, source_hash);
+        put(AT_PAYLOAD_HASH, payload_hash);
+        put(AT_FLUSHED, &counted.saturating_add(flushed_count).to_le_bytes());
+        let config: [u8; CONFIG_BYTES] = encode_config(layout.config());
+        put(AT_CONFIG, &config);
+        for (entry, (name, span)) in layout.aux().enumerate() {
+            let at = HEADER_BYTES + entry * AUX_ENTRY_BYTES;
+            put(at, &[0; AUX_ENTRY_BYTES]);
+            put(at, name.as_bytes());
+            put(at + AUX_NAME_MAX, &(span.offset as u64).to_le_bytes());
+            put(at + AUX_NAME_MAX + 8, &(span.bytes as u64).to_le_bytes());
+        }
+        for (entry, (kind, layer, span)) in layout.tensors().enumerate() {
+            let at = layout.directory_offset() + entry * TENSOR_ENTRY_BYTES;
+            put(at, &(kind as u32).to_le_bytes());
+            put(at + 4, &layer.map_or(NO_LAYER, |layer| layer as u32).to_le_bytes());
+            put(at + 8, &(span.offset as u64).to_le_bytes());
+            put(at + 16, &(span.bytes as u64).to_le_bytes());
+        }
+    }
+}
+
+fn operand(x: f32, flushed: &mut u64) -> bf16 {
+    let operand = bf16_operand(x);
+    *flushed += u64::from(operand.to_bits() == 0 && x != 0.0);
+    operand
+}
