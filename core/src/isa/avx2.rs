@@ -16,9 +16,22 @@ pub(super) unsafe fn enter<O: SimdOp>(op: O) -> O::Output {
     op.eval(Avx2(()))
 }
 
-#[inline(always)]
-fn both(f: impl Fn(usize) -> __m256) -> [__m256; 2] {
-    [f(0), f(1)]
+/// One expression for each register. A macro, since a closure might not be inlined into a compiled path.
+macro_rules! both {
+    ($i:ident => $e:expr) => {
+        [
+            {
+                #[allow(dead_code, non_upper_case_globals)]
+                const $i: usize = 0;
+                $e
+            },
+            {
+                #[allow(dead_code, non_upper_case_globals)]
+                const $i: usize = 1;
+                $e
+            },
+        ]
+    };
 }
 
 // SAFETY: `Avx2` is only made in `enter`, whose caller vouches for the instructions. Each operation is the
@@ -32,12 +45,12 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         // SAFETY: self proves AVX2.
-        both(|_| unsafe { _mm256_set1_ps(x) })
+        both!(_i => unsafe { _mm256_set1_ps(x) })
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> Self::F {
         // SAFETY: the caller vouches for 16 floats.
-        both(|i| unsafe { _mm256_loadu_ps(p.add(8 * i)) })
+        both!(i => unsafe { _mm256_loadu_ps(p.add(8 * i)) })
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, x: Self::F) {
@@ -50,52 +63,52 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves AVX2.
-        both(|i| unsafe { _mm256_add_ps(a[i], b[i]) })
+        both!(i => unsafe { _mm256_add_ps(a[i], b[i]) })
     }
     #[inline(always)]
     fn sub(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves AVX2.
-        both(|i| unsafe { _mm256_sub_ps(a[i], b[i]) })
+        both!(i => unsafe { _mm256_sub_ps(a[i], b[i]) })
     }
     #[inline(always)]
     fn mul(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves AVX2.
-        both(|i| unsafe { _mm256_mul_ps(a[i], b[i]) })
+        both!(i => unsafe { _mm256_mul_ps(a[i], b[i]) })
     }
     #[inline(always)]
     fn div(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves AVX2.
-        both(|i| unsafe { _mm256_div_ps(a[i], b[i]) })
+        both!(i => unsafe { _mm256_div_ps(a[i], b[i]) })
     }
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         // SAFETY: self proves FMA.
-        both(|i| unsafe { _mm256_fmadd_ps(a[i], b[i], c[i]) })
+        both!(i => unsafe { _mm256_fmadd_ps(a[i], b[i], c[i]) })
     }
     #[inline(always)]
     fn max(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves AVX2.
-        both(|i| unsafe { _mm256_max_ps(a[i], b[i]) })
+        both!(i => unsafe { _mm256_max_ps(a[i], b[i]) })
     }
     #[inline(always)]
     fn min(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves AVX2.
-        both(|i| unsafe { _mm256_min_ps(a[i], b[i]) })
+        both!(i => unsafe { _mm256_min_ps(a[i], b[i]) })
     }
     #[inline(always)]
     fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F {
         // SAFETY: self proves AVX2.
-        both(|i| unsafe { _mm256_blendv_ps(y[i], x[i], _mm256_cmp_ps::<_CMP_LT_OQ>(a[i], b[i])) })
+        both!(i => unsafe { _mm256_blendv_ps(y[i], x[i], _mm256_cmp_ps::<_CMP_LT_OQ>(a[i], b[i])) })
     }
     #[inline(always)]
     fn abs(self, a: Self::F) -> Self::F {
         // SAFETY: self proves AVX2.
-        both(|i| unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a[i]) })
+        both!(i => unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a[i]) })
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, p: Self::F, n: Self::F) -> Self::F {
         // SAFETY: self proves AVX2.
-        both(|i| unsafe {
+        both!(i => unsafe {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n[i]), _mm256_set1_epi32(127));
             _mm256_mul_ps(p[i], _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
         })
@@ -103,12 +116,12 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     fn split_exponent(self, x: Self::F) -> (Self::F, Self::F) {
         // SAFETY: self proves AVX2.
-        let m = both(|i| unsafe {
+        let m = both!(i => unsafe {
             let fraction = _mm256_and_si256(_mm256_castps_si256(x[i]), _mm256_set1_epi32(0x007f_ffff));
             _mm256_castsi256_ps(_mm256_or_si256(fraction, _mm256_set1_epi32(0x3f80_0000)))
         });
         // SAFETY: self proves AVX2.
-        let e = both(|i| unsafe {
+        let e = both!(i => unsafe {
             let biased = _mm256_srli_epi32::<23>(_mm256_castps_si256(x[i]));
             _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, _mm256_set1_epi32(127)))
         });
@@ -117,43 +130,45 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const bf16) -> Self::F {
         // SAFETY: the caller vouches for 16 bf16.
-        both(|i| unsafe {
+        both!(i => unsafe {
             let narrow = _mm_loadu_si128(p.add(8 * i).cast());
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(narrow)))
         })
     }
     #[inline(always)]
     unsafe fn store_bf16(self, p: *mut bf16, x: Self::F) {
-        // SAFETY: self proves AVX2.
-        let rounded = |v: __m256| unsafe {
-            let small = _mm256_cmp_ps::<_CMP_LT_OQ>(
-                _mm256_andnot_ps(_mm256_set1_ps(-0.0), v),
-                _mm256_set1_ps(crate::dtype::FLUSH_BELOW),
-            );
-            let bits = _mm256_castps_si256(_mm256_andnot_ps(small, v));
-            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-            let half_ulp = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
-            let nearest = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, half_ulp));
-            let quiet = _mm256_or_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(0x40));
-            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
-            _mm256_blendv_epi8(nearest, quiet, nan)
-        };
+        macro_rules! rounded {
+            ($v:expr) => {{
+                let v = $v;
+                let small = _mm256_cmp_ps::<_CMP_LT_OQ>(
+                    _mm256_andnot_ps(_mm256_set1_ps(-0.0), v),
+                    _mm256_set1_ps(crate::dtype::FLUSH_BELOW),
+                );
+                let bits = _mm256_castps_si256(_mm256_andnot_ps(small, v));
+                let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+                let half_ulp = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+                let nearest = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, half_ulp));
+                let quiet = _mm256_or_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(0x40));
+                let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+                _mm256_blendv_epi8(nearest, quiet, nan)
+            }};
+        }
         // SAFETY: the caller vouches for 16 bf16. `packus` works within 128-bit halves; the permute puts
         // the quarters back in order.
         unsafe {
-            let packed = _mm256_packus_epi32(rounded(x[0]), rounded(x[1]));
+            let packed = _mm256_packus_epi32(rounded!(x[0]), rounded!(x[1]));
             _mm256_storeu_si256(p.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
         }
     }
     #[inline(always)]
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for 32 bf16.
-        let raw = |i: usize| unsafe { _mm256_loadu_si256(p.add(16 * i).cast()) };
+        let raw: [__m256i; 2] = both!(i => unsafe { _mm256_loadu_si256(p.add(16 * i).cast()) });
         // SAFETY: self proves AVX2.
-        let even = both(|i| unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(raw(i))) });
+        let even = both!(i => unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(raw[i])) });
         // SAFETY: self proves AVX2.
-        let odd = both(|i| unsafe {
-            _mm256_castsi256_ps(_mm256_and_si256(raw(i), _mm256_set1_epi32(0xffff_0000_u32 as i32)))
+        let odd = both!(i => unsafe {
+            _mm256_castsi256_ps(_mm256_and_si256(raw[i], _mm256_set1_epi32(0xffff_0000_u32 as i32)))
         });
         (even, odd)
     }

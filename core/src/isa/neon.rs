@@ -15,9 +15,32 @@ pub(super) fn enter<O: SimdOp>(op: O) -> O::Output {
     op.eval(Neon(()))
 }
 
-#[inline(always)]
-fn four(f: impl Fn(usize) -> float32x4_t) -> [float32x4_t; 4] {
-    [f(0), f(1), f(2), f(3)]
+/// One expression for each register. A macro, since a closure might not be inlined into a compiled path.
+macro_rules! four {
+    ($i:ident => $e:expr) => {
+        [
+            {
+                #[allow(dead_code, non_upper_case_globals)]
+                const $i: usize = 0;
+                $e
+            },
+            {
+                #[allow(dead_code, non_upper_case_globals)]
+                const $i: usize = 1;
+                $e
+            },
+            {
+                #[allow(dead_code, non_upper_case_globals)]
+                const $i: usize = 2;
+                $e
+            },
+            {
+                #[allow(dead_code, non_upper_case_globals)]
+                const $i: usize = 3;
+                $e
+            },
+        ]
+    };
 }
 
 // SAFETY: NEON is part of the target. Each operation is the IEEE one of its name; max, min and select are
@@ -31,12 +54,12 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|_| unsafe { vdupq_n_f32(x) })
+        four!(_i => unsafe { vdupq_n_f32(x) })
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> Self::F {
         // SAFETY: the caller vouches for 16 floats.
-        four(|i| unsafe { vld1q_f32(p.add(4 * i)) })
+        four!(i => unsafe { vld1q_f32(p.add(4 * i)) })
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, x: Self::F) {
@@ -48,52 +71,52 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|i| unsafe { vaddq_f32(a[i], b[i]) })
+        four!(i => unsafe { vaddq_f32(a[i], b[i]) })
     }
     #[inline(always)]
     fn sub(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|i| unsafe { vsubq_f32(a[i], b[i]) })
+        four!(i => unsafe { vsubq_f32(a[i], b[i]) })
     }
     #[inline(always)]
     fn mul(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|i| unsafe { vmulq_f32(a[i], b[i]) })
+        four!(i => unsafe { vmulq_f32(a[i], b[i]) })
     }
     #[inline(always)]
     fn div(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|i| unsafe { vdivq_f32(a[i], b[i]) })
+        four!(i => unsafe { vdivq_f32(a[i], b[i]) })
     }
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|i| unsafe { vfmaq_f32(c[i], a[i], b[i]) })
+        four!(i => unsafe { vfmaq_f32(c[i], a[i], b[i]) })
     }
     #[inline(always)]
     fn max(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|i| unsafe { vbslq_f32(vcgtq_f32(a[i], b[i]), a[i], b[i]) })
+        four!(i => unsafe { vbslq_f32(vcgtq_f32(a[i], b[i]), a[i], b[i]) })
     }
     #[inline(always)]
     fn min(self, a: Self::F, b: Self::F) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|i| unsafe { vbslq_f32(vcltq_f32(a[i], b[i]), a[i], b[i]) })
+        four!(i => unsafe { vbslq_f32(vcltq_f32(a[i], b[i]), a[i], b[i]) })
     }
     #[inline(always)]
     fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|i| unsafe { vbslq_f32(vcltq_f32(a[i], b[i]), x[i], y[i]) })
+        four!(i => unsafe { vbslq_f32(vcltq_f32(a[i], b[i]), x[i], y[i]) })
     }
     #[inline(always)]
     fn abs(self, a: Self::F) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|i| unsafe { vabsq_f32(a[i]) })
+        four!(i => unsafe { vabsq_f32(a[i]) })
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, p: Self::F, n: Self::F) -> Self::F {
         // SAFETY: self proves NEON.
-        four(|i| unsafe {
+        four!(i => unsafe {
             let exponent = vaddq_s32(vcvtq_s32_f32(n[i]), vdupq_n_s32(127));
             vmulq_f32(p[i], vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent)))
         })
@@ -101,12 +124,12 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     fn split_exponent(self, x: Self::F) -> (Self::F, Self::F) {
         // SAFETY: self proves NEON.
-        let m = four(|i| unsafe {
+        let m = four!(i => unsafe {
             let fraction = vandq_u32(vreinterpretq_u32_f32(x[i]), vdupq_n_u32(0x007f_ffff));
             vreinterpretq_f32_u32(vorrq_u32(fraction, vdupq_n_u32(0x3f80_0000)))
         });
         // SAFETY: self proves NEON.
-        let e = four(|i| unsafe {
+        let e = four!(i => unsafe {
             let biased = vreinterpretq_s32_u32(vshrq_n_u32::<23>(vreinterpretq_u32_f32(x[i])));
             vcvtq_f32_s32(vsubq_s32(biased, vdupq_n_s32(127)))
         });
@@ -115,7 +138,7 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const bf16) -> Self::F {
         // SAFETY: the caller vouches for 16 bf16.
-        four(|i| unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p.add(4 * i).cast()))) })
+        four!(i => unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p.add(4 * i).cast()))) })
     }
     #[inline(always)]
     unsafe fn store_bf16(self, p: *mut bf16, x: Self::F) {
@@ -136,11 +159,11 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for 32 bf16.
-        let raw = |i: usize| unsafe { vreinterpretq_u32_u16(vld1q_u16(p.add(8 * i).cast())) };
+        let raw = four!(i => unsafe { vreinterpretq_u32_u16(vld1q_u16(p.add(8 * i).cast())) });
         // SAFETY: self proves NEON.
-        let even = four(|i| unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(raw(i))) });
+        let even = four!(i => unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(raw[i])) });
         // SAFETY: self proves NEON.
-        let odd = four(|i| unsafe { vreinterpretq_f32_u32(vandq_u32(raw(i), vdupq_n_u32(0xffff_0000))) });
+        let odd = four!(i => unsafe { vreinterpretq_f32_u32(vandq_u32(raw[i], vdupq_n_u32(0xffff_0000))) });
         (even, odd)
     }
     #[inline(always)]

@@ -75,6 +75,13 @@ pub(crate) fn store_part_bf16<S: Simd>(s: S, part: &mut [bf16], x: S::F) {
     part[..len].copy_from_slice(&lanes[..len]);
 }
 
+/// `w · (x · inv)` for the elements from `i` on.
+#[inline(always)]
+fn normed_part<S: Simd>(s: S, x: &[f32], w: &[f32], inv: S::F, i: usize) -> S::F {
+    let end = x.len().min(i + LANES);
+    s.mul(load_part(s, &w[i..end]), s.mul(load_part(s, &x[i..end]), inv))
+}
+
 impl SimdOp for RmsNorm<'_> {
     type Output = ();
     #[inline(always)]
@@ -82,21 +89,17 @@ impl SimdOp for RmsNorm<'_> {
         let Self { x, w, n, eps, out } = self;
         assert!(x.len() == w.len() && n <= x.len() && n > 0);
         let inv = s.splat(inverse_root_mean_square(s, x, n, eps));
-        let normed = |i: usize| {
-            let end = x.len().min(i + LANES);
-            s.mul(load_part(s, &w[i..end]), s.mul(load_part(s, &x[i..end]), inv))
-        };
         match out {
             Normed::F32(out) => {
                 assert!(out.len() == x.len());
                 for (chunk, part) in out.chunks_mut(LANES).enumerate() {
-                    store_part(s, part, normed(chunk * LANES));
+                    store_part(s, part, normed_part(s, x, w, inv, chunk * LANES));
                 }
             }
             Normed::Bf16(out) => {
                 assert!(out.len() == x.len());
                 for (chunk, part) in out.chunks_mut(LANES).enumerate() {
-                    store_part_bf16(s, part, normed(chunk * LANES));
+                    store_part_bf16(s, part, normed_part(s, x, w, inv, chunk * LANES));
                 }
             }
         }

@@ -2,8 +2,13 @@
 pub mod config;
 pub mod forward;
 pub mod image;
+mod operands;
+mod ops;
 pub mod weights;
 
 pub use config::{Architecture, ConfigError, FAMILIES, Family, ModelConfig, RopeConfig, RopeScaling};
 pub use image::{ImageError, ImageLayout, ImageWriter, PackedModel};
 pub use weights::{Embedding, LayerWeights, OuterWeights};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -41,6 +41,8 @@ pub const SPLIT: usize = 1024;
 /// enough to use each key many times, few enough that scores and accumulators stay in L1.
 pub const QUERIES: usize = 48;
 
+const LANE_NUMBERS: [f32; LANES] =
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
 const TILE_BLOCKS: usize = TILE / BLOCK;
 const _: () = assert!(TILE.is_multiple_of(BLOCK) && SPLIT.is_multiple_of(TILE));
 
@@ -401,17 +403,18 @@ unsafe fn softmax_tile<S: Simd, E: KvElement<S>>(
     query: usize,
     state: &mut Partial<'_>,
 ) {
-    let lane_numbers = s.lanes_of(core::array::from_fn(|i| i as f32));
+    let lane_numbers = s.lanes_of(LANE_NUMBERS);
     let masked = s.splat(f32::NEG_INFINITY);
-    let scaled: [S::F; TILE_BLOCKS] = core::array::from_fn(|v| {
+    let mut scaled = [masked; TILE_BLOCKS];
+    for v in 0..TILE_BLOCKS {
         let left = valid.saturating_sub(v * LANES);
-        if left == 0 {
-            return masked;
+        if left > 0 {
+            // SAFETY: TILE scores are four vectors.
+            let x = s.mul(unsafe { s.load(scores[v * LANES..][..LANES].as_ptr()) }, s.splat(scale));
+            scaled[v] =
+                if left >= LANES { x } else { s.select_lt(lane_numbers, s.splat(left as f32), x, masked) };
         }
-        // SAFETY: TILE scores are four vectors.
-        let x = s.mul(unsafe { s.load(scores[v * LANES..][..LANES].as_ptr()) }, s.splat(scale));
-        if left >= LANES { x } else { s.select_lt(lane_numbers, s.splat(left as f32), x, masked) }
-    });
+    }
     let pairs = [s.max(scaled[0], scaled[1]), s.max(scaled[2], scaled[3])];
     let tile_max = s.max_lanes(s.max(pairs[0], pairs[1]));
     let old_max = state.max[query];
@@ -429,11 +432,12 @@ unsafe fn softmax_tile<S: Simd, E: KvElement<S>>(
             }
         }
     }
-    let stored: [S::F; TILE_BLOCKS] = core::array::from_fn(|v| {
+    let mut stored = [masked; TILE_BLOCKS];
+    for v in 0..TILE_BLOCKS {
         let p = exp(s, s.sub(scaled[v], s.splat(max)));
         // SAFETY: the caller vouches for TILE elements.
-        unsafe { E::store_probabilities(s, probabilities.add(v * LANES), p) }
-    });
+        stored[v] = unsafe { E::store_probabilities(s, probabilities.add(v * LANES), p) };
+    }
     let total = s.add(s.add(s.add(stored[0], stored[1]), stored[2]), stored[3]);
     state.sum[query] += s.sum_lanes(total);
 }
@@ -487,20 +491,27 @@ impl<S: Simd, E: Element<S>, const NV: usize> RowTile<S> for Weigh<'_, E, NV> {
         // value_dim columns, of which `column .. column + 16 NV` are read, STEP elements each; loads and stores of
         // the accumulators lie within `out`, MR rows of value_dim.
         unsafe {
-            let at = |r: usize, v: usize| r * self.value_dim + self.column + v * LANES;
-            let mut acc: [[S::F; NV]; MR] =
-                core::array::from_fn(|r| core::array::from_fn(|v| s.load(out.as_ptr().add(at(r, v)))));
+            let first = out.as_mut_ptr().add(self.column);
+            let mut acc = [[s.splat(0.0); NV]; MR];
+            for (r, acc) in acc.iter_mut().enumerate() {
+                for (v, acc) in acc.iter_mut().enumerate() {
+                    *acc = s.load(first.add(r * self.value_dim + v * LANES));
+                }
+            }
             let mut left = self.steps;
             for (block, part) in self.parts.iter().enumerate() {
                 let steps = left.min(block_steps);
                 let a = self.probabilities.add(row * TILE + block * BLOCK);
-                let b = core::array::from_fn(|v| part.add((self.column + v * LANES) * E::STEP));
+                let mut b = [part.add(self.column * E::STEP); NV];
+                for (v, b) in b.iter_mut().enumerate() {
+                    *b = b.add(v * LANES * E::STEP);
+                }
                 tile::<S, E, MR, NV>(s, steps, a, TILE, b, self.value_dim * E::STEP, &mut acc);
                 left -= steps;
             }
             for (r, acc) in acc.iter().enumerate() {
                 for (v, acc) in acc.iter().enumerate() {
-                    s.store(out.as_mut_ptr().add(at(r, v)), *acc);
+                    s.store(first.add(r * self.value_dim + v * LANES), *acc);
                 }
             }
         }

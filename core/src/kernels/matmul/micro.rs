@@ -89,8 +89,11 @@ pub unsafe fn tile<S: Simd, E: Element<S>, const MR: usize, const NV: usize>(
     let mut sums = *acc;
     for step in 0..steps {
         // SAFETY: the function's own conditions; `step < steps`, `r < MR`, `v < NV`.
-        let columns: [E::Operand; NV] =
-            core::array::from_fn(|v| unsafe { E::load(s, b[v].add(step * b_stride)) });
+        let mut columns = [unsafe { E::load(s, b[0].add(step * b_stride)) }; NV];
+        for v in 1..NV {
+            // SAFETY: as above.
+            columns[v] = unsafe { E::load(s, b[v].add(step * b_stride)) };
+        }
         for r in 0..MR {
             // SAFETY: as above.
             let row = unsafe { E::splat(s, a.add(r * a_stride + step * E::STEP)) };

@@ -133,56 +133,63 @@ impl<S: Simd, E: Element<S>> RowTile<S> for PanelTile<'_, '_, E> {
     }
 }
 
+/// The sums of MR rows and one panel of the weight, with its bias.
+#[inline(always)]
+fn panel_sums<S: Simd, E: Element<S>, const MR: usize>(
+    s: S,
+    p: &Product<'_, E>,
+    weight_panel: usize,
+    row: usize,
+) -> [[S::F; 2]; MR] {
+    let mut acc = [[s.splat(0.0); 2]; MR];
+    let a = p.rows.data()[row * p.rows.stride()..][..(MR - 1) * p.rows.stride() + p.steps * E::STEP].as_ptr();
+    let b = p.data[weight_panel * p.panel_len..][..p.panel_len].as_ptr();
+    let width = LANES * E::STEP;
+    // SAFETY: `a` was just sliced to MR rows of `steps` steps, `b` to a whole panel, which is `steps`
+    // steps of two vectors of 16 columns.
+    unsafe {
+        tile::<S, E, MR, 2>(s, p.steps, a, p.rows.stride(), [b, b.add(width)], 2 * width, &mut acc);
+    }
+    if let Some(bias) = p.bias {
+        let bias = &bias[weight_panel * PANEL..][..PANEL];
+        // SAFETY: the slice is 32 floats.
+        let columns = unsafe { [s.load(bias.as_ptr()), s.load(bias.as_ptr().add(LANES))] };
+        for sums in &mut acc {
+            sums[0] = s.add(sums[0], columns[0]);
+            sums[1] = s.add(sums[1], columns[1]);
+        }
+    }
+    acc
+}
+
 #[inline(always)]
 fn panel_tile<S: Simd, E: Element<S>, const MR: usize>(s: S, p: &Product<'_, E>, panel: usize, row: usize) {
-    let sums = |weight_panel: usize| -> [[S::F; 2]; MR] {
-        let mut acc = [[s.splat(0.0); 2]; MR];
-        let a =
-            p.rows.data()[row * p.rows.stride()..][..(MR - 1) * p.rows.stride() + p.steps * E::STEP].as_ptr();
-        let b = p.data[weight_panel * p.panel_len..][..p.panel_len].as_ptr();
-        let width = LANES * E::STEP;
-        // SAFETY: `a` was just sliced to MR rows of `steps` steps, `b` to a whole panel, which is `steps`
-        // steps of two vectors of 16 columns.
-        unsafe {
-            tile::<S, E, MR, 2>(s, p.steps, a, p.rows.stride(), [b, b.add(width)], 2 * width, &mut acc);
-        }
-        if let Some(bias) = p.bias {
-            let bias = &bias[weight_panel * PANEL..][..PANEL];
-            // SAFETY: the slice is 32 floats.
-            let columns = unsafe { [s.load(bias.as_ptr()), s.load(bias.as_ptr().add(LANES))] };
-            for sums in &mut acc {
-                sums[0] = s.add(sums[0], columns[0]);
-                sums[1] = s.add(sums[1], columns[1]);
-            }
-        }
-        acc
-    };
-    let at = |r: usize| (row + r) * p.out_stride + panel * PANEL;
+    let first = row * p.out_stride + panel * PANEL;
     match p.epilogue {
         Epilogue::Store(out) => {
-            for (r, sums) in sums(panel).iter().enumerate() {
+            for (r, sums) in panel_sums::<S, E, MR>(s, p, panel, row).iter().enumerate() {
                 // SAFETY: no other task has this panel of the output (`multiply`'s condition), and within this
                 // one the part is taken once at a time; it is 32 floats.
                 unsafe {
-                    let part = out.part(at(r), PANEL);
+                    let part = out.part(first + r * p.out_stride, PANEL);
                     s.store(part.as_mut_ptr(), sums[0]);
                     s.store(part.as_mut_ptr().add(LANES), sums[1]);
                 }
             }
         }
         Epilogue::Add(out) => {
-            for (r, sums) in sums(panel).iter().enumerate() {
+            for (r, sums) in panel_sums::<S, E, MR>(s, p, panel, row).iter().enumerate() {
                 // SAFETY: as above.
                 unsafe {
-                    let part = out.part(at(r), PANEL).as_mut_ptr();
+                    let part = out.part(first + r * p.out_stride, PANEL).as_mut_ptr();
                     s.store(part, s.add(s.load(part), sums[0]));
                     s.store(part.add(LANES), s.add(s.load(part.add(LANES)), sums[1]));
                 }
             }
         }
         Epilogue::SwigluF32(_) | Epilogue::SwigluBf16(_) => {
-            let gate = sums(2 * panel);
-            let up = sums(2 * panel + 1);
+            let gate = panel_sums::<S, E, MR>(s, p, 2 * panel, row);
+            let up = panel_sums::<S, E, MR>(s, p, 2 * panel + 1, row);
             for r in 0..MR {
                 for v in 0..2 {
                     let y = s.mul(silu(s, gate[r][v]), up[r][v]);
@@ -190,10 +197,16 @@ fn panel_tile<S: Simd, E: Element<S>, const MR: usize>(s: S, p: &Product<'_, E>,
                     unsafe {
                         match p.epilogue {
                             Epilogue::SwigluF32(out) => {
-                                s.store(out.part(at(r) + v * LANES, LANES).as_mut_ptr(), y);
+                                s.store(
+                                    out.part(first + r * p.out_stride + v * LANES, LANES).as_mut_ptr(),
+                                    y,
+                                );
                             }
                             Epilogue::SwigluBf16(out) => {
-                                s.store_bf16(out.part(at(r) + v * LANES, LANES).as_mut_ptr(), y);
+                                s.store_bf16(
+                                    out.part(first + r * p.out_stride + v * LANES, LANES).as_mut_ptr(),
+                                    y,
+                                );
                             }
                             Epilogue::Store(_) | Epilogue::Add(_) => unreachable!(),
                         }

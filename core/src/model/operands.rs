@@ -1,0 +1,112 @@
+//! Buffers whose element type is a matter of format: operands of products.
+use crate::dtype::{KvFormat, WeightFormat};
+use crate::kernels::attention::AttentionOut;
+use crate::kernels::matmul::{Activations, Epilogue};
+use crate::kernels::rmsnorm::Normed;
+use crate::memory::{ArenaError, Carver};
+use crate::tensor::{Rows, Shared, padded};
+use half::bf16;
+
+/// `[rows, padded(width)]` of f32 or bf16; the padding stays zero.
+#[derive(Debug)]
+pub(super) enum OperandRows<'s> {
+    F32(&'s mut [f32]),
+    Bf16(&'s mut [bf16]),
+}
+
+impl<'s> OperandRows<'s> {
+    pub(super) fn carve(
+        carver: &mut impl Carver<'s>,
+        region: &'static str,
+        format: WeightFormat,
+        rows: usize,
+        width: usize,
+    ) -> Result<Self, ArenaError> {
+        let count = rows.checked_mul(padded(width)).ok_or(ArenaError::TooLarge { region })?;
+        Ok(match format {
+            WeightFormat::F32 => Self::F32(carver.carve(region, count)?),
+            WeightFormat::Bf16 => Self::Bf16(carver.carve(region, count)?),
+        })
+    }
+
+    /// The first `rows` rows, for reading.
+    pub(super) fn rows(&self, rows: usize, width: usize) -> Activations<'_> {
+        let len = rows * padded(width);
+        match self {
+            Self::F32(data) => Activations::F32(Rows::padded(&data[..len], width)),
+            Self::Bf16(data) => Activations::Bf16(Rows::padded(&data[..len], width)),
+        }
+    }
+
+    /// The output of an operation over all rows.
+    pub(super) fn output(&mut self) -> SharedOperands<'_> {
+        match self {
+            Self::F32(data) => SharedOperands::F32(Shared::new(data)),
+            Self::Bf16(data) => SharedOperands::Bf16(Shared::new(data)),
+        }
+    }
+}
+
+/// The same, for tasks that write parts of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SharedOperands<'a> {
+    F32(Shared<'a, f32>),
+    Bf16(Shared<'a, bf16>),
+}
+
+impl<'a> SharedOperands<'a> {
+    /// One row as the output of a norm.
+    ///
+    /// # Safety
+    /// No other task has the row.
+    pub(super) unsafe fn normed_row(self, row: usize, stride: usize) -> Normed<'a> {
+        match self {
+            // SAFETY: the caller's promise.
+            Self::F32(out) => Normed::F32(unsafe { out.part(row * stride, stride) }),
+            // SAFETY: the caller's promise.
+            Self::Bf16(out) => Normed::Bf16(unsafe { out.part(row * stride, stride) }),
+        }
+    }
+
+    pub(super) fn attention(self) -> AttentionOut<'a> {
+        match self {
+            Self::F32(out) => AttentionOut::F32(out),
+            Self::Bf16(out) => AttentionOut::Bf16(out),
+        }
+    }
+
+    pub(super) fn swiglu(self) -> Epilogue<'a> {
+        match self {
+            Self::F32(out) => Epilogue::SwigluF32(out),
+            Self::Bf16(out) => Epilogue::SwigluBf16(out),
+        }
+    }
+}
+
+/// Query operands, in the KV format.
+#[derive(Debug)]
+pub(super) enum QueryOperands<'s> {
+    F32(&'s mut [f32]),
+    Bf16(&'s mut [bf16]),
+}
+
+impl<'s> QueryOperands<'s> {
+    pub(super) fn carve(
+        carver: &mut impl Carver<'s>,
+        format: KvFormat,
+        count: usize,
+    ) -> Result<Self, ArenaError> {
+        let region = "query operands";
+        Ok(match format {
+            KvFormat::F32 => Self::F32(carver.carve(region, count)?),
+            KvFormat::Bf16 => Self::Bf16(carver.carve(region, count)?),
+        })
+    }
+
+    pub(super) fn start(&mut self) -> *mut u8 {
+        match self {
+            Self::F32(data) => data.as_mut_ptr().cast(),
+            Self::Bf16(data) => data.as_mut_ptr().cast(),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The forward pass against itself: however the rows come, on whichever path and worker, the logits are the same
+//! bits. (That they are the right ones is for the goldens in `tests`.)
+use super::forward::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
+use super::*;
+use crate::dtype::{KvFormat, WeightFormat};
+use crate::isa::Isa;
+use crate::kernels::matmul::tests::noise;
+use crate::memory::{Arena, Carver, Layout, REGION_ALIGN};
+use crate::model::image::TensorKind;
+use crate::paging::{BLOCK, BlockId, KvCache, KvLayout};
+use crate::pool::{Phase, Pool, Serial};
+use std::vec;
+use std::vec::Vec;
+
+/// Zeroed memory that starts at a multiple of 64.
+pub(crate) struct Memory(Vec<u8>, usize);
+
+impl Memory {
+    pub(crate) fn new(len: usize) -> Self {
+        let bytes = vec![0; len + REGION_ALIGN];
+        let skip = bytes.as_ptr().align_offset(REGION_ALIGN);
+        Self(bytes, skip)
+    }
+
+    pub(crate) fn bytes(&mut self, len: usize) -> &mut [u8] {
+        &mut self.0[self.1..][..len]
+    }
+}
+
+/// Runs tasks backwards on three workers in turn.
+struct Backwards;
+
+// SAFETY: a plain loop on one thread: each task once, calls do not overlap.
+unsafe impl Pool for Backwards {
+    fn workers(&self) -> usize {
+        3
+    }
+    fn run(&self, _phase: Phase, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+        for task in (0..tasks).rev() {
+            job(task, task * 7 % 3);
+        }
+    }
+}
+
+pub(crate) fn config(architecture: Architecture, weight_format: WeightFormat) -> ModelConfig {
+    let family = architecture.family();
+    ModelConfig {
+        architecture,
+        vocab_size: 150,
+        hidden_size: 48,
+        intermediate_size: 70,
+        layer_count: 2,
+        head_count: 6,
+        kv_head_count: 2,
+        head_dim: 20,
+        position_count: 4096,
+        rms_norm_eps: 1e-5,
+        rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+        tied_head: architecture == Architecture::Qwen2,
+        qkv_bias: family.qkv_bias,
+        attention_output_bias: false,
+        mlp_bias: false,
+        qk_norm: family.qk_norm,
+        weight_format,
+    }
+}
+
+pub(crate) fn image(config: &ModelConfig) -> Memory {
+    let layout = ImageLayout::new(config, &[]).unwrap();
+    let mut memory = Memory::new(layout.total_bytes());
+    let mut writer = ImageWriter::new(&layout, memory.bytes(layout.total_bytes())).unwrap();
+    let tensors: Vec<_> = layout.tensors().collect();
+    for (i, (kind, layer, _)) in tensors.into_iter().enumerate() {
+        let is_norm = matches!(
+            kind,
+            TensorKind::AttentionNorm
+                | TensorKind::FeedForwardNorm
+                | TensorKind::FinalNorm
+                | TensorKind::QNorm
+                | TensorKind::KNorm
+        );
+        let seed = i as u64 * 77;
+        writer.fill(kind, layer.unwrap_or(0), |row, column| {
+            let x = noise(seed, row * 4096 + column);
+            if is_norm { 1.0 + 0.3 * x } else { 0.5 * x }
+        });
+    }
+    writer.header(&[7; 32], &[0; 32], 0);
+    memory
+}
+
+fn token(sequence: usize, position: usize) -> u32 {
+    ((sequence * 31 + position * 17 + position * position) % 150) as u32
+}
+
+/// How a test feeds sequences to the forward pass.
+struct Feed<'a> {
+    isa: Isa,
+    pool: &'a dyn Pool,
+    /// Rows of a step.
+    chunk: usize,
+    /// Sequences that share every step.
+    sequences: usize,
+    /// What block ids are multiplied by.
+    block_step: usize,
+}
+
+/// The logits of the last position of sequence 0.
+fn logits(config: &ModelConfig, kv_format: KvFormat, len: usize, feed: &Feed<'_>) -> Vec<u32> {
+    let mut image = image(config);
+    let total = ImageLayout::new(config, &[]).unwrap().total_bytes();
+    let model = PackedModel::parse(image.bytes(total)).unwrap();
+    let blocks_each = len.div_ceil(BLOCK);
+    let block_total = (feed.sequences * blocks_each + 1).next_power_of_two();
+    let rows_most = feed.chunk * feed.sequences;
+    let limits = ForwardLimits { rows: rows_most, head_rows: 1, workers: 3, model_len: len, kv_format };
+    fn carve<'a>(
+        carver: &mut impl Carver<'a>,
+        config: &ModelConfig,
+        limits: &ForwardLimits,
+        blocks: usize,
+    ) -> (Forward<'a>, KvCache<'a>) {
+        let layout = KvLayout::new(config, limits.kv_format, blocks);
+        (Forward::carve(carver, config, limits).unwrap(), KvCache::carve(carver, layout).unwrap())
+    }
+    let mut plan = Layout::default();
+    carve(&mut plan, config, &limits, block_total);
+    let mut memory = Memory::new(plan.total_bytes());
+    let mut arena = Arena::new(memory.bytes(plan.total_bytes())).unwrap();
+    let (mut forward, mut kv) = carve(&mut arena, config, &limits, block_total);
+    let guards = arena.finish();
+    kv.bytes_mut().fill(0xff);
+    let ids: Vec<BlockId> = (0..feed.sequences * blocks_each)
+        .map(|i| ((i * feed.block_step + 3) % block_total) as BlockId)
+        .collect();
+    let tables = BlockTables { ids: &ids, stride: blocks_each };
+    let mut done = 0;
+    let mut last_row = 0;
+    while done < len {
+        let end = len.min(done + feed.chunk);
+        let rows: Vec<Row> = (0..feed.sequences)
+            .flat_map(|s| {
+                (done..end).map(move |position| Row {
+                    token: token(s, position),
+                    position: position as u32,
+                    sequence: s as u32,
+                    output: RowOutput::None,
+                })
+            })
+            .collect();
+        let fresh: Vec<BlockId> = (0..feed.sequences)
+            .flat_map(|s| (done.div_ceil(BLOCK)..end.div_ceil(BLOCK)).map(move |b| (s, b)))
+            .map(|(s, b)| tables.of(s as u32)[b])
+            .collect();
+        forward.layers(feed.isa, feed.pool, &model, &mut kv, &rows, tables, &fresh);
+        last_row = end - done - 1;
+        done = end;
+    }
+    forward.head(feed.isa, feed.pool, &model, &[last_row as u32]);
+    assert_eq!(guards.check(), Ok(()));
+    // SAFETY: one thread.
+    unsafe { forward.logits().row(0) }.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn logits_do_not_depend_on_how_the_rows_come() {
+    let families = [Architecture::Llama, Architecture::Mistral, Architecture::Qwen2, Architecture::Qwen3];
+    for (architecture, (weights, kv)) in families.into_iter().zip([
+        (WeightFormat::F32, KvFormat::F32),
+        (WeightFormat::Bf16, KvFormat::Bf16),
+        (WeightFormat::F32, KvFormat::Bf16),
+        (WeightFormat::Bf16, KvFormat::F32),
+    ]) {
+        let config = config(architecture, weights);
+        let len = 70;
+        let alone = Feed { isa: Isa::detect(), pool: &Serial, chunk: len, sequences: 1, block_step: 1 };
+        let expected = logits(&config, kv, len, &alone);
+        assert!(expected.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+        for isa in Isa::available().iter().copied() {
+            for (chunk, sequences, block_step) in [(1, 1, 3), (7, 3, 5), (16, 8, 1), (70, 2, 7), (70, 1, 1)] {
+                let feed = Feed { isa, pool: &Backwards, chunk, sequences, block_step };
+                let got = logits(&config, kv, len, &feed);
+                let what = (isa.name(), architecture, weights, kv, chunk, sequences, block_step);
+                assert!(got == expected, "{what:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn long_contexts_give_the_same_bits_split_or_not() {
+    let config = config(Architecture::Llama, WeightFormat::Bf16);
+    let len = 2100;
+    let isa = Isa::detect();
+    let whole = Feed { isa, pool: &Serial, chunk: len, sequences: 1, block_step: 1 };
+    let expected = logits(&config, KvFormat::Bf16, len, &whole);
+    // The last row comes alone, so its three splits go to three workers.
+    let parts = Feed { isa, pool: &Backwards, chunk: 2099, sequences: 1, block_step: 5 };
+    assert!(logits(&config, KvFormat::Bf16, len, &parts) == expected);
+}
