@@ -1,5 +1,5 @@
 //! AVX2 and FMA: sixteen lanes as two registers of eight.
-use super::{LANES, Simd, SimdOp};
+use super::{LANES, Simd, SimdOp, tile_sizes};
 use core::arch::x86_64::*;
 use half::bf16;
 
@@ -38,7 +38,7 @@ macro_rules! both {
 // IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
 unsafe impl Simd for Avx2 {
     // 3 rows x 4 registers of columns = 12 accumulators of the 16 registers.
-    const TILE_ROWS: usize = 3;
+    tile_sizes!(1 2 | 3);
     type F = [__m256; 2];
     type Pairs = ([__m256; 2], [__m256; 2]);
 

@@ -1,5 +1,5 @@
 //! AVX-512: sixteen lanes are one register. Two proofs: with the bf16 dot product and without.
-use super::{Simd, SimdOp};
+use super::{Simd, SimdOp, tile_sizes};
 use crate::dtype::FLUSH_BELOW;
 use core::arch::x86_64::*;
 use half::bf16;
@@ -32,8 +32,6 @@ pub(super) unsafe fn enter_bf16<O: SimdOp>(op: O) -> O::Output {
 
 macro_rules! sixteen_lanes {
     () => {
-        // 12 rows x 2 registers of columns = 24 accumulators of the 32 registers.
-        const TILE_ROWS: usize = 12;
         type F = __m512;
 
         #[inline(always)]
@@ -150,6 +148,8 @@ macro_rules! sixteen_lanes {
 // the IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
 unsafe impl Simd for Avx512 {
     sixteen_lanes!();
+    // Pairs take two registers a vector here: 8 rows x 2 vectors of columns, and what they are multiplied by.
+    tile_sizes!(1 2 3 4 5 6 7 | 8);
     type Pairs = (__m512, __m512);
 
     #[inline(always)]
@@ -179,6 +179,8 @@ unsafe impl Simd for Avx512 {
 // on the CPU at hand.
 unsafe impl Simd for Avx512Bf16 {
     sixteen_lanes!();
+    // 12 rows x 2 registers of columns = 24 accumulators of the 32 registers.
+    tile_sizes!(1 2 3 4 5 6 7 8 9 10 11 | 12);
     type Pairs = __m512bh;
 
     #[inline(always)]

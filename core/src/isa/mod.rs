@@ -100,6 +100,13 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs;
     /// `fma(a.even, b.even, fma(a.odd, b.odd, c))`: the odd element first, as `vdpbf16ps` does it.
     fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F;
+    /// Calls `tile.run::<ROWS>(self, row)` for `rows` in `1..=TILE_ROWS`: each implementation lists its sizes, so that no
+    /// path compiles tiles that its registers cannot hold.
+    ///
+    /// # Panics
+    /// For other numbers of rows.
+    fn run_tile<T: RowTile<Self>>(self, rows: usize, row: usize, tile: &mut T);
+
     /// Hints that the cache line at `p` will be read soon. Any address is allowed.
     #[inline(always)]
     fn prefetch(self, p: *const u8) {
@@ -150,6 +157,29 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
         unsafe { self.load(lanes.as_ptr()) }
     }
 }
+
+/// Something done for a tile of rows, whose number is known when it is compiled.
+pub trait RowTile<S: Simd> {
+    /// Does it for the rows `row..row + ROWS`.
+    fn run<const ROWS: usize>(&mut self, simd: S, row: usize);
+}
+
+/// Writes `Simd::TILE_ROWS` and `Simd::run_tile` for the sizes `1..=` the last one listed.
+macro_rules! tile_sizes {
+    ($($rows:literal)* | $most:literal) => {
+        const TILE_ROWS: usize = $most;
+
+        #[inline(always)]
+        fn run_tile<T: $crate::isa::RowTile<Self>>(self, rows: usize, row: usize, tile: &mut T) {
+            match rows {
+                $($rows => tile.run::<$rows>(self, row),)*
+                $most => tile.run::<$most>(self, row),
+                _ => unreachable!("a tile has 1 to TILE_ROWS rows"),
+            }
+        }
+    };
+}
+use tile_sizes;
 
 /// A piece of work that can be compiled for every instruction set.
 pub trait SimdOp {

@@ -1,7 +1,7 @@
 //! NEON on AArch64: sixteen lanes as four registers of four.
 //!
 //! BFDOT and BFMMLA round differently from two fused multiply-adds, so bf16 goes through FMLA.
-use super::{Simd, SimdOp};
+use super::{Simd, SimdOp, tile_sizes};
 use crate::dtype::FLUSH_BELOW;
 use core::arch::aarch64::*;
 use half::bf16;
@@ -47,7 +47,7 @@ macro_rules! four {
 // compare-and-select, which gives the second operand on NaN, as the trait asks (FMAX would not).
 unsafe impl Simd for Neon {
     // 3 rows x 8 registers of columns = 24 accumulators of the 32 registers.
-    const TILE_ROWS: usize = 3;
+    tile_sizes!(1 2 | 3);
     type F = [float32x4_t; 4];
     type Pairs = ([float32x4_t; 4], [float32x4_t; 4]);
 

@@ -3,7 +3,7 @@
 //! `core` has no fused multiply-add, so [`fma`] makes one: the product of two f32 is exact in f64; the sum
 //! is rounded to odd there, which makes the second rounding, to f32, the only one that counts (Boldo and
 //! Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
-use super::{LANES, Simd};
+use super::{LANES, Simd, tile_sizes};
 use crate::dtype::{bf16_operand, bf16_widen};
 use half::bf16;
 
@@ -37,7 +37,7 @@ fn lanes(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 
 // SAFETY: no instruction beyond the target's own is used; the bits are the definition.
 unsafe impl Simd for Portable {
-    const TILE_ROWS: usize = 4;
+    tile_sizes!(| 1);
     type F = [f32; LANES];
     type Pairs = ([f32; LANES], [f32; LANES]);
 

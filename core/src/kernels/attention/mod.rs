@@ -21,10 +21,10 @@
 //! 2^-146 and cannot round to zero; rescaled elements are at least 2^-100 or +0; and +0 plus anything that
 //! cancels is +0. In bf16, no operand or sum can be subnormal, for the same reason.
 use crate::dtype::{FLUSH_BELOW, FLUSH_RESCALED_BELOW, KvFormat};
-use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::isa::{Isa, LANES, RowTile, Simd, SimdOp};
 use crate::kernels::cache_write::Queries;
 use crate::kernels::math::exp;
-use crate::kernels::matmul::micro::{Element, RowTile, each_tile, tile};
+use crate::kernels::matmul::micro::{Element, each_tile, tile};
 use crate::kernels::rmsnorm::{store_part, store_part_bf16};
 use crate::paging::kv::{KvView, Plane};
 use crate::paging::{BLOCK, BlockId};
@@ -165,34 +165,20 @@ pub enum AttentionOut<'a> {
 /// The queries, keys and values of the rows' positions are written and nobody writes them meanwhile; no other
 /// task has these rows and heads of `out`.
 pub unsafe fn attend(isa: Isa, a: &Attend<'_>, scratch: &mut [f32], out: AttentionOut<'_>, stride: usize) {
-    isa.run(Whole { a, scratch, out, stride });
-}
-
-struct Whole<'a> {
-    a: &'a Attend<'a>,
-    scratch: &'a mut [f32],
-    out: AttentionOut<'a>,
-    stride: usize,
-}
-
-impl SimdOp for Whole<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn eval<S: Simd>(self, s: S) {
-        let Self { a, scratch, out, stride } = self;
-        let value_dim = a.kv.layout().value_dim();
-        let count = a.query_count();
-        let (tile_scratch, rest) = scratch.split_at_mut(count * 2 * TILE);
-        let (total, part) = rest.split_at_mut(partial_len(count, value_dim));
-        let mut total = Partial::over(total, count, value_dim);
-        split_of(s, a, 0, tile_scratch, &mut total);
-        for split in 1..split_count(a.context_len()) {
-            let mut part = Partial::over(part, count, value_dim);
-            split_of(s, a, split, tile_scratch, &mut part);
-            merge(s, &mut total, &mut part, a.first_query_seeing(split * SPLIT));
+    let (count, value_dim) = (a.query_count(), a.kv.layout().value_dim());
+    let (tiles, rest) = scratch.split_at_mut(count * 2 * TILE);
+    let (total, part) = rest.split_at_mut(partial_len(count, value_dim));
+    let mut total = Partial::over(total, count, value_dim);
+    let mut part = Partial::over(part, count, value_dim);
+    for split in 0..split_count(a.context_len()) {
+        let state = if split == 0 { &mut total } else { &mut part };
+        isa.run(OneSplit { a, split, scratch: tiles, state });
+        if split > 0 {
+            let first = a.first_query_seeing(split * SPLIT);
+            isa.run(Merge { total: &mut total, part: &mut part, first });
         }
-        finish(s, a, &mut total, out, stride);
     }
+    isa.run(Finish { a, total: &mut total, out, stride });
 }
 
 /// One split of some rows, for a context that several workers share. Rows that do not reach it are left alone.
@@ -204,23 +190,56 @@ pub unsafe fn attend_split(
     a: &Attend<'_>,
     split: usize,
     scratch: &mut [f32],
-    partial: &mut Partial<'_>,
+    state: &mut Partial<'_>,
 ) {
-    isa.run(OneSplit { a, split, scratch, partial });
+    isa.run(OneSplit { a, split, scratch, state });
 }
 
 struct OneSplit<'a, 'p> {
     a: &'a Attend<'a>,
     split: usize,
     scratch: &'a mut [f32],
-    partial: &'a mut Partial<'p>,
+    state: &'a mut Partial<'p>,
 }
 
 impl SimdOp for OneSplit<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        split_of(s, self.a, self.split, self.scratch, self.partial);
+        let Self { a, split, scratch, state } = self;
+        match a.kv.layout().format {
+            KvFormat::F32 => split_in::<S, f32>(s, a, split, scratch, state),
+            KvFormat::Bf16 => split_in::<S, bf16>(s, a, split, scratch, state),
+        }
+    }
+}
+
+struct Merge<'a, 'p, 'q> {
+    total: &'a mut Partial<'p>,
+    part: &'a mut Partial<'q>,
+    first: usize,
+}
+
+impl SimdOp for Merge<'_, '_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        merge(s, self.total, self.part, self.first);
+    }
+}
+
+struct Finish<'a, 'p> {
+    a: &'a Attend<'a>,
+    total: &'a mut Partial<'p>,
+    out: AttentionOut<'a>,
+    stride: usize,
+}
+
+impl SimdOp for Finish<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        finish(s, self.a, self.total, self.out, self.stride);
     }
 }
 
@@ -235,40 +254,16 @@ pub unsafe fn merge_splits(
     out: AttentionOut<'_>,
     stride: usize,
 ) {
-    isa.run(MergeAll { a, partials, out, stride });
-}
-
-struct MergeAll<'a> {
-    a: &'a Attend<'a>,
-    partials: &'a mut [f32],
-    out: AttentionOut<'a>,
-    stride: usize,
-}
-
-impl SimdOp for MergeAll<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn eval<S: Simd>(self, s: S) {
-        let Self { a, partials, out, stride } = self;
-        let value_dim = a.kv.layout().value_dim();
-        let count = a.query_count();
-        let len = partial_len(count, value_dim);
-        let (total, rest) = partials.split_at_mut(len);
-        let mut total = Partial::over(total, count, value_dim);
-        for split in 1..split_count(a.context_len()) {
-            let mut part = Partial::over(&mut rest[(split - 1) * len..][..len], count, value_dim);
-            merge(s, &mut total, &mut part, a.first_query_seeing(split * SPLIT));
-        }
-        finish(s, a, &mut total, out, stride);
+    let (count, value_dim) = (a.query_count(), a.kv.layout().value_dim());
+    let len = partial_len(count, value_dim);
+    let (total, rest) = partials.split_at_mut(len);
+    let mut total = Partial::over(total, count, value_dim);
+    for split in 1..split_count(a.context_len()) {
+        let mut part = Partial::over(&mut rest[(split - 1) * len..][..len], count, value_dim);
+        let first = a.first_query_seeing(split * SPLIT);
+        isa.run(Merge { total: &mut total, part: &mut part, first });
     }
-}
-
-#[inline(always)]
-fn split_of<S: Simd>(s: S, a: &Attend<'_>, split: usize, scratch: &mut [f32], state: &mut Partial<'_>) {
-    match a.kv.layout().format {
-        KvFormat::F32 => split_in::<S, f32>(s, a, split, scratch, state),
-        KvFormat::Bf16 => split_in::<S, bf16>(s, a, split, scratch, state),
-    }
+    isa.run(Finish { a, total: &mut total, out, stride });
 }
 
 /// What the two KV formats differ in beyond [`Element`]: how probabilities become operands.

@@ -7,7 +7,7 @@
 //!
 //! Each vector of columns has a pointer of its own, so the same code multiplies by a weight panel (two
 //! vectors side by side), by keys (a block of 16 positions a vector) and by values.
-use crate::isa::Simd;
+use crate::isa::{RowTile, Simd};
 use half::bf16;
 
 /// What the two kinds of product differ in: an element is a step of K.
@@ -105,12 +105,6 @@ pub unsafe fn tile<S: Simd, E: Element<S>, const MR: usize, const NV: usize>(
     *acc = sums;
 }
 
-/// Something done for tiles of rows, the number of rows known when it is compiled.
-pub trait RowTile<S: Simd> {
-    /// Does it for the rows `row..row + MR`.
-    fn run<const MR: usize>(&mut self, s: S, row: usize);
-}
-
 /// Cuts `count` rows into as few tiles as the registers allow, as even as they can be.
 #[inline(always)]
 pub fn each_tile<S: Simd, T: RowTile<S>>(s: S, count: usize, tile: &mut T) {
@@ -118,23 +112,7 @@ pub fn each_tile<S: Simd, T: RowTile<S>>(s: S, count: usize, tile: &mut T) {
     while row < count {
         let left = count - row;
         let mr = left.div_ceil(left.div_ceil(S::TILE_ROWS));
-        // Sizes that a path's registers cannot hold are not compiled for it.
-        match mr {
-            1 => tile.run::<1>(s, row),
-            2 => tile.run::<2>(s, row),
-            3 => tile.run::<3>(s, row),
-            4 => tile.run::<4>(s, row),
-            _ if S::TILE_ROWS <= 4 => unreachable!("tiles have at most TILE_ROWS rows"),
-            5 => tile.run::<5>(s, row),
-            6 => tile.run::<6>(s, row),
-            7 => tile.run::<7>(s, row),
-            8 => tile.run::<8>(s, row),
-            9 => tile.run::<9>(s, row),
-            10 => tile.run::<10>(s, row),
-            11 => tile.run::<11>(s, row),
-            12 => tile.run::<12>(s, row),
-            _ => unreachable!("TILE_ROWS is at most 12"),
-        }
+        s.run_tile(mr, row, tile);
         row += mr;
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! The loops: panels outermost, so that a weight is read from memory once, whatever the number of rows; then
 //! tiles of rows. A panel (128 KiB at K = 2048 in bf16) stays in L2 while the rows pass by.
-use super::micro::{Element, RowTile, each_tile, tile};
+use super::micro::{Element, each_tile, tile};
 use super::panel::{Linear, PANEL, Panels, panel_len};
 use crate::dtype::WeightFormat;
-use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::isa::{Isa, LANES, RowTile, Simd, SimdOp};
 use crate::kernels::math::silu;
 use crate::tensor::{Rows, Shared, padded};
 use core::ops::Range;
@@ -164,52 +164,32 @@ fn panel_sums<S: Simd, E: Element<S>, const MR: usize>(
 
 #[inline(always)]
 fn panel_tile<S: Simd, E: Element<S>, const MR: usize>(s: S, p: &Product<'_, E>, panel: usize, row: usize) {
-    let first = row * p.out_stride + panel * PANEL;
-    match p.epilogue {
-        Epilogue::Store(out) => {
-            for (r, sums) in panel_sums::<S, E, MR>(s, p, panel, row).iter().enumerate() {
-                // SAFETY: no other task has this panel of the output (`multiply`'s condition), and within this
-                // one the part is taken once at a time; it is 32 floats.
-                unsafe {
-                    let part = out.part(first + r * p.out_stride, PANEL);
-                    s.store(part.as_mut_ptr(), sums[0]);
-                    s.store(part.as_mut_ptr().add(LANES), sums[1]);
-                }
-            }
-        }
-        Epilogue::Add(out) => {
-            for (r, sums) in panel_sums::<S, E, MR>(s, p, panel, row).iter().enumerate() {
-                // SAFETY: as above.
-                unsafe {
-                    let part = out.part(first + r * p.out_stride, PANEL).as_mut_ptr();
-                    s.store(part, s.add(s.load(part), sums[0]));
-                    s.store(part.add(LANES), s.add(s.load(part.add(LANES)), sums[1]));
-                }
-            }
-        }
-        Epilogue::SwigluF32(_) | Epilogue::SwigluBf16(_) => {
-            let gate = panel_sums::<S, E, MR>(s, p, 2 * panel, row);
-            let up = panel_sums::<S, E, MR>(s, p, 2 * panel + 1, row);
-            for r in 0..MR {
-                for v in 0..2 {
-                    let y = s.mul(silu(s, gate[r][v]), up[r][v]);
-                    // SAFETY: as above; half a panel is 16 elements.
-                    unsafe {
-                        match p.epilogue {
-                            Epilogue::SwigluF32(out) => {
-                                s.store(
-                                    out.part(first + r * p.out_stride + v * LANES, LANES).as_mut_ptr(),
-                                    y,
-                                );
-                            }
-                            Epilogue::SwigluBf16(out) => {
-                                s.store_bf16(
-                                    out.part(first + r * p.out_stride + v * LANES, LANES).as_mut_ptr(),
-                                    y,
-                                );
-                            }
-                            Epilogue::Store(_) | Epilogue::Add(_) => unreachable!(),
-                        }
+    let per_output = p.epilogue.panels_per_output();
+    // One call in a loop, not one for each epilogue: each is a loop over K of its own when compiled.
+    let mut sums = [[[s.splat(0.0); 2]; MR]; 2];
+    for (i, sums) in sums.iter_mut().enumerate().take(per_output) {
+        *sums = panel_sums::<S, E, MR>(s, p, panel * per_output + i, row);
+    }
+    let [sums, ups] = sums;
+    for r in 0..MR {
+        for v in 0..2 {
+            let at = (row + r) * p.out_stride + panel * PANEL + v * LANES;
+            // SAFETY: no other task has this panel of the output (`multiply`'s condition), and within this one each
+            // part is taken once; it is 16 elements, half a panel.
+            unsafe {
+                match p.epilogue {
+                    Epilogue::Store(out) => s.store(out.part(at, LANES).as_mut_ptr(), sums[r][v]),
+                    Epilogue::Add(out) => {
+                        let part = out.part(at, LANES).as_mut_ptr();
+                        s.store(part, s.add(s.load(part), sums[r][v]));
+                    }
+                    Epilogue::SwigluF32(out) => {
+                        let y = s.mul(silu(s, sums[r][v]), ups[r][v]);
+                        s.store(out.part(at, LANES).as_mut_ptr(), y);
+                    }
+                    Epilogue::SwigluBf16(out) => {
+                        let y = s.mul(silu(s, sums[r][v]), ups[r][v]);
+                        s.store_bf16(out.part(at, LANES).as_mut_ptr(), y);
                     }
                 }
             }
