@@ -1,1 +1,2 @@
-//! To be written.
+//! The Linux host of `verbatim-core`: a library, and the binary `verbatim`.
+pub mod load;

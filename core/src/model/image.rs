@@ -39,6 +39,9 @@ pub const HEADER_BYTES: usize = 256;
 /// Bytes of an encoded [`ModelConfig`].
 pub const CONFIG_BYTES: usize = 8 * CONFIG_FIELDS;
 
+/// Where the header holds the payload hash.
+pub const PAYLOAD_HASH: core::ops::Range<usize> = AT_PAYLOAD_HASH..AT_PAYLOAD_HASH + 32;
+
 const CONFIG_FIELDS: usize = 18;
 const AUX_ENTRY_BYTES: usize = 64;
 const TENSOR_ENTRY_BYTES: usize = 24;

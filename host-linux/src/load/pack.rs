@@ -1,0 +1,462 @@
+//! A model directory to an image in memory: every tensor read, hashed and packed in one pass over all workers.
+//!
+//! The image's tensors are cut into tasks of about a mebibyte of source. A task reads 32 rows at a time into its
+//! worker's buffer, which stays in the second-level cache, hashes them, and packs them into their panel. Tasks own
+//! disjoint slices of the image, so the result does not depend on who runs them.
+use super::config::{SourceConfig, parse_config};
+use super::error::LoadError;
+use super::fingerprint::{RuntimeChoices, fingerprint, source_hash};
+use super::generation_config::{GenerationDefaults, parse_generation_config};
+use super::memory::AlignedMemory;
+use super::plan::{LEAF_ROWS, Parts, Plan, Segment, Source};
+use super::read_small;
+use super::safetensors::Checkpoint;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use verbatim_core::dtype::WeightFormat;
+use verbatim_core::isa::Isa;
+use verbatim_core::kernels::matmul::pack::{NonFinite, SourceType, convert, pack_panel};
+use verbatim_core::kernels::matmul::panel::{PANEL, panel_len};
+use verbatim_core::model::image::{
+    ImageLayout, ImageWriter, PackedModel, Storage, TensorKind, gate_up_source,
+};
+use verbatim_core::pool::{Phase, Pool};
+
+/// The files beside the weights: hashed, and carried by the image.
+pub const AUX_FILES: [(&str, u64); 6] = [
+    ("config.json", 4 << 20),
+    ("generation_config.json", 4 << 20),
+    ("tokenizer.json", 256 << 20),
+    ("tokenizer_config.json", 64 << 20),
+    ("special_tokens_map.json", 4 << 20),
+    ("chat_template.jinja", 4 << 20),
+];
+
+/// Bytes of source in a task, about.
+const TASK_BYTES: usize = 1 << 20;
+
+/// What weights are packed as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightChoice {
+    /// The source's own: f32 if any of its matrices is, else bf16.
+    #[default]
+    Source,
+    /// This.
+    Format(WeightFormat),
+}
+
+/// Who is told how far the packing is. Called by all workers.
+pub trait Progress: Sync {
+    /// `done` of `total` bytes of weights were read.
+    fn advance(&self, done: u64, total: u64);
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoProgress;
+
+impl Progress for NoProgress {
+    fn advance(&self, _done: u64, _total: u64) {}
+}
+
+/// A model, packed, in memory of its own.
+#[derive(Debug)]
+pub struct LoadedModel {
+    pub(crate) memory: AlignedMemory,
+    pub(crate) path: PathBuf,
+    pub(crate) generation: GenerationDefaults,
+    pub(crate) notes: Vec<String>,
+}
+
+impl LoadedModel {
+    /// The model, ready to run.
+    pub fn model(&self) -> PackedModel<'_> {
+        PackedModel::parse(self.image()).expect("the image was parsed when it was loaded and is ours alone")
+    }
+
+    /// The bytes of the image.
+    pub fn image(&self) -> &[u8] {
+        self.memory.as_slice()
+    }
+
+    /// What it was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file beside the weights, as [`AUX_FILES`] names it.
+    pub fn file(&self, name: &str) -> Option<&[u8]> {
+        self.model().aux(name)
+    }
+
+    /// Where generation ends, and how tokens are drawn by default.
+    pub fn generation(&self) -> &GenerationDefaults {
+        &self.generation
+    }
+
+    /// What a user should be told once, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The fingerprint of this model with what was chosen at run time.
+    pub fn fingerprint(&self, choices: &RuntimeChoices) -> [u8; 32] {
+        fingerprint(self.model().fingerprint(), choices)
+    }
+}
+
+/// Loads a model directory.
+pub fn load_model(
+    directory: &Path,
+    weights: WeightChoice,
+    pool: &dyn Pool,
+    progress: &dyn Progress,
+) -> Result<LoadedModel, LoadError> {
+    // An unreadable directory is told apart from one without a config.json.
+    std::fs::read_dir(directory).map_err(|error| LoadError::io(directory, "read", error))?;
+    let mut files = Vec::new();
+    for (name, most) in AUX_FILES {
+        files.push((name, read_small(&directory.join(name), most)?));
+    }
+    let SourceConfig { mut model, .. } = config_of(directory, &files)?;
+    let generation = generation_defaults(directory, &files)?;
+    let checkpoint = Checkpoint::open(directory)?;
+    let plan = Plan::new(&model, &checkpoint)?;
+    model.weight_format = match weights {
+        WeightChoice::Source => plan.own_format(),
+        WeightChoice::Format(format) => format,
+    };
+    let aux: Vec<(&str, usize)> =
+        files.iter().filter_map(|(name, bytes)| Some((*name, bytes.as_ref()?.len()))).collect();
+    let layout = ImageLayout::new(&model, &aux).map_err(|error| LoadError::image(directory, error))?;
+    let mut memory = AlignedMemory::new(layout.total_bytes())
+        .map_err(|error| LoadError::io(directory, "get memory for the weights", error))?;
+
+    let packer = Packer::new(&plan, &checkpoint, &layout);
+    let tasks = packer.tasks(memory.as_mut_slice());
+    let flushed = packer.run(&tasks, pool, progress)?;
+    drop(tasks);
+    let leaves = packer.leaves.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let contents: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_deref())).collect();
+    let hash = source_hash(&model, &contents, &plan, &leaves);
+
+    let image_error = |error| LoadError::image(directory, error);
+    let mut writer = ImageWriter::new(&layout, memory.as_mut_slice()).map_err(image_error)?;
+    for (name, bytes) in &contents {
+        if let (Some(slot), Some(bytes)) = (writer.aux_mut(name), bytes) {
+            slot.copy_from_slice(bytes);
+        }
+    }
+    writer.header(&hash, &[0; 32], flushed);
+    PackedModel::parse(memory.as_slice()).map_err(image_error)?;
+    let notes = notes(&plan, model.weight_format);
+    Ok(LoadedModel { memory, path: directory.to_owned(), generation, notes })
+}
+
+/// `config.json` among the files.
+fn config_of(directory: &Path, files: &[(&'static str, Option<Vec<u8>>)]) -> Result<SourceConfig, LoadError> {
+    let bytes = files.iter().find(|(name, _)| *name == "config.json").and_then(|(_, bytes)| bytes.as_ref());
+    let bytes = bytes.ok_or_else(|| LoadError::malformed(directory, "has no config.json"))?;
+    parse_config(&directory.join("config.json"), bytes)
+}
+
+/// The defaults that the files give.
+pub(crate) fn generation_defaults(
+    directory: &Path,
+    files: &[(&'static str, Option<Vec<u8>>)],
+) -> Result<GenerationDefaults, LoadError> {
+    let config = config_of(directory, files)?;
+    let name = "generation_config.json";
+    let bytes = files.iter().find(|(found, _)| *found == name).and_then(|(_, bytes)| bytes.as_deref());
+    parse_generation_config(&directory.join(name), bytes, &config)
+}
+
+fn notes(plan: &Plan, format: WeightFormat) -> Vec<String> {
+    let types = plan.matrix_types();
+    let mut notes = Vec::new();
+    if format == WeightFormat::Bf16 && types.contains("f16") {
+        notes.push("f16 weights are rounded to bf16, which keeps 8 of their 11 significant bits".to_owned());
+    }
+    if format == WeightFormat::Bf16 && types.contains("f32") {
+        notes.push("f32 weights are rounded to bf16, which keeps 8 of their 24 significant bits".to_owned());
+    }
+    notes
+}
+
+/// Part of a tensor of the image, and its bytes.
+struct Task<'a> {
+    /// Into [`Plan::tensors`].
+    tensor: usize,
+    /// The first panel, or the first group of 32 rows.
+    first: usize,
+    out: Mutex<&'a mut [u8]>,
+}
+
+struct Packer<'p> {
+    plan: &'p Plan,
+    checkpoint: &'p Checkpoint,
+    layout: &'p ImageLayout<'p>,
+    format: WeightFormat,
+    isa: Isa,
+    leaves: Mutex<Vec<[u8; 32]>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker's memory: the rows in hand, and a leaf that lies across two panels.
+#[derive(Default)]
+struct Buffers {
+    rows: Vec<u8>,
+    leaf: Vec<u8>,
+}
+
+fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    &mut buffer[..len]
+}
+
+impl<'p> Packer<'p> {
+    fn new(plan: &'p Plan, checkpoint: &'p Checkpoint, layout: &'p ImageLayout<'p>) -> Self {
+        let leaves = Mutex::new(vec![[0; 32]; plan.leaf_count]);
+        let format = layout.config().weight_format;
+        Packer { plan, checkpoint, layout, format, isa: Isa::detect(), leaves }
+    }
+
+    fn storage(&self, kind: TensorKind) -> Storage {
+        kind.storage(self.layout.config()).expect("the plan holds only what the model has")
+    }
+
+    /// Bytes of the image that one panel, or one group of 32 rows, takes; a vector is taken whole.
+    fn unit_bytes(&self, kind: TensorKind) -> usize {
+        match self.storage(kind) {
+            Storage::Panels { inputs, .. } => panel_len(self.format, inputs) * self.format.element_bytes(),
+            Storage::Rows { width, .. } => LEAF_ROWS * width * self.format.element_bytes(),
+            Storage::Vector { padded, .. } => padded * size_of::<f32>(),
+        }
+    }
+
+    /// Cuts the image's memory along its tensors, and tensors into tasks.
+    fn tasks<'a>(&self, image: &'a mut [u8]) -> Vec<Task<'a>> {
+        let (mut rest, mut at) = (image, 0);
+        let mut tasks = Vec::new();
+        for (tensor, (kind, layer, _)) in self.plan.tensors.iter().enumerate() {
+            let span = self.layout.span(*kind, *layer).expect("the plan holds only what the model has");
+            let (out, after) =
+                std::mem::take(&mut rest).split_at_mut(span.offset - at).1.split_at_mut(span.bytes);
+            (rest, at) = (after, span.range().end);
+            let unit_bytes = self.unit_bytes(*kind);
+            let units = (TASK_BYTES / unit_bytes).max(1);
+            for (i, out) in out.chunks_mut(units * unit_bytes).enumerate() {
+                tasks.push(Task { tensor, first: i * units, out: Mutex::new(out) });
+            }
+        }
+        tasks
+    }
+
+    /// Runs the tasks; the number of flushed weights, or the error of the first task that has one.
+    fn run(&self, tasks: &[Task], pool: &dyn Pool, progress: &dyn Progress) -> Result<u64, LoadError> {
+        let buffers: Vec<_> = (0..pool.workers()).map(|_| Mutex::new(Buffers::default())).collect();
+        let total = self.plan.sources.iter().map(Source::bytes).sum();
+        let (done, flushed) = (AtomicU64::new(0), AtomicU64::new(0));
+        // A task is skipped only when an earlier one failed, so the first failure is always the one told.
+        let first_failed = AtomicUsize::new(usize::MAX);
+        let failure = Mutex::new(None);
+        pool.run(Phase::Embed, tasks.len(), &|number, worker| {
+            if number > first_failed.load(Ordering::Relaxed) {
+                return;
+            }
+            let task = &tasks[number];
+            let (kind, _, parts) = &self.plan.tensors[task.tensor];
+            let buffers = &mut lock(&buffers[worker]);
+            let out = &mut **lock(&task.out);
+            let mut read = 0;
+            let result = match self.storage(*kind) {
+                Storage::Panels { inputs, .. } => {
+                    self.pack_panels(parts, inputs, task.first, out, buffers, &mut read)
+                }
+                Storage::Rows { .. } => self.convert_rows(parts, task.first, out, buffers, &mut read),
+                Storage::Vector { .. } => self.convert_vector(parts, out, buffers, &mut read),
+            };
+            match result {
+                Ok(count) => flushed.fetch_add(count as u64, Ordering::Relaxed),
+                Err(error) => {
+                    first_failed.fetch_min(number, Ordering::Relaxed);
+                    let mut failure = lock(&failure);
+                    if failure.as_ref().is_none_or(|(other, _)| number < *other) {
+                        *failure = Some((number, error));
+                    }
+                    return;
+                }
+            };
+            let done = done.fetch_add(read, Ordering::Relaxed) + read;
+            progress.advance(done.min(total), total);
+        });
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => Ok(flushed.into_inner()),
+        }
+    }
+
+    /// Reads rows of a source, and hashes the leaves that begin in them.
+    fn read_rows(&self, segment: Segment, buffer: &mut [u8], leaf: &mut Vec<u8>) -> Result<(), LoadError> {
+        let source = &self.plan.sources[segment.source];
+        let file = &self.checkpoint.files[source.file];
+        let row_bytes = source.row_bytes();
+        file.read(source.row_offset(segment.first_row), buffer)?;
+        let end = segment.first_row + segment.rows;
+        let mut first = segment.first_row.next_multiple_of(LEAF_ROWS);
+        while first < end {
+            let last = (first + LEAF_ROWS).min(source.rows);
+            let hash = if last <= end {
+                let from = (first - segment.first_row) * row_bytes;
+                blake3::hash(&buffer[from..from + (last - first) * row_bytes])
+            } else {
+                let bytes = sized(leaf, (last - first) * row_bytes);
+                file.read(source.row_offset(first), bytes)?;
+                blake3::hash(bytes)
+            };
+            lock(&self.leaves)[source.leaf + first / LEAF_ROWS] = *hash.as_bytes();
+            first = last;
+        }
+        Ok(())
+    }
+
+    fn non_finite(&self, source: &Source, row: usize, column: usize, bad: NonFinite) -> LoadError {
+        LoadError::NonFinite {
+            path: self.checkpoint.files[source.file].path.clone(),
+            name: source.name.clone(),
+            row,
+            column,
+            value: bad.value,
+            format: self.format.name(),
+        }
+    }
+
+    fn pack_panels(
+        &self,
+        parts: &Parts,
+        inputs: usize,
+        first: usize,
+        out: &mut [u8],
+        buffers: &mut Buffers,
+        read: &mut u64,
+    ) -> Result<usize, LoadError> {
+        let mut flushed = 0;
+        let panel_bytes = panel_len(self.format, inputs) * self.format.element_bytes();
+        for (i, panel) in out.chunks_exact_mut(panel_bytes).enumerate() {
+            let segments = self.plan.segments(parts, first + i);
+            let Some(segment) = segments.first() else { continue };
+            let dtype = self.plan.sources[segment.source].dtype;
+            let row_bytes = inputs * dtype.element_bytes();
+            let row_count: usize = segments.iter().map(|segment| segment.rows).sum();
+            let rows = sized(&mut buffers.rows, row_count * row_bytes);
+            let mut start = 0;
+            for segment in &segments {
+                let bytes = &mut rows[start..][..segment.rows * row_bytes];
+                self.read_rows(*segment, bytes, &mut buffers.leaf)?;
+                start += bytes.len();
+            }
+            let lanes: [Option<&[u8]>; PANEL] = std::array::from_fn(|lane| {
+                (lane < row_count).then(|| &rows[lane * row_bytes..][..row_bytes])
+            });
+            flushed += pack_panel(self.isa, self.format, panel, inputs, dtype, lanes).map_err(|bad| {
+                let mut lane = bad.lane;
+                for segment in &segments {
+                    if lane < segment.rows {
+                        let source = &self.plan.sources[segment.source];
+                        return self.non_finite(source, segment.first_row + lane, bad.k, bad);
+                    }
+                    lane -= segment.rows;
+                }
+                unreachable!("a lane lies in one of the segments")
+            })?;
+            *read += start as u64;
+        }
+        Ok(flushed)
+    }
+
+    fn convert_rows(
+        &self,
+        parts: &Parts,
+        first: usize,
+        out: &mut [u8],
+        buffers: &mut Buffers,
+        read: &mut u64,
+    ) -> Result<usize, LoadError> {
+        let Parts::Stack(list) = parts else { unreachable!("rows are not paired") };
+        let number = list[0];
+        let source = &self.plan.sources[number];
+        let mut flushed = 0;
+        for (i, out) in out.chunks_mut(LEAF_ROWS * source.width * self.format.element_bytes()).enumerate() {
+            let first_row = (first + i) * LEAF_ROWS;
+            let rows = out.len() / (source.width * self.format.element_bytes());
+            let bytes = sized(&mut buffers.rows, rows * source.row_bytes());
+            self.read_rows(Segment { source: number, first_row, rows }, bytes, &mut buffers.leaf)?;
+            flushed += convert(self.isa, self.format, out, source.dtype, bytes).map_err(|bad| {
+                self.non_finite(source, first_row + bad.k / source.width, bad.k % source.width, bad)
+            })?;
+            *read += bytes.len() as u64;
+        }
+        Ok(flushed)
+    }
+
+    /// Norms and biases: always f32, several sources one after another or alternating by panels.
+    fn convert_vector(
+        &self,
+        parts: &Parts,
+        out: &mut [u8],
+        buffers: &mut Buffers,
+        read: &mut u64,
+    ) -> Result<usize, LoadError> {
+        const SIZE: usize = size_of::<f32>();
+        let mut take = |number: usize, out: &mut [u8]| {
+            let source = &self.plan.sources[number];
+            let bytes = sized(&mut buffers.rows, source.row_bytes());
+            let whole = Segment { source: number, first_row: 0, rows: 1 };
+            self.read_rows(whole, bytes, &mut buffers.leaf)?;
+            *read += bytes.len() as u64;
+            convert(self.isa, WeightFormat::F32, out, source.dtype, bytes)
+                .map_err(|bad| self.non_finite(source, 0, bad.k, bad))
+        };
+        match parts {
+            Parts::Stack(list) => {
+                let mut start = 0;
+                for number in list {
+                    let len = self.plan.sources[*number].width * SIZE;
+                    take(*number, &mut out[start..start + len])?;
+                    start += len;
+                }
+            }
+            Parts::Paired(gate, up) => {
+                let width = self.plan.sources[*gate].width;
+                let mut both = [vec![0; width * SIZE], vec![0; width * SIZE]];
+                take(*gate, &mut both[0])?;
+                take(*up, &mut both[1])?;
+                for (n, x) in out.chunks_exact_mut(SIZE).enumerate() {
+                    let (is_up, at) = gate_up_source(n);
+                    if at < width {
+                        x.copy_from_slice(&both[usize::from(is_up)][at * SIZE..][..SIZE]);
+                    }
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// The name of an element type, as flags write it.
+pub fn source_type_name(source: SourceType) -> &'static str {
+    match source {
+        SourceType::F32 => "f32",
+        SourceType::F16 => "f16",
+        SourceType::Bf16 => "bf16",
+    }
+}
+
+#[cfg(test)]
+mod tests;

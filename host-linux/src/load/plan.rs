@@ -1,0 +1,240 @@
+//! Which tensors of a checkpoint make which tensor of the image.
+//!
+//! Names are those of Hugging Face checkpoints. Every tensor that the model needs must be there in its shape, and
+//! one that nothing consumes is refused: a checkpoint with more than the forward pass knows would be served
+//! wrongly.
+use super::error::LoadError;
+use super::safetensors::Checkpoint;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use verbatim_core::dtype::WeightFormat;
+use verbatim_core::kernels::matmul::pack::SourceType;
+use verbatim_core::kernels::matmul::panel::PANEL;
+use verbatim_core::model::ModelConfig;
+use verbatim_core::model::image::{ImageLayout, TensorKind, gate_up_source};
+
+/// Rows that are hashed together: those of a panel.
+pub(crate) const LEAF_ROWS: usize = PANEL;
+
+/// A tensor of the checkpoint. A vector is one row.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) file: usize,
+    pub(crate) offset: u64,
+    pub(crate) dtype: SourceType,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) rows: usize,
+    pub(crate) width: usize,
+    /// The number of its first leaf.
+    pub(crate) leaf: usize,
+}
+
+impl Source {
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.width * self.dtype.element_bytes()
+    }
+
+    pub(crate) fn leaf_count(&self) -> usize {
+        self.rows.div_ceil(LEAF_ROWS)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.rows as u64 * self.row_bytes() as u64
+    }
+
+    /// Where row `row` starts in the file.
+    pub(crate) fn row_offset(&self, row: usize) -> u64 {
+        self.offset + row as u64 * self.row_bytes() as u64
+    }
+}
+
+/// How sources make a tensor of the image: indices into [`Plan::sources`].
+#[derive(Clone, Debug)]
+pub(crate) enum Parts {
+    /// One below the other.
+    Stack(Vec<usize>),
+    /// Gate and up, alternating by panels.
+    Paired(usize, usize),
+}
+
+/// Rows of one source that lie next to each other in a panel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Segment {
+    pub(crate) source: usize,
+    pub(crate) first_row: usize,
+    pub(crate) rows: usize,
+}
+
+/// Everything there is to read.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// In order of name.
+    pub(crate) sources: Vec<Source>,
+    /// In the image's order.
+    pub(crate) tensors: Vec<(TensorKind, usize, Parts)>,
+    pub(crate) leaf_count: usize,
+}
+
+/// The checkpoint's names for a tensor of the image, in order, and the shape of each: `[rows, width]`, or `[len]`.
+fn names(kind: TensorKind, layer: usize, c: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+    let inner = |list: &[(&str, &[usize])]| {
+        list.iter().map(|(name, shape)| (format!("model.layers.{layer}.{name}"), shape.to_vec())).collect()
+    };
+    let outer = |name: &str, shape: &[usize]| vec![(name.to_owned(), shape.to_vec())];
+    let (hidden, inter) = (c.hidden_size, c.intermediate_size);
+    let (q, kv) = (c.q_size(), c.kv_size());
+    match kind {
+        TensorKind::Embedding => outer("model.embed_tokens.weight", &[c.vocab_size, hidden]),
+        TensorKind::Head if c.tied_head => outer("model.embed_tokens.weight", &[c.vocab_size, hidden]),
+        TensorKind::Head => outer("lm_head.weight", &[c.vocab_size, hidden]),
+        TensorKind::FinalNorm => outer("model.norm.weight", &[hidden]),
+        TensorKind::AttentionNorm => inner(&[("input_layernorm.weight", &[hidden])]),
+        TensorKind::Qkv => inner(&[
+            ("self_attn.q_proj.weight", &[q, hidden]),
+            ("self_attn.k_proj.weight", &[kv, hidden]),
+            ("self_attn.v_proj.weight", &[kv, hidden]),
+        ]),
+        TensorKind::QkvBias => inner(&[
+            ("self_attn.q_proj.bias", &[q]),
+            ("self_attn.k_proj.bias", &[kv]),
+            ("self_attn.v_proj.bias", &[kv]),
+        ]),
+        TensorKind::QNorm => inner(&[("self_attn.q_norm.weight", &[c.head_dim])]),
+        TensorKind::KNorm => inner(&[("self_attn.k_norm.weight", &[c.head_dim])]),
+        TensorKind::AttentionOutput => inner(&[("self_attn.o_proj.weight", &[hidden, q])]),
+        TensorKind::AttentionOutputBias => inner(&[("self_attn.o_proj.bias", &[hidden])]),
+        TensorKind::FeedForwardNorm => inner(&[("post_attention_layernorm.weight", &[hidden])]),
+        TensorKind::GateUp => {
+            inner(&[("mlp.gate_proj.weight", &[inter, hidden]), ("mlp.up_proj.weight", &[inter, hidden])])
+        }
+        TensorKind::GateUpBias => inner(&[("mlp.gate_proj.bias", &[inter]), ("mlp.up_proj.bias", &[inter])]),
+        TensorKind::Down => inner(&[("mlp.down_proj.weight", &[hidden, inter])]),
+        TensorKind::DownBias => inner(&[("mlp.down_proj.bias", &[hidden])]),
+    }
+}
+
+/// Every tensor of a checkpoint for the model: name and shape, each once.
+pub(crate) fn shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>, LoadError> {
+    let layout =
+        ImageLayout::new(config, &[]).map_err(|error| LoadError::image(Path::new("config.json"), error))?;
+    Ok(layout.tensors().flat_map(|(kind, layer, _)| names(kind, layer.unwrap_or(0), config)).collect())
+}
+
+/// Tensors that checkpoints carry and nothing needs: RoPE's frequencies, which follow from the configuration.
+fn is_harmless(name: &str, config: &ModelConfig) -> bool {
+    name.ends_with(".rotary_emb.inv_freq") || (config.tied_head && name == "lm_head.weight")
+}
+
+impl Plan {
+    /// Finds every tensor that the model needs.
+    pub(crate) fn new(config: &ModelConfig, checkpoint: &Checkpoint) -> Result<Plan, LoadError> {
+        let directory = &checkpoint.directory;
+        // The order and set of tensors do not depend on the format.
+        let layout = ImageLayout::new(config, &[]).map_err(|error| LoadError::image(directory, error))?;
+        let mut found: BTreeMap<String, Source> = BTreeMap::new();
+        for (kind, layer, _) in layout.tensors() {
+            let mut first: Option<(String, SourceType)> = None;
+            for (name, shape) in names(kind, layer.unwrap_or(0), config) {
+                let Some(entry) = checkpoint.tensors.get(&name) else {
+                    return Err(LoadError::tensor(directory, &name, "nothing", format!("shape {shape:?}")));
+                };
+                let path = &checkpoint.files[entry.file].path;
+                if entry.shape != shape {
+                    let found = format!("shape {:?}", entry.shape);
+                    return Err(LoadError::tensor(path, &name, found, format!("shape {shape:?}")));
+                }
+                let Some(dtype) = entry.source_type() else {
+                    return Err(LoadError::tensor(path, &name, entry.dtype.to_string(), "F32, F16 or BF16"));
+                };
+                // Rows of Q, K and V meet in one panel.
+                if let Some((first, expected)) = first.as_ref().filter(|first| first.1 != dtype) {
+                    let expected = format!("{expected:?} as {first} is");
+                    return Err(LoadError::tensor(path, &name, format!("{dtype:?}"), expected));
+                }
+                if kind == TensorKind::Qkv {
+                    first.get_or_insert((name.clone(), dtype));
+                }
+                let (rows, width) = if let [rows, width] = shape[..] { (rows, width) } else { (1, shape[0]) };
+                let (file, offset) = (entry.file, entry.offset);
+                let source = Source { name, file, offset, dtype, shape, rows, width, leaf: 0 };
+                found.insert(source.name.clone(), source);
+            }
+        }
+        for (name, entry) in &checkpoint.tensors {
+            if !found.contains_key(name) && !is_harmless(name, config) {
+                let found = format!("shape {:?}", entry.shape);
+                let expected =
+                    format!("no such tensor in a {} model", config.architecture.family().model_type);
+                return Err(LoadError::tensor(&checkpoint.files[entry.file].path, name, found, expected));
+            }
+        }
+        let mut sources: Vec<Source> = found.into_values().collect();
+        let mut leaf_count = 0;
+        for source in &mut sources {
+            source.leaf = leaf_count;
+            leaf_count += source.leaf_count();
+        }
+        let index = |name: &str| {
+            sources
+                .binary_search_by(|source| source.name.as_str().cmp(name))
+                .expect("every name was inserted")
+        };
+        let tensors = layout.tensors().map(|(kind, layer, _)| {
+            let layer = layer.unwrap_or(0);
+            let sources: Vec<usize> =
+                names(kind, layer, config).iter().map(|(name, _)| index(name)).collect();
+            let parts = match (kind, &sources[..]) {
+                (TensorKind::GateUp | TensorKind::GateUpBias, [gate, up]) => Parts::Paired(*gate, *up),
+                _ => Parts::Stack(sources),
+            };
+            (kind, layer, parts)
+        });
+        let tensors = tensors.collect();
+        Ok(Plan { sources, tensors, leaf_count })
+    }
+
+    /// The source's own format: f32 if any matrix is, else bf16.
+    pub(crate) fn own_format(&self) -> WeightFormat {
+        let wide = self.sources.iter().any(|s| s.shape.len() == 2 && s.dtype == SourceType::F32);
+        if wide { WeightFormat::F32 } else { WeightFormat::Bf16 }
+    }
+
+    /// The element types that occur in matrices.
+    pub(crate) fn matrix_types(&self) -> BTreeSet<&'static str> {
+        let matrices = self.sources.iter().filter(|source| source.shape.len() == 2);
+        matrices
+            .map(|source| match source.dtype {
+                SourceType::F32 => "f32",
+                SourceType::F16 => "f16",
+                SourceType::Bf16 => "bf16",
+            })
+            .collect()
+    }
+
+    /// What the rows `32 · panel ..` of a tensor are made of; fewer than 32 rows at the end.
+    pub(crate) fn segments(&self, parts: &Parts, panel: usize) -> Vec<Segment> {
+        let first = panel * PANEL;
+        match parts {
+            Parts::Paired(gate, up) => {
+                let (is_up, first_row) = gate_up_source(first);
+                let source = if is_up { *up } else { *gate };
+                let rows = self.sources[source].rows.saturating_sub(first_row).min(PANEL);
+                vec![Segment { source, first_row, rows }]
+            }
+            Parts::Stack(list) => {
+                let mut segments = Vec::with_capacity(1);
+                let mut start = 0;
+                for source in list {
+                    let rows = self.sources[*source].rows;
+                    let (from, to) = (first.max(start), (first + PANEL).min(start + rows));
+                    if from < to {
+                        segments.push(Segment { source: *source, first_row: from - start, rows: to - from });
+                    }
+                    start += rows;
+                }
+                segments
+            }
+        }
+    }
+}

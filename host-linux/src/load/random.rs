@@ -1,0 +1,168 @@
+//! Models whose weights come from a formula: for tests, goldens and the self-test.
+//!
+//! Weight `i` of a tensor is a pure function of seed, name and `i`, so that a reference implementation in another
+//! language makes the same model from a recipe of a few lines:
+//!
+//! ```text
+//! h     = FNV-1a-64(name) XOR seed · 0x9E3779B97F4A7C15
+//! z     = splitmix64's finaliser of h + (i + 1) · 0x9E3779B97F4A7C15
+//! value = ((z >> 40) − 2^23) · 2^-23 · scale                      in f32: 24 bits, so the first product is exact
+//! ```
+use super::error::LoadError;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// `len` values, uniform in `[−scale, scale)`.
+pub fn random_tensor(seed: u64, name: &str, len: usize, scale: f32) -> Vec<f32> {
+    let fnv = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let h = fnv ^ seed.wrapping_mul(GOLDEN);
+    let value = |i: usize| {
+        let mut z = h.wrapping_add((i as u64).wrapping_add(1).wrapping_mul(GOLDEN));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let unit = ((z >> 40) as f32 - 8_388_608.0) * (1.0 / 8_388_608.0);
+        unit * scale
+    };
+    (0..len).map(value).collect()
+}
+
+/// A tensor to be written.
+#[derive(Clone, Debug)]
+pub struct TensorData {
+    /// Its name.
+    pub name: String,
+    /// `F32`, `F16`, `BF16`.
+    pub dtype: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its elements, little-endian.
+    pub bytes: Vec<u8>,
+}
+
+impl TensorData {
+    /// From f32 values, rounded to nearest even where `dtype` is narrower.
+    pub fn new(name: &str, dtype: &'static str, shape: &[usize], values: &[f32]) -> Self {
+        let bytes = match dtype {
+            "BF16" => values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
+            "F16" => values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
+            _ => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        };
+        Self { name: name.to_owned(), dtype, shape: shape.to_vec(), bytes }
+    }
+}
+
+/// Writes a safetensors file with the tensors in the order given.
+pub fn write_safetensors(path: &Path, tensors: &[TensorData]) -> Result<(), LoadError> {
+    let mut header = serde_json::Map::new();
+    let mut offset = 0;
+    for tensor in tensors {
+        let end = offset + tensor.bytes.len();
+        let entry = serde_json::json!({
+            "dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [offset, end],
+        });
+        header.insert(tensor.name.clone(), entry);
+        offset = end;
+    }
+    let mut header = serde_json::Value::Object(header).to_string();
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    let write = || {
+        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for tensor in tensors {
+            file.write_all(&tensor.bytes)?;
+        }
+        file.flush()
+    };
+    write().map_err(|error| LoadError::io(path, "write", error))
+}
+
+/// A random model: a configuration, and how its weights are drawn.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// `config.json`.
+    pub config: serde_json::Value,
+    /// The seed of every tensor.
+    pub seed: u64,
+    /// `F32`, `F16` or `BF16`.
+    pub dtype: &'static str,
+    /// The scale of matrices and biases.
+    pub scale: f32,
+    /// The scale of norms, which lie around 1.
+    pub norm_scale: f32,
+}
+
+impl Recipe {
+    /// The tensors of the model, in the order of the image.
+    pub fn tensors(&self) -> Result<Vec<TensorData>, LoadError> {
+        let text = self.config.to_string();
+        let config = super::config::parse_config(Path::new("config.json"), text.as_bytes())?;
+        let shapes = super::plan::shapes(&config.model)?;
+        let tensor = |(name, shape): (String, Vec<usize>)| {
+            let is_norm = name.contains("norm");
+            let scale = if is_norm { self.norm_scale } else { self.scale };
+            let mut values = random_tensor(self.seed, &name, shape.iter().product(), scale);
+            if is_norm {
+                values.iter_mut().for_each(|x| *x += 1.0);
+            }
+            TensorData::new(&name, self.dtype, &shape, &values)
+        };
+        Ok(shapes.into_iter().map(tensor).collect())
+    }
+
+    /// Writes `config.json` and the weights, in `shards` files.
+    pub fn write(&self, directory: &Path, shards: usize) -> Result<(), LoadError> {
+        let put = |name: &str, text: String| {
+            let path = directory.join(name);
+            std::fs::write(&path, text).map_err(|error| LoadError::io(&path, "write", error))
+        };
+        std::fs::create_dir_all(directory).map_err(|error| LoadError::io(directory, "create", error))?;
+        put("config.json", self.config.to_string())?;
+        let tensors = self.tensors()?;
+        if shards <= 1 {
+            return write_safetensors(&directory.join("model.safetensors"), &tensors);
+        }
+        let mut places = serde_json::Map::new();
+        for (i, part) in tensors.chunks(tensors.len().div_ceil(shards)).enumerate() {
+            let file = format!("model-{:05}-of-{shards:05}.safetensors", i + 1);
+            write_safetensors(&directory.join(&file), part)?;
+            places.extend(part.iter().map(|tensor| (tensor.name.clone(), file.clone().into())));
+        }
+        put("model.safetensors.index.json", serde_json::json!({ "weight_map": places }).to_string())
+    }
+}
+
+/// A directory under the system's temporary one, removed when dropped.
+#[derive(Debug)]
+pub struct TemporaryDirectory(PathBuf);
+
+impl TemporaryDirectory {
+    /// A new, empty directory with `name` and a number of its own in its name.
+    ///
+    /// # Panics
+    /// If it cannot be created.
+    pub fn new(name: &str) -> Self {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("verbatim-{name}-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a temporary directory can be created");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,110 @@
+//! What `--model` means: a path, or `ORG/NAME` in the local Hugging Face cache.
+use super::error::LoadError;
+use std::path::{Path, PathBuf};
+
+/// Where caches may be: the environment, as a value so that tests need not change their own.
+#[derive(Clone, Debug, Default)]
+pub struct CacheLocations {
+    /// `HF_HUB_CACHE`.
+    pub hub_cache: Option<PathBuf>,
+    /// `HF_HOME`.
+    pub home: Option<PathBuf>,
+    /// `XDG_CACHE_HOME`.
+    pub xdg_cache: Option<PathBuf>,
+    /// `HOME`.
+    pub user_home: Option<PathBuf>,
+}
+
+impl CacheLocations {
+    /// From this process's environment.
+    pub fn from_env() -> Self {
+        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self {
+            hub_cache: path("HF_HUB_CACHE"),
+            home: path("HF_HOME"),
+            xdg_cache: path("XDG_CACHE_HOME"),
+            user_home: path("HOME"),
+        }
+    }
+
+    /// The hub's cache directory, by the same precedence as Hugging Face's own library.
+    fn hub(&self) -> Option<PathBuf> {
+        let home = || {
+            let cache = self.xdg_cache.clone().or_else(|| Some(self.user_home.as_ref()?.join(".cache")));
+            self.home.clone().or_else(|| Some(cache?.join("huggingface")))
+        };
+        self.hub_cache.clone().or_else(|| Some(home()?.join("hub")))
+    }
+}
+
+/// The directory or image file that `model` names.
+pub fn resolve(model: &str, caches: &CacheLocations) -> Result<PathBuf, LoadError> {
+    let path = Path::new(model);
+    if !model.is_empty() && path.exists() {
+        return Ok(path.to_owned());
+    }
+    let mut looked = vec![path.to_owned()];
+    if let (Some((organisation, name)), Some(hub)) = (repository(model), caches.hub()) {
+        let repository = hub.join(format!("models--{organisation}--{name}"));
+        let main = repository.join("refs/main");
+        let revision = std::fs::read_to_string(&main).unwrap_or_default();
+        let revision = revision.trim();
+        if revision.is_empty() || !revision.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            looked.push(main);
+        } else {
+            let snapshot = repository.join("snapshots").join(revision);
+            if snapshot.is_dir() {
+                return Ok(snapshot);
+            }
+            looked.push(snapshot);
+        }
+    }
+    Err(LoadError::NotFound { model: model.to_owned(), looked })
+}
+
+/// `ORG/NAME`, if it is one.
+fn repository(model: &str) -> Option<(&str, &str)> {
+    let (organisation, name) = model.split_once('/')?;
+    let plain = |part: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !part.is_empty() && !part.starts_with('.') && part.bytes().all(known)
+    };
+    (plain(organisation) && plain(name)).then_some((organisation, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::TemporaryDirectory;
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_path_or_a_name_in_the_cache() {
+        let directory = TemporaryDirectory::new("resolve");
+        let hub = directory.path().join("hub");
+        let caches = CacheLocations { home: Some(directory.path().to_owned()), ..CacheLocations::default() };
+        let existing = directory.path().to_str().unwrap();
+        assert_eq!(resolve(existing, &caches).unwrap(), directory.path());
+
+        let error = resolve("org/small", &caches).unwrap_err().to_string();
+        let main = hub.join("models--org--small/refs/main");
+        assert_eq!(error, format!("no model org/small: looked for org/small, {}", main.display()));
+        fs::create_dir_all(main.parent().unwrap()).unwrap();
+        fs::write(&main, "abc123\n").unwrap();
+        let snapshot = hub.join("models--org--small/snapshots/abc123");
+        let error = resolve("org/small", &caches).unwrap_err().to_string();
+        assert_eq!(error, format!("no model org/small: looked for org/small, {}", snapshot.display()));
+        fs::create_dir_all(&snapshot).unwrap();
+        assert_eq!(resolve("org/small", &caches).unwrap(), snapshot);
+        let direct = CacheLocations { hub_cache: Some(hub), ..CacheLocations::default() };
+        assert_eq!(resolve("org/small", &direct).unwrap(), snapshot);
+
+        // A reference that would lead out of the cache, and names that are none.
+        fs::write(&main, "../../..").unwrap();
+        assert!(resolve("org/small", &caches).is_err());
+        for name in ["", "nothing", "a/b/c", "../x", "org/", "org/a b"] {
+            let error = resolve(name, &caches).unwrap_err().to_string();
+            assert_eq!(error, format!("no model {name}: looked for {name}"));
+        }
+    }
+}

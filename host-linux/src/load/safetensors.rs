@@ -1,0 +1,188 @@
+//! Where each tensor of a checkpoint lies: `model.safetensors`, or the shards of `model.safetensors.index.json`.
+//!
+//! The `safetensors` crate reads a header and proves that its tensors lie one after another without gaps or
+//! overlaps, each as long as its shape and type say; this adds that they end where the file does, that no name
+//! occurs twice, and that shards are files of the same directory.
+use super::error::{LoadError, shorten};
+use super::read_small;
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Component, Path, PathBuf};
+use verbatim_core::kernels::matmul::pack::SourceType;
+
+/// Greatest length of a header, as the format says.
+const HEADER_MAX: u64 = 100_000_000;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// An open file of a checkpoint.
+#[derive(Debug)]
+pub struct SourceFile {
+    /// Where it is.
+    pub path: PathBuf,
+    file: File,
+}
+
+impl SourceFile {
+    /// Fills `buffer` from byte `offset` on.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), LoadError> {
+        self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => LoadError::Shrunk { path: self.path.clone() },
+            _ => LoadError::io(&self.path, "read", error),
+        })
+    }
+}
+
+/// A tensor of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorEntry {
+    /// Which of the files.
+    pub file: usize,
+    /// From the file's start.
+    pub offset: u64,
+    /// Its element type.
+    pub dtype: Dtype,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+impl TensorEntry {
+    /// The element type, if it is one that can be packed.
+    pub fn source_type(&self) -> Option<SourceType> {
+        match self.dtype {
+            Dtype::F32 => Some(SourceType::F32),
+            Dtype::F16 => Some(SourceType::F16),
+            Dtype::BF16 => Some(SourceType::Bf16),
+            _ => None,
+        }
+    }
+}
+
+/// All tensors of a model directory.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The files, in order of name.
+    pub files: Vec<SourceFile>,
+    /// The tensors by name.
+    pub tensors: BTreeMap<String, TensorEntry>,
+}
+
+impl Checkpoint {
+    /// Opens the files of a directory and reads their headers.
+    pub fn open(directory: &Path) -> Result<Checkpoint, LoadError> {
+        let mut checkpoint =
+            Checkpoint { directory: directory.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
+        let single = directory.join(SINGLE);
+        if single.exists() {
+            checkpoint.add(single)?;
+            return Ok(checkpoint);
+        }
+        let index = directory.join(INDEX);
+        let Some(bytes) = read_small(&index, HEADER_MAX)? else {
+            let what = format!("has neither {SINGLE} nor {INDEX}");
+            return Err(LoadError::malformed(directory, what));
+        };
+        let places = shards(&index, &bytes)?;
+        let names: BTreeSet<&String> = places.values().collect();
+        for name in names {
+            checkpoint.add(directory.join(name))?;
+        }
+        for (tensor, shard) in &places {
+            let path = directory.join(shard);
+            let found = checkpoint.tensors.get(tensor).map(|entry| &checkpoint.files[entry.file].path);
+            if found != Some(&path) {
+                let found = found.map_or("nothing".to_owned(), |path| format!("it in {}", path.display()));
+                return Err(LoadError::tensor(&path, tensor, found, format!("it here, as {INDEX} says")));
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    /// Reads one file's header.
+    fn add(&mut self, path: PathBuf) -> Result<(), LoadError> {
+        let io = |action| move |error| (action, error);
+        let opened = std::fs::metadata(&path).map_err(io("open")).and_then(|metadata| {
+            let file = File::open(&path).map_err(io("open"))?;
+            Ok((metadata, file))
+        });
+        let (metadata, file) = opened.map_err(|(action, error)| LoadError::io(&path, action, error))?;
+        if !metadata.is_file() {
+            return Err(LoadError::malformed(&path, "is not a regular file"));
+        }
+        let len = metadata.len();
+        let source = SourceFile { path, file };
+        let path = &source.path;
+        let mut prefix = [0; 8];
+        if len < 8 {
+            return Err(LoadError::malformed(
+                path,
+                format!("has {len} bytes, expected a header of at least 8"),
+            ));
+        }
+        source.read(0, &mut prefix)?;
+        let header_len = u64::from_le_bytes(prefix);
+        if header_len > HEADER_MAX || header_len > len - 8 {
+            let most = HEADER_MAX.min(len - 8);
+            let what = format!("the header says it is {header_len} bytes long, expected at most {most}");
+            return Err(LoadError::malformed(path, what));
+        }
+        let mut header = vec![0; header_len as usize];
+        source.read(8, &mut header)?;
+        let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| {
+            LoadError::malformed(path, format!("the header is not valid: {}", shorten(&error.to_string())))
+        })?;
+        let expected = (metadata.data_len() as u64).saturating_add(8 + header_len);
+        if len != expected {
+            let what = format!("has {len} bytes, expected {expected} as its header says");
+            return Err(LoadError::malformed(path, what));
+        }
+        let number = self.files.len();
+        for (name, info) in metadata.tensors() {
+            let entry = TensorEntry {
+                file: number,
+                offset: 8 + header_len + info.data_offsets.0 as u64,
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+            };
+            if let Some(other) = self.tensors.insert(name.clone(), entry) {
+                let other = self.files.get(other.file).map_or(path, |file| &file.path);
+                let found = format!("it in {} too", other.display());
+                return Err(LoadError::tensor(path, &name, found, "it once"));
+            }
+        }
+        self.files.push(source);
+        Ok(())
+    }
+}
+
+/// The index's map from tensor to file name, each a plain name.
+fn shards(index: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>, LoadError> {
+    let map = super::config::parse_object(index, bytes)?;
+    let Some(places) = map.get("weight_map").and_then(serde_json::Value::as_object) else {
+        let found = map.get("weight_map").map_or("nothing".to_owned(), serde_json::Value::to_string);
+        return Err(LoadError::field(index, "weight_map", found, "an object of tensor and file names"));
+    };
+    let mut plain = BTreeMap::new();
+    for (tensor, file) in places {
+        let error =
+            || LoadError::field(index, format!("weight_map.{tensor}"), file.to_string(), "a plain file name");
+        let name = file.as_str().ok_or_else(error)?;
+        let mut components = Path::new(name).components();
+        let is_plain = matches!(components.next(), Some(Component::Normal(part)) if part == name);
+        if !is_plain || components.next().is_some() || name.contains('\0') {
+            return Err(error());
+        }
+        plain.insert(tensor.clone(), name.to_owned());
+    }
+    if plain.is_empty() {
+        return Err(LoadError::field(index, "weight_map", "{}", "at least one tensor"));
+    }
+    Ok(plain)
+}
