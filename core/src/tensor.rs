@@ -13,6 +13,13 @@ pub const fn padded(width: usize) -> usize {
     width.next_multiple_of(ROW_ALIGN)
 }
 
+/// The stride of rows that a product reads: one vector more than whole panels, so that rows whose width is a power of
+/// two do not all fall into the same sets of the L1 cache (a tile of 12 rows a page apart would thrash it).
+#[inline(always)]
+pub const fn operand_stride(width: usize) -> usize {
+    padded(width) + ROW_ALIGN
+}
+
 /// `[rows, width]`, borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a, T> {
@@ -29,6 +36,11 @@ impl<'a, T> Rows<'a, T> {
     pub fn new(data: &'a [T], width: usize, stride: usize) -> Self {
         assert!(width <= stride && stride > 0 && data.len().is_multiple_of(stride));
         Self { data, width, stride }
+    }
+
+    /// Rows of operands, [`operand_stride`] apart.
+    pub fn operands(data: &'a [T], width: usize) -> Self {
+        Self::new(data, width, operand_stride(width))
     }
 
     /// Rows whose padding is up to [`ROW_ALIGN`].

@@ -15,7 +15,7 @@ use crate::kernels::rope::frequencies;
 use crate::memory::{ArenaError, Carver};
 use crate::paging::{BlockId, KvCache, KvLayout};
 use crate::pool::{Phase, Pool};
-use crate::tensor::{Shared, padded};
+use crate::tensor::{Shared, operand_stride, padded};
 
 /// What a row yields besides its keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub struct Forward<'s> {
     groups: &'s mut [RowGroup],
     attention_scratch: &'s mut [f32],
     attention_partials: &'s mut [f32],
-    /// `[head_rows, padded(hidden)]`
+    /// `[head_rows, operand_stride(hidden)]`
     hidden: &'s mut [f32],
     /// `[head_rows, hidden]`
     head_operands: OperandRows<'s>,
@@ -157,8 +157,10 @@ impl<'s> Forward<'s> {
             attention_scratch: carver
                 .carve("attention scratch", times("attention scratch", limits.workers, scratch)?)?,
             attention_partials: carver.carve("attention partials", partials)?,
-            hidden: carver
-                .carve("hidden states", times("hidden states", head_rows, padded(config.hidden_size))?)?,
+            hidden: carver.carve(
+                "hidden states",
+                times("hidden states", head_rows, operand_stride(config.hidden_size))?,
+            )?,
             head_operands: OperandRows::carve(carver, "head rows", format, head_rows, config.hidden_size)?,
             logits: carver.carve("logits", times("logits", head_rows, padded(config.vocab_size))?)?,
             vocab_size: config.vocab_size,
@@ -207,7 +209,7 @@ impl<'s> Forward<'s> {
             // x += o_proj(attention(norm(x)))
             let norm = (w.attention_norm, hidden, eps);
             ops.rms_norm(Phase::AttentionNorm, (count, &all), self.x, norm, self.normed.output());
-            let qkv = Epilogue::Store(Shared::new(self.qkv));
+            let qkv = (Epilogue::Store(Shared::new(self.qkv)), padded(config.qkv_size()));
             ops.product(Phase::Qkv, self.normed.rows(count, hidden), &w.qkv, qkv);
             let head_norms = w.q_norm.zip(w.k_norm).map(|(q, k)| (q, k, eps));
             let projected = (&mut *self.qkv, config.qkv_size(), group_size);
@@ -225,19 +227,20 @@ impl<'s> Forward<'s> {
                 row_count: 0,
                 first_position: 0,
             };
-            let out = (self.attended.output().attention(), padded(config.q_size()));
+            let out = (self.attended.output().attention(), operand_stride(config.q_size()));
             ops.attention(groups, tables, of, self.attention_scratch, self.attention_partials, out);
             let attended = self.attended.rows(count, config.q_size());
-            let residual = Epilogue::Add(Shared::new(self.x));
+            let residual = (Epilogue::Add(Shared::new(self.x)), padded(hidden));
             ops.product(Phase::AttentionOutput, attended, &w.attention_output, residual);
 
             // x += down(silu(gate(norm(x))) · up(norm(x)))
             let norm = (w.feed_forward_norm, hidden, eps);
             ops.rms_norm(Phase::FeedForwardNorm, (count, &all), self.x, norm, self.normed.output());
-            let gated = self.gated.output().swiglu();
+            let stride = operand_stride(config.intermediate_size);
+            let gated = (self.gated.output().swiglu(), stride);
             ops.product(Phase::GateUp, self.normed.rows(count, hidden), &w.gate_up, gated);
             let gated = self.gated.rows(count, config.intermediate_size);
-            ops.product(Phase::Down, gated, &w.down, Epilogue::Add(Shared::new(self.x)));
+            ops.product(Phase::Down, gated, &w.down, (Epilogue::Add(Shared::new(self.x)), padded(hidden)));
         }
     }
 
@@ -257,7 +260,7 @@ impl<'s> Forward<'s> {
         ops.rms_norm(Phase::HeadNorm, (rows.len(), &row_of), self.x, norm, hidden);
         let operands = self.head_operands.output();
         ops.rms_norm(Phase::HeadNorm, (rows.len(), &row_of), self.x, norm, operands);
-        let logits = Epilogue::Store(Shared::new(self.logits));
+        let logits = (Epilogue::Store(Shared::new(self.logits)), padded(config.vocab_size));
         ops.product(Phase::Head, self.head_operands.rows(rows.len(), width), &outer.head, logits);
     }
 
@@ -272,7 +275,7 @@ impl<'s> Forward<'s> {
 
     /// The hidden state after the last norm of row `i` of the last [`Forward::head`] call.
     pub fn hidden(&self, i: usize) -> &[f32] {
-        &self.hidden[i * padded(self.hidden_size)..][..self.hidden_size]
+        &self.hidden[i * operand_stride(self.hidden_size)..][..self.hidden_size]
     }
 }
 

@@ -4,10 +4,10 @@ use crate::kernels::attention::AttentionOut;
 use crate::kernels::matmul::{Activations, Epilogue};
 use crate::kernels::rmsnorm::Normed;
 use crate::memory::{ArenaError, Carver};
-use crate::tensor::{Rows, Shared, padded};
+use crate::tensor::{Rows, Shared, operand_stride, padded};
 use half::bf16;
 
-/// `[rows, padded(width)]` of f32 or bf16; the padding stays zero.
+/// `[rows, operand_stride(width)]` of f32 or bf16; the padding stays zero.
 #[derive(Debug)]
 pub(super) enum OperandRows<'s> {
     F32(&'s mut [f32]),
@@ -22,7 +22,7 @@ impl<'s> OperandRows<'s> {
         rows: usize,
         width: usize,
     ) -> Result<Self, ArenaError> {
-        let count = rows.checked_mul(padded(width)).ok_or(ArenaError::TooLarge { region })?;
+        let count = rows.checked_mul(operand_stride(width)).ok_or(ArenaError::TooLarge { region })?;
         Ok(match format {
             WeightFormat::F32 => Self::F32(carver.carve(region, count)?),
             WeightFormat::Bf16 => Self::Bf16(carver.carve(region, count)?),
@@ -31,10 +31,10 @@ impl<'s> OperandRows<'s> {
 
     /// The first `rows` rows, for reading.
     pub(super) fn rows(&self, rows: usize, width: usize) -> Activations<'_> {
-        let len = rows * padded(width);
+        let len = rows * operand_stride(width);
         match self {
-            Self::F32(data) => Activations::F32(Rows::padded(&data[..len], width)),
-            Self::Bf16(data) => Activations::Bf16(Rows::padded(&data[..len], width)),
+            Self::F32(data) => Activations::F32(Rows::operands(&data[..len], width)),
+            Self::Bf16(data) => Activations::Bf16(Rows::operands(&data[..len], width)),
         }
     }
 
@@ -59,12 +59,13 @@ impl<'a> SharedOperands<'a> {
     ///
     /// # Safety
     /// No other task has the row.
-    pub(super) unsafe fn normed_row(self, row: usize, stride: usize) -> Normed<'a> {
+    pub(super) unsafe fn normed_row(self, row: usize, width: usize) -> Normed<'a> {
+        let start = row * operand_stride(width);
         match self {
             // SAFETY: the caller's promise.
-            Self::F32(out) => Normed::F32(unsafe { out.part(row * stride, stride) }),
+            Self::F32(out) => Normed::F32(unsafe { out.part(start, padded(width)) }),
             // SAFETY: the caller's promise.
-            Self::Bf16(out) => Normed::Bf16(unsafe { out.part(row * stride, stride) }),
+            Self::Bf16(out) => Normed::Bf16(unsafe { out.part(start, padded(width)) }),
         }
     }
 

@@ -102,7 +102,7 @@ impl Ops<'_> {
         self.run(phase, count, count * width, &|task, _| {
             let x = &x[source(task) * stride..][..stride];
             // SAFETY: a task has its row for itself.
-            let out = unsafe { out.normed_row(task, stride) };
+            let out = unsafe { out.normed_row(task, width) };
             rms_norm(self.isa, x, w, width, eps, out);
         });
     }
@@ -113,7 +113,7 @@ impl Ops<'_> {
         phase: Phase,
         act: Activations<'_>,
         weight: &Linear<'_>,
-        epilogue: Epilogue<'_>,
+        (epilogue, out_stride): (Epilogue<'_>, usize),
     ) {
         let panels = weight.panel_count() / epilogue.panels_per_output();
         let tasks = panels.min(self.pool.workers() * TASKS_PER_WORKER);
@@ -121,7 +121,7 @@ impl Ops<'_> {
         self.run(phase, tasks, elements, &|task, _| {
             let range = panels * task / tasks..panels * (task + 1) / tasks;
             // SAFETY: the ranges of the tasks do not overlap.
-            unsafe { multiply(self.isa, act, weight, range, epilogue) };
+            unsafe { multiply(self.isa, act, weight, range, (epilogue, out_stride)) };
         });
     }
 

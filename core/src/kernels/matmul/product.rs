@@ -7,7 +7,7 @@ use super::panel::{Linear, PANEL, Panels, panel_len};
 use crate::dtype::WeightFormat;
 use crate::isa::{Isa, LANES, RowTile, Simd, SimdOp};
 use crate::kernels::math::silu;
-use crate::tensor::{Rows, Shared, padded};
+use crate::tensor::{Rows, Shared};
 use core::ops::Range;
 use half::bf16;
 
@@ -30,7 +30,7 @@ impl Activations<'_> {
     }
 }
 
-/// Where the sums go. Every output is `[R, padded(N)]`.
+/// Where the sums go: rows of whole panels.
 #[derive(Clone, Copy, Debug)]
 pub enum Epilogue<'a> {
     /// `out = sum (+ bias)`
@@ -53,7 +53,8 @@ impl Epilogue<'_> {
     }
 }
 
-/// Computes the output panels `panels` (each [`PANEL`] columns of the output) of `act · weightᵀ`.
+/// Computes the output panels `panels` (each [`PANEL`] columns of the output) of `act · weightᵀ`; rows of the output are
+/// `out_stride` elements apart.
 ///
 /// # Safety
 /// No other task works on the same output panels of the same output at the same time.
@@ -65,13 +66,12 @@ pub unsafe fn multiply(
     act: Activations<'_>,
     weight: &Linear<'_>,
     panels: Range<usize>,
-    epilogue: Epilogue<'_>,
+    (epilogue, out_stride): (Epilogue<'_>, usize),
 ) {
     let per_output = epilogue.panels_per_output();
     assert!(panels.start <= panels.end && panels.end * per_output <= weight.panel_count());
     let k = weight.inputs();
-    // The stride of an output row: the output's own whole panels.
-    let out_stride = weight.panel_count() / per_output * PANEL;
+    assert!(panels.end * PANEL <= out_stride);
     let out_len = match epilogue {
         Epilogue::Store(out) | Epilogue::Add(out) | Epilogue::SwigluF32(out) => out.len(),
         Epilogue::SwigluBf16(out) => out.len(),
@@ -195,9 +195,4 @@ fn panel_tile<S: Simd, E: Element<S>, const MR: usize>(s: S, p: &Product<'_, E>,
             }
         }
     }
-}
-
-/// Elements of an output row for `n` columns: whole panels.
-pub const fn output_stride(n: usize) -> usize {
-    padded(n)
 }

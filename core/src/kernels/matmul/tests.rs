@@ -89,7 +89,7 @@ impl Case {
         for cut in 0..cuts {
             let range = panels * cut / cuts..panels * (cut + 1) / cuts;
             // SAFETY: one task at a time.
-            unsafe { multiply(isa, act, &weight, range, Epilogue::Store(shared)) };
+            unsafe { multiply(isa, act, &weight, range, (Epilogue::Store(shared), padded(self.n))) };
         }
         out
     }
@@ -208,9 +208,15 @@ fn epilogues_add_and_gate() {
             let mut gated_bf16 = vec![bf16::ZERO; rows * 3 * PANEL];
             // SAFETY: one task at a time.
             unsafe {
-                multiply(*isa, act, &weight, 0..6, Epilogue::Add(Shared::new(&mut added)));
-                multiply(*isa, act, &weight, 0..3, Epilogue::SwigluF32(Shared::new(&mut gated)));
-                multiply(*isa, act, &weight, 0..3, Epilogue::SwigluBf16(Shared::new(&mut gated_bf16)));
+                multiply(*isa, act, &weight, 0..6, (Epilogue::Add(Shared::new(&mut added)), 6 * PANEL));
+                multiply(*isa, act, &weight, 0..3, (Epilogue::SwigluF32(Shared::new(&mut gated)), 3 * PANEL));
+                multiply(
+                    *isa,
+                    act,
+                    &weight,
+                    0..3,
+                    (Epilogue::SwigluBf16(Shared::new(&mut gated_bf16)), 3 * PANEL),
+                );
             }
             for (a, p) in added.iter().zip(&plain) {
                 assert_eq!(a.to_bits(), (1.5 + p).to_bits());
