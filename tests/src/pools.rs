@@ -1,0 +1,77 @@
+//! Pools that a result must not notice.
+use std::sync::atomic::{AtomicUsize, Ordering};
+use verbatim_core::pool::{Phase, Pool};
+
+/// Runs tasks in an order, and on workers, that a seed permutes anew in every run; one thread.
+#[derive(Debug)]
+pub struct Permuting {
+    workers: usize,
+    runs: AtomicUsize,
+}
+
+impl Permuting {
+    /// As many workers as told.
+    pub fn new(workers: usize) -> Self {
+        assert!(workers > 0);
+        Self { workers, runs: AtomicUsize::new(0) }
+    }
+}
+
+// SAFETY: one thread runs each task once; calls do not overlap; workers are in range.
+unsafe impl Pool for Permuting {
+    fn workers(&self) -> usize {
+        self.workers
+    }
+
+    fn run(&self, _phase: Phase, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        // Multiplying by an odd number and adding permutes the numbers below a power of two.
+        let most = tasks.next_power_of_two();
+        for i in 0..most {
+            let task = (i * (2 * run + 1) + run) % most;
+            if task < tasks {
+                job(task, (task + run) % self.workers);
+            }
+        }
+    }
+}
+
+/// Counts runs by phase and hands the tasks on.
+#[derive(Debug)]
+pub struct Counting<P> {
+    inner: P,
+    heads: AtomicUsize,
+    products: AtomicUsize,
+}
+
+impl<P> Counting<P> {
+    /// Counts what `inner` runs.
+    pub fn new(inner: P) -> Self {
+        Self { inner, heads: AtomicUsize::new(0), products: AtomicUsize::new(0) }
+    }
+
+    /// Products of layers, and of the head, since the last call.
+    pub fn take(&self) -> (usize, usize) {
+        (self.products.swap(0, Ordering::Relaxed), self.heads.swap(0, Ordering::Relaxed))
+    }
+}
+
+// SAFETY: everything is the inner pool's.
+unsafe impl<P: Pool> Pool for Counting<P> {
+    fn workers(&self) -> usize {
+        self.inner.workers()
+    }
+
+    fn run(&self, phase: Phase, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+        match phase {
+            Phase::Qkv | Phase::AttentionOutput | Phase::GateUp | Phase::Down => {
+                self.products.fetch_add(1, Ordering::Relaxed);
+            }
+            Phase::Head => {
+                self.heads.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        self.inner.run(phase, tasks, job);
+    }
+}
