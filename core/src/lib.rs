@@ -29,6 +29,7 @@ pub mod memory;
 pub mod model;
 pub mod paging;
 pub mod pool;
+pub mod selftest;
 pub mod tensor;
 
 /// The version of the numerics: tile, split, lanes, polynomials, flush and accumulation order.
