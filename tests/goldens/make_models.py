@@ -58,8 +58,8 @@ def rules(config):
         {"suffix": "norm.weight", "kind": "norm", "scale": 0.25},
         {"suffix": "embed_tokens.weight", "kind": "uniform", "scale": 0.5 if tied else 1.0},
         {"suffix": "lm_head.weight", "kind": "uniform", "scale": 0.5},
-        {"suffix": "q_proj.weight", "kind": "uniform", "scale": 0.25},
-        {"suffix": "k_proj.weight", "kind": "uniform", "scale": 0.25},
+        {"suffix": "q_proj.weight", "kind": "uniform", "scale": 0.125},
+        {"suffix": "k_proj.weight", "kind": "uniform", "scale": 0.125},
         {"suffix": ".bias", "kind": "uniform", "scale": 0.25},
         {"suffix": ".weight", "kind": "uniform", "scale": 0.25},
     ]
