@@ -58,8 +58,8 @@ def rules(config):
         {"suffix": "norm.weight", "kind": "norm", "scale": 0.25},
         {"suffix": "embed_tokens.weight", "kind": "uniform", "scale": 0.5 if tied else 1.0},
         {"suffix": "lm_head.weight", "kind": "uniform", "scale": 0.5},
-        {"suffix": "q_proj.weight", "kind": "uniform", "scale": 0.25},
-        {"suffix": "k_proj.weight", "kind": "uniform", "scale": 0.25},
+        {"suffix": "q_proj.weight", "kind": "uniform", "scale": 0.125},
+        {"suffix": "k_proj.weight", "kind": "uniform", "scale": 0.125},
         {"suffix": ".bias", "kind": "uniform", "scale": 0.25},
         {"suffix": ".weight", "kind": "uniform", "scale": 0.25},
     ]
@@ -133,7 +133,7 @@ def golden(changes, shards, length):
     return {
         "torch": torch.__version__, "transformers": transformers.__version__,
         "config": config, "seed": seed, "scales": rules(config), "shards": shards,
-        "tensors": [{"name": name, "shape": list(array.shape)} for name, array in tensors],
+        "tensors": [[name, list(array.shape)] for name, array in tensors],
         "weights_check": [
             {"name": name, "first": [float(v) for v in array.flat[:4]], "sum": float(array.astype("float64").sum())}
             for name, array in tensors[:1] + tensors[len(tensors) // 2:len(tensors) // 2 + 2] + tensors[-2:]],
@@ -143,7 +143,7 @@ def golden(changes, shards, length):
         "bf16": {
             "positions": observe(half, ids, positions),
             "logprobs": [recipe.digits(half[p, ids[p + 1]]) for p in generated],
-            "max_abs_change": recipe.digits(max(change)), "mean_abs_change": recipe.digits(sum(change) / len(change)),
+            "max_delta": recipe.digits(max(change)), "mean_delta": recipe.digits(sum(change) / len(change)),
         },
     }
 
@@ -159,7 +159,7 @@ def main():
         body = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in made.items())
         (args.out / f"model_{name}.json").write_text("{\n" + body + "\n}\n")
         print(name, "seed", made["seed"], "margin", made["greedy"]["margin"], "std", made["logit_std"],
-              "distinct", len(set(made["greedy"]["ids"])), "bf16", made["bf16"]["max_abs_change"], made["bf16"]["mean_abs_change"])
+              "distinct", len(set(made["greedy"]["ids"])), "bf16", made["bf16"]["max_delta"], made["bf16"]["mean_delta"])
 
 
 if __name__ == "__main__":
