@@ -40,7 +40,7 @@ fn config(model_type: &str, tied: bool) -> Value {
 }
 
 fn recipe(model_type: &str, tied: bool, dtype: &'static str) -> Recipe {
-    Recipe { config: config(model_type, tied), seed: 5, dtype, scale: 0.1, norm_scale: 0.2 }
+    Recipe::uniform(config(model_type, tied), 5, dtype, 0.1, 0.2)
 }
 
 fn load_from(directory: &Path, weights: WeightChoice) -> Result<LoadedModel, String> {
@@ -502,4 +502,54 @@ fn stories260k_loads() {
         );
         assert!(loaded.file("tokenizer.json").is_some());
     }
+}
+
+/// Prints how long the TinyLlama shape takes from a warm cache on two threads, and the peak of this process:
+/// `--release -- --ignored --nocapture load_speed`, in a process of its own.
+#[test]
+#[ignore = "a measurement: writes 2.2 GB"]
+fn load_speed() {
+    struct Two;
+    // SAFETY: as `Threads`, with two.
+    unsafe impl Pool for Two {
+        fn workers(&self) -> usize {
+            2
+        }
+        fn run(&self, _phase: Phase, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+            let next = AtomicUsize::new(0);
+            let next = &next;
+            std::thread::scope(|scope| {
+                for worker in 0..2 {
+                    scope.spawn(move || {
+                        loop {
+                            let task = next.fetch_add(1, Ordering::Relaxed);
+                            if task >= tasks {
+                                break;
+                            }
+                            job(task, worker);
+                        }
+                    });
+                }
+            });
+        }
+    }
+    let directory = std::env::temp_dir().join("verbatim-load-speed");
+    if !directory.join("model.safetensors").exists() {
+        let config = json!({
+            "model_type": "llama", "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22,
+            "num_attention_heads": 32, "num_key_value_heads": 4, "vocab_size": 32000,
+            "max_position_embeddings": 2048,
+        });
+        Recipe::uniform(config, 1, "BF16", 0.02, 0.02).write(&directory, 1).unwrap();
+        println!("written; run again");
+        return;
+    }
+    for _ in 0..3 {
+        let start = std::time::Instant::now();
+        let loaded = load_model(&directory, WeightChoice::Source, &Two, &NoProgress).unwrap();
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{seconds:.2} s for {:.2} GB", loaded.model().weight_bytes() as f64 / 1e9);
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
 }
