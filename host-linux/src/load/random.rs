@@ -82,6 +82,17 @@ pub fn write_safetensors(path: &Path, tensors: &[TensorData]) -> Result<(), Load
     write().map_err(|error| LoadError::io(path, "write", error))
 }
 
+/// How the tensors whose names end with `suffix` are drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScaleRule {
+    /// The end of the name.
+    pub suffix: String,
+    /// Values lie within this of the centre.
+    pub scale: f32,
+    /// The centre is 1 instead of 0: a norm.
+    pub is_norm: bool,
+}
+
 /// A random model: a configuration, and how its weights are drawn.
 #[derive(Clone, Debug)]
 pub struct Recipe {
@@ -91,23 +102,56 @@ pub struct Recipe {
     pub seed: u64,
     /// `F32`, `F16` or `BF16`.
     pub dtype: &'static str,
-    /// The scale of matrices and biases.
-    pub scale: f32,
-    /// The scale of norms, which lie around 1.
-    pub norm_scale: f32,
+    /// The first rule that fits a tensor's name holds; where none does, the scale is 0.
+    pub scales: Vec<ScaleRule>,
 }
 
 impl Recipe {
+    /// Norms around 1 by `norm_scale`, everything else around 0 by `scale`.
+    pub fn uniform(
+        config: serde_json::Value,
+        seed: u64,
+        dtype: &'static str,
+        scale: f32,
+        norm_scale: f32,
+    ) -> Self {
+        let rule = |suffix: &str, scale, is_norm| ScaleRule { suffix: suffix.to_owned(), scale, is_norm };
+        Self {
+            config,
+            seed,
+            dtype,
+            scales: vec![rule("norm.weight", norm_scale, true), rule("", scale, false)],
+        }
+    }
+
+    /// From the fields `config`, `seed` and `scales` (`suffix`, `kind`, `scale`) of a golden; weights are f32.
+    pub fn from_json(golden: &serde_json::Value) -> Option<Self> {
+        let rule = |rule: &serde_json::Value| {
+            Some(ScaleRule {
+                suffix: rule["suffix"].as_str()?.to_owned(),
+                scale: rule["scale"].as_f64()? as f32,
+                is_norm: rule["kind"].as_str()? == "norm",
+            })
+        };
+        let scales = golden["scales"].as_array()?.iter().map(rule).collect::<Option<_>>()?;
+        Some(Self {
+            config: golden.get("config")?.clone(),
+            seed: golden["seed"].as_u64()?,
+            dtype: "F32",
+            scales,
+        })
+    }
+
     /// The tensors of the model, in the order of the image.
     pub fn tensors(&self) -> Result<Vec<TensorData>, LoadError> {
         let text = self.config.to_string();
         let config = super::config::parse_config(Path::new("config.json"), text.as_bytes())?;
         let shapes = super::plan::shapes(&config.model)?;
         let tensor = |(name, shape): (String, Vec<usize>)| {
-            let is_norm = name.contains("norm");
-            let scale = if is_norm { self.norm_scale } else { self.scale };
+            let rule = self.scales.iter().find(|rule| name.ends_with(&rule.suffix));
+            let scale = rule.map_or(0.0, |rule| rule.scale);
             let mut values = random_tensor(self.seed, &name, shape.iter().product(), scale);
-            if is_norm {
+            if rule.is_some_and(|rule| rule.is_norm) {
                 values.iter_mut().for_each(|x| *x += 1.0);
             }
             TensorData::new(&name, self.dtype, &shape, &values)
@@ -164,5 +208,29 @@ impl TemporaryDirectory {
 impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_those_of_the_formula() {
+        // Computed apart from this code, by the recipe in tests/goldens.
+        let values = random_tensor(7, "model.norm.weight", 3, 0.25);
+        assert_eq!(values, [400425.0 / 33_554_432.0, -1173606.0 / 33_554_432.0, 3275259.0 / 33_554_432.0]);
+        assert!(random_tensor(1, "x", 10_000, 1.0).iter().all(|x| (-1.0..1.0).contains(x)));
+    }
+
+    #[test]
+    fn a_golden_is_read() {
+        let golden = serde_json::json!({
+            "seed": 3, "config": {}, "scales": [{"suffix": "norm.weight", "kind": "norm", "scale": 0.25}],
+        });
+        let recipe = Recipe::from_json(&golden).unwrap();
+        let rule = ScaleRule { suffix: "norm.weight".to_owned(), scale: 0.25, is_norm: true };
+        assert_eq!((recipe.seed, recipe.scales), (3, vec![rule]));
+        assert!(Recipe::from_json(&serde_json::json!({"seed": 3})).is_none());
     }
 }
