@@ -23,12 +23,14 @@
 extern crate std;
 
 pub mod dtype;
+pub mod engine;
 pub mod isa;
 pub mod kernels;
 pub mod memory;
 pub mod model;
 pub mod paging;
 pub mod pool;
+pub mod sampling;
 pub mod selftest;
 pub mod tensor;
 

@@ -49,8 +49,6 @@ pub enum FinishReason {
     StopId(u32),
     /// `max_tokens` or the context was reached.
     Length,
-    /// The caller cancelled it.
-    Cancelled,
     /// A logit was NaN or infinite: the model or its weights are broken.
     NonFinite {
         /// The position whose logits they were.
@@ -58,4 +56,60 @@ pub enum FinishReason {
     },
     /// The mask allowed no token.
     MaskEmpty,
+}
+
+/// An event as the engine's table holds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    pub(super) request: u64,
+    pub(super) choice: u32,
+    pub(super) kind: RecordKind,
+    pub(super) token: u32,
+    pub(super) position: u32,
+    pub(super) logprob: f32,
+    pub(super) top_start: u32,
+    pub(super) top_count: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(super) enum RecordKind {
+    Token = 0,
+    PromptLogprob,
+    Preempted,
+    StopId,
+    Length,
+    NonFinite,
+    MaskEmpty,
+}
+
+// SAFETY: numbers, and an enum whose zero is `Token`.
+unsafe impl crate::memory::Plain for Record {}
+
+/// The events of a step, in order.
+#[derive(Clone, Debug)]
+pub struct Events<'e> {
+    pub(super) records: core::slice::Iter<'e, Record>,
+    pub(super) tops: &'e [TokenLogprob],
+}
+
+impl<'e> Iterator for Events<'e> {
+    type Item = Event<'e>;
+
+    fn next(&mut self) -> Option<Event<'e>> {
+        let record = self.records.next()?;
+        let Record { token, logprob, .. } = *record;
+        let position = record.position as usize;
+        let top = &self.tops[record.top_start as usize..][..record.top_count as usize];
+        let kind = match record.kind {
+            RecordKind::Token => EventKind::Token { token, logprob, top },
+            RecordKind::PromptLogprob => EventKind::PromptLogprob { position, token, logprob, top },
+            RecordKind::Preempted => EventKind::Preempted,
+            RecordKind::StopId => EventKind::Finished(FinishReason::StopId(token)),
+            RecordKind::Length => EventKind::Finished(FinishReason::Length),
+            RecordKind::NonFinite => EventKind::Finished(FinishReason::NonFinite { position }),
+            RecordKind::MaskEmpty => EventKind::Finished(FinishReason::MaskEmpty),
+        };
+        Some(Event { request: RequestId(record.request), choice: record.choice, kind })
+    }
 }

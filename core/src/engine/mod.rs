@@ -8,16 +8,144 @@
 //! let id = engine.submit(&request)?;               // commands: submit, cancel
 //! while let Some(plan) = engine.plan(budget) {     // which rows the next step has
 //!     for row in engine.rows(plan) { … }           // the host may make masks for rows that sample
-//!     for event in engine.execute(plan, &masks, &pool, &mut observer) { … }
+//!     for event in engine.execute(plan, masks, &pool, &mut observer)? { … }
 //! }
 //! ```
 //!
-//! Several small machines: [`request`] (what was asked), `sequence` (one choice's tokens and state),
-//! `admission` (who may start), `schedule` (rows of the next step), `step` (running them), [`event`].
+//! Several small machines: [`request`] (what was asked), [`plan`] and [`limits`] (memory), `sequence` (one choice's
+//! tokens and standing), `state` (the tables), `admission` (who is let in), [`schedule`] (rows of the next step),
+//! [`step`] (running them), [`event`] (what came of it), [`generate`] (a loop over it).
 pub mod event;
+pub mod generate;
 pub mod limits;
+pub mod plan;
 pub mod request;
+pub mod schedule;
+pub mod step;
 
-pub use event::{Event, EventKind, FinishReason};
+mod admission;
+mod sequence;
+mod state;
+
+pub use event::{Event, EventKind, Events, FinishReason};
+pub use generate::GenerateError;
 pub use limits::EngineLimits;
+pub use plan::{Plan, PlanError};
 pub use request::{Refusal, Request, RequestId};
+pub use schedule::{Budget, PlanId, StepKind};
+pub use step::{Masks, Observer, PlannedRow, StepError};
+
+use crate::isa::Isa;
+use crate::memory::{Arena, Guards};
+use crate::model::PackedModel;
+use state::State;
+
+/// Serves requests of one model, in memory that was lent to it.
+#[derive(Debug)]
+pub struct Engine<'w, 's> {
+    model: PackedModel<'w>,
+    limits: EngineLimits,
+    isa: Isa,
+    state: State<'s>,
+    guards: Guards<'s>,
+    /// The plan that may be executed.
+    planned: Option<PlanId>,
+    row_count: usize,
+    fresh_count: usize,
+    event_count: usize,
+    next_request: u64,
+    plan_count: u64,
+    step_count: u64,
+    preemption_count: u64,
+    last_row_count: usize,
+}
+
+/// What an engine is doing: cheap to read after every step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Sequences that run.
+    pub running: usize,
+    /// Sequences that wait.
+    pub waiting: usize,
+    /// KV blocks nobody holds.
+    pub free_blocks: usize,
+    /// KV blocks in all.
+    pub blocks: usize,
+    /// Steps executed.
+    pub steps: u64,
+    /// Rows of the last step.
+    pub last_rows: usize,
+    /// Sequences that lost their blocks to others.
+    pub preemptions: u64,
+}
+
+impl<'w, 's> Engine<'w, 's> {
+    /// An engine in `arena`: at least [`Plan::total_bytes`], from a multiple of 64.
+    pub fn new(
+        model: PackedModel<'w>,
+        limits: EngineLimits,
+        isa: Isa,
+        arena: &'s mut [u8],
+    ) -> Result<Self, PlanError> {
+        Plan::new(model.config(), &limits)?;
+        let mut arena = Arena::new(arena)?;
+        let state = State::carve(&mut arena, model.config(), &limits)?;
+        let guards = arena.finish();
+        Ok(Self {
+            model,
+            limits,
+            isa,
+            state,
+            guards,
+            planned: None,
+            row_count: 0,
+            fresh_count: 0,
+            event_count: 0,
+            next_request: 0,
+            plan_count: 0,
+            step_count: 0,
+            preemption_count: 0,
+            last_row_count: 0,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &PackedModel<'w> {
+        &self.model
+    }
+
+    /// What it was sized for.
+    pub fn limits(&self) -> &EngineLimits {
+        &self.limits
+    }
+
+    /// What it is doing.
+    pub fn status(&self) -> Status {
+        Status {
+            running: self.state.running.len(),
+            waiting: self.state.waiting.len(),
+            free_blocks: self.state.blocks.free_count(),
+            blocks: self.state.blocks.count(),
+            steps: self.step_count,
+            last_rows: self.last_row_count,
+            preemptions: self.preemption_count,
+        }
+    }
+
+    /// Every byte of keys and values, for tests that fill blocks with NaN before they are used.
+    pub fn kv_bytes_mut(&mut self) -> &mut [u8] {
+        self.state.kv.bytes_mut()
+    }
+
+    /// Checks that blocks are conserved and that no region was overrun (in debug builds); names what is wrong.
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        let held: usize = self.state.sequences.iter().map(|s| s.block_count as usize).sum();
+        if !self.state.blocks.are_conserved(held) {
+            return Err("blocks are not conserved");
+        }
+        self.guards.check()
+    }
+}
+
+#[cfg(test)]
+mod tests;

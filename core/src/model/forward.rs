@@ -19,9 +19,10 @@ use crate::tensor::{Shared, operand_stride, padded};
 
 /// What a row yields besides its keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum RowOutput {
     /// Nothing: the head does not run for it.
-    None,
+    None = 0,
     /// Logits over the vocabulary.
     Logits,
     /// The log-probability of the token that follows it in the prompt.
@@ -32,6 +33,7 @@ pub enum RowOutput {
 
 /// One token of one sequence at one position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Row {
     /// The token id.
     pub token: u32,
@@ -42,6 +44,9 @@ pub struct Row {
     /// What it yields.
     pub output: RowOutput,
 }
+
+// SAFETY: numbers, and an enum whose zero is `None`.
+unsafe impl crate::memory::Plain for Row {}
 
 /// The block tables of all sequences: `[sequences, stride]`.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,126 @@
+//! Who is let in: what a request must be, and how it becomes sequences.
+use super::Engine;
+use super::request::{Refusal, Request, RequestId};
+use super::sequence::{Sequence, Standing};
+use super::state::Bias;
+use crate::model::forward::RowOutput;
+use crate::paging::BLOCK;
+
+impl Engine<'_, '_> {
+    /// Takes a request, or says why not. What it needs is copied.
+    pub fn submit(&mut self, request: &Request<'_>) -> Result<RequestId, Refusal> {
+        let end_len = self.check(request)?;
+        let id = RequestId(self.next_request);
+        let mut slots = 0..self.state.sequences.len();
+        for i in 0..request.choices {
+            let free = slots.find(|slot| self.state.sequences[*slot].standing == Standing::Free);
+            // `check` counted them.
+            let Some(slot) = free else { break };
+            self.fill(slot, id, request, request.first_choice.wrapping_add(i), end_len);
+            self.state.waiting.push(slot as u32);
+        }
+        self.next_request += 1;
+        Ok(id)
+    }
+
+    /// Ends a request, whatever its choices are doing; no more events will come for it. `false` if it had ended.
+    pub fn cancel(&mut self, id: RequestId) -> bool {
+        let mut found = false;
+        for slot in 0..self.state.sequences.len() {
+            let sequence = &self.state.sequences[slot];
+            if sequence.standing != Standing::Free && sequence.request == id.0 {
+                self.drop_fresh_of(slot as u32);
+                self.state.free(slot as u32, &self.limits);
+                found = true;
+            }
+        }
+        if found {
+            // A planned step may have rows of it.
+            self.planned = None;
+        }
+        found
+    }
+
+    /// Everything that a request must be; returns the number of tokens at which it ends.
+    fn check(&self, request: &Request<'_>) -> Result<usize, Refusal> {
+        let limits = &self.limits;
+        if request.prompt.is_empty() {
+            return Err(Refusal::EmptyPrompt);
+        }
+        let yields_nothing = request.max_tokens == 0 && request.prompt_output == RowOutput::None;
+        if yields_nothing || request.choices == 0 {
+            return Err(Refusal::NothingAsked);
+        }
+        let prompt_tokens = request.prompt.len().saturating_add(request.generated.len());
+        let needs_room = usize::from(request.max_tokens > request.generated.len());
+        if prompt_tokens.saturating_add(needs_room) > limits.model_len {
+            return Err(Refusal::ContextExceeded { prompt_tokens, model_len: limits.model_len });
+        }
+        let end_len = request.prompt.len().saturating_add(request.max_tokens);
+        let end_len = end_len.clamp(prompt_tokens, limits.model_len);
+        let kv_tokens = limits.block_count() * BLOCK;
+        if end_len > kv_tokens {
+            return Err(Refusal::KvCapacityExceeded { needed_tokens: end_len, kv_tokens });
+        }
+        request.params.check().map_err(Refusal::Parameter)?;
+        for (field, given, most) in [
+            ("logit_bias", request.logit_bias.len(), limits.logit_bias),
+            ("stop_ids", request.stop_ids.len(), limits.stop_ids),
+            ("top_logprobs", request.params.top_logprobs as usize, limits.top_logprobs),
+        ] {
+            if given > most {
+                return Err(Refusal::TooMany { field, given, most });
+            }
+        }
+        if request.logit_bias.iter().any(|(_, amount)| !amount.is_finite()) {
+            let error =
+                crate::sampling::ParamError { name: "logit_bias", expected: "made of finite numbers" };
+            return Err(Refusal::Parameter(error));
+        }
+        let vocab_size = self.model.config().vocab_size;
+        let bias_ids = request.logit_bias.iter().map(|(token, _)| *token);
+        let ids = request.prompt.iter().copied().map(|token| ("prompt", token));
+        let ids = ids.chain(request.generated.iter().copied().map(|token| ("generated", token)));
+        let mut ids = ids.chain(bias_ids.map(|token| ("logit_bias", token)));
+        if let Some((field, token)) = ids.find(|(_, token)| *token as usize >= vocab_size) {
+            return Err(Refusal::TokenOutOfRange { field, token, vocab_size });
+        }
+        let waiting = self.state.waiting.len();
+        let room = limits.queue + limits.sequences - waiting - self.state.running.len();
+        if request.choices as usize > room {
+            return Err(Refusal::QueueFull { queue: limits.queue });
+        }
+        Ok(end_len)
+    }
+
+    fn fill(&mut self, slot: usize, id: RequestId, request: &Request<'_>, choice: u32, end_len: usize) {
+        let limits = &self.limits;
+        let tokens = &mut self.state.tokens[slot * limits.model_len..];
+        let prompt_len = request.prompt.len();
+        let token_count = prompt_len + request.generated.len();
+        tokens[..prompt_len].copy_from_slice(request.prompt);
+        tokens[prompt_len..token_count].copy_from_slice(request.generated);
+        let bias = &mut self.state.bias[slot * limits.logit_bias..];
+        for (entry, (token, amount)) in bias.iter_mut().zip(request.logit_bias) {
+            *entry = Bias { token: *token, amount: *amount };
+        }
+        self.state.stops[slot * limits.stop_ids..][..request.stop_ids.len()]
+            .copy_from_slice(request.stop_ids);
+        self.state.sequences[slot] = Sequence {
+            standing: Standing::Waiting,
+            request: id.0,
+            choice,
+            prompt_len: prompt_len as u32,
+            token_count: token_count as u32,
+            computed: 0,
+            block_count: 0,
+            end_len: end_len as u32,
+            stop_from_len: prompt_len.saturating_add(request.min_tokens).min(u32::MAX as usize) as u32,
+            delivered: 0,
+            prompt_output: request.prompt_output,
+            params: request.params,
+            bias_count: request.logit_bias.len() as u32,
+            stop_count: request.stop_ids.len() as u32,
+        };
+    }
+}

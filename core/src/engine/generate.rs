@@ -1,0 +1,56 @@
+//! One request from start to end: a thin loop over the engine, for callers that serve nobody else meanwhile.
+use super::Engine;
+use super::event::{Event, EventKind};
+use super::request::{Refusal, Request};
+use super::schedule::Budget;
+use super::step::{Masks, StepError};
+use crate::pool::Pool;
+use core::ops::ControlFlow;
+
+/// Why [`Engine::generate`] ended early.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum GenerateError {
+    /// The request was not taken.
+    Refused(Refusal),
+    /// A step could not run.
+    Step(StepError),
+}
+
+impl core::fmt::Display for GenerateError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Refused(error) => error.fmt(f),
+            Self::Step(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for GenerateError {}
+
+impl Engine<'_, '_> {
+    /// Runs a request to its end, beside whatever else is running; `on_event` gets its events, and ends it early by
+    /// breaking. Events of other requests are not seen by anyone: use the loop of the module's doc to serve several.
+    pub fn generate(
+        &mut self,
+        request: &Request<'_>,
+        pool: &dyn Pool,
+        on_event: &mut dyn FnMut(&Event<'_>) -> ControlFlow<()>,
+    ) -> Result<(), GenerateError> {
+        let id = self.submit(request).map_err(GenerateError::Refused)?;
+        let mut left = request.choices;
+        while left > 0 {
+            let Some(plan) = self.plan(Budget::UNLIMITED) else { break };
+            let events = self.execute(plan, Masks::NONE, pool, &mut ()).map_err(GenerateError::Step)?;
+            let mut broke = false;
+            for event in events.filter(|event| event.request == id) {
+                left -= u32::from(matches!(event.kind, EventKind::Finished(_)));
+                broke |= on_event(&event).is_break();
+            }
+            if broke {
+                self.cancel(id);
+                break;
+            }
+        }
+        Ok(())
+    }
+}

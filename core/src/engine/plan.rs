@@ -1,0 +1,106 @@
+//! The sizes of an engine's memory, known before anything runs.
+use super::limits::EngineLimits;
+use super::state::State;
+use crate::memory::{ArenaError, Layout};
+use crate::model::{ConfigError, ModelConfig};
+use crate::paging::{BLOCK, KvLayout};
+
+/// Why an engine cannot be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanError {
+    /// The model's configuration makes no sense.
+    Config(ConfigError),
+    /// A limit makes no sense.
+    Limit {
+        /// The limit.
+        field: &'static str,
+        /// What was given.
+        found: usize,
+        /// The least it can be.
+        least: usize,
+        /// The most it can be.
+        most: usize,
+    },
+    /// The memory does not fit, or is not what the plan says.
+    Arena(ArenaError),
+}
+
+impl From<ArenaError> for PlanError {
+    fn from(error: ArenaError) -> Self {
+        Self::Arena(error)
+    }
+}
+
+impl From<ConfigError> for PlanError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl core::fmt::Display for PlanError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Limit { field, found, least, most } => {
+                write!(f, "{field} is {found}, but must be between {least} and {most}")
+            }
+            Self::Arena(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for PlanError {}
+
+/// The memory of an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    layout: Layout,
+    kv: KvLayout,
+}
+
+impl Plan {
+    /// Sizes everything.
+    pub fn new(config: &ModelConfig, limits: &EngineLimits) -> Result<Self, PlanError> {
+        config.check()?;
+        check(config, limits)?;
+        let mut layout = Layout::default();
+        State::carve(&mut layout, config, limits)?;
+        Ok(Self { layout, kv: KvLayout::new(config, limits.kv_format, limits.block_count()) })
+    }
+
+    /// Bytes of the engine's arena.
+    pub fn total_bytes(&self) -> usize {
+        self.layout.total_bytes()
+    }
+
+    /// Bytes of keys and values alone.
+    pub fn kv_bytes(&self) -> usize {
+        self.kv.total_bytes()
+    }
+
+    /// Every region by name.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+fn check(config: &ModelConfig, limits: &EngineLimits) -> Result<(), PlanError> {
+    let within = |field, found: usize, least: usize, most: usize| {
+        if (least..=most).contains(&found) {
+            Ok(())
+        } else {
+            Err(PlanError::Limit { field, found, least, most })
+        }
+    };
+    const MANY: usize = 1 << 20;
+    within("model_len", limits.model_len, 1, config.position_count)?;
+    within("sequences", limits.sequences, 1, MANY)?;
+    within("queue", limits.queue, 0, MANY)?;
+    within("kv_tokens", limits.kv_tokens, BLOCK, 1 << 31)?;
+    within("rows", limits.rows, 1, MANY)?;
+    within("head_rows", limits.head_rows, 1, limits.rows)?;
+    within("workers", limits.workers, 1, 4096)?;
+    within("top_logprobs", limits.top_logprobs, 0, 1024)?;
+    within("logit_bias", limits.logit_bias, 0, MANY)?;
+    within("stop_ids", limits.stop_ids, 0, MANY)
+}

@@ -1,0 +1,334 @@
+//! The engine on a tiny model: every schedule gives a request the tokens that it gets alone.
+use super::*;
+use crate::dtype::WeightFormat;
+use crate::model::forward::RowOutput;
+use crate::model::tests::{Memory, config, image};
+use crate::model::{Architecture, ImageLayout};
+use crate::pool::Serial;
+use crate::sampling::SamplingParams;
+use proptest::prelude::*;
+use std::vec;
+use std::vec::Vec;
+
+#[derive(Clone, Debug)]
+struct Ask {
+    prompt: Vec<u32>,
+    max_tokens: usize,
+    choices: u32,
+    params: SamplingParams,
+    /// Plans before it arrives.
+    arrival: usize,
+    /// Plans after which it is cancelled, if it is.
+    cancel_after: Option<usize>,
+    stop_ids: Vec<u32>,
+}
+
+/// (tokens, logprob bits, why it ended) of one choice.
+type Answer = (Vec<u32>, Vec<u32>, Option<FinishReason>);
+
+fn limits() -> EngineLimits {
+    EngineLimits {
+        model_len: 96,
+        sequences: 3,
+        queue: 20,
+        kv_tokens: 96,
+        rows: 24,
+        head_rows: 2,
+        kv_format: crate::dtype::KvFormat::Bf16,
+        workers: 1,
+        top_logprobs: 4,
+        logit_bias: 2,
+        stop_ids: 3,
+    }
+}
+
+/// Runs the asks together; answers by ask and choice.
+fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize]) -> Vec<Vec<Answer>> {
+    let config = config(Architecture::Llama, WeightFormat::Bf16);
+    let mut weights = image(&config);
+    let total = ImageLayout::new(&config, &[]).unwrap().total_bytes();
+    let model = PackedModel::parse(weights.bytes(total)).unwrap();
+    let plan = Plan::new(&config, &limits).unwrap();
+    let mut memory = Memory::new(plan.total_bytes());
+    let mut engine = Engine::new(model, limits, Isa::detect(), memory.bytes(plan.total_bytes())).unwrap();
+    engine.kv_bytes_mut().fill(0xff);
+    let mut answers: Vec<Vec<Answer>> =
+        asks.iter().map(|ask| vec![(vec![], vec![], None); ask.choices as usize]).collect();
+    let mut ids = vec![None; asks.len()];
+    let mut cancelled = vec![false; asks.len()];
+    let mut ticks = 0;
+    loop {
+        for (i, ask) in asks.iter().enumerate() {
+            if ask.arrival == ticks {
+                let request = Request {
+                    choices: ask.choices,
+                    params: ask.params,
+                    stop_ids: &ask.stop_ids,
+                    ..Request::greedy(&ask.prompt, ask.max_tokens)
+                };
+                ids[i] = Some(engine.submit(&request).unwrap());
+            }
+            if let (Some(id), Some(after)) = (ids[i], ask.cancel_after)
+                && ticks == ask.arrival + after
+            {
+                cancelled[i] = engine.cancel(id);
+                assert!(!engine.cancel(id));
+            }
+        }
+        let budget = Budget { rows: budgets[ticks % budgets.len()] };
+        ticks += 1;
+        assert!(ticks < 20_000, "the engine does not come to an end");
+        let Some(plan) = engine.plan(budget) else {
+            if asks.iter().all(|ask| ask.arrival < ticks) {
+                break;
+            }
+            continue;
+        };
+        assert!(engine.rows(plan).count() <= budget.rows.max(1));
+        for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+            let ask = ids.iter().position(|id| *id == Some(event.request)).unwrap();
+            assert!(!cancelled[ask], "an event after the end");
+            let answer = &mut answers[ask][event.choice as usize];
+            assert_eq!(answer.2, None, "an event after the end");
+            match event.kind {
+                EventKind::Token { token, logprob, .. } => {
+                    answer.0.push(token);
+                    answer.1.push(logprob.to_bits());
+                }
+                EventKind::Finished(reason) => answer.2 = Some(reason),
+                EventKind::Preempted => {}
+                EventKind::PromptLogprob { .. } => panic!("nobody asked"),
+            }
+        }
+        assert_eq!(engine.check_invariants(), Ok(()));
+        assert_eq!(engine.execute(plan, Masks::NONE, &Serial, &mut ()).err(), Some(StepError::StalePlan));
+    }
+    let status = engine.status();
+    assert_eq!((status.running, status.waiting, status.free_blocks), (0, 0, status.blocks));
+    for (ask, answers) in answers.iter().enumerate() {
+        for answer in answers {
+            assert!(cancelled[ask] || answer.2.is_some(), "a request was lost");
+        }
+    }
+    answers
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let params = prop_oneof![
+        Just(SamplingParams::GREEDY),
+        (any::<u64>(), 0.5_f32..1.5, prop_oneof![Just(1.0_f32), Just(0.9)]).prop_map(
+            |(seed, temperature, top_p)| {
+                SamplingParams { seed, temperature, top_p, frequency_penalty: 0.3, ..SamplingParams::GREEDY }
+            }
+        ),
+    ];
+    (
+        prop::collection::vec(0_u32..150, 1..60),
+        1_usize..36,
+        1_u32..3,
+        params,
+        0_usize..30,
+        prop::option::weighted(0.2, 1_usize..20),
+        prop::collection::vec(0_u32..150, 0..3),
+    )
+        .prop_map(|(prompt, max_tokens, choices, params, arrival, cancel_after, stop_ids)| Ask {
+            prompt,
+            max_tokens,
+            choices,
+            params,
+            arrival,
+            cancel_after,
+            stop_ids,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn every_schedule_gives_each_request_what_it_gets_alone(
+        asks in prop::collection::vec(ask(), 1..7),
+        budgets in prop::collection::vec(1_usize..30, 1..4),
+    ) {
+        let together = run(&asks, limits(), &budgets);
+        for (ask, answers) in asks.iter().zip(&together) {
+            let alone = Ask { arrival: 0, cancel_after: None, ..ask.clone() };
+            let alone = &run(&[alone], EngineLimits { kv_tokens: 960, ..limits() }, &[24])[0];
+            for (answer, alone) in answers.iter().zip(alone) {
+                let len = answer.0.len();
+                prop_assert!(ask.cancel_after.is_some() || len == alone.0.len());
+                prop_assert_eq!(&answer.0[..], &alone.0[..len]);
+                prop_assert_eq!(&answer.1[..], &alone.1[..len]);
+                if answer.2.is_some() {
+                    prop_assert_eq!(answer.2, alone.2);
+                }
+            }
+        }
+    }
+}
+
+/// An engine for one test, with its memory.
+fn with_engine<R>(limits: EngineLimits, test: impl FnOnce(&mut Engine<'_, '_>) -> R) -> R {
+    let config = config(Architecture::Qwen3, WeightFormat::F32);
+    let mut weights = image(&config);
+    let total = ImageLayout::new(&config, &[]).unwrap().total_bytes();
+    let model = PackedModel::parse(weights.bytes(total)).unwrap();
+    let plan = Plan::new(&config, &limits).unwrap();
+    let mut memory = Memory::new(plan.total_bytes());
+    test(&mut Engine::new(model, limits, Isa::detect(), memory.bytes(plan.total_bytes())).unwrap())
+}
+
+fn tokens(engine: &mut Engine<'_, '_>, request: &Request<'_>) -> Vec<u32> {
+    let mut tokens = vec![];
+    let mut take = |event: &Event<'_>| {
+        if let EventKind::Token { token, .. } = event.kind {
+            tokens.push(token);
+        }
+        core::ops::ControlFlow::Continue(())
+    };
+    engine.generate(request, &Serial, &mut take).unwrap();
+    tokens
+}
+
+#[test]
+fn a_resumed_request_goes_on_as_if_it_had_never_stopped() {
+    let prompt = [5, 9, 33, 7];
+    let params = SamplingParams {
+        temperature: 1.1,
+        seed: 42,
+        repetition_penalty: 1.2,
+        presence_penalty: 0.4,
+        ..SamplingParams::GREEDY
+    };
+    let request = Request { params, ..Request::greedy(&prompt, 20) };
+    with_engine(limits(), |engine| {
+        let whole = tokens(engine, &request);
+        assert_eq!(whole.len(), 20);
+        for at in 0..20 {
+            let resumed = Request { generated: &whole[..at], ..request };
+            assert_eq!(tokens(engine, &resumed), whole[at..], "resumed at {at}");
+        }
+    });
+}
+
+#[test]
+fn prompt_outputs_come_once_each() {
+    struct Count(Vec<usize>, usize);
+    impl Observer for Count {
+        fn logits(&mut self, row: &PlannedRow, logits: &[f32]) {
+            assert_eq!(logits.len(), 150);
+            if row.output == RowOutput::Logits {
+                self.0.push(row.position);
+            }
+        }
+        fn hidden(&mut self, _row: &PlannedRow, hidden: &[f32]) {
+            assert_eq!(hidden.len(), 48);
+            self.1 += 1;
+        }
+    }
+    let prompt: Vec<u32> = (0..30).collect();
+    for output in [RowOutput::NextLogprob, RowOutput::Logits, RowOutput::Hidden] {
+        for max_tokens in [0, 3] {
+            with_engine(limits(), |engine| {
+                let request = Request { prompt_output: output, ..Request::greedy(&prompt, max_tokens) };
+                engine.submit(&request).unwrap();
+                let mut count = Count(vec![], 0);
+                let (mut positions, mut drawn, mut ended) = (vec![], 0, 0);
+                while let Some(plan) = engine.plan(Budget { rows: 7 }) {
+                    for event in engine.execute(plan, Masks::NONE, &Serial, &mut count).unwrap() {
+                        match event.kind {
+                            EventKind::PromptLogprob { position, token, logprob, .. } => {
+                                assert_eq!(token, prompt[position]);
+                                assert!(logprob < 0.0);
+                                positions.push(position);
+                            }
+                            EventKind::Token { .. } => drawn += 1,
+                            EventKind::Finished(reason) => {
+                                assert_eq!(reason, FinishReason::Length);
+                                ended += 1;
+                            }
+                            EventKind::Preempted => panic!("nobody else is here"),
+                        }
+                    }
+                }
+                assert_eq!((drawn, ended), (max_tokens, 1));
+                let expected: Vec<usize> = (1..30).collect();
+                assert_eq!(positions == expected, output == RowOutput::NextLogprob);
+                assert_eq!(count.0 == (0..30).collect::<Vec<_>>(), output == RowOutput::Logits);
+                assert_eq!(count.1, if output == RowOutput::Hidden { 30 } else { 0 });
+            });
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_its_numbers() {
+    let prompt = [1, 2, 3];
+    let base = Request::greedy(&prompt, 5);
+    let long = vec![1; 97];
+    let half = vec![1; 60];
+    with_engine(EngineLimits { kv_tokens: 48, queue: 1, ..limits() }, |engine| {
+        let refused =
+            |engine: &mut Engine<'_, '_>, request: Request<'_>| engine.submit(&request).unwrap_err();
+        assert_eq!(refused(engine, Request { prompt: &[], ..base }), Refusal::EmptyPrompt);
+        assert_eq!(refused(engine, Request { max_tokens: 0, ..base }), Refusal::NothingAsked);
+        assert_eq!(refused(engine, Request { choices: 0, ..base }), Refusal::NothingAsked);
+        assert_eq!(
+            refused(engine, Request { prompt: &long, ..base }),
+            Refusal::ContextExceeded { prompt_tokens: 97, model_len: 96 }
+        );
+        assert_eq!(
+            refused(engine, Request { prompt: &half, ..base }),
+            Refusal::KvCapacityExceeded { needed_tokens: 65, kv_tokens: 48 }
+        );
+        assert_eq!(
+            refused(engine, Request { prompt: &[1, 150], ..base }),
+            Refusal::TokenOutOfRange { field: "prompt", token: 150, vocab_size: 150 }
+        );
+        assert_eq!(
+            refused(engine, Request { stop_ids: &[1; 4], ..base }),
+            Refusal::TooMany { field: "stop_ids", given: 4, most: 3 }
+        );
+        let params = SamplingParams { top_p: 2.0, ..base.params };
+        assert!(matches!(refused(engine, Request { params, ..base }), Refusal::Parameter(_)));
+        assert_eq!(refused(engine, Request { choices: 5, ..base }), Refusal::QueueFull { queue: 1 });
+        for _ in 0..4 {
+            engine.submit(&base).unwrap();
+        }
+        assert_eq!(refused(engine, base), Refusal::QueueFull { queue: 1 });
+    });
+}
+
+#[test]
+fn stop_ids_end_a_request_and_not_before_min_tokens() {
+    let prompt = [5, 9, 33, 7];
+    with_engine(limits(), |engine| {
+        let whole = tokens(engine, &Request::greedy(&prompt, 12));
+        let stop = [whole[2]];
+        let stopped = tokens(engine, &Request { stop_ids: &stop, ..Request::greedy(&prompt, 12) });
+        let first = whole.iter().position(|token| *token == stop[0]).unwrap();
+        assert_eq!(stopped, whole[..=first]);
+        let request = Request { stop_ids: &stop, min_tokens: 6, ..Request::greedy(&prompt, 12) };
+        let later = tokens(engine, &request);
+        assert!(later.len() > 6 && !later[..6].contains(&stop[0]));
+    });
+}
+
+#[test]
+fn limits_that_make_no_sense_are_named() {
+    let config = config(Architecture::Llama, WeightFormat::F32);
+    for (limits, expected) in [
+        (EngineLimits { model_len: 5000, ..limits() }, "model_len"),
+        (EngineLimits { rows: 0, ..limits() }, "rows"),
+        (EngineLimits { kv_tokens: 0, ..limits() }, "kv_tokens"),
+        (EngineLimits { head_rows: 25, ..limits() }, "head_rows"),
+    ] {
+        let error = Plan::new(&config, &limits).unwrap_err();
+        assert!(matches!(error, PlanError::Limit { field, .. } if field == expected), "{error}");
+    }
+    let mut small = Memory::new(64);
+    let mut weights = image(&config);
+    let total = ImageLayout::new(&config, &[]).unwrap().total_bytes();
+    let model = PackedModel::parse(weights.bytes(total)).unwrap();
+    let error = Engine::new(model, limits(), Isa::detect(), small.bytes(64)).unwrap_err();
+    assert!(matches!(error, PlanError::Arena(_)), "{error}");
+}

@@ -1,0 +1,148 @@
+//! Drawing a token.
+use super::filters;
+use super::logprobs::{TokenLogprob, best, normaliser};
+use super::noise::{NoiseKey, gumbel};
+use super::params::SamplingParams;
+use super::penalties::{self, History};
+use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::kernels::softmax::exp_weights;
+
+/// A drawn token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampled {
+    /// Its id.
+    pub token: u32,
+    /// Its log-probability under the raw logits.
+    pub logprob: f32,
+    /// How many alternatives were listed.
+    pub top_count: usize,
+}
+
+/// Why no token could be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleError {
+    /// A logit is NaN or infinite.
+    NonFinite,
+    /// The mask allows no token.
+    MaskEmpty,
+}
+
+/// What a draw works in: each as long as the vocabulary.
+#[derive(Debug)]
+pub struct Scratch<'a> {
+    /// Adjusted logits.
+    pub adjusted: &'a mut [f32],
+    /// Weights, `e^(z − max)`.
+    pub weights: &'a mut [f32],
+    /// Ids.
+    pub ids: &'a mut [u32],
+    /// Occurrences; zero between draws.
+    pub counts: &'a mut [u32],
+}
+
+/// Draws the token at `position` of `choice`; `logits` are raw, one for each id of the vocabulary. `mask` has a bit
+/// for each id, set if it is allowed. `banned` ids are not drawn. The likeliest alternatives go to `top`.
+///
+/// # Panics
+/// If the scratch is not as long as the logits.
+pub fn sample(
+    isa: Isa,
+    logits: &[f32],
+    params: &SamplingParams,
+    bias: impl Iterator<Item = (u32, f32)>,
+    history: History<'_>,
+    (mask, banned): (Option<&[u32]>, &[u32]),
+    (choice, position): (u32, u64),
+    scratch: &mut Scratch<'_>,
+    top: &mut [TokenLogprob],
+) -> Result<Sampled, SampleError> {
+    let normaliser = normaliser(isa, logits)?;
+    let top_count = best(logits, &normaliser, top);
+    let len = logits.len();
+    let adjusted = &mut scratch.adjusted[..len];
+    adjusted.copy_from_slice(logits);
+    penalties::apply(adjusted, params, bias, history, &mut scratch.counts[..len]);
+    if let Some(mask) = mask {
+        for (id, z) in adjusted.iter_mut().enumerate() {
+            if mask.get(id / 32).is_none_or(|word| word >> (id % 32) & 1 == 0) {
+                *z = f32::NEG_INFINITY;
+            }
+        }
+    }
+    for id in banned {
+        if let Some(z) = adjusted.get_mut(*id as usize) {
+            *z = f32::NEG_INFINITY;
+        }
+    }
+    let (likeliest, max) = argmax(adjusted);
+    if max == f32::NEG_INFINITY {
+        return Err(SampleError::MaskEmpty);
+    }
+    if !max.is_finite() {
+        return Err(SampleError::NonFinite);
+    }
+    let token = if params.temperature == 0.0 {
+        likeliest
+    } else {
+        for z in adjusted.iter_mut() {
+            *z /= params.temperature;
+        }
+        let key = NoiseKey::new(params.seed, choice, position);
+        if params.top_k == 0 && params.top_p >= 1.0 && params.min_p == 0.0 {
+            isa.run(NoisyArgmax { z: adjusted, ids: None, key })
+        } else {
+            let weights = &mut scratch.weights[..len];
+            weights.copy_from_slice(adjusted);
+            let total = exp_weights(isa, weights, max / params.temperature);
+            let ids = &mut scratch.ids[..len];
+            let kept = filters::keep(params, weights, total, ids);
+            isa.run(NoisyArgmax { z: adjusted, ids: Some(&ids[len - kept..]), key })
+        }
+    };
+    Ok(Sampled { token, logprob: normaliser.logprob(logits[token as usize]), top_count })
+}
+
+/// The first of the greatest elements.
+fn argmax(x: &[f32]) -> (u32, f32) {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (i, x) in x.iter().enumerate() {
+        if *x > best.1 {
+            best = (i as u32, *x);
+        }
+    }
+    best
+}
+
+/// The id whose `z + noise` is greatest, ties to the lower id; over all ids or some.
+struct NoisyArgmax<'a> {
+    z: &'a [f32],
+    ids: Option<&'a [u32]>,
+    key: NoiseKey,
+}
+
+impl SimdOp for NoisyArgmax<'_> {
+    type Output = u32;
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) -> u32 {
+        let count = self.ids.map_or(self.z.len(), <[u32]>::len);
+        let mut best = (u32::MAX, f32::NEG_INFINITY);
+        let mut start = 0;
+        while start < count {
+            let here = LANES.min(count - start);
+            let mut tokens = [0; LANES];
+            let mut z = [f32::NEG_INFINITY; LANES];
+            for i in 0..here {
+                tokens[i] = self.ids.map_or((start + i) as u32, |ids| ids[start + i]);
+                z[i] = self.z[tokens[i] as usize];
+            }
+            let noisy = s.to_array(s.add(s.lanes_of(z), gumbel(s, self.key, tokens)));
+            for i in 0..here {
+                if noisy[i] > best.1 || (noisy[i] == best.1 && tokens[i] < best.0) {
+                    best = (tokens[i], noisy[i]);
+                }
+            }
+            start += LANES;
+        }
+        best.0
+    }
+}

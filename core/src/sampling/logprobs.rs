@@ -1,0 +1,52 @@
+//! Log-probabilities of tokens under the raw logits: `log p(i) = (x[i] − max) − ln Σ e^(x − max)`.
+use super::draw::SampleError;
+use crate::isa::Isa;
+use crate::kernels::softmax::{Normaliser, log_sum_exp};
+
+/// A token with its log-probability.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TokenLogprob {
+    /// The id.
+    pub token: u32,
+    /// Its log-probability.
+    pub logprob: f32,
+}
+
+// SAFETY: numbers.
+unsafe impl crate::memory::Plain for TokenLogprob {}
+
+pub(super) fn normaliser(isa: Isa, logits: &[f32]) -> Result<Normaliser, SampleError> {
+    log_sum_exp(isa, logits).ok_or(SampleError::NonFinite)
+}
+
+/// The likeliest `top.len()` tokens, best first, ties to the lower id; returns how many there are.
+pub(super) fn best(logits: &[f32], normaliser: &Normaliser, top: &mut [TokenLogprob]) -> usize {
+    let mut count = 0;
+    for (token, logit) in logits.iter().enumerate() {
+        let logprob = normaliser.logprob(*logit);
+        // Ids ascend, so an equal one already there has the lower id and stays before.
+        if count == top.len() && (count == 0 || logprob <= top[count - 1].logprob) {
+            continue;
+        }
+        let mut at = count.min(top.len() - 1);
+        while at > 0 && top[at - 1].logprob < logprob {
+            top[at] = top[at - 1];
+            at -= 1;
+        }
+        top[at] = TokenLogprob { token: token as u32, logprob };
+        count = (count + 1).min(top.len());
+    }
+    count
+}
+
+/// The log-probability of `token` under `logits`, and the likeliest `top.len()` tokens; returns (logprob, how many).
+pub fn token_logprob(
+    isa: Isa,
+    logits: &[f32],
+    token: u32,
+    top: &mut [TokenLogprob],
+) -> Result<(f32, usize), SampleError> {
+    let normaliser = normaliser(isa, logits)?;
+    let logit = *logits.get(token as usize).ok_or(SampleError::NonFinite)?;
+    Ok((normaliser.logprob(logit), best(logits, &normaliser, top)))
+}

@@ -1,0 +1,61 @@
+//! What is done to single tokens' logits before anything else: bias and penalties.
+use super::params::SamplingParams;
+
+/// The tokens so far.
+#[derive(Clone, Copy, Debug)]
+pub struct History<'a> {
+    /// The prompt.
+    pub prompt: &'a [u32],
+    /// The output so far.
+    pub output: &'a [u32],
+}
+
+/// Set in a count once the token was seen in prompt or output.
+const SEEN: u32 = 1 << 31;
+
+/// Adds `bias` and applies the penalties to `logits`. `counts` is as long and zero, before and after.
+///
+/// A token in prompt or output: its logit is divided by the repetition penalty if positive, else multiplied. A token
+/// that occurs c > 0 times in the output: `logit − c · frequency − presence`. Bias comes first.
+///
+/// Ids outside the vocabulary are ignored; the engine refuses them earlier.
+pub fn apply(
+    logits: &mut [f32],
+    params: &SamplingParams,
+    bias: impl Iterator<Item = (u32, f32)>,
+    history: History<'_>,
+    counts: &mut [u32],
+) {
+    for (token, amount) in bias {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit += amount;
+        }
+    }
+    if !params.has_penalties() {
+        return;
+    }
+    for token in history.output {
+        if let Some(count) = counts.get_mut(*token as usize) {
+            *count += 1;
+        }
+    }
+    for token in history.prompt.iter().chain(history.output) {
+        let at = *token as usize;
+        let (Some(count), Some(logit)) = (counts.get_mut(at), logits.get_mut(at)) else { continue };
+        if *count & SEEN != 0 {
+            continue;
+        }
+        let penalty = params.repetition_penalty;
+        *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        if *count > 0 {
+            *logit -= *count as f32 * params.frequency_penalty;
+            *logit -= params.presence_penalty;
+        }
+        *count |= SEEN;
+    }
+    for token in history.prompt.iter().chain(history.output) {
+        if let Some(count) = counts.get_mut(*token as usize) {
+            *count = 0;
+        }
+    }
+}
