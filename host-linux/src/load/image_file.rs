@@ -7,8 +7,8 @@
 //! mebibyte after it.
 use super::error::LoadError;
 use super::generation_config::GenerationDefaults;
-use super::memory::AlignedMemory;
 use super::pack::{AUX_FILES, LoadedModel, Progress, WeightChoice, generation_defaults};
+use crate::memory::AlignedMemory;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::FileExt;

@@ -21,7 +21,6 @@ pub mod error;
 pub mod fingerprint;
 pub mod generation_config;
 pub mod image_file;
-mod memory;
 pub mod pack;
 mod plan;
 pub mod random;

@@ -6,7 +6,7 @@ const HUGE_PAGE: usize = 2 << 20;
 
 /// A run of zeroed bytes that starts at a multiple of 2 MiB.
 #[derive(Debug)]
-pub(crate) struct AlignedMemory {
+pub struct AlignedMemory {
     mapping: NonNull<u8>,
     mapping_len: usize,
     start: usize,
@@ -20,7 +20,7 @@ unsafe impl Sync for AlignedMemory {}
 
 impl AlignedMemory {
     /// Maps `len` bytes; they take physical memory when they are first written.
-    pub(crate) fn new(len: usize) -> io::Result<AlignedMemory> {
+    pub fn new(len: usize) -> io::Result<AlignedMemory> {
         let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
         let mapping_len = len.max(1).checked_add(HUGE_PAGE).ok_or_else(too_large)?;
         // SAFETY: a fresh anonymous mapping, at an address of the kernel's choice.
@@ -45,13 +45,15 @@ impl AlignedMemory {
         Ok(memory)
     }
 
-    pub(crate) fn as_slice(&self) -> &[u8] {
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
         // SAFETY: `start + len` bytes lie within the mapping, initialised (zeros at first), and only `&mut self`
         // writes them.
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr().add(self.start), self.len) }
     }
 
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+    /// The bytes, to write.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as above, and the borrow is unique.
         unsafe { std::slice::from_raw_parts_mut(self.mapping.as_ptr().add(self.start), self.len) }
     }

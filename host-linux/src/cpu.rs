@@ -1,0 +1,195 @@
+//! How many workers a machine is good for, and what its CPU is called.
+//!
+//! The least of: the CPUs this process may run on (affinity), the CPU time its cgroup may use (quota, rounded down), and
+//! the physical cores (two threads of a core share the vector units that a kernel keeps busy).
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A number of workers and what bounds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerCount {
+    /// How many.
+    pub workers: usize,
+    /// Which bound won.
+    pub bound: Bound,
+}
+
+/// What bounds the number of workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `--threads`.
+    Requested,
+    /// The CPUs this process may run on.
+    Affinity,
+    /// The cgroup's quota.
+    Quota,
+    /// Physical cores.
+    Cores,
+}
+
+impl Bound {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requested => "--threads",
+            Self::Affinity => "CPU affinity",
+            Self::Quota => "cgroup quota",
+            Self::Cores => "physical cores",
+        }
+    }
+}
+
+/// `requested`, or what the machine is good for.
+pub fn worker_count(requested: Option<usize>) -> WorkerCount {
+    if let Some(workers) = requested {
+        return WorkerCount { workers: workers.max(1), bound: Bound::Requested };
+    }
+    let bounds = [
+        (Some(affinity()), Bound::Affinity),
+        (physical_cores(Path::new("/sys/devices/system/cpu")), Bound::Cores),
+        (cgroup_quota(), Bound::Quota),
+    ];
+    let mut least = WorkerCount { workers: usize::MAX, bound: Bound::Affinity };
+    for (workers, bound) in bounds {
+        if let Some(workers) = workers.filter(|workers| *workers < least.workers) {
+            least = WorkerCount { workers: workers.max(1), bound };
+        }
+    }
+    least
+}
+
+fn affinity() -> usize {
+    // SAFETY: the set is plain bits, and sched_getaffinity writes at most its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) == 0 {
+            return libc::CPU_COUNT(&set).max(1) as usize;
+        }
+    }
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Distinct cores, from the lists of threads that share one.
+fn physical_cores(root: &Path) -> Option<usize> {
+    let mut cores = BTreeSet::new();
+    for entry in std::fs::read_dir(root).ok()?.flatten() {
+        let name = entry.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.strip_prefix("cpu")) else { continue };
+        if number.parse::<u32>().is_err() {
+            continue;
+        }
+        let siblings = std::fs::read_to_string(entry.path().join("topology/thread_siblings_list"));
+        cores.insert(siblings.ok()?.trim().to_owned());
+    }
+    (!cores.is_empty()).then_some(cores.len())
+}
+
+/// The least quota of this process's cgroup and those above it, in whole CPUs, at least 1.
+fn cgroup_quota() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mut least: Option<usize> = None;
+    for (root, path) in cgroup_paths(&text) {
+        let mut path = Some(Path::new(&path));
+        while let Some(here) = path {
+            let folder = Path::new(&root).join(here.strip_prefix("/").unwrap_or(here));
+            let quota =
+                std::fs::read_to_string(folder.join("cpu.max")).ok().and_then(|text| parse_cpu_max(&text));
+            let quota = quota.or_else(|| {
+                let read = |name| std::fs::read_to_string(folder.join(name)).ok();
+                parse_cfs(&read("cpu.cfs_quota_us")?, &read("cpu.cfs_period_us")?)
+            });
+            least = least.into_iter().chain(quota).min();
+            path = here.parent();
+        }
+    }
+    least
+}
+
+/// Where the hierarchies that can limit CPU time are mounted, and this process's path in each.
+fn cgroup_paths(text: &str) -> Vec<(String, String)> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+            match controllers {
+                "" => Some(("/sys/fs/cgroup".to_owned(), path.to_owned())),
+                _ if controllers.split(',').any(|name| name == "cpu") => {
+                    Some((format!("/sys/fs/cgroup/{controllers}"), path.to_owned()))
+                }
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+fn whole_cpus(quota: u64, period: u64) -> Option<usize> {
+    (period > 0).then(|| ((quota / period) as usize).max(1))
+}
+
+/// `"max 100000"` or `"150000 100000"`.
+fn parse_cpu_max(text: &str) -> Option<usize> {
+    let (quota, period) = text.trim().split_once(' ')?;
+    whole_cpus(quota.parse().ok()?, period.parse().ok()?)
+}
+
+/// −1 is no limit.
+fn parse_cfs(quota: &str, period: &str) -> Option<usize> {
+    whole_cpus(quota.trim().parse().ok()?, period.trim().parse().ok()?)
+}
+
+/// What the CPU calls itself.
+pub fn model_name() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == "model name").then(|| value.trim().to_owned())
+    });
+    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+/// Memory that this process may still take, in bytes: the least of what the system has and what the cgroup leaves.
+pub fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kibibytes = text.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    })?;
+    let system = kibibytes.saturating_mul(1024);
+    let read = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let left = |limit: &str, used: &str| Some(read(limit)?.saturating_sub(read(used)?));
+    let v2 = left("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current");
+    let v1 =
+        left("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes");
+    Some(v2.into_iter().chain(v1).fold(system, u64::min))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_round_down_to_at_least_one() {
+        assert_eq!(parse_cpu_max("max 100000\n"), None);
+        assert_eq!(parse_cpu_max("250000 100000\n"), Some(2));
+        assert_eq!(parse_cpu_max("50000 100000"), Some(1));
+        assert_eq!(parse_cpu_max("1 0"), None);
+        assert_eq!(parse_cpu_max("rubbish"), None);
+        assert_eq!(parse_cfs("-1\n", "100000\n"), None);
+        assert_eq!(parse_cfs("399999", "100000"), Some(3));
+    }
+
+    #[test]
+    fn both_kinds_of_cgroups_are_found() {
+        let v2 = cgroup_paths("0::/user.slice/a\n");
+        assert_eq!(v2, [("/sys/fs/cgroup".to_owned(), "/user.slice/a".to_owned())]);
+        let v1 = cgroup_paths("3:cpu,cpuacct:/docker/x\n2:memory:/docker/x\nbroken");
+        assert_eq!(v1, [("/sys/fs/cgroup/cpu,cpuacct".to_owned(), "/docker/x".to_owned())]);
+    }
+
+    #[test]
+    fn there_is_a_worker() {
+        assert_eq!(worker_count(Some(0)).workers, 1);
+        assert_eq!(worker_count(Some(7)), WorkerCount { workers: 7, bound: Bound::Requested });
+        assert!((1..4096).contains(&worker_count(None).workers));
+        assert!(!model_name().is_empty());
+    }
+}

@@ -1,0 +1,96 @@
+//! Each task once, whatever the workers do.
+use super::*;
+use std::sync::atomic::AtomicUsize;
+
+#[test]
+fn each_task_runs_once_and_no_worker_is_in_two_places() {
+    for workers in [1, 2, 3, 5, 9] {
+        let pool = FutexPool::new(workers).unwrap();
+        assert_eq!(pool.workers(), workers);
+        let busy: Vec<AtomicBool> = (0..workers).map(|_| AtomicBool::new(false)).collect();
+        for run in 0..3000 {
+            let tasks = run % 23;
+            let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+            pool.run(Phase::Down, tasks, &|task, worker| {
+                assert!(!busy[worker].swap(true, Ordering::SeqCst));
+                counts[task].fetch_add(1, Ordering::Relaxed);
+                busy[worker].store(false, Ordering::SeqCst);
+            });
+            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{workers} {tasks}");
+        }
+    }
+}
+
+#[test]
+fn what_tasks_write_is_seen_by_the_caller_and_uneven_work_is_shared() {
+    let pool = FutexPool::new(4).unwrap();
+    let mut out = vec![0_usize; 1000];
+    let shared = verbatim_core::tensor::Shared::new(&mut out);
+    for round in 1..50 {
+        pool.run(Phase::Down, 1000, &|task, _| {
+            if task < 3 {
+                std::thread::yield_now();
+            }
+            // SAFETY: a task has its element for itself.
+            unsafe { shared.part(task, 1)[0] += round };
+        });
+    }
+    assert!(out.iter().all(|x| *x == 49 * 50 / 2));
+}
+
+#[test]
+fn a_panic_is_told_and_the_pool_lives_on() {
+    let pool = FutexPool::new(3).unwrap();
+    let ran = AtomicUsize::new(0);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        pool.run(Phase::Down, 20, &|task, _| {
+            ran.fetch_add(1, Ordering::Relaxed);
+            assert!(task != 7, "task seven is broken");
+        });
+    }));
+    let panic = result.unwrap_err();
+    assert!(panic.downcast_ref::<&str>().is_some_and(|message| message.contains("seven")));
+    assert_eq!(ran.load(Ordering::Relaxed), 20, "the other tasks ran");
+    pool.run(Phase::Down, 20, &|_, _| {});
+}
+
+#[test]
+fn callers_take_turns_and_jobs_cannot_nest() {
+    let pool = FutexPool::new(2).unwrap();
+    let total = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    pool.run(Phase::Down, 10, &|_, _| {
+                        total.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+            });
+        }
+    });
+    assert_eq!(total.load(Ordering::Relaxed), 4 * 200 * 10);
+    let nested = catch_unwind(AssertUnwindSafe(|| {
+        pool.run(Phase::Down, 4, &|_, _| pool.run(Phase::Down, 4, &|_, _| {}));
+    }));
+    assert!(nested.is_err());
+}
+
+#[test]
+fn an_idle_pool_costs_no_cpu() {
+    let pool = FutexPool::new(4).unwrap();
+    pool.run(Phase::Down, 100, &|_, _| {});
+    let sleeping = || pool.shared.sleeping.load(Ordering::SeqCst);
+    // However slow the machine is, the three threads reach their futex and stay there.
+    while sleeping() < 3 {
+        std::thread::yield_now();
+    }
+    let states = || pool.threads.iter().filter(|thread| !thread.is_finished()).count();
+    assert_eq!((states(), sleeping()), (3, 3));
+    pool.run(Phase::Down, 100, &|_, _| {});
+}
+
+#[test]
+fn float_control_is_as_programs_start() {
+    assert!(float_control_is_default());
+}
