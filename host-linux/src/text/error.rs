@@ -1,0 +1,34 @@
+//! What can be wrong with tokenizers and templates.
+
+/// An error in one line: where, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextError {
+    /// A file of the model is not what it should be.
+    File {
+        /// Its name.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The model has no chat template.
+    NoTemplate,
+    /// A template refused the conversation, or could not be rendered with it.
+    Template(String),
+    /// Text could not be encoded or ids not decoded.
+    Encoding(String),
+}
+
+impl std::fmt::Display for TextError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File { file, problem } => write!(f, "{file}: {problem}"),
+            Self::NoTemplate => f.write_str(
+                "the model has no chat template: give one with --chat-template, or use raw completions",
+            ),
+            Self::Template(problem) => write!(f, "chat template: {problem}"),
+            Self::Encoding(problem) => f.write_str(problem),
+        }
+    }
+}
+
+impl std::error::Error for TextError {}

@@ -1,0 +1,17 @@
+//! Between strings and token ids.
+//!
+//! * [`tokenizer`]: text to ids, as Hugging Face's `tokenizers` does it.
+//! * [`template`]: a conversation to the text that a model was trained on.
+//! * [`detokenize`]: ids to text, a token at a time, never half a character.
+//! * [`stop`]: stop strings, held back while they may still come.
+pub mod detokenize;
+pub mod error;
+pub mod stop;
+pub mod template;
+pub mod tokenizer;
+
+pub use detokenize::Detokenizer;
+pub use error::TextError;
+pub use stop::StopMatcher;
+pub use template::{ChatTemplate, TemplateInput};
+pub use tokenizer::Tokenizer;

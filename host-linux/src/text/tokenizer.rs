@@ -1,0 +1,163 @@
+//! Text to ids: `tokenizer.json` through the `tokenizers` crate, special tokens as `tokenizer_config.json` names them.
+//!
+//! Raw prompts get the special tokens that the tokenizer's post-processor adds (BOS, mostly). A rendered chat template
+//! gets none: what the template wrote is all there is. Special-token text inside a *message* is ordinary text
+//! ([`guard`] marks it before rendering, [`Tokenizer::encode_chat`] honours the marks).
+use super::TextError;
+use serde_json::Value;
+
+/// A private-use character that [`guard`] puts into special-token text; it stands in no token and is removed again.
+const MARK: char = '\u{f8ff0}';
+
+/// A tokenizer and its special tokens.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// The same, for which special-token text is ordinary text.
+    literal: tokenizers::Tokenizer,
+    special: Vec<(String, u32)>,
+    config: Value,
+    prepend: Option<u32>,
+}
+
+impl Tokenizer {
+    /// From the bytes of `tokenizer.json` and, where there is one, `tokenizer_config.json`.
+    pub fn new(tokenizer_json: &[u8], tokenizer_config_json: Option<&[u8]>) -> Result<Self, TextError> {
+        let wrong = |file: &str, problem: String| TextError::File { file: file.to_owned(), problem };
+        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
+            .map_err(|error| wrong("tokenizer.json", format!("not a tokenizer: {error}")))?;
+        // A model's own limits on length are not for prompts.
+        inner.with_truncation(None).map_err(|error| wrong("tokenizer.json", error.to_string()))?;
+        inner.with_padding(None);
+        let mut literal = inner.clone();
+        literal.set_encode_special_tokens(true);
+        let config = match tokenizer_config_json {
+            None => Value::Null,
+            Some(bytes) => serde_json::from_slice(bytes)
+                .map_err(|error| wrong("tokenizer_config.json", format!("not JSON: {error}")))?,
+        };
+        if !(config.is_null() || config.is_object()) {
+            return Err(wrong("tokenizer_config.json", "found something else than an object".to_owned()));
+        }
+        let mut special: Vec<(String, u32)> = inner
+            .get_added_tokens_decoder()
+            .iter()
+            .filter(|(_, token)| token.special && !token.content.is_empty())
+            .map(|(id, token)| (token.content.clone(), *id))
+            .collect();
+        // The longest first: it is the one that matches.
+        special.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.cmp(b)));
+        let mut tokenizer = Self { inner, literal, special, config, prepend: None };
+        // Some checkpoints leave BOS to tokenizer_config.json instead of the post-processor.
+        if tokenizer.config.get("add_bos_token").and_then(Value::as_bool) == Some(true)
+            && let Some(bos) = tokenizer.special_token("bos_token")
+            && let Some(id) = tokenizer.inner.token_to_id(&bos)
+            && tokenizer.encode("a", true)?.first() != Some(&id)
+        {
+            tokenizer.prepend = Some(id);
+        }
+        Ok(tokenizer)
+    }
+
+    /// Ids of `text`. With `add_special`, what the post-processor adds; special-token text is special.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
+        let encoding = self
+            .inner
+            .encode_fast(text, add_special)
+            .map_err(|error| TextError::Encoding(format!("the text cannot be tokenized: {error}")))?;
+        let mut ids = encoding.get_ids().to_vec();
+        if let Some(bos) = self.prepend.filter(|bos| add_special && ids.first() != Some(bos)) {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
+    }
+
+    /// Ids of a rendered chat template: special tokens are special where the template wrote them, ordinary text where
+    /// a message did.
+    pub fn encode_chat(&self, rendered: &str) -> Result<Vec<u32>, TextError> {
+        if !rendered.contains(MARK) {
+            return self.encode(rendered, false);
+        }
+        let mut ids = Vec::new();
+        let mut rest = rendered;
+        while !rest.is_empty() {
+            let next = self
+                .special
+                .iter()
+                .filter_map(|(text, id)| Some((rest.find(text.as_str())?, text.len(), *id)))
+                .min_by_key(|(at, len, _)| (*at, usize::MAX - len));
+            let (at, len) = next.map_or((rest.len(), 0), |(at, len, _)| (at, len));
+            let text: String = rest[..at].chars().filter(|c| *c != MARK).collect();
+            if !text.is_empty() {
+                let encoding = self
+                    .literal
+                    .encode_fast(text, false)
+                    .map_err(|error| TextError::Encoding(format!("the text cannot be tokenized: {error}")))?;
+                ids.extend_from_slice(encoding.get_ids());
+            }
+            ids.extend(next.map(|(_, _, id)| id));
+            rest = &rest[at + len..];
+        }
+        Ok(ids)
+    }
+
+    /// Marks special-token text in what a user wrote, so that [`Tokenizer::encode_chat`] takes it for text.
+    pub fn guard(&self, text: &str) -> String {
+        let mut guarded: String = text.chars().filter(|c| *c != MARK).collect();
+        for (special, _) in &self.special {
+            if guarded.contains(special.as_str()) {
+                let mut broken = String::with_capacity(special.len() + MARK.len_utf8());
+                let mut chars = special.chars();
+                broken.extend(chars.next());
+                broken.push(MARK);
+                broken.extend(chars);
+                guarded = guarded.replace(special.as_str(), &broken);
+            }
+        }
+        guarded
+    }
+
+    /// Rendered text as a person sees it: without marks.
+    pub fn without_marks(rendered: &str) -> String {
+        rendered.chars().filter(|c| *c != MARK).collect()
+    }
+
+    /// The text of ids.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
+        self.inner
+            .decode(ids, skip_special)
+            .map_err(|error| TextError::Encoding(format!("the ids cannot be decoded: {error}")))
+    }
+
+    /// The piece of one id, as it stands in the vocabulary.
+    pub fn piece(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The id of a piece.
+    pub fn id_of(&self, piece: &str) -> Option<u32> {
+        self.inner.token_to_id(piece)
+    }
+
+    /// Whether an id is a special token.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special.iter().any(|(_, special)| *special == id)
+    }
+
+    /// Ids of the vocabulary, added tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// A special token of `tokenizer_config.json`: `bos_token`, `eos_token`, …
+    pub fn special_token(&self, name: &str) -> Option<String> {
+        let value = self.config.get(name)?;
+        let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
+        Some(text.to_owned())
+    }
+
+    /// `tokenizer_config.json`.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+}
