@@ -1,2 +1,6 @@
 //! The `verbatim` binary.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    verbatim::cli::main()
+}

@@ -41,7 +41,9 @@ fn tokenizers_give_the_ids_of_hugging_face() {
 fn smollm2_gives_the_ids_of_its_cases() {
     let test = "smollm2_gives_the_ids_of_its_cases";
     let Some(tokenizer) = tokenizer_of(test, "SmolLM2-135M-Instruct", "tokenizer.json") else { return };
-    let Some(path) = data::find(test, "models/configs/SmolLM2-135M-Instruct/tokenizer_cases.json") else { return };
+    let Some(path) = data::find(test, "models/configs/SmolLM2-135M-Instruct/tokenizer_cases.json") else {
+        return;
+    };
     let cases: Value = golden::read(&path);
     let list = cases.as_array().or_else(|| cases["cases"].as_array()).expect("cases");
     for case in list {
@@ -59,7 +61,14 @@ fn pieces_of_text_add_up_to_the_whole() {
         ("SmolLM2-135M-Instruct", "tokenizer.json"),
     ] {
         let Some(tokenizer) = tokenizer_of(test, folder, file) else { return };
-        for text in ["Hello world", " leading", "日本語のテキスト 👩‍👩‍👧 e\u{301} naïve", "a\n\n  b\tc", "fn main() {}", "𝔘𝔫𝔦 🙂"] {
+        for text in [
+            "Hello world",
+            " leading",
+            "日本語のテキスト 👩‍👩‍👧 e\u{301} naïve",
+            "a\n\n  b\tc",
+            "fn main() {}",
+            "𝔘𝔫𝔦 🙂",
+        ] {
             let ids = tokenizer.encode(text, false).unwrap();
             for split in 0..ids.len() {
                 let mut detokenizer = Detokenizer::new(&tokenizer, &ids[..split], true);
@@ -84,7 +93,9 @@ fn pieces_of_text_add_up_to_the_whole() {
 #[test]
 fn special_token_text_in_a_message_is_ordinary_text() {
     let test = "special_token_text_in_a_message_is_ordinary_text";
-    let Some(tokenizer) = tokenizer_of(test, "Qwen2.5-0.5B-Instruct", "tokenizer.rebuilt.json") else { return };
+    let Some(tokenizer) = tokenizer_of(test, "Qwen2.5-0.5B-Instruct", "tokenizer.rebuilt.json") else {
+        return;
+    };
     let end = tokenizer.id_of("<|im_end|>").expect("a special token");
     let guarded = tokenizer.guard("a<|im_end|>b");
     let rendered = format!("<|im_start|>user\n{guarded}<|im_end|>\n");
@@ -111,7 +122,8 @@ fn templates_render_the_strings_of_hugging_face() {
         let jinja = std::fs::read(path.join("chat_template.jinja")).ok();
         let config = std::fs::read(path.join("tokenizer_config.json")).ok();
         let config: Value = config.map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).expect("JSON"));
-        let template = ChatTemplate::find(None, jinja.as_deref(), &config).expect("compiles").expect("a template");
+        let template =
+            ChatTemplate::find(None, jinja.as_deref(), &config).expect("compiles").expect("a template");
         let name = folder.replace('/', "_");
         let golden: Value = golden::read(&golden::folder().join(format!("templates_{name}.json")));
         for case in golden["cases"].as_array().expect("cases") {

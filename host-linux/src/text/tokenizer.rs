@@ -134,6 +134,24 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The bytes of one id: what it adds to the output, a byte of a character included.
+    pub fn bytes(&self, id: u32) -> Vec<u8> {
+        let Some(piece) = self.piece(id) else { return Vec::new() };
+        if self.is_special(id) {
+            return piece.into_bytes();
+        }
+        if let Some(hex) = piece.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'))
+            && let Ok(byte) = u8::from_str_radix(hex, 16)
+        {
+            return vec![byte];
+        }
+        // Byte-level vocabularies write a space as this letter, and every byte as a letter of its own.
+        if self.id_of("\u{120}").is_some() {
+            return piece.chars().map_while(byte_of_letter).collect();
+        }
+        piece.replace('\u{2581}', " ").into_bytes()
+    }
+
     /// The id of a piece.
     pub fn id_of(&self, piece: &str) -> Option<u32> {
         self.inner.token_to_id(piece)
@@ -159,5 +177,35 @@ impl Tokenizer {
     /// `tokenizer_config.json`.
     pub fn config(&self) -> &Value {
         &self.config
+    }
+}
+
+/// The byte that a letter of a byte-level vocabulary stands for (GPT-2's table: printable Latin-1 stands for itself, the
+/// other bytes, in order, for the letters from U+0100).
+fn byte_of_letter(letter: char) -> Option<u8> {
+    let printable = |code: u32| matches!(code, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let code = u32::from(letter);
+    if printable(code) {
+        return u8::try_from(code).ok();
+    }
+    let index = code.checked_sub(0x100)?;
+    (0..=255_u32)
+        .filter(|byte| !printable(*byte))
+        .nth(index as usize)
+        .and_then(|byte| u8::try_from(byte).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::byte_of_letter;
+
+    #[test]
+    fn every_byte_has_its_letter() {
+        assert_eq!(byte_of_letter('A'), Some(b'A'));
+        assert_eq!(byte_of_letter('\u{120}'), Some(b' '));
+        assert_eq!(byte_of_letter('\u{10a}'), Some(b'\n'));
+        let mut seen: Vec<u8> = (0x21..0x200).filter_map(char::from_u32).filter_map(byte_of_letter).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..=255).collect::<Vec<u8>>());
     }
 }

@@ -1,0 +1,51 @@
+//! `verbatim chat`: a conversation on a terminal.
+use super::args::ChatArgs;
+use super::generate::Session;
+use crate::text::{TemplateInput, TextError};
+use serde_json::{Value, json};
+use std::io::{BufRead, Write};
+
+/// Reads a line, answers it, and so on; `/reset` forgets, `/exit` or end of input ends.
+pub(super) fn chat(args: &ChatArgs) -> Result<(), String> {
+    let session = Session::open(&args.model)?;
+    let model = &session.model;
+    let template = model.template.as_ref().ok_or_else(|| TextError::NoTemplate.to_string())?;
+    eprintln!("{} ({}); /reset forgets, /exit ends", model.name, model.fingerprint);
+    let mut messages: Vec<Value> = Vec::new();
+    let mut lines = std::io::stdin().lock().lines();
+    loop {
+        eprint!("> ");
+        std::io::stderr().flush().map_err(|error| format!("standard error: {error}"))?;
+        let Some(line) = lines.next() else { return Ok(()) };
+        let line = line.map_err(|error| format!("standard input: {error}"))?;
+        match line.trim() {
+            "" => continue,
+            "/exit" | "/quit" => return Ok(()),
+            "/reset" => {
+                messages.clear();
+                continue;
+            }
+            _ => {}
+        }
+        messages.push(json!({"role": "user", "content": model.tokenizer.guard(&line)}));
+        let input = TemplateInput {
+            messages: messages.clone(),
+            add_generation_prompt: true,
+            variables: crate::serve::special_tokens(&model.tokenizer),
+            ..TemplateInput::default()
+        };
+        let rendered = template.render(&input).map_err(|error| error.to_string())?;
+        let ids = model.tokenizer.encode_chat(&rendered).map_err(|error| error.to_string())?;
+        if ids.len() >= model.limits.model_len {
+            eprintln!(
+                "the conversation fills the context of {} tokens: /reset to go on",
+                model.limits.model_len
+            );
+            messages.pop();
+            continue;
+        }
+        let request = session.request(&args.sampling, ids)?;
+        let answer = session.stream(request, &args.sampling.stop)?;
+        messages.push(json!({"role": "assistant", "content": model.tokenizer.guard(&answer)}));
+    }
+}

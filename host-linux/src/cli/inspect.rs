@@ -1,0 +1,59 @@
+//! `verbatim inspect`: what a model is and what it will take.
+use super::args::ModelArgs;
+use super::generate::Bar;
+use crate::cpu::model_name;
+use crate::runtime::ServedModel;
+use verbatim_core::NUMERICS_VERSION;
+use verbatim_core::isa::Isa;
+use verbatim_core::paging::{BLOCK, KvLayout};
+
+fn megabytes(bytes: usize) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// Prints model, plan, memory, path, fingerprint and what the flush touched.
+pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
+    let served = ServedModel::open(&args.options()?, &Bar::new())?;
+    let model = served.loaded.model();
+    let (c, limits) = (model.config(), &served.limits);
+    println!("model        {} ({})", served.name, served.loaded.path().display());
+    println!(
+        "             {}: {} layers, hidden {}, intermediate {}, {} heads of {}, {} KV heads, vocabulary {}{}",
+        c.architecture.family().model_type,
+        c.layer_count,
+        c.hidden_size,
+        c.intermediate_size,
+        c.head_count,
+        c.head_dim,
+        c.kv_head_count,
+        c.vocab_size,
+        if c.tied_head { ", tied head" } else { "" },
+    );
+    println!("context      {} of {} positions", limits.model_len, c.position_count);
+    println!("weights      {} as {}", megabytes(model.weight_bytes()), c.weight_format.name());
+    println!("flushed      {} nonzero weights below 2^-50", model.flushed_count());
+    let per_context = KvLayout::new(c, limits.kv_format, limits.model_len.div_ceil(BLOCK)).total_bytes();
+    println!(
+        "KV           {} for {} tokens as {}; capacity {} tokens, {}",
+        megabytes(per_context),
+        limits.model_len,
+        limits.kv_format.name(),
+        limits.block_count() * BLOCK,
+        megabytes(served.plan.kv_bytes()),
+    );
+    println!("engine       {} in all:", megabytes(served.plan.total_bytes()));
+    for region in served.plan.layout().regions().iter().filter(|region| region.bytes >= 100_000) {
+        println!("             {:>10}  {}", megabytes(region.bytes), region.name);
+    }
+    let known: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+    println!("CPU          {}", model_name());
+    println!("path         {} (of {})", served.isa.name(), known.join(", "));
+    println!("workers      {} ({})", served.workers.workers, served.workers.bound.name());
+    println!("chat         {}", if served.template.is_some() { "has a template" } else { "no template" });
+    println!("numerics     version {NUMERICS_VERSION}");
+    println!("fingerprint  {}", served.fingerprint);
+    for note in served.loaded.notes() {
+        println!("note         {note}");
+    }
+    Ok(())
+}

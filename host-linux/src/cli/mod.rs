@@ -1,0 +1,32 @@
+//! The command line.
+mod args;
+mod chat;
+mod generate;
+mod inspect;
+mod selftest;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Runs the program; an error is one line on standard error and exit code 1.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
+    let result = match command {
+        Command::Serve(args) => {
+            args.model.options().and_then(|options| crate::serve::serve(&options, &args.host, args.port))
+        }
+        Command::Generate(args) => generate::generate(&args),
+        Command::Chat(args) => chat::chat(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Selftest(args) => selftest::selftest(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

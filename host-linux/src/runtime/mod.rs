@@ -1,0 +1,133 @@
+//! A model with everything it needs to serve: text, memory, pool, and the thread that owns the engine.
+//!
+//! * [`open`](ServedModel::open): options to a loaded model, its tokenizer, its plan and its fingerprint.
+//! * [`engine_thread`]: the thread that runs the engine; callers talk to it through queues.
+//! * [`generation`]: one choice's events as text: detokenized, stop strings honoured.
+pub mod engine_thread;
+pub mod generation;
+pub mod options;
+
+pub use engine_thread::{EngineHandle, OwnedRequest, Update};
+pub use generation::{Delta, Ending, Generation};
+pub use options::Options;
+
+use crate::cpu::{WorkerCount, available_memory, worker_count};
+use crate::load::resolve::CacheLocations;
+use crate::load::{LoadedModel, Progress, RuntimeChoices, WeightChoice, image_file, resolve, short_form};
+use crate::pool::FutexPool;
+use crate::text::{ChatTemplate, Tokenizer};
+use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::engine::{EngineLimits, Plan};
+use verbatim_core::isa::Isa;
+use verbatim_core::paging::{BLOCK, KvLayout};
+
+/// A model that can be served.
+#[derive(Debug)]
+pub struct ServedModel {
+    /// The weights.
+    pub loaded: LoadedModel,
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// The chat template, if there is one.
+    pub template: Option<ChatTemplate>,
+    /// What the engine is sized for.
+    pub limits: EngineLimits,
+    /// Its memory.
+    pub plan: Plan,
+    /// The instruction set.
+    pub isa: Isa,
+    /// The threads.
+    pub pool: FutexPool,
+    /// How many, and why.
+    pub workers: WorkerCount,
+    /// The name under which it is served.
+    pub name: String,
+    /// The short form of the fingerprint.
+    pub fingerprint: String,
+}
+
+impl ServedModel {
+    /// Loads a model as the options say. Errors are one line.
+    pub fn open(options: &Options, progress: &dyn Progress) -> Result<Self, String> {
+        let isa = Isa::from_name(&options.isa).ok_or_else(|| {
+            let known: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+            format!("--isa {}: this CPU has {}", options.isa, known.join(", "))
+        })?;
+        let workers = worker_count(options.threads);
+        let pool = FutexPool::new(workers.workers).map_err(|error| format!("--threads: {error}"))?;
+        let Some(model) = &options.model else {
+            return Err(
+                "no model: give --model PATH, or ORG/NAME from the local Hugging Face cache".to_owned()
+            );
+        };
+        let path = resolve(model, &CacheLocations::from_env()).map_err(|error| error.to_string())?;
+        let weights = match options.weights.as_deref() {
+            None => WeightChoice::Source,
+            Some(name) => WeightChoice::Format(
+                WeightFormat::from_name(name)
+                    .ok_or_else(|| format!("--weights {name}: expected f32 or bf16"))?,
+            ),
+        };
+        let loaded = image_file::load(&path, weights, &pool, progress).map_err(|error| error.to_string())?;
+        let config = *loaded.model().config();
+        let (tokenizer, template) = text_of(&loaded, options)?;
+        let kv_format = match options.kv.as_deref() {
+            None if config.weight_format == WeightFormat::F32 => KvFormat::F32,
+            None => KvFormat::Bf16,
+            Some(name) => {
+                KvFormat::from_name(name).ok_or_else(|| format!("--kv {name}: expected f32 or bf16"))?
+            }
+        };
+        let model_len = options.max_model_len.unwrap_or(config.position_count);
+        if model_len == 0 || model_len > config.position_count {
+            return Err(format!(
+                "--max-model-len {model_len}: expected between 1 and the model's {}",
+                config.position_count
+            ));
+        }
+        let wanted = options.max_seqs.saturating_mul(model_len).next_multiple_of(BLOCK);
+        let block_bytes = KvLayout::new(&config, kv_format, 1).total_bytes() as u64;
+        let fits = available_memory().map_or(usize::MAX, |bytes| {
+            usize::try_from(bytes / 10 * 8 / block_bytes).unwrap_or(usize::MAX).saturating_mul(BLOCK)
+        });
+        let limits = EngineLimits {
+            model_len,
+            sequences: options.max_seqs,
+            queue: options.max_queue,
+            kv_tokens: options.kv_tokens.unwrap_or(wanted.min(fits)),
+            rows: options.max_rows,
+            head_rows: options.max_seqs.min(options.max_rows).min(32),
+            kv_format,
+            workers: workers.workers,
+            top_logprobs: 20,
+            logit_bias: 300,
+            stop_ids: 64,
+        };
+        let plan = Plan::new(&config, &limits).map_err(|error| error.to_string())?;
+        let choices = RuntimeChoices {
+            kv_format,
+            kv_group: 0,
+            model_len,
+            chat_template: options.chat_template_source.as_ref().map(|(_, source)| source.as_str()),
+        };
+        let fingerprint = short_form(&loaded.fingerprint(&choices));
+        let file_name =
+            path.file_name().map_or_else(|| model.clone(), |name| name.to_string_lossy().into_owned());
+        let name = options
+            .served_model_name
+            .clone()
+            .unwrap_or(if model.contains('/') && !path.ends_with(model) { model.clone() } else { file_name });
+        Ok(Self { loaded, tokenizer, template, limits, plan, isa, pool, workers, name, fingerprint })
+    }
+}
+
+fn text_of(loaded: &LoadedModel, options: &Options) -> Result<(Tokenizer, Option<ChatTemplate>), String> {
+    let Some(json) = loaded.file("tokenizer.json") else {
+        return Err(format!("{}: no tokenizer.json", loaded.path().display()));
+    };
+    let tokenizer =
+        Tokenizer::new(json, loaded.file("tokenizer_config.json")).map_err(|error| error.to_string())?;
+    let given = options.chat_template_source.as_ref().map(|(file, source)| (file.as_str(), source.as_str()));
+    let template = ChatTemplate::find(given, loaded.file("chat_template.jinja"), tokenizer.config());
+    Ok((tokenizer, template.map_err(|error| error.to_string())?))
+}

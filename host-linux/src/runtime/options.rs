@@ -1,0 +1,52 @@
+//! What can be chosen when a model is started.
+
+/// The options of a model and its engine, as flags give them.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A path, or `ORG/NAME`.
+    pub model: Option<String>,
+    /// `f32` or `bf16`; none is the source's own.
+    pub weights: Option<String>,
+    /// `f32` or `bf16`; none is as the weights.
+    pub kv: Option<String>,
+    /// Workers; none is what the machine is good for.
+    pub threads: Option<usize>,
+    /// `auto` or the name of a path.
+    pub isa: String,
+    /// Positions of a sequence; none is the model's.
+    pub max_model_len: Option<usize>,
+    /// Sequences that run at once.
+    pub max_seqs: usize,
+    /// Sequences that wait.
+    pub max_queue: usize,
+    /// KV capacity in tokens; none is what memory allows.
+    pub kv_tokens: Option<usize>,
+    /// Rows of a step.
+    pub max_rows: usize,
+    /// Time a step should take at most, in milliseconds; bounds its rows once speed is known.
+    pub step_ms: u64,
+    /// The name under which the model is served.
+    pub served_model_name: Option<String>,
+    /// A chat template's file and text.
+    pub chat_template_source: Option<(String, String)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            model: None,
+            weights: None,
+            kv: None,
+            threads: None,
+            isa: "auto".to_owned(),
+            max_model_len: None,
+            max_seqs: 8,
+            max_queue: 64,
+            kv_tokens: None,
+            max_rows: 512,
+            step_ms: 500,
+            served_model_name: None,
+            chat_template_source: None,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Errors as OpenAI's clients expect them.
+use crate::runtime::engine_thread::SubmitError;
+use serde_json::{Value, json};
+use verbatim_core::engine::Refusal;
+
+/// An error with its HTTP status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiError {
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// The parameter, if one is to blame.
+    pub param: Option<String>,
+    /// A word that programs can compare.
+    pub code: Option<&'static str>,
+}
+
+impl ApiError {
+    /// 400: the request makes no sense.
+    pub fn invalid(param: &str, message: impl Into<String>) -> Self {
+        let param = (!param.is_empty()).then(|| param.to_owned());
+        Self { status: 400, message: message.into(), param, code: None }
+    }
+
+    /// Something else than the request is to blame.
+    pub fn server(status: u16, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), param: None, code: None }
+    }
+
+    /// The `type` of OpenAI's errors.
+    fn kind(&self) -> &'static str {
+        match self.status {
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        }
+    }
+
+    /// The body.
+    pub fn body(&self) -> Value {
+        json!({"error": {
+            "message": self.message, "type": self.kind(), "param": self.param, "code": self.code,
+        }})
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        let message = error.to_string();
+        let SubmitError::Refused(refusal) = error else { return Self::server(503, message) };
+        match refusal {
+            Refusal::QueueFull { .. } => Self::server(429, message),
+            Refusal::ContextExceeded { .. } | Refusal::KvCapacityExceeded { .. } => {
+                Self { code: Some("context_length_exceeded"), ..Self::invalid("prompt", message) }
+            }
+            Refusal::Parameter(error) => Self::invalid(error.name, message),
+            Refusal::TokenOutOfRange { field, .. } | Refusal::TooMany { field, .. } => {
+                Self::invalid(field, message)
+            }
+            Refusal::EmptyPrompt => Self::invalid("prompt", message),
+            Refusal::NothingAsked => Self::invalid("max_tokens", message),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The OpenAI API over HTTP.
+//!
+//! * [`http`]: tiny_http, and what it does not do: streaming, limits, time-outs.
+//! * [`error`]: errors in OpenAI's shape. [`request`]: bodies to requests, every parameter checked.
+//! * [`respond`]: generations to bodies and event streams.
+pub mod error;
+pub mod http;
+pub mod request;
+pub mod respond;
+
+use crate::cpu::model_name;
+use crate::load::NoProgress;
+use crate::runtime::{EngineHandle, Options, ServedModel};
+use crate::text::Tokenizer;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Everything a handler needs.
+#[derive(Debug)]
+pub struct Server {
+    /// The model.
+    pub model: Arc<ServedModel>,
+    /// Its engine.
+    pub engine: EngineHandle,
+    /// Seconds since the epoch at which it was loaded.
+    pub created: u64,
+}
+
+/// Loads the model and serves until told to stop.
+pub fn serve(options: &Options, host: &str, port: u16) -> Result<(), String> {
+    // A port in use is told before minutes of loading.
+    let listener = http::listen(host, port)?;
+    let model = Arc::new(ServedModel::open(options, &NoProgress)?);
+    for note in model.loaded.notes() {
+        eprintln!("note: {note}");
+    }
+    let (engine, thread) = EngineHandle::start(Arc::clone(&model), options.step_ms)?;
+    let address = listener.local_addr().map_err(|error| format!("{host}:{port}: {error}"))?;
+    eprintln!(
+        "{} ({}) on {} with {}, {} worker{}",
+        model.name,
+        model.fingerprint,
+        model_name(),
+        model.isa.name(),
+        model.workers.workers,
+        if model.workers.workers == 1 { "" } else { "s" },
+    );
+    eprintln!("listening on http://{address}; try");
+    eprintln!("  curl http://{address}/v1/completions -H 'Content-Type: application/json' \\");
+    eprintln!("    -d '{{\"prompt\": \"Once upon a time\", \"max_tokens\": 32, \"temperature\": 0}}'");
+    let server = Arc::new(Server { model, engine: engine.clone(), created: now() });
+    let result = http::run(listener, &server);
+    engine.stop();
+    // What it had to say it said on standard error.
+    let _ = thread.join();
+    result
+}
+
+/// Seconds since the epoch: for `created` fields, nothing else.
+pub(crate) fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A seed for a caller who gave none, from the system's entropy; below 2^53, so that every JSON reader keeps it.
+pub fn draw_seed() -> Result<u64, String> {
+    let mut bytes = [0_u8; 8];
+    // SAFETY: getrandom writes at most 8 bytes to `bytes`.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if got == 8 {
+        Ok(u64::from_le_bytes(bytes) >> 11)
+    } else {
+        Err("the system gave no entropy for a seed".to_owned())
+    }
+}
+
+/// `bos_token`, `eos_token`, …: variables of chat templates.
+pub fn special_tokens(tokenizer: &Tokenizer) -> Map<String, Value> {
+    let names = ["bos_token", "eos_token", "unk_token", "pad_token"];
+    let pair = |name: &str| Some((name.to_owned(), Value::String(tokenizer.special_token(name)?)));
+    names.into_iter().filter_map(pair).collect()
+}
