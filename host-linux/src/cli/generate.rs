@@ -97,7 +97,7 @@ impl Session {
         let mut text = String::new();
         let mut first = None;
         let mut out = std::io::stdout().lock();
-        while let Some(delta) = generation.next() {
+        for delta in generation.by_ref() {
             first.get_or_insert_with(|| start.elapsed());
             text.push_str(&delta.text);
             let written = out.write_all(delta.text.as_bytes()).and_then(|()| out.flush());

@@ -78,9 +78,13 @@ impl<'m> Generation<'m> {
         self.ending.get_or_insert(ending);
         self.over = true;
     }
+}
+
+impl Iterator for Generation<'_> {
+    type Item = Delta;
 
     /// Waits for the next token; `None` at the end.
-    pub fn next(&mut self) -> Option<Delta> {
+    fn next(&mut self) -> Option<Delta> {
         if self.over {
             return None;
         }

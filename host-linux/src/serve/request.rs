@@ -34,8 +34,11 @@ pub struct Parsed {
     pub seed: u64,
 }
 
+/// Whether a value asks for nothing.
+type Harmless = fn(&Value) -> bool;
+
 /// Parameters that change the answer and are not supported, with what makes them harmless.
-const UNSUPPORTED: [(&str, fn(&Value) -> bool); 24] = [
+const UNSUPPORTED: [(&str, Harmless); 24] = [
     ("n", |v| v.as_f64() == Some(1.0)),
     ("best_of", |v| v.as_f64() == Some(1.0)),
     ("echo", |v| v == &Value::Bool(false)),

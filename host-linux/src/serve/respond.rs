@@ -96,7 +96,7 @@ impl<'s> Answer<'s> {
         let mut choices = Vec::new();
         let mut completion_tokens = 0;
         for (index, mut generation) in self.start(parsed)?.into_iter().enumerate() {
-            let deltas: Vec<Delta> = std::iter::from_fn(|| generation.next()).collect();
+            let deltas: Vec<Delta> = generation.by_ref().collect();
             completion_tokens += generation.tokens();
             let text: String = deltas.iter().map(|delta| delta.text.as_str()).collect();
             let mut offset = parsed.prompt_chars[index];
@@ -166,7 +166,7 @@ impl<'s> Answer<'s> {
                 events.send(&self.chunk(parsed, first))?;
             }
             let mut offset = parsed.prompt_chars[index];
-            while let Some(delta) = generation.next() {
+            for delta in generation.by_ref() {
                 // Text that is held back waits; its logprobs come at once, so that tokens stay in order.
                 if delta.text.is_empty() && !(parsed.logprobs && delta.token.is_some()) {
                     continue;
