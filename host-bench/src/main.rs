@@ -1,2 +1,70 @@
-//! To be written.
-fn main() {}
+//! `verbatim-bench`: one subcommand for each question.
+//!
+//! * [`limits`]: what is the most that this machine can do?
+//! * [`make_model`]: a checkpoint of a real shape with random weights.
+//! * [`model`]: how close does a model come to the limits, in the same run?
+mod limits;
+mod make_model;
+mod model;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Measures Verbatim beside the machine's limits. Quote ratios, never absolute figures: machines differ.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read bandwidth by several access patterns, and peaks of f32 FMA, bf16 dot and int8 dot.
+    Limits {
+        /// Workers [default: as for serving].
+        #[arg(long)]
+        threads: Option<usize>,
+    },
+    /// Write a checkpoint with random Gaussian bf16 weights (σ 0.02, seeded).
+    MakeModel {
+        /// Its shape: tinyllama, smollm2, qwen2.5-0.5b.
+        #[arg(long, default_value = "tinyllama")]
+        shape: String,
+        /// The seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where to.
+        directory: PathBuf,
+    },
+    /// Load time, peak memory, prefill, time to first token and decode of a model, each beside its limit.
+    Model {
+        /// A checkpoint's directory or an image.
+        path: Option<PathBuf>,
+        /// A shape to make in the system's temporary folder, in place of a path.
+        #[arg(long)]
+        shape: Option<String>,
+        /// Workers at most [default: as for serving].
+        #[arg(long)]
+        threads: Option<usize>,
+        /// Tokens to decode in each measurement.
+        #[arg(long, default_value_t = 32)]
+        tokens: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Limits { threads } => limits::report(threads),
+        Command::MakeModel { shape, seed, directory } => make_model::make(&shape, seed, &directory),
+        Command::Model { path, shape, threads, tokens } => model::report(path, shape, threads, tokens),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

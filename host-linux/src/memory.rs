@@ -21,6 +21,11 @@ unsafe impl Sync for AlignedMemory {}
 impl AlignedMemory {
     /// Maps `len` bytes; they take physical memory when they are first written.
     pub fn new(len: usize) -> io::Result<AlignedMemory> {
+        Self::with_pages(len, true)
+    }
+
+    /// The same, with huge pages advised or forbidden.
+    pub fn with_pages(len: usize, huge: bool) -> io::Result<AlignedMemory> {
         let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
         let mapping_len = len.max(1).checked_add(HUGE_PAGE).ok_or_else(too_large)?;
         // SAFETY: a fresh anonymous mapping, at an address of the kernel's choice.
@@ -40,8 +45,9 @@ impl AlignedMemory {
         let mapping = NonNull::new(mapping.cast::<u8>()).ok_or_else(too_large)?;
         let start = mapping.as_ptr().align_offset(HUGE_PAGE);
         let memory = AlignedMemory { mapping, mapping_len, start, len };
+        let advice = if huge { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
         // SAFETY: advice about our own mapping; failure changes nothing.
-        unsafe { libc::madvise(memory.mapping.as_ptr().cast(), mapping_len, libc::MADV_HUGEPAGE) };
+        unsafe { libc::madvise(memory.mapping.as_ptr().cast(), mapping_len, advice) };
         Ok(memory)
     }
 

@@ -1,0 +1,199 @@
+//! What the machine can do at most: the denominators of every ratio.
+//!
+//! Bandwidth: sums over half a GiB and more, by several access patterns, with and without huge pages; the best that any
+//! reached in the run is the limit. Peaks: 24 independent accumulators in registers, enough for the latency of any of the
+//! instructions. Patterns alternate, and the best of several rounds counts: a shared machine only ever takes away.
+use std::hint::black_box;
+use std::time::Instant;
+use verbatim::cpu::{model_name, worker_count};
+use verbatim::memory::AlignedMemory;
+use verbatim::pool::FutexPool;
+use verbatim_core::isa::{Isa, LANES, Simd, SimdOp};
+use verbatim_core::pool::{Phase, Pool, Serial};
+
+const ROUNDS: usize = 4;
+const BUFFER_BYTES: usize = 768 << 20;
+/// Steps of a peak loop: tens of milliseconds.
+const STEPS: usize = 2_000_000;
+const ACCUMULATORS: usize = 24;
+
+/// The limits, for one worker and for all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    /// Bytes a second.
+    pub(crate) read: f64,
+    /// Operations a second (two for each multiply-add).
+    pub(crate) f32_fma: f64,
+    /// Likewise.
+    pub(crate) bf16_dot: f64,
+    /// Likewise; 0 where there is no instruction.
+    pub(crate) int8_dot: f64,
+}
+
+struct Read<'a> {
+    data: &'a [f32],
+    streams: usize,
+}
+
+impl SimdOp for Read<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) -> f32 {
+        let mut sums = [s.splat(0.0); 8];
+        let part = self.data.len() / self.streams;
+        let step = 8 * LANES / self.streams;
+        let mut at = 0;
+        while at + step <= part {
+            let mut i = 0;
+            for stream in 0..self.streams {
+                let mut offset = 0;
+                while offset < step {
+                    // SAFETY: `stream * part + at + step` is at most the length, and a vector starts a multiple of 16
+                    // before the end of its step.
+                    let x = unsafe { s.load(self.data.as_ptr().add(stream * part + at + offset)) };
+                    sums[i] = s.add(sums[i], x);
+                    i += 1;
+                    offset += LANES;
+                }
+            }
+            at += step;
+        }
+        let mut total = sums[0];
+        for sum in &sums[1..] {
+            total = s.add(total, *sum);
+        }
+        s.sum_lanes(total)
+    }
+}
+
+struct FmaPeak(usize);
+impl SimdOp for FmaPeak {
+    type Output = f32;
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) -> f32 {
+        let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(0.001)));
+        let mut acc = [s.splat(0.5); ACCUMULATORS];
+        for _ in 0..self.0 {
+            for x in &mut acc {
+                *x = s.fma(*x, a, b);
+            }
+        }
+        let mut total = acc[0];
+        for x in &acc[1..] {
+            total = s.add(total, *x);
+        }
+        s.sum_lanes(total)
+    }
+}
+
+struct DotPeak(usize);
+impl SimdOp for DotPeak {
+    type Output = f32;
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) -> f32 {
+        let ones = [half::bf16::from_f32(black_box(0.01)); 2];
+        // SAFETY: two elements.
+        let a = unsafe { s.splat_pair(ones.as_ptr()) };
+        let mut acc = [s.splat(0.0); ACCUMULATORS];
+        for _ in 0..self.0 {
+            for x in &mut acc {
+                *x = s.dot_pairs(a, a, *x);
+            }
+        }
+        let mut total = acc[0];
+        for x in &acc[1..] {
+            total = s.add(total, *x);
+        }
+        s.sum_lanes(total)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn int8_peak(steps: usize) -> i32 {
+    use std::arch::x86_64::*;
+    let (a, b) = (_mm512_set1_epi8(black_box(1)), _mm512_set1_epi8(black_box(1)));
+    let mut acc = [_mm512_setzero_si512(); ACCUMULATORS];
+    for _ in 0..steps {
+        for x in &mut acc {
+            *x = _mm512_dpbusd_epi32(*x, a, b);
+        }
+    }
+    let mut total = acc[0];
+    for x in &acc[1..] {
+        total = _mm512_add_epi32(total, *x);
+    }
+    _mm512_reduce_add_epi32(total)
+}
+
+/// Operations a second of `each(worker)` run on all workers, the best of the rounds; `operations` is one worker's.
+fn best(pool: &dyn Pool, operations: f64, each: &(dyn Fn(usize) + Sync)) -> f64 {
+    let mut rate = 0.0_f64;
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        pool.run(Phase::Down, pool.workers(), &|task, _| each(task));
+        rate = rate.max(operations * pool.workers() as f64 / start.elapsed().as_secs_f64());
+    }
+    rate
+}
+
+/// Measures; `say` hears each pattern's bandwidth.
+pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result<Limits, String> {
+    let isa = Isa::detect();
+    let mut limits = Limits::default();
+    for huge in [true, false] {
+        let mut memory = AlignedMemory::with_pages(BUFFER_BYTES, huge).map_err(|error| error.to_string())?;
+        memory.as_mut_slice().fill(1);
+        let bytes = memory.as_slice();
+        // SAFETY: any bytes are floats; the memory is 2 MiB-aligned.
+        let floats = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<f32>(), bytes.len() / 4) };
+        let part = floats.len() / pool.workers() / 1024 * 1024;
+        for streams in [1, 2, 4] {
+            let rate = best(pool, (part * 4) as f64, &|task| {
+                black_box(isa.run(Read { data: &floats[task * part..][..part], streams }));
+            });
+            let pages = if huge { "huge pages" } else { "4 KiB pages" };
+            say(
+                &format!("read, {streams} stream{} a worker, {pages}", if streams > 1 { "s" } else { "" }),
+                rate,
+            );
+            limits.read = limits.read.max(rate);
+        }
+    }
+    let lanes = (STEPS * ACCUMULATORS * LANES) as f64;
+    limits.f32_fma = best(pool, 2.0 * lanes, &|_| {
+        black_box(isa.run(FmaPeak(STEPS)));
+    });
+    limits.bf16_dot = best(pool, 4.0 * lanes, &|_| {
+        black_box(isa.run(DotPeak(STEPS)));
+    });
+    #[cfg(target_arch = "x86_64")]
+    if isa.name().starts_with("avx512") {
+        limits.int8_dot = best(pool, 8.0 * lanes, &|_| {
+            // SAFETY: the path proves AVX-512 with VNNI.
+            black_box(unsafe { int8_peak(STEPS) });
+        });
+    }
+    Ok(limits)
+}
+
+pub(crate) fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("?").to_owned()
+}
+
+/// Prints the limits for one worker and for all.
+pub(crate) fn report(threads: Option<usize>) -> Result<(), String> {
+    let workers = worker_count(threads).workers;
+    println!("{}, {}, load average {}", model_name(), Isa::detect().name(), load_average());
+    let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
+    for (pool, workers) in [(&Serial as &dyn Pool, 1), (&pool, workers)] {
+        println!("{workers} worker{}", if workers > 1 { "s" } else { "" });
+        let limits = measure(pool, &mut |what, rate| println!("  {what:44} {:7.1} GB/s", rate / 1e9))?;
+        println!("  {:44} {:7.1} GB/s", "read, best", limits.read / 1e9);
+        println!("  {:44} {:7.1} GFLOP/s", "f32 FMA", limits.f32_fma / 1e9);
+        println!("  {:44} {:7.1} GFLOP/s", "bf16 dot", limits.bf16_dot / 1e9);
+        println!("  {:44} {:7.1} GOP/s", "int8 dot", limits.int8_dot / 1e9);
+    }
+    Ok(())
+}
