@@ -108,3 +108,67 @@ fn stories260k_continues_as_in_transformers() {
     assert_eq!(generated, golden.new_ids);
     assert!(worst <= 1e-4, "{worst:e}");
 }
+
+#[derive(Deserialize)]
+struct Stories {
+    window: usize,
+    bos: u32,
+    texts: Vec<StoriesText>,
+}
+
+#[derive(Deserialize)]
+struct StoriesText {
+    text: String,
+    bytes: usize,
+    ids: usize,
+    nll: f64,
+    scored: usize,
+    perplexity: f64,
+    windows: Vec<StoriesWindow>,
+}
+
+#[derive(Deserialize)]
+struct StoriesWindow {
+    logprobs: Vec<(usize, u32, f64)>,
+}
+
+#[test]
+fn stories260k_is_as_perplexed_as_in_transformers() {
+    let test = "stories260k_is_as_perplexed_as_in_transformers";
+    let Some(path) = verbatim_tests::data::find(test, "models/stories260K") else { return };
+    let golden: Stories =
+        verbatim_tests::golden::read(&verbatim_tests::golden::folder().join("stories260k.json"));
+    let json = std::fs::read(path.join("tokenizer.json")).expect("a tokenizer");
+    let tokenizer = verbatim::text::Tokenizer::new(&json, None).expect("the tokenizer loads");
+    let loaded = load_model(&path, WeightChoice::Source, &Serial, &NoProgress).expect("stories260K loads");
+    let model = loaded.model();
+    let how = Run { isa: Isa::detect(), pool: &Serial, kv_format: KvFormat::F32, chunk: 64 };
+    for text in &golden.texts {
+        let Some(file) = verbatim_tests::data::find(test, &format!("text/{}", text.text)) else { return };
+        let bytes = std::fs::read(file).expect("the text is readable");
+        let whole = std::str::from_utf8(&bytes[..text.bytes]).expect("UTF-8");
+        let ids = tokenizer.encode(whole, false).expect("ids");
+        assert_eq!(ids.len(), text.ids);
+        let mut nll = 0.0;
+        let mut worst = 0.0_f64;
+        for (window, ids) in text.windows.iter().zip(ids.chunks_exact(golden.window - 1)) {
+            let row: Vec<u32> = [golden.bos].iter().chain(ids).copied().collect();
+            let mut take = |position: usize, logits: &[f32]| {
+                let logprob = logprobs(logits)[row[position + 1] as usize];
+                nll -= logprob;
+                for (at, id, expected) in &window.logprobs {
+                    if *at == position {
+                        assert_eq!(*id, row[position + 1]);
+                        worst = worst.max((logprob - expected).abs());
+                    }
+                }
+            };
+            let wanted = |position: usize| position + 1 < row.len();
+            run(&model, &how, &row, &wanted, &mut take, &mut |_| None);
+        }
+        let perplexity = (nll / text.scored as f64).exp();
+        println!("{}: perplexity {perplexity:.5}, transformers {:.5}", text.text, text.perplexity);
+        assert!((perplexity / text.perplexity - 1.0).abs() <= 1e-3, "{nll} {}", text.nll);
+        assert!(worst <= 1e-4, "{worst:e}");
+    }
+}
