@@ -33,6 +33,8 @@ pub(super) enum Command {
     Chat(ChatArgs),
     /// Say what a model is, what it will take, and how it will run.
     Inspect(ModelArgs),
+    /// Write a model as a packed image: one file that loads faster and carries tokenizer and template.
+    Pack(PackArgs),
     /// Run tiny models through every layer on every path and compare the bits with the stored hash.
     Selftest(SelftestArgs),
 }
@@ -162,6 +164,14 @@ pub(super) struct ChatArgs {
     pub(super) model: ModelArgs,
     #[command(flatten)]
     pub(super) sampling: SamplingArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct PackArgs {
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+    /// The file to write.
+    pub(super) output: std::path::PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -3,6 +3,7 @@ mod args;
 mod chat;
 mod generate;
 mod inspect;
+mod pack;
 mod selftest;
 
 use args::{Arguments, Command};
@@ -13,6 +14,11 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
+    if !matches!(command, Command::Serve(_)) {
+        // `verbatim inspect | head` should end quietly, as other programs do; a server must outlive its clients.
+        // SAFETY: the default action runs no code of ours.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    }
     let result = match command {
         Command::Serve(args) => {
             args.model.options().and_then(|options| crate::serve::serve(&options, &args.host, args.port))
@@ -20,6 +26,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::generate(&args),
         Command::Chat(args) => chat::chat(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Pack(args) => pack::pack(&args),
         Command::Selftest(args) => selftest::selftest(&args),
     };
     match result {

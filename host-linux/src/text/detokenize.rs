@@ -67,3 +67,115 @@ impl<'t> Detokenizer<'t> {
         Ok((before, now))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    fn tokenizer(vocab: Map<String, Value>, decoder: &Value) -> Tokenizer {
+        let special = json!({"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+                             "normalized": false, "special": true});
+        let json = json!({
+            "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+            "pre_tokenizer": null, "added_tokens": [special], "decoder": decoder,
+            "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                      "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": true, "vocab": vocab,
+                      "merges": []},
+        });
+        Tokenizer::new(json.to_string().as_bytes(), None).unwrap()
+    }
+
+    /// As Llama's: pieces with a mark for spaces, bytes for what has no piece, the first space stripped.
+    fn with_byte_fallback() -> Tokenizer {
+        let mut vocab = Map::new();
+        vocab.insert("<s>".to_owned(), json!(0));
+        for byte in 0..256 {
+            vocab.insert(format!("<0x{byte:02X}>"), json!(byte + 1));
+        }
+        for (i, piece) in
+            ["\u{2581}", "\u{2581}a", "b", "\u{e9}", "\u{65e5}", "\u{1f642}", "\u{2581}\u{2581}"]
+                .iter()
+                .enumerate()
+        {
+            vocab.insert((*piece).to_owned(), json!(257 + i));
+        }
+        let decoder = json!({"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ]});
+        tokenizer(vocab, &decoder)
+    }
+
+    /// As GPT-2's: a letter for each byte.
+    fn byte_level() -> Tokenizer {
+        let printable = |code: u32| matches!(code, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+        let mut vocab = Map::new();
+        vocab.insert("<s>".to_owned(), json!(0));
+        let mut others = 0x100;
+        for byte in 0..256 {
+            let code = if printable(byte) { byte } else { others };
+            others += u32::from(!printable(byte));
+            vocab.insert(char::from_u32(code).unwrap().to_string(), json!(byte + 1));
+        }
+        tokenizer(
+            vocab,
+            &json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}),
+        )
+    }
+
+    fn id_of_byte(byte: u8) -> u32 {
+        u32::from(byte) + 1
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_are_whole_characters_and_add_up(text in "[ab \u{e9}\u{65e5}\u{1f642}]{0,24}", from in 0_usize..6) {
+            for tokenizer in [with_byte_fallback(), byte_level()] {
+                // The text as bytes: every character longer than one byte is spread over tokens.
+                let ids: Vec<u32> = std::iter::once(0).chain(text.bytes().map(id_of_byte)).collect();
+                let mut boundary = from.min(text.len());
+                while !text.is_char_boundary(boundary) {
+                    boundary -= 1;
+                }
+                let mut detokenizer = Detokenizer::new(&tokenizer, &ids[..=boundary], true);
+                let mut out = String::new();
+                for id in &ids[boundary + 1..] {
+                    let piece = detokenizer.push(*id).unwrap();
+                    prop_assert!(!piece.contains('\u{fffd}'), "half a character");
+                    out.push_str(&piece);
+                }
+                out.push_str(&detokenizer.finish().unwrap());
+                let whole = tokenizer.decode(&ids, true).unwrap();
+                let before = tokenizer.decode(&ids[..=boundary], true).unwrap();
+                prop_assert_eq!(format!("{before}{out}"), whole);
+            }
+        }
+
+        #[test]
+        fn any_ids_give_what_they_give_together(ids in prop::collection::vec(0_u32..257, 0..20)) {
+            let tokenizer = byte_level();
+            let mut detokenizer = Detokenizer::new(&tokenizer, &[], true);
+            let mut out = String::new();
+            for id in &ids {
+                out.push_str(&detokenizer.push(*id).unwrap());
+            }
+            out.push_str(&detokenizer.finish().unwrap());
+            // Runs of invalid bytes longer than a character may be cut elsewhere than in one piece; the valid
+            // characters are the same, in the same order.
+            let valid = |text: &str| text.replace('\u{fffd}', "");
+            prop_assert_eq!(valid(&out), valid(&tokenizer.decode(&ids, true).unwrap()));
+        }
+    }
+
+    #[test]
+    fn the_space_of_a_first_piece_is_kept_in_a_continuation() {
+        let tokenizer = with_byte_fallback();
+        let a = tokenizer.id_of("\u{2581}a").unwrap();
+        let mut fresh = Detokenizer::new(&tokenizer, &[0], true);
+        assert_eq!(fresh.push(a).unwrap(), "a");
+        let mut going_on = Detokenizer::new(&tokenizer, &[0, a], true);
+        assert_eq!(going_on.push(a).unwrap(), " a");
+    }
+}
