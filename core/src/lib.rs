@@ -16,6 +16,7 @@
 //! * [`model`]: configuration, the image, and the forward pass.
 //! * [`sampling`]: from one row of logits to a token, as a pure function.
 //! * [`engine`]: requests in, rows planned, steps executed, events out.
+//! * [`selftest`]: all of it on tiny models, against a stored hash.
 #![no_std]
 #![warn(missing_docs)]
 

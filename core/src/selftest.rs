@@ -1,9 +1,10 @@
-//! The self-test: tiny random models through every layer, the logits' bits hashed.
+//! The self-test: tiny random models through every layer, sampling and the engine; what comes out is hashed, bit by bit.
 //!
 //! The hash must be [`EXPECTED`] on every machine, instruction set, pool and host: that is the contract in one number.
 //! Two models cover both weight formats, both KV formats, grouped queries, biases, norms of heads, tied and untied
 //! heads and a context of more than one tile; a few seconds of one core at most, under a second on any path with vectors.
 use crate::dtype::{KvFormat, WeightFormat};
+use crate::engine::{Budget, Engine, EngineLimits, EventKind, Masks, Plan, PlanError, Request};
 use crate::isa::Isa;
 use crate::memory::{Arena, ArenaError, Carver, Layout, REGION_ALIGN};
 use crate::model::forward::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
@@ -13,9 +14,10 @@ use crate::model::{
 };
 use crate::paging::{BLOCK, BlockId, KvCache, KvLayout};
 use crate::pool::Pool;
+use crate::sampling::SamplingParams;
 
 /// What [`run`] gives under numerics version 1.
-pub const EXPECTED: u64 = 0xf175_3124_8e2d_3b39;
+pub const EXPECTED: u64 = 0x5e83_6e90_6d46_fb14;
 
 /// Positions of each model's sequence: two tiles of attention, the second ragged.
 const POSITIONS: usize = 75;
@@ -87,6 +89,10 @@ pub enum SelftestError {
     Arena(ArenaError),
     /// The image does not fit.
     Image(ImageError),
+    /// The engine cannot be built.
+    Plan(PlanError),
+    /// The engine did not do what it was asked.
+    Engine,
     /// The pool has more workers than the test's scratch.
     Workers,
 }
@@ -103,11 +109,19 @@ impl From<ImageError> for SelftestError {
     }
 }
 
+impl From<PlanError> for SelftestError {
+    fn from(error: PlanError) -> Self {
+        Self::Plan(error)
+    }
+}
+
 impl core::fmt::Display for SelftestError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Arena(error) => error.fmt(f),
             Self::Image(error) => error.fmt(f),
+            Self::Plan(error) => error.fmt(f),
+            Self::Engine => f.write_str("the engine refused what the self-test asks"),
             Self::Workers => write!(f, "the self-test runs on at most {WORKERS_MAX} workers"),
         }
     }
@@ -117,6 +131,23 @@ impl core::error::Error for SelftestError {}
 
 fn limits(kv_format: KvFormat, workers: usize) -> ForwardLimits {
     ForwardLimits { rows: CHUNK, head_rows: 1, workers, model_len: POSITIONS, kv_format }
+}
+
+/// Room for two sequences, but not for both at full length: one of them is preempted.
+fn engine_limits(kv_format: KvFormat, workers: usize) -> EngineLimits {
+    EngineLimits {
+        model_len: POSITIONS,
+        sequences: 2,
+        queue: 2,
+        kv_tokens: 64,
+        rows: CHUNK,
+        head_rows: 2,
+        kv_format,
+        workers,
+        top_logprobs: 2,
+        logit_bias: 1,
+        stop_ids: 1,
+    }
 }
 
 fn carve<'a>(
@@ -135,7 +166,8 @@ pub fn memory_bytes(workers: usize) -> Result<usize, SelftestError> {
         let mut plan = Layout::default();
         carve(&mut plan, config, &limits(*kv_format, workers))?;
         let image = ImageLayout::new(config, &[])?.total_bytes().next_multiple_of(REGION_ALIGN);
-        most = most.max(plan.total_bytes() + image);
+        let engine = Plan::new(config, &engine_limits(*kv_format, workers))?;
+        most = most.max(plan.total_bytes().max(engine.total_bytes()) + image);
     }
     Ok(most)
 }
@@ -145,7 +177,7 @@ pub fn run(isa: Isa, pool: &dyn Pool, memory: &mut [u8]) -> Result<u64, Selftest
     if pool.workers() > WORKERS_MAX {
         return Err(SelftestError::Workers);
     }
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64; // FNV-1a over the bits of the logits
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64; // FNV-1a
     for (config, kv_format) in &MODELS {
         let layout = ImageLayout::new(config, &[])?;
         let image_bytes = layout.total_bytes();
@@ -155,7 +187,7 @@ pub fn run(isa: Isa, pool: &dyn Pool, memory: &mut [u8]) -> Result<u64, Selftest
         let image = &mut image[..image_bytes];
         write_weights(&layout, image)?;
         let model = PackedModel::parse(image)?;
-        let mut arena = Arena::new(state)?;
+        let mut arena = Arena::new(&mut *state)?;
         let (mut forward, mut kv) = carve(&mut arena, config, &limits(*kv_format, pool.workers()))?;
         let table: [BlockId; BLOCKS] = core::array::from_fn(|i| ((i * 3 + 2) % BLOCKS) as BlockId);
         let tables = BlockTables { ids: &table, stride: BLOCKS };
@@ -175,13 +207,54 @@ pub fn run(isa: Isa, pool: &dyn Pool, memory: &mut [u8]) -> Result<u64, Selftest
                 forward.head(isa, pool, &model, &[row as u32]);
                 // SAFETY: the only use of the rows.
                 for x in unsafe { forward.logits().row(0) } {
-                    hash = (hash ^ u64::from(x.to_bits())).wrapping_mul(0x100_0000_01b3);
+                    add(&mut hash, x.to_bits());
                 }
             }
             done = end;
         }
+        let mut engine = Engine::new(model, engine_limits(*kv_format, pool.workers()), isa, state)?;
+        generate(&mut engine, pool, &mut hash)?;
     }
     Ok(hash)
+}
+
+fn add(hash: &mut u64, word: u32) {
+    *hash = (*hash ^ u64::from(word)).wrapping_mul(0x100_0000_01b3);
+}
+
+/// Two requests at once, one greedy, one drawn; every token and log-probability is hashed.
+fn generate(engine: &mut Engine<'_, '_>, pool: &dyn Pool, hash: &mut u64) -> Result<(), SelftestError> {
+    let vocab = engine.model().config().vocab_size as u64;
+    let prompt: [u32; 30] = core::array::from_fn(|i| (draw(5, i) % vocab) as u32);
+    let params = SamplingParams {
+        temperature: 0.8,
+        top_p: 0.9,
+        top_k: 40,
+        repetition_penalty: 1.1,
+        seed: 3,
+        ..SamplingParams::GREEDY
+    };
+    for request in [
+        Request::greedy(&prompt[..20], 24),
+        Request { params, logit_bias: &[(7, 1.5)], ..Request::greedy(&prompt, 24) },
+    ] {
+        engine.submit(&request).map_err(|_| SelftestError::Engine)?;
+    }
+    while let Some(plan) = engine.plan(Budget::UNLIMITED) {
+        let events = engine.execute(plan, Masks::NONE, pool, &mut ()).map_err(|_| SelftestError::Engine)?;
+        for event in events {
+            match event.kind {
+                EventKind::Token { token, logprob, .. } => {
+                    add(hash, event.request.0 as u32);
+                    add(hash, token);
+                    add(hash, logprob.to_bits());
+                }
+                EventKind::Preempted => add(hash, 1),
+                EventKind::PromptLogprob { .. } | EventKind::Finished(_) => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// splitmix64 of a stream and an index.

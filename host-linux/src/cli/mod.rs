@@ -20,9 +20,10 @@ pub fn main() -> ExitCode {
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     }
     let result = match command {
-        Command::Serve(args) => {
-            args.model.options().and_then(|options| crate::serve::serve(&options, &args.host, args.port))
-        }
+        Command::Serve(args) => args
+            .model
+            .options()
+            .and_then(|options| crate::serve::serve(&options, &args.host, args.port, &generate::Bar::new())),
         Command::Generate(args) => generate::generate(&args),
         Command::Chat(args) => chat::chat(&args),
         Command::Inspect(args) => inspect::inspect(&args),

@@ -9,7 +9,7 @@ pub mod request;
 pub mod respond;
 
 use crate::cpu::model_name;
-use crate::load::NoProgress;
+use crate::load::Progress;
 use crate::runtime::{EngineHandle, Options, ServedModel};
 use crate::text::Tokenizer;
 use serde_json::{Map, Value};
@@ -27,10 +27,10 @@ pub struct Server {
 }
 
 /// Loads the model and serves until told to stop.
-pub fn serve(options: &Options, host: &str, port: u16) -> Result<(), String> {
+pub fn serve(options: &Options, host: &str, port: u16, progress: &dyn Progress) -> Result<(), String> {
     // A port in use is told before minutes of loading.
     let listener = http::listen(host, port)?;
-    let model = Arc::new(ServedModel::open(options, &NoProgress)?);
+    let model = Arc::new(ServedModel::open(options, progress)?);
     for note in model.loaded.notes() {
         eprintln!("note: {note}");
     }
