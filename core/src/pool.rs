@@ -8,6 +8,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the documentation
 pub enum Phase {
+    Load,
     Embed,
     AttentionNorm,
     Qkv,

@@ -12,7 +12,7 @@ use crate::model::image::TensorKind;
 use crate::model::{
     Architecture, ImageError, ImageLayout, ImageWriter, ModelConfig, PackedModel, RopeConfig, RopeScaling,
 };
-use crate::paging::{BLOCK, BlockId, KvCache, KvLayout};
+use crate::paging::{BLOCK, BlockId, KvCache};
 use crate::pool::Pool;
 use crate::sampling::SamplingParams;
 
@@ -155,7 +155,7 @@ fn carve<'a>(
     config: &ModelConfig,
     limits: &ForwardLimits,
 ) -> Result<(Forward<'a>, KvCache<'a>), ArenaError> {
-    let layout = KvLayout::new(config, limits.kv_format, BLOCKS);
+    let layout = config.kv_layout(limits.kv_format, BLOCKS);
     Ok((Forward::carve(carver, config, limits)?, KvCache::carve(carver, layout)?))
 }
 

@@ -131,7 +131,7 @@ fn best(pool: &dyn Pool, operations: f64, each: &(dyn Fn(usize) + Sync)) -> f64 
     let mut rate = 0.0_f64;
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        pool.run(Phase::Down, pool.workers(), &|task, _| each(task));
+        pool.run(Phase::Load, pool.workers(), &|task, _| each(task));
         rate = rate.max(operations * pool.workers() as f64 / start.elapsed().as_secs_f64());
     }
     rate

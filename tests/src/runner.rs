@@ -4,7 +4,7 @@ use verbatim_core::isa::Isa;
 use verbatim_core::memory::{Arena, Carver, Layout, REGION_ALIGN};
 use verbatim_core::model::forward::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
 use verbatim_core::model::{ModelConfig, PackedModel};
-use verbatim_core::paging::{BLOCK, BlockId, KvCache, KvLayout};
+use verbatim_core::paging::{BLOCK, BlockId, KvCache};
 use verbatim_core::pool::Pool;
 
 /// How a sequence is run.
@@ -26,7 +26,7 @@ fn carve<'a>(
     limits: &ForwardLimits,
     blocks: usize,
 ) -> (Forward<'a>, KvCache<'a>) {
-    let layout = KvLayout::new(config, limits.kv_format, blocks);
+    let layout = config.kv_layout(limits.kv_format, blocks);
     let forward = Forward::carve(carver, config, limits).expect("activations fit");
     (forward, KvCache::carve(carver, layout).expect("KV fits"))
 }

@@ -65,7 +65,7 @@ impl Plan {
         check(config, limits)?;
         let mut layout = Layout::default();
         State::carve(&mut layout, config, limits)?;
-        Ok(Self { layout, kv: KvLayout::new(config, limits.kv_format, limits.block_count()) })
+        Ok(Self { layout, kv: config.kv_layout(limits.kv_format, limits.block_count()) })
     }
 
     /// Bytes of the engine's arena.

@@ -5,7 +5,7 @@ use super::sequence::{Sequence, Standing};
 use crate::memory::{ArenaError, Carver};
 use crate::model::ModelConfig;
 use crate::model::forward::{BlockTables, Forward, ForwardLimits, Row};
-use crate::paging::{BlockId, Blocks, KvCache, KvLayout};
+use crate::paging::{BlockId, Blocks, KvCache};
 use crate::sampling::TokenLogprob;
 
 /// Everything that changes while an engine runs.
@@ -139,7 +139,7 @@ impl<'s> State<'s> {
             kv_format: limits.kv_format,
         };
         let vocab = times("sampling scratch", limits.workers, config.vocab_size)?;
-        let layout = KvLayout::new(config, limits.kv_format, limits.block_count());
+        let layout = config.kv_layout(limits.kv_format, limits.block_count());
         Ok(Self {
             kv: KvCache::carve(carver, layout)?,
             forward: Forward::carve(carver, config, &forward_limits)?,

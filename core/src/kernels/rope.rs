@@ -8,7 +8,33 @@
 //!   rounded.
 use crate::isa::{LANES, Simd};
 use crate::kernels::rmsnorm::{load_part, store_part};
-use crate::model::config::{RopeConfig, RopeScaling};
+
+/// How RoPE's frequencies are made from `theta`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// As they are.
+    None,
+    /// Llama 3.1's: long wavelengths divided by `factor`, a smooth passage between the two bounds.
+    Llama3 {
+        /// By how much low frequencies are divided.
+        factor: f32,
+        /// Wavelengths above `original_positions / low_freq_factor` are divided.
+        low_freq_factor: f32,
+        /// Wavelengths below `original_positions / high_freq_factor` are kept.
+        high_freq_factor: f32,
+        /// The context the model was first trained for.
+        original_positions: u32,
+    },
+}
+
+/// Rotary position embedding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RopeConfig {
+    /// The base of the frequencies.
+    pub theta: f64,
+    /// What is done to them.
+    pub scaling: RopeScaling,
+}
 
 /// Fills `out` (`[head_dim / 2]`) with the frequencies.
 pub fn frequencies(config: &RopeConfig, out: &mut [f32]) {

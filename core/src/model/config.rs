@@ -2,7 +2,9 @@
 //!
 //! A host fills a [`ModelConfig`] from `config.json`; [`ModelConfig::check`] proves the arithmetic that the rest
 //! of the core relies on, so that nonsense stops here with the name of the field.
-use crate::dtype::WeightFormat;
+use crate::dtype::{KvFormat, WeightFormat};
+use crate::kernels::rope::{RopeConfig, RopeScaling};
+use crate::paging::KvLayout;
 
 /// The families that the forward pass knows, by the `model_type` of `config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,33 +88,6 @@ impl Architecture {
     }
 }
 
-/// How RoPE's frequencies are made from `theta`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RopeScaling {
-    /// As they are.
-    None,
-    /// Llama 3.1's: long wavelengths divided by `factor`, a smooth passage between the two bounds.
-    Llama3 {
-        /// By how much low frequencies are divided.
-        factor: f32,
-        /// Wavelengths above `original_positions / low_freq_factor` are divided.
-        low_freq_factor: f32,
-        /// Wavelengths below `original_positions / high_freq_factor` are kept.
-        high_freq_factor: f32,
-        /// The context the model was first trained for.
-        original_positions: u32,
-    },
-}
-
-/// Rotary position embedding.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RopeConfig {
-    /// The base of the frequencies.
-    pub theta: f64,
-    /// What is done to them.
-    pub scaling: RopeScaling,
-}
-
 /// Everything about a model but its weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ModelConfig {
@@ -173,6 +148,17 @@ impl core::error::Error for ConfigError {}
 const SIZE_MAX: usize = 1 << 24;
 
 impl ModelConfig {
+    /// The layout of this model's keys and values in `block_count` blocks.
+    pub fn kv_layout(&self, format: KvFormat, block_count: usize) -> KvLayout {
+        KvLayout {
+            format,
+            layer_count: self.layer_count,
+            kv_head_count: self.kv_head_count,
+            head_dim: self.head_dim,
+            block_count,
+        }
+    }
+
     /// Proves what the core relies on.
     pub fn check(&self) -> Result<(), ConfigError> {
         let sized = |field, value: usize| {

@@ -13,7 +13,7 @@ use crate::kernels::cache_write::Queries;
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::rope::frequencies;
 use crate::memory::{ArenaError, Carver};
-use crate::paging::{BlockId, KvCache, KvLayout};
+use crate::paging::{BlockId, KvCache};
 use crate::pool::{Phase, Pool};
 use crate::tensor::{Shared, operand_stride, padded};
 
@@ -130,7 +130,7 @@ impl<'s> Forward<'s> {
         let format = config.weight_format;
         let times = |region, a: usize, b: usize| a.checked_mul(b).ok_or(ArenaError::TooLarge { region });
         let half = config.head_dim / 2;
-        let layout = KvLayout::new(config, limits.kv_format, 1);
+        let layout = config.kv_layout(limits.kv_format, 1);
         let group = config.group_size();
         let scratch = attention::scratch_len(group, layout.value_dim());
         let part = attention::partial_len(attention::rows_per_task(group) * group, layout.value_dim());

@@ -21,10 +21,11 @@ mod writer;
 pub use layout::{AUX_MAX, AUX_NAME_MAX, ImageLayout, Span, Storage, TensorKind, gate_up_source};
 pub use writer::ImageWriter;
 
-use super::config::{Architecture, ConfigError, ModelConfig, RopeConfig, RopeScaling};
+use super::config::{Architecture, ConfigError, ModelConfig};
 use super::weights::{Embedding, LayerWeights, OuterWeights};
 use crate::dtype::WeightFormat;
 use crate::kernels::matmul::{Linear, Panels};
+use crate::kernels::rope::{RopeConfig, RopeScaling};
 use crate::memory::{Plain, REGION_ALIGN};
 
 /// The first bytes of every image.

@@ -6,7 +6,8 @@ mod operands;
 mod ops;
 pub mod weights;
 
-pub use config::{Architecture, ConfigError, FAMILIES, Family, ModelConfig, RopeConfig, RopeScaling};
+pub use crate::kernels::rope::{RopeConfig, RopeScaling};
+pub use config::{Architecture, ConfigError, FAMILIES, Family, ModelConfig};
 pub use image::{ImageError, ImageLayout, ImageWriter, PackedModel};
 pub use weights::{Embedding, LayerWeights, OuterWeights};
 

@@ -7,7 +7,7 @@ use crate::isa::Isa;
 use crate::kernels::matmul::tests::noise;
 use crate::memory::{Arena, Carver, Layout, REGION_ALIGN};
 use crate::model::image::TensorKind;
-use crate::paging::{BLOCK, BlockId, KvCache, KvLayout};
+use crate::paging::{BLOCK, BlockId, KvCache};
 use crate::pool::{Phase, Pool, Serial};
 use std::vec;
 use std::vec::Vec;
@@ -120,7 +120,7 @@ fn logits(config: &ModelConfig, kv_format: KvFormat, len: usize, feed: &Feed<'_>
         limits: &ForwardLimits,
         blocks: usize,
     ) -> (Forward<'a>, KvCache<'a>) {
-        let layout = KvLayout::new(config, limits.kv_format, blocks);
+        let layout = config.kv_layout(limits.kv_format, blocks);
         (Forward::carve(carver, config, limits).unwrap(), KvCache::carve(carver, layout).unwrap())
     }
     let mut plan = Layout::default();

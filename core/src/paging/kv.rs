@@ -17,7 +17,6 @@ use super::BLOCK;
 use crate::dtype::KvFormat;
 use crate::isa::LANES;
 use crate::memory::{ArenaError, Carver, REGION_ALIGN};
-use crate::model::ModelConfig;
 
 /// Keys or values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +42,6 @@ pub struct KvLayout {
 }
 
 impl KvLayout {
-    /// The layout of a model's KV.
-    pub fn new(config: &ModelConfig, format: KvFormat, block_count: usize) -> Self {
-        Self {
-            format,
-            layer_count: config.layer_count,
-            kv_head_count: config.kv_head_count,
-            head_dim: config.head_dim,
-            block_count,
-        }
-    }
-
     /// D', the width of a head's values in storage.
     pub fn value_dim(&self) -> usize {
         self.head_dim.next_multiple_of(LANES)

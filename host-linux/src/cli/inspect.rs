@@ -5,7 +5,7 @@ use crate::cpu::model_name;
 use crate::runtime::ServedModel;
 use verbatim_core::NUMERICS_VERSION;
 use verbatim_core::isa::Isa;
-use verbatim_core::paging::{BLOCK, KvLayout};
+use verbatim_core::paging::BLOCK;
 
 fn megabytes(bytes: usize) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
@@ -32,7 +32,7 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
     println!("context      {} of {} positions", limits.model_len, c.position_count);
     println!("weights      {} as {}", megabytes(model.weight_bytes()), c.weight_format.name());
     println!("flushed      {} nonzero weights below 2^-50", model.flushed_count());
-    let per_context = KvLayout::new(c, limits.kv_format, limits.model_len.div_ceil(BLOCK)).total_bytes();
+    let per_context = c.kv_layout(limits.kv_format, limits.model_len.div_ceil(BLOCK)).total_bytes();
     println!(
         "KV           {} for {} tokens as {}; capacity {} tokens, {}",
         megabytes(per_context),

@@ -91,7 +91,7 @@ pub fn load_image(
     let leaves: Vec<_> = rest.chunks_mut(LEAF_BYTES).map(|out| Mutex::new((out, [0; 32]))).collect();
     let done = AtomicU64::new(0);
     let failure = Mutex::new(None);
-    pool.run(Phase::Embed, leaves.len(), &|number, _worker| {
+    pool.run(Phase::Load, leaves.len(), &|number, _worker| {
         let mut leaf = leaves[number].lock().unwrap_or_else(PoisonError::into_inner);
         let (out, hash) = &mut *leaf;
         let offset = HEADER_BYTES + number * LEAF_BYTES;

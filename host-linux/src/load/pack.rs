@@ -268,7 +268,7 @@ impl<'p> Packer<'p> {
         // A task is skipped only when an earlier one failed, so the first failure is always the one told.
         let first_failed = AtomicUsize::new(usize::MAX);
         let failure = Mutex::new(None);
-        pool.run(Phase::Embed, tasks.len(), &|number, worker| {
+        pool.run(Phase::Load, tasks.len(), &|number, worker| {
             if number > first_failed.load(Ordering::Relaxed) {
                 return;
             }

@@ -118,6 +118,7 @@ unsafe impl Pool for FutexPool {
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
         if self.threads.is_empty() || tasks <= 1 {
+            shared.check_float_control();
             for task in 0..tasks {
                 shared.run_task(job, task, 0);
             }
@@ -208,6 +209,7 @@ impl Shared {
     }
 
     fn work(&self, job: &Job<'_>, worker: usize) {
+        self.check_float_control();
         while let Some(task) = self.ranges.next(worker) {
             self.run_task(job, task, worker);
         }
@@ -217,11 +219,21 @@ impl Shared {
         IN_JOB.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| job(task, worker)));
         IN_JOB.set(false);
-        debug_assert!(float_control_is_default(), "a job changed how floats are rounded");
         if let Err(panic) = result {
-            // The first one is told; the others would say the same.
-            self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
+            self.report(panic);
         }
+    }
+
+    /// A library that sets flush-to-zero on a thread of ours would change answers; it must not go unnoticed.
+    fn check_float_control(&self) {
+        if !float_control_is_default() {
+            self.report(Box::new("a worker's floating-point control was changed: answers would differ"));
+        }
+    }
+
+    /// Keeps the first panic of a run; the others would say the same.
+    fn report(&self, panic: Box<dyn Any + Send>) {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
     }
 }
 

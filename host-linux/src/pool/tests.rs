@@ -94,3 +94,21 @@ fn an_idle_pool_costs_no_cpu() {
 fn float_control_is_as_programs_start() {
     assert!(float_control_is_default());
 }
+
+/// The caller is worker 0, so what a library did to its thread counts too.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn flushed_subnormals_are_told() {
+    let flushing = || {
+        let pool = FutexPool::new(2).unwrap();
+        let mxcsr: u32 = 0x1f80 | 1 << 15; // the default, and flush to zero
+        // SAFETY: this thread ends with the test, and what it computes in between is no one's.
+        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &mxcsr, options(nostack, readonly)) };
+        let result = catch_unwind(AssertUnwindSafe(|| pool.run(Phase::Down, 20, &|_, _| {})));
+        result
+            .unwrap_err()
+            .downcast_ref::<&str>()
+            .is_some_and(|message| message.contains("floating-point control"))
+    };
+    assert!(std::thread::spawn(flushing).join().unwrap());
+}

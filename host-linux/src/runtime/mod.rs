@@ -19,7 +19,7 @@ use crate::text::{ChatTemplate, Tokenizer};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{EngineLimits, Plan};
 use verbatim_core::isa::Isa;
-use verbatim_core::paging::{BLOCK, KvLayout};
+use verbatim_core::paging::BLOCK;
 
 /// A model that can be served.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl ServedModel {
             ));
         }
         let wanted = options.max_seqs.saturating_mul(model_len).next_multiple_of(BLOCK);
-        let block_bytes = KvLayout::new(&config, kv_format, 1).total_bytes() as u64;
+        let block_bytes = config.kv_layout(kv_format, 1).total_bytes() as u64;
         let fits = available_memory().map_or(usize::MAX, |bytes| {
             usize::try_from(bytes / 10 * 8 / block_bytes).unwrap_or(usize::MAX).saturating_mul(BLOCK)
         });

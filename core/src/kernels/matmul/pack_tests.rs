@@ -121,31 +121,3 @@ fn what_is_not_finite_is_named() {
         }
     }
 }
-
-/// Prints GB/s of source for each pair of types, on one core: `--ignored --nocapture` with `--release`.
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    let (k, panels) = (2048, 256);
-    for (source, format) in SOURCES.iter().flat_map(|s| FORMATS.map(|f| (*s, f))) {
-        let size = source.element_bytes();
-        let bytes = vec![0x3c; panels * PANEL * k * size];
-        let len = panel_len(format, k) * format.element_bytes();
-        let mut out = vec![1; panels * len];
-        for isa in Isa::available().iter() {
-            let mut best = f64::MAX;
-            for _ in 0..5 {
-                let start = std::time::Instant::now();
-                for (panel, out) in out.chunks_exact_mut(len).enumerate() {
-                    let rows = core::array::from_fn(|lane| {
-                        Some(&bytes[(panel * PANEL + lane) * k * size..][..k * size])
-                    });
-                    pack_panel(*isa, format, out, k, source, rows).unwrap();
-                }
-                best = best.min(start.elapsed().as_secs_f64());
-            }
-            let rate = bytes.len() as f64 / best / 1e9;
-            std::println!("{source:?} -> {}: {} {rate:.1} GB/s", format.name(), isa.name());
-        }
-    }
-}
