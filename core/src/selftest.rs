@@ -7,11 +7,11 @@ use crate::dtype::{KvFormat, WeightFormat};
 use crate::engine::{Budget, Engine, EngineLimits, EventKind, Masks, Plan, PlanError, Request};
 use crate::isa::Isa;
 use crate::memory::{Arena, ArenaError, Carver, Layout, REGION_ALIGN};
-use crate::model::forward::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
 use crate::model::image::TensorKind;
 use crate::model::{
     Architecture, ImageError, ImageLayout, ImageWriter, ModelConfig, PackedModel, RopeConfig, RopeScaling,
 };
+use crate::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
 use crate::paging::{BLOCK, BlockId, KvCache};
 use crate::pool::Pool;
 use crate::sampling::SamplingParams;

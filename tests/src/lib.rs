@@ -1,10 +1,15 @@
 //! What the tests share: where test data lies, the goldens, and a bare runner of the forward pass.
 //!
 //! * [`data`]: files that are not in the repository; a test that needs one is skipped by name without it.
+//! * [`fixture`]: a tiny model as files, to be spoiled; [`process`]: the program, and requests to it.
 //! * [`golden`]: the JSON under `goldens/`, and the models that its recipes make.
 //! * [`runner`]: sequences through the forward pass with no engine around it.
+//! * [`mutate`]: spoils bytes and JSON.
 //! * [`pools`]: pools that permute what they are given.
 pub mod data;
+pub mod fixture;
 pub mod golden;
+pub mod mutate;
 pub mod pools;
+pub mod process;
 pub mod runner;

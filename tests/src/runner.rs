@@ -2,7 +2,7 @@
 use verbatim_core::dtype::KvFormat;
 use verbatim_core::isa::Isa;
 use verbatim_core::memory::{Arena, Carver, Layout, REGION_ALIGN};
-use verbatim_core::model::forward::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
+use verbatim_core::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
 use verbatim_core::model::{ModelConfig, PackedModel};
 use verbatim_core::paging::{BLOCK, BlockId, KvCache};
 use verbatim_core::pool::Pool;

@@ -3,7 +3,7 @@ use super::Engine;
 use super::request::{Refusal, Request, RequestId};
 use super::sequence::{Sequence, Standing};
 use super::state::Bias;
-use crate::model::forward::RowOutput;
+use crate::model::RowOutput;
 use crate::paging::BLOCK;
 
 impl Engine<'_, '_> {

@@ -1,5 +1,5 @@
 //! What a caller asks for, and why it may be refused.
-use crate::model::forward::RowOutput;
+use crate::model::RowOutput;
 use crate::sampling::SamplingParams;
 
 /// Names a request for as long as the engine lives; never reused.

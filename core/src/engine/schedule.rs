@@ -10,7 +10,7 @@
 use super::Engine;
 use super::event::{Record, RecordKind};
 use super::sequence::Standing;
-use crate::model::forward::{Row, RowOutput};
+use crate::model::{Row, RowOutput};
 use crate::paging::BLOCK;
 
 /// How much a step may do: the host's choice, from what it measured. It cannot change a bit.

@@ -5,7 +5,7 @@
 //!                     ▲                  │
 //!                     └─────preempt──────┘      keeps its tokens, loses its blocks
 //! ```
-use crate::model::forward::RowOutput;
+use crate::model::RowOutput;
 use crate::sampling::SamplingParams;
 
 /// Where a sequence stands.

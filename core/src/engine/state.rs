@@ -4,7 +4,7 @@ use super::limits::EngineLimits;
 use super::sequence::{Sequence, Standing};
 use crate::memory::{ArenaError, Carver};
 use crate::model::ModelConfig;
-use crate::model::forward::{BlockTables, Forward, ForwardLimits, Row};
+use crate::model::{BlockTables, Forward, ForwardLimits, Row};
 use crate::paging::{BlockId, Blocks, KvCache};
 use crate::sampling::TokenLogprob;
 

@@ -5,7 +5,7 @@ use super::request::RequestId;
 use super::schedule::PlanId;
 use super::sequence::Standing;
 use super::state::{Outcome, OutcomeKind, State};
-use crate::model::forward::{Row, RowOutput};
+use crate::model::{Row, RowOutput};
 use crate::pool::{Phase, Pool, Serial};
 use crate::sampling::{History, SampleError, Scratch, sample, token_logprob};
 use crate::tensor::Shared;

@@ -1,7 +1,7 @@
 //! The engine on a tiny model: every schedule gives a request the tokens that it gets alone.
 use super::*;
 use crate::dtype::WeightFormat;
-use crate::model::forward::RowOutput;
+use crate::model::RowOutput;
 use crate::model::tests::{Memory, config, image};
 use crate::model::{Architecture, ImageLayout};
 use crate::pool::Serial;

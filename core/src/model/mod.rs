@@ -1,14 +1,18 @@
-//! The model: what it is ([`config`]), its packed weights ([`image`], [`weights`]) and the forward pass.
+//! The model: what it is ([`config`]), its packed weights ([`image`], [`weights`]) and the forward pass ([`forward`]) over
+//! rows ([`rows`]).
 pub mod config;
 pub mod forward;
 pub mod image;
 mod operands;
 mod ops;
+pub mod rows;
 pub mod weights;
 
 pub use crate::kernels::rope::{RopeConfig, RopeScaling};
 pub use config::{Architecture, ConfigError, FAMILIES, Family, ModelConfig};
+pub use forward::{Forward, ForwardLimits};
 pub use image::{ImageError, ImageLayout, ImageWriter, PackedModel};
+pub use rows::{BlockTables, Row, RowOutput};
 pub use weights::{Embedding, LayerWeights, OuterWeights};
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::kernels::matmul::product::multiply;
 use crate::kernels::matmul::{Activations, Epilogue, Linear};
 use crate::kernels::rmsnorm::rms_norm;
 use crate::kernels::rope::rotation;
-use crate::model::forward::{BlockTables, Row};
+use crate::model::rows::{BlockTables, Row};
 use crate::paging::kv::KvView;
 use crate::paging::{BLOCK, BlockId};
 use crate::pool::{Phase, Pool, Serial};

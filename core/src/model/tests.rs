@@ -1,7 +1,7 @@
 //! The forward pass against itself: however the rows come, on whichever path and worker, the logits are the same
 //! bits. (That they are the right ones is for the goldens in `tests`.)
-use super::forward::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
 use super::*;
+use super::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
 use crate::dtype::{KvFormat, WeightFormat};
 use crate::isa::Isa;
 use crate::kernels::matmul::tests::noise;

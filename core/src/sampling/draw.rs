@@ -1,4 +1,5 @@
 //! Drawing a token.
+use super::error::SampleError;
 use super::filters;
 use super::logprobs::{TokenLogprob, best, normaliser};
 use super::noise::{NoiseKey, gumbel};
@@ -16,15 +17,6 @@ pub struct Sampled {
     pub logprob: f32,
     /// How many alternatives were listed.
     pub top_count: usize,
-}
-
-/// Why no token could be drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SampleError {
-    /// A logit is NaN or infinite.
-    NonFinite,
-    /// The mask allows no token.
-    MaskEmpty,
 }
 
 /// What a draw works in: each as long as the vocabulary.
@@ -84,8 +76,9 @@ pub fn sample(
     let token = if params.temperature == 0.0 {
         likeliest
     } else {
+        // From the greatest down, so that no temperature, however small, makes an infinity of it.
         for z in adjusted.iter_mut() {
-            *z /= params.temperature;
+            *z = (*z - max) / params.temperature;
         }
         let key = NoiseKey::new(params.seed, choice, position);
         if params.top_k == 0 && params.top_p >= 1.0 && params.min_p == 0.0 {
@@ -93,7 +86,7 @@ pub fn sample(
         } else {
             let weights = &mut scratch.weights[..len];
             weights.copy_from_slice(adjusted);
-            let total = exp_weights(isa, weights, max / params.temperature);
+            let total = exp_weights(isa, weights, 0.0);
             let ids = &mut scratch.ids[..len];
             let kept = filters::keep(params, weights, total, ids);
             isa.run(NoisyArgmax { z: adjusted, ids: Some(&ids[len - kept..]), key })

@@ -1,5 +1,5 @@
 //! Log-probabilities of tokens under the raw logits: `log p(i) = (x[i] − max) − ln Σ e^(x − max)`.
-use super::draw::SampleError;
+use super::error::SampleError;
 use crate::isa::Isa;
 use crate::kernels::softmax::{Normaliser, log_sum_exp};
 

@@ -7,13 +7,15 @@
 //! token drawn again for any reason (preemption, speculation, another replica) is the same token. Ties go to the lower
 //! id.
 pub mod draw;
+mod error;
 pub mod filters;
 pub mod logprobs;
 pub mod noise;
 pub mod params;
 pub mod penalties;
 
-pub use draw::{SampleError, Sampled, Scratch, sample};
+pub use draw::{Sampled, Scratch, sample};
+pub use error::SampleError;
 pub use logprobs::{TokenLogprob, token_logprob};
 pub use params::{ParamError, SamplingParams};
 pub use penalties::History;

@@ -44,9 +44,6 @@ impl SamplingParams {
             if value >= low && value <= high { Ok(()) } else { Err(ParamError { name, expected }) }
         };
         within("temperature", self.temperature, 0.0, 100.0, "between 0 and 100")?;
-        if self.temperature > 0.0 {
-            within("temperature", self.temperature, 1e-3, 100.0, "0, or between 0.001 and 100")?;
-        }
         within("top_p", self.top_p, f32::MIN_POSITIVE, 1.0, "above 0 and at most 1")?;
         within("min_p", self.min_p, 0.0, 1.0, "between 0 and 1")?;
         within("repetition_penalty", self.repetition_penalty, 0.01, 100.0, "between 0.01 and 100")?;

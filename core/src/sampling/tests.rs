@@ -256,7 +256,7 @@ fn parameters_that_make_no_sense_are_refused_by_name() {
     for (params, name) in [
         (SamplingParams { temperature: -1.0, ..ok }, "temperature"),
         (SamplingParams { temperature: f32::NAN, ..ok }, "temperature"),
-        (SamplingParams { temperature: 1e-9, ..ok }, "temperature"),
+        (SamplingParams { temperature: 101.0, ..ok }, "temperature"),
         (SamplingParams { top_p: 0.0, ..ok }, "top_p"),
         (SamplingParams { top_p: 1.5, ..ok }, "top_p"),
         (SamplingParams { min_p: f32::NAN, ..ok }, "min_p"),
@@ -265,5 +265,15 @@ fn parameters_that_make_no_sense_are_refused_by_name() {
         (SamplingParams { frequency_penalty: 1e9, ..ok }, "frequency_penalty"),
     ] {
         assert_eq!(params.check().unwrap_err().name, name);
+    }
+}
+
+#[test]
+fn the_smallest_temperature_is_greedy_and_the_greatest_logits_are_numbers() {
+    let logits = [-3e38, 1e30, 3e38, 2.9e38, 7.0];
+    let mut owned = Owned::new(5);
+    for (temperature, top_k) in [(1e-45, 0), (1e-9, 3), (1e-3, 0), (1.0, 2)] {
+        let params = SamplingParams { temperature, top_k, min_p: 0.0, ..SamplingParams::GREEDY };
+        assert_eq!(draw(Isa::detect(), &logits, &params, 3, &mut owned), 2, "{temperature}");
     }
 }

@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand};
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  verbatim --model ./TinyLlama-1.1B-Chat-v1.0              serve over HTTP
+  verbatim                                                 serve the built-in demonstration model
+  verbatim --model ./TinyLlama-1.1B-Chat-v1.0              serve a model over HTTP
   verbatim generate --model ./stories260K 'Once upon a time'
   verbatim chat --model HuggingFaceTB/SmolLM2-135M-Instruct
   verbatim inspect --model ./TinyLlama-1.1B-Chat-v1.0      plan, memory, fingerprint
@@ -41,7 +42,8 @@ pub(super) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ModelArgs {
-    /// Directory of a checkpoint, packed image, or ORG/NAME in the local Hugging Face cache.
+    /// Directory of a checkpoint, packed image, or ORG/NAME in the local Hugging Face cache [default: a small
+    /// built-in demonstration model].
     #[arg(long, env = "VERBATIM_MODEL", value_name = "PATH|ORG/NAME")]
     model: Option<String>,
     /// Weight format: f32 or bf16 [default: the source's own, bf16 for f16].
@@ -72,7 +74,7 @@ pub(super) struct ModelArgs {
     #[arg(long, env = "VERBATIM_MAX_ROWS", value_name = "N", default_value_t = 512)]
     max_rows: usize,
     /// Milliseconds that a step should take at most; bounds its rows from measured speed. 0 is no bound.
-    #[arg(long, env = "VERBATIM_STEP_MS", value_name = "N", default_value_t = 500)]
+    #[arg(long, env = "VERBATIM_STEP_MS", value_name = "N", default_value_t = 200)]
     step_ms: u64,
     /// Name under which the model is served [default: the last part of its path].
     #[arg(long, env = "VERBATIM_SERVED_MODEL_NAME", value_name = "NAME")]

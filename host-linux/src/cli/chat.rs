@@ -45,7 +45,7 @@ pub(super) fn chat(args: &ChatArgs) -> Result<(), String> {
             continue;
         }
         let request = session.request(&args.sampling, ids)?;
-        let answer = session.stream(request, &args.sampling.stop)?;
+        let answer = session.stream(request, &args.sampling)?;
         messages.push(json!({"role": "assistant", "content": model.tokenizer.guard(&answer)}));
     }
 }

@@ -55,18 +55,14 @@ impl Session {
         Ok(Self { model, engine, thread: Some(thread) })
     }
 
-    /// The request that the flags make of a prompt; says which seed was drawn, if one was.
+    /// The request that the flags make of a prompt.
     pub(super) fn request(&self, sampling: &SamplingArgs, prompt: Vec<u32>) -> Result<OwnedRequest, String> {
         let defaults = self.model.loaded.generation();
         let temperature = sampling.temperature.or(defaults.temperature).unwrap_or(1.0);
         let seed = match sampling.seed {
             Some(seed) => seed,
             None if temperature == 0.0 => 0,
-            None => {
-                let seed = crate::serve::draw_seed()?;
-                eprintln!("seed {seed}");
-                seed
-            }
+            None => crate::serve::draw_seed()?,
         };
         let params = SamplingParams {
             temperature,
@@ -77,7 +73,11 @@ impl Session {
             ..SamplingParams::GREEDY
         };
         params.check().map_err(|error| format!("--{}", error.to_string().replacen('_', "-", 1)))?;
-        let room = self.model.limits.model_len.saturating_sub(prompt.len());
+        if sampling.max_tokens == Some(0) {
+            return Err("--max-tokens 0: expected at least 1".to_owned());
+        }
+        // Where there is no room at all, the engine says so.
+        let room = self.model.limits.model_len.saturating_sub(prompt.len()).max(1);
         Ok(OwnedRequest {
             max_tokens: sampling.max_tokens.unwrap_or(room).min(room),
             prompt,
@@ -88,12 +88,17 @@ impl Session {
         })
     }
 
-    /// Runs a request, streaming to standard output; returns the text.
-    pub(super) fn stream(&self, request: OwnedRequest, stop: &[String]) -> Result<String, String> {
+    /// Runs a request, streaming to standard output; says which seed was drawn, if one was; returns the text.
+    pub(super) fn stream(&self, request: OwnedRequest, sampling: &SamplingArgs) -> Result<String, String> {
         let prompt_tokens = request.prompt.len();
+        let drawn = sampling.seed.is_none() && request.params.temperature != 0.0;
+        let seed = request.params.seed;
         let start = Instant::now();
-        let mut generation =
-            Generation::start(&self.model, &self.engine, request, stop).map_err(|error| error.to_string())?;
+        let mut generation = Generation::start(&self.model, &self.engine, request, &sampling.stop)
+            .map_err(|error| error.to_string())?;
+        if drawn {
+            eprintln!("seed {seed}");
+        }
         let mut text = String::new();
         let mut first = None;
         let mut out = std::io::stdout().lock();
@@ -145,5 +150,5 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), String> {
     let session = Session::open(&args.model)?;
     let ids = session.model.tokenizer.encode(&prompt, true).map_err(|error| error.to_string())?;
     let request = session.request(&args.sampling, ids)?;
-    session.stream(request, &args.sampling.stop).map(|_| ())
+    session.stream(request, &args.sampling).map(|_| ())
 }

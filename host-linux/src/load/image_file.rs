@@ -6,6 +6,7 @@
 //! The payload hash is the BLAKE3 of the header (with zeros in the hash's own place) and of the BLAKE3s of every
 //! mebibyte after it.
 use super::error::LoadError;
+use super::folder::Folder;
 use super::generation_config::GenerationDefaults;
 use super::pack::{AUX_FILES, LoadedModel, Progress, WeightChoice, generation_defaults};
 use crate::memory::AlignedMemory;
@@ -139,7 +140,7 @@ pub fn load(
     progress: &dyn Progress,
 ) -> Result<LoadedModel, LoadError> {
     if path.is_dir() {
-        super::load_model(path, weights, pool, progress)
+        super::load_model(&Folder::from(path), weights, pool, progress)
     } else {
         load_image(path, weights, pool, progress)
     }

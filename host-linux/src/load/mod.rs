@@ -1,6 +1,7 @@
 //! From files to a model that can run.
 //!
 //! * [`resolve`]: which directory or file `--model` means.
+//! * [`folder`]: a checkpoint's files, in a directory or in memory; [`builtin`]: the model that is always there.
 //! * [`config`], [`generation_config`]: what the model is, and its defaults.
 //! * [`safetensors`]: where each tensor lies, in one file or in shards.
 //! * [`pack`]: every tensor read, hashed and packed in one parallel pass, into an image in memory.
@@ -16,9 +17,11 @@
 //! A source is read through `pread` into a buffer that stays in the cache, not through a mapping: a file that
 //! shrinks while it is read is then an ordinary error instead of a signal, and none of its OS pages ever count
 //! towards the process, so that the peak is the packed model.
+pub mod builtin;
 pub mod config;
 pub mod error;
 pub mod fingerprint;
+pub mod folder;
 pub mod generation_config;
 pub mod image_file;
 pub mod pack;
@@ -29,28 +32,7 @@ pub mod safetensors;
 
 pub use error::LoadError;
 pub use fingerprint::{RuntimeChoices, fingerprint, short_form};
+pub use folder::Folder;
 pub use generation_config::GenerationDefaults;
 pub use pack::{LoadedModel, NoProgress, Progress, WeightChoice, load_model};
 pub use resolve::resolve;
-
-use std::path::Path;
-
-/// A whole file that is no larger than `most` bytes; `None` if there is none.
-fn read_small(path: &Path, most: u64) -> Result<Option<Vec<u8>>, LoadError> {
-    use std::io::Read;
-    let io = |error| LoadError::io(path, "read", error);
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io(error)),
-    };
-    if !metadata.is_file() {
-        return Err(LoadError::malformed(path, "is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(io)?.take(most + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > most {
-        return Err(LoadError::malformed(path, format!("is larger than {most} bytes")));
-    }
-    Ok(Some(bytes))
-}

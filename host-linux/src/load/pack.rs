@@ -6,9 +6,9 @@
 use super::config::{SourceConfig, parse_config};
 use super::error::LoadError;
 use super::fingerprint::{RuntimeChoices, fingerprint, source_hash};
+use super::folder::Folder;
 use super::generation_config::{GenerationDefaults, parse_generation_config};
 use super::plan::{LEAF_ROWS, Parts, Plan, Segment, Source};
-use super::read_small;
 use super::safetensors::Checkpoint;
 use crate::memory::AlignedMemory;
 use std::path::{Path, PathBuf};
@@ -106,22 +106,22 @@ impl LoadedModel {
     }
 }
 
-/// Loads a model directory.
+/// Loads the checkpoint in a folder.
 pub fn load_model(
-    directory: &Path,
+    folder: &Folder,
     weights: WeightChoice,
     pool: &dyn Pool,
     progress: &dyn Progress,
 ) -> Result<LoadedModel, LoadError> {
-    // An unreadable directory is told apart from one without a config.json.
-    std::fs::read_dir(directory).map_err(|error| LoadError::io(directory, "read", error))?;
+    folder.check_readable()?;
+    let directory = folder.path();
     let mut files = Vec::new();
     for (name, most) in AUX_FILES {
-        files.push((name, read_small(&directory.join(name), most)?));
+        files.push((name, folder.read_small(name, most)?));
     }
     let SourceConfig { mut model, .. } = config_of(directory, &files)?;
     let generation = generation_defaults(directory, &files)?;
-    let checkpoint = Checkpoint::open(directory)?;
+    let checkpoint = Checkpoint::open(folder)?;
     let plan = Plan::new(&model, &checkpoint)?;
     model.weight_format = match weights {
         WeightChoice::Source => plan.own_format(),

@@ -56,8 +56,8 @@ impl TensorData {
     }
 }
 
-/// Writes a safetensors file with the tensors in the order given.
-pub fn write_safetensors(path: &Path, tensors: &[TensorData]) -> Result<(), LoadError> {
+/// A safetensors file with the tensors in the order given, into `out`.
+pub fn safetensors_to(out: &mut impl Write, tensors: &[TensorData]) -> std::io::Result<()> {
     let mut header = serde_json::Map::new();
     let mut offset = 0;
     for tensor in tensors {
@@ -70,13 +70,16 @@ pub fn write_safetensors(path: &Path, tensors: &[TensorData]) -> Result<(), Load
     }
     let mut header = serde_json::Value::Object(header).to_string();
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
+    tensors.iter().try_for_each(|tensor| out.write_all(&tensor.bytes))
+}
+
+/// Writes a safetensors file with the tensors in the order given.
+pub fn write_safetensors(path: &Path, tensors: &[TensorData]) -> Result<(), LoadError> {
     let write = || {
         let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        for tensor in tensors {
-            file.write_all(&tensor.bytes)?;
-        }
+        safetensors_to(&mut file, tensors)?;
         file.flush()
     };
     write().map_err(|error| LoadError::io(path, "write", error))

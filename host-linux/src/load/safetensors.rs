@@ -4,13 +4,10 @@
 //! overlaps, each as long as its shape and type say; this adds that they end where the file does, that no name
 //! occurs twice, and that shards are files of the same directory.
 use super::error::{LoadError, shorten};
-use super::read_small;
+use super::folder::{Folder, SourceFile};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use verbatim_core::kernels::matmul::pack::SourceType;
 
@@ -19,24 +16,6 @@ const HEADER_MAX: u64 = 100_000_000;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-
-/// An open file of a checkpoint.
-#[derive(Debug)]
-pub struct SourceFile {
-    /// Where it is.
-    pub path: PathBuf,
-    file: File,
-}
-
-impl SourceFile {
-    /// Fills `buffer` from byte `offset` on.
-    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), LoadError> {
-        self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => LoadError::Shrunk { path: self.path.clone() },
-            _ => LoadError::io(&self.path, "read", error),
-        })
-    }
-}
 
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,27 +54,28 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the files of a directory and reads their headers.
-    pub fn open(directory: &Path) -> Result<Checkpoint, LoadError> {
-        let mut checkpoint =
-            Checkpoint { directory: directory.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
-        let single = directory.join(SINGLE);
-        if single.exists() {
+    /// Opens the files of a folder and reads their headers.
+    pub fn open(folder: &Folder) -> Result<Checkpoint, LoadError> {
+        let directory = folder.path().to_owned();
+        let mut checkpoint = Checkpoint { directory, files: Vec::new(), tensors: BTreeMap::new() };
+        if let Some(single) = folder.open(SINGLE)? {
             checkpoint.add(single)?;
             return Ok(checkpoint);
         }
-        let index = directory.join(INDEX);
-        let Some(bytes) = read_small(&index, HEADER_MAX)? else {
+        let index = folder.join(INDEX);
+        let Some(bytes) = folder.read_small(INDEX, HEADER_MAX)? else {
             let what = format!("has neither {SINGLE} nor {INDEX}");
-            return Err(LoadError::malformed(directory, what));
+            return Err(LoadError::malformed(folder.path(), what));
         };
         let places = shards(&index, &bytes)?;
         let names: BTreeSet<&String> = places.values().collect();
         for name in names {
-            checkpoint.add(directory.join(name))?;
+            let missing =
+                || LoadError::malformed(&folder.join(name), format!("is missing, though {INDEX} names it"));
+            checkpoint.add(folder.open(name)?.ok_or_else(missing)?)?;
         }
         for (tensor, shard) in &places {
-            let path = directory.join(shard);
+            let path = folder.join(shard);
             let found = checkpoint.tensors.get(tensor).map(|entry| &checkpoint.files[entry.file].path);
             if found != Some(&path) {
                 let found = found.map_or("nothing".to_owned(), |path| format!("it in {}", path.display()));
@@ -106,19 +86,8 @@ impl Checkpoint {
     }
 
     /// Reads one file's header.
-    fn add(&mut self, path: PathBuf) -> Result<(), LoadError> {
-        let io = |action| move |error| (action, error);
-        let opened = std::fs::metadata(&path).map_err(io("open")).and_then(|metadata| {
-            let file = File::open(&path).map_err(io("open"))?;
-            Ok((metadata, file))
-        });
-        let (metadata, file) = opened.map_err(|(action, error)| LoadError::io(&path, action, error))?;
-        if !metadata.is_file() {
-            return Err(LoadError::malformed(&path, "is not a regular file"));
-        }
-        let len = metadata.len();
-        let source = SourceFile { path, file };
-        let path = &source.path;
+    fn add(&mut self, source: SourceFile) -> Result<(), LoadError> {
+        let (path, len) = (&source.path, source.len);
         let mut prefix = [0; 8];
         if len < 8 {
             return Err(LoadError::malformed(

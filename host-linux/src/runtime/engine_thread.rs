@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use verbatim_core::engine::{
     Budget, Engine, EventKind, FinishReason, Masks, Refusal, Request, RequestId, Status,
 };
-use verbatim_core::model::forward::RowOutput;
+use verbatim_core::model::RowOutput;
 use verbatim_core::sampling::{SamplingParams, TokenLogprob};
 
 /// A request that owns what it holds.

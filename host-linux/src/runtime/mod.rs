@@ -13,11 +13,13 @@ pub use options::Options;
 
 use crate::cpu::{WorkerCount, available_memory, worker_count};
 use crate::load::resolve::CacheLocations;
-use crate::load::{LoadedModel, Progress, RuntimeChoices, WeightChoice, image_file, resolve, short_form};
+use crate::load::{
+    LoadedModel, Progress, RuntimeChoices, WeightChoice, builtin, image_file, load_model, resolve, short_form,
+};
 use crate::pool::FutexPool;
 use crate::text::{ChatTemplate, Tokenizer};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::engine::{EngineLimits, Plan};
+use verbatim_core::engine::{EngineLimits, Plan, PlanError};
 use verbatim_core::isa::Isa;
 use verbatim_core::paging::BLOCK;
 
@@ -55,12 +57,6 @@ impl ServedModel {
         })?;
         let workers = worker_count(options.threads);
         let pool = FutexPool::new(workers.workers).map_err(|error| format!("--threads: {error}"))?;
-        let Some(model) = &options.model else {
-            return Err(
-                "no model: give --model PATH, or ORG/NAME from the local Hugging Face cache".to_owned()
-            );
-        };
-        let path = resolve(model, &CacheLocations::from_env()).map_err(|error| error.to_string())?;
         let weights = match options.weights.as_deref() {
             None => WeightChoice::Source,
             Some(name) => WeightChoice::Format(
@@ -68,7 +64,7 @@ impl ServedModel {
                     .ok_or_else(|| format!("--weights {name}: expected f32 or bf16"))?,
             ),
         };
-        let loaded = image_file::load(&path, weights, &pool, progress).map_err(|error| error.to_string())?;
+        let (mut loaded, default_name) = load(options.model.as_deref(), weights, &pool, progress)?;
         let config = *loaded.model().config();
         let (tokenizer, template) = text_of(&loaded, options)?;
         let kv_format = match options.kv.as_deref() {
@@ -78,7 +74,7 @@ impl ServedModel {
                 KvFormat::from_name(name).ok_or_else(|| format!("--kv {name}: expected f32 or bf16"))?
             }
         };
-        let model_len = options.max_model_len.unwrap_or(config.position_count);
+        let mut model_len = options.max_model_len.unwrap_or(config.position_count);
         if model_len == 0 || model_len > config.position_count {
             return Err(format!(
                 "--max-model-len {model_len}: expected between 1 and the model's {}",
@@ -90,11 +86,26 @@ impl ServedModel {
         let fits = available_memory().map_or(usize::MAX, |bytes| {
             usize::try_from(bytes / 10 * 8 / block_bytes).unwrap_or(usize::MAX).saturating_mul(BLOCK)
         });
+        let kv_tokens = options.kv_tokens.unwrap_or(wanted.min(fits));
+        let capacity = kv_tokens.saturating_add(BLOCK - 1) / BLOCK * BLOCK;
+        if (1..model_len).contains(&capacity) {
+            // A sequence that can never fit would be refused each time; so it is said once, now.
+            if options.max_model_len.is_some() {
+                let flag = if options.kv_tokens.is_some() { "--kv-tokens" } else { "memory for" };
+                return Err(format!(
+                    "{flag} {kv_tokens} tokens: expected at least --max-model-len {model_len}"
+                ));
+            }
+            loaded
+                .notes
+                .push(format!("the context is {capacity} tokens, not {model_len}: that is the KV capacity"));
+            model_len = capacity;
+        }
         let limits = EngineLimits {
             model_len,
             sequences: options.max_seqs,
             queue: options.max_queue,
-            kv_tokens: options.kv_tokens.unwrap_or(wanted.min(fits)),
+            kv_tokens,
             rows: options.max_rows,
             head_rows: options.max_seqs.min(options.max_rows).min(32),
             kv_format,
@@ -103,7 +114,7 @@ impl ServedModel {
             logit_bias: 300,
             stop_ids: 64,
         };
-        let plan = Plan::new(&config, &limits).map_err(|error| error.to_string())?;
+        let plan = Plan::new(&config, &limits).map_err(in_flags)?;
         let choices = RuntimeChoices {
             kv_format,
             kv_group: 0,
@@ -111,14 +122,42 @@ impl ServedModel {
             chat_template: options.chat_template_source.as_ref().map(|(_, source)| source.as_str()),
         };
         let fingerprint = short_form(&loaded.fingerprint(&choices));
-        let file_name =
-            path.file_name().map_or_else(|| model.clone(), |name| name.to_string_lossy().into_owned());
-        let name = options
-            .served_model_name
-            .clone()
-            .unwrap_or(if model.contains('/') && !path.ends_with(model) { model.clone() } else { file_name });
+        let name = options.served_model_name.clone().unwrap_or(default_name);
         Ok(Self { loaded, tokenizer, template, limits, plan, isa, pool, workers, name, fingerprint })
     }
+}
+
+/// A limit's error, in the words of the flag that set it.
+fn in_flags(error: PlanError) -> String {
+    let PlanError::Limit { field, found, least, most } = error else { return error.to_string() };
+    let flag = match field {
+        "model_len" => "--max-model-len",
+        "sequences" => "--max-seqs",
+        "queue" => "--max-queue",
+        "kv_tokens" => "--kv-tokens",
+        "rows" => "--max-rows",
+        "workers" => "--threads",
+        _ => field,
+    };
+    format!("{flag} {found}: expected between {least} and {most}")
+}
+
+/// Loads what `--model` names, the built-in model without it; and the name under which it is served.
+fn load(
+    model: Option<&str>,
+    weights: WeightChoice,
+    pool: &FutexPool,
+    progress: &dyn Progress,
+) -> Result<(LoadedModel, String), String> {
+    let Some(model) = model else {
+        let loaded = load_model(&builtin::folder(), weights, pool, progress);
+        return Ok((loaded.map_err(|error| error.to_string())?, builtin::NAME.to_owned()));
+    };
+    let path = resolve(model, &CacheLocations::from_env()).map_err(|error| error.to_string())?;
+    let loaded = image_file::load(&path, weights, pool, progress).map_err(|error| error.to_string())?;
+    let from_cache = model.contains('/') && !path.ends_with(model);
+    let file_name = path.file_name().filter(|_| !from_cache);
+    Ok((loaded, file_name.map_or_else(|| model.to_owned(), |name| name.to_string_lossy().into_owned())))
 }
 
 fn text_of(loaded: &LoadedModel, options: &Options) -> Result<(Tokenizer, Option<ChatTemplate>), String> {

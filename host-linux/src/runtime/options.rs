@@ -3,7 +3,7 @@
 /// The options of a model and its engine, as flags give them.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A path, or `ORG/NAME`.
+    /// A path, or `ORG/NAME`; none is the built-in model.
     pub model: Option<String>,
     /// `f32` or `bf16`; none is the source's own.
     pub weights: Option<String>,
@@ -44,7 +44,7 @@ impl Default for Options {
             max_queue: 64,
             kv_tokens: None,
             max_rows: 512,
-            step_ms: 500,
+            step_ms: 200,
             served_model_name: None,
             chat_template_source: None,
         }

@@ -2,16 +2,17 @@
 //! a thread for each request that is being answered.
 use super::Server;
 use super::error::ApiError;
+use super::events::Events;
 use super::request::{Endpoint, parse};
 use super::respond::Answer;
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tiny_http::{HTTPVersion, Header, Method, Request, Response};
+use tiny_http::{Header, Method, Request, Response};
 
 /// Bytes of a body at most.
 const BODY_MAX: usize = 16 << 20;
@@ -64,13 +65,12 @@ pub fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), String> {
             send_json(request, 503, &error.body(), &[("Retry-After", "1")]);
             continue;
         }
-        let (server, busy_here) = (Arc::clone(server), Arc::clone(&busy));
+        let (server, place) = (Arc::clone(server), Place(Arc::clone(&busy)));
         let spawned = std::thread::Builder::new().name("verbatim-http".to_owned()).spawn(move || {
+            let _place = place;
             handle(&server, request);
-            busy_here.fetch_sub(1, Ordering::Relaxed);
         });
         if let Err(error) = spawned {
-            busy.fetch_sub(1, Ordering::Relaxed);
             eprintln!("note: a request was dropped: no thread: {error}");
         }
     }
@@ -80,6 +80,15 @@ pub fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), String> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// One of [`HANDLERS_MAX`]; given back when dropped, by a handler that panics too.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Sixteen hex digits for ids.
@@ -193,65 +202,4 @@ fn send_json(request: Request, status: u16, body: &Value, headers: &[(&str, &str
     }
     // A client that is gone wants no answer.
     let _ = request.respond(response);
-}
-
-/// An event stream. tiny_http's own responses would hold events back until they are 8 KiB, so this writes the
-/// response itself and flushes after each event.
-pub struct Events {
-    writer: Box<dyn Write + Send>,
-    chunked: bool,
-}
-
-impl std::fmt::Debug for Events {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Events").field("chunked", &self.chunked).finish_non_exhaustive()
-    }
-}
-
-impl Events {
-    fn open(request: Option<Request>, headers: &[(&str, &str)]) -> Self {
-        let Some(request) = request else {
-            return Self { writer: Box::new(std::io::sink()), chunked: false };
-        };
-        // HTTP/1.0 knows no chunks: the end of the connection ends the stream.
-        let chunked = *request.http_version() >= HTTPVersion(1, 1);
-        let mut head =
-            String::from("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n");
-        head.push_str("X-Accel-Buffering: no\r\n");
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str(if chunked {
-            "Transfer-Encoding: chunked\r\n\r\n"
-        } else {
-            "Connection: close\r\n\r\n"
-        });
-        let mut events = Self { writer: request.into_writer(), chunked };
-        // If this fails, so will the first event, and that ends the request.
-        let _ = events.writer.write_all(head.as_bytes()).and_then(|()| events.writer.flush());
-        events
-    }
-
-    fn write(&mut self, text: &str) -> std::io::Result<()> {
-        if self.chunked {
-            write!(self.writer, "{:x}\r\n{text}\r\n", text.len())?;
-        } else {
-            self.writer.write_all(text.as_bytes())?;
-        }
-        self.writer.flush()
-    }
-
-    /// One event.
-    pub fn send(&mut self, value: &Value) -> std::io::Result<()> {
-        self.write(&format!("data: {value}\n\n"))
-    }
-
-    /// The last event, and the end.
-    pub fn done(&mut self) -> std::io::Result<()> {
-        self.write("data: [DONE]\n\n")?;
-        if self.chunked {
-            self.writer.write_all(b"0\r\n\r\n")?;
-        }
-        self.writer.flush()
-    }
 }

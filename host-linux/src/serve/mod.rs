@@ -2,8 +2,9 @@
 //!
 //! * [`http`]: tiny_http, and what it does not do: streaming, limits, time-outs.
 //! * [`error`]: errors in OpenAI's shape. [`request`]: bodies to requests, every parameter checked.
-//! * [`respond`]: generations to bodies and event streams.
+//! * [`respond`]: generations to bodies and [`events`].
 pub mod error;
+pub mod events;
 pub mod http;
 pub mod request;
 pub mod respond;
@@ -45,9 +46,17 @@ pub fn serve(options: &Options, host: &str, port: u16, progress: &dyn Progress) 
         model.workers.workers,
         if model.workers.workers == 1 { "" } else { "s" },
     );
+    if options.model.is_none() {
+        eprintln!("this is the small built-in demonstration model; --model PATH serves a real one");
+    }
+    let (path, body) = if model.template.is_some() {
+        let question = r#"{"messages": [{"role": "user", "content": "What is the capital of France?"}]}"#;
+        ("chat/completions", question)
+    } else {
+        ("completions", r#"{"prompt": "Once upon a time", "max_tokens": 32, "temperature": 0}"#)
+    };
     eprintln!("listening on http://{address}; try");
-    eprintln!("  curl http://{address}/v1/completions -H 'Content-Type: application/json' \\");
-    eprintln!("    -d '{{\"prompt\": \"Once upon a time\", \"max_tokens\": 32, \"temperature\": 0}}'");
+    eprintln!("  curl http://{address}/v1/{path} -H 'Content-Type: application/json' -d '{body}'");
     let server = Arc::new(Server { model, engine: engine.clone(), created: now() });
     let result = http::run(listener, &server);
     engine.stop();

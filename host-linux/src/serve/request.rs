@@ -202,12 +202,8 @@ pub fn parse(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Result<Par
         }
         let room = model_len - prompt.len();
         let default = if endpoint == Endpoint::Chat { room } else { 16 };
-        // A sequence must fit into the KV cache alone: a chat without max_tokens is clamped to that.
-        let capacity = model.limits.kv_tokens.saturating_sub(prompt.len()).max(1);
-        let max_tokens = match asked {
-            Some(tokens) => usize::try_from(tokens).unwrap_or(usize::MAX).min(room),
-            None => default.min(room).min(capacity),
-        };
+        let max_tokens =
+            asked.map_or(default, |tokens| usize::try_from(tokens).unwrap_or(usize::MAX)).min(room);
         prompt_chars.push(chars);
         requests.push(OwnedRequest {
             prompt,

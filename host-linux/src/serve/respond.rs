@@ -1,7 +1,7 @@
 //! Generations to bodies and event streams.
 use super::Server;
 use super::error::ApiError;
-use super::http::Events;
+use super::events::Events;
 use super::request::{Endpoint, Parsed};
 use crate::runtime::{Delta, Ending, Generation};
 use serde_json::{Value, json};

@@ -35,15 +35,16 @@ impl<'t> Detokenizer<'t> {
     pub fn push(&mut self, id: u32) -> Result<String, TextError> {
         self.ids.push(id);
         let (before, now) = self.decode()?;
+        let text = new_part(&before, &now);
         let held = self.ids.len() - self.read;
-        if !now.starts_with(&before)
-            || (now.ends_with('\u{fffd}') && held < HELD_MAX)
-            || now.len() <= before.len()
-        {
+        if text.is_empty() || (text.ends_with('\u{fffd}') && held < HELD_MAX) {
             return Ok(String::new());
         }
-        let text = now[before.len()..].to_owned();
-        self.start = self.read;
+        let text = text.to_owned();
+        // Never into the middle of a character.
+        if now.starts_with(&before) {
+            self.start = self.read;
+        }
         self.read = self.ids.len();
         if self.start > 64 {
             self.ids.drain(..self.start);
@@ -58,7 +59,7 @@ impl<'t> Detokenizer<'t> {
         let (before, now) = self.decode()?;
         self.start = self.ids.len();
         self.read = self.ids.len();
-        Ok(now.strip_prefix(before.as_str()).unwrap_or_default().to_owned())
+        Ok(new_part(&before, &now).to_owned())
     }
 
     fn decode(&self) -> Result<(String, String), TextError> {
@@ -66,6 +67,12 @@ impl<'t> Detokenizer<'t> {
         let now = self.tokenizer.decode(&self.ids[self.start..], self.skip_special)?;
         Ok((before, now))
     }
+}
+
+/// What `now` has beyond `before`. A prompt of ids may end within a character, which `now` has whole: it is new then.
+fn new_part<'a>(before: &str, now: &'a str) -> &'a str {
+    let cut = || now.strip_prefix(before.trim_end_matches('\u{fffd}'));
+    now.strip_prefix(before).or_else(cut).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -135,10 +142,8 @@ mod tests {
             for tokenizer in [with_byte_fallback(), byte_level()] {
                 // The text as bytes: every character longer than one byte is spread over tokens.
                 let ids: Vec<u32> = std::iter::once(0).chain(text.bytes().map(id_of_byte)).collect();
-                let mut boundary = from.min(text.len());
-                while !text.is_char_boundary(boundary) {
-                    boundary -= 1;
-                }
+                // The prompt may end within a character, which then is new as a whole.
+                let boundary = from.min(text.len());
                 let mut detokenizer = Detokenizer::new(&tokenizer, &ids[..=boundary], true);
                 let mut out = String::new();
                 for id in &ids[boundary + 1..] {
@@ -149,7 +154,7 @@ mod tests {
                 out.push_str(&detokenizer.finish().unwrap());
                 let whole = tokenizer.decode(&ids, true).unwrap();
                 let before = tokenizer.decode(&ids[..=boundary], true).unwrap();
-                prop_assert_eq!(format!("{before}{out}"), whole);
+                prop_assert_eq!(format!("{}{out}", before.trim_end_matches('\u{fffd}')), whole);
             }
         }
 

@@ -20,12 +20,22 @@ pub struct Tokenizer {
     prepend: Option<u32>,
 }
 
+/// The `tokenizers` crate's parser, which panics on some files instead of refusing them.
+fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    // Most of those are no JSON at all.
+    serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|error| error.to_string())?;
+    match std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(json)) {
+        Ok(parsed) => parsed.map_err(|error| error.to_string()),
+        Err(_) => Err("its parser panicked".to_owned()),
+    }
+}
+
 impl Tokenizer {
     /// From the bytes of `tokenizer.json` and, where there is one, `tokenizer_config.json`.
     pub fn new(tokenizer_json: &[u8], tokenizer_config_json: Option<&[u8]>) -> Result<Self, TextError> {
         let wrong = |file: &str, problem: String| TextError::File { file: file.to_owned(), problem };
-        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
-            .map_err(|error| wrong("tokenizer.json", format!("not a tokenizer: {error}")))?;
+        let mut inner = parse(tokenizer_json)
+            .map_err(|problem| wrong("tokenizer.json", format!("not a tokenizer: {problem}")))?;
         // A model's own limits on length are not for prompts.
         inner.with_truncation(None).map_err(|error| wrong("tokenizer.json", error.to_string()))?;
         inner.with_padding(None);

@@ -1,0 +1,135 @@
+//! Where the files of a checkpoint come from: a directory, or memory.
+//!
+//! Memory is what the built-in model and the mutation tests are loaded from, by the same code as any other; its
+//! paths are names that messages use.
+use super::error::LoadError;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The files of a checkpoint.
+#[derive(Clone, Debug)]
+pub enum Folder {
+    /// A directory.
+    Disk(PathBuf),
+    /// Files in memory.
+    Memory {
+        /// What messages call the folder.
+        name: PathBuf,
+        /// The files by name.
+        files: BTreeMap<String, Arc<[u8]>>,
+    },
+}
+
+impl From<&Path> for Folder {
+    fn from(directory: &Path) -> Self {
+        Folder::Disk(directory.to_owned())
+    }
+}
+
+impl Folder {
+    /// Its path, or what it is called.
+    pub fn path(&self) -> &Path {
+        match self {
+            Folder::Disk(path) | Folder::Memory { name: path, .. } => path,
+        }
+    }
+
+    /// The path of a file in it, there or not.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// Tells an unreadable directory apart from one without files.
+    pub fn check_readable(&self) -> Result<(), LoadError> {
+        match self {
+            Folder::Disk(path) => {
+                std::fs::read_dir(path).map(|_| ()).map_err(|error| LoadError::io(path, "read", error))
+            }
+            Folder::Memory { .. } => Ok(()),
+        }
+    }
+
+    /// Opens a file; `None` if there is none.
+    pub fn open(&self, name: &str) -> Result<Option<SourceFile>, LoadError> {
+        let path = self.join(name);
+        let (content, len) = match self {
+            Folder::Memory { files, .. } => {
+                let Some(bytes) = files.get(name) else { return Ok(None) };
+                (Content::Memory(Arc::clone(bytes)), bytes.len() as u64)
+            }
+            Folder::Disk(_) => {
+                // Asked before it is opened: opening a pipe would wait for its writer.
+                let metadata = match std::fs::metadata(&path) {
+                    Ok(metadata) => metadata,
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(LoadError::io(&path, "open", error)),
+                };
+                if !metadata.is_file() {
+                    return Err(LoadError::malformed(&path, "is not a regular file"));
+                }
+                let file = File::open(&path).map_err(|error| LoadError::io(&path, "open", error))?;
+                (Content::Disk(file), metadata.len())
+            }
+        };
+        Ok(Some(SourceFile { path, len, content }))
+    }
+
+    /// A whole file that is no larger than `most` bytes; `None` if there is none.
+    pub fn read_small(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, LoadError> {
+        self.open(name)?.map(|file| file.read_small(most)).transpose()
+    }
+}
+
+/// An open file of a checkpoint.
+#[derive(Debug)]
+pub struct SourceFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length when it was opened, in bytes.
+    pub len: u64,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Disk(File),
+    Memory(Arc<[u8]>),
+}
+
+impl SourceFile {
+    /// Fills `buffer` from byte `offset` on.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), LoadError> {
+        match &self.content {
+            Content::Disk(file) => file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => LoadError::Shrunk { path: self.path.clone() },
+                _ => LoadError::io(&self.path, "read", error),
+            }),
+            Content::Memory(bytes) => {
+                let start = usize::try_from(offset).ok();
+                let part = start.and_then(|start| bytes.get(start..)?.get(..buffer.len()));
+                buffer.copy_from_slice(part.ok_or_else(|| LoadError::Shrunk { path: self.path.clone() })?);
+                Ok(())
+            }
+        }
+    }
+
+    fn read_small(self, most: u64) -> Result<Vec<u8>, LoadError> {
+        let mut bytes = Vec::new();
+        match self.content {
+            // The length may have changed, or be unknown (in /proc), so it is not relied on.
+            Content::Disk(file) => {
+                let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes);
+                read.map_err(|error| LoadError::io(&self.path, "read", error))?;
+            }
+            Content::Memory(content) => bytes.extend_from_slice(&content),
+        }
+        if bytes.len() as u64 > most {
+            return Err(LoadError::malformed(&self.path, format!("is larger than {most} bytes")));
+        }
+        Ok(bytes)
+    }
+}
