@@ -29,7 +29,7 @@ enum Command {
     },
     /// Write a checkpoint with random Gaussian bf16 weights (σ 0.02, seeded).
     MakeModel {
-        /// Its shape: tinyllama, smollm2, qwen2.5-0.5b.
+        /// Its shape: tinyllama, smollm2, llama3.2-1b.
         #[arg(long, default_value = "tinyllama")]
         shape: String,
         /// The seed.
