@@ -46,7 +46,7 @@ pub fn output(args: &[&str]) -> Output {
     command().args(args).output().expect("the program starts")
 }
 
-/// A server, killed when dropped.
+/// A server, told to stop when dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -56,7 +56,11 @@ pub struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // Asked, not killed, so that it leaves nothing behind.
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }

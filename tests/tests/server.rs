@@ -1,5 +1,8 @@
 //! The server end to end: a random model with a small tokenizer, over real sockets.
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 use verbatim_tests::fixture::Files;
 use verbatim_tests::process::Running;
 
@@ -153,4 +156,104 @@ fn what_is_wrong_is_said_in_openais_shape() {
     // Unknown and harmless parameters are accepted.
     let (status, _) = server.post("/v1/completions", &base(json!({"user": "u", "n": 1, "nonsense": 1})));
     assert_eq!(status, 200);
+}
+
+/// Sends bytes as they are on a connection of their own; what comes back until the end of the connection.
+fn raw(server: &Running, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(&server.address).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
+    stream.write_all(bytes).expect("sent");
+    let mut answer = Vec::new();
+    // A connection that is reset has answered before.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn post_bytes(headers: &str, body: &str) -> Vec<u8> {
+    format!("POST /v1/completions HTTP/1.1\r\nHost: a\r\n{headers}\r\n{body}").into_bytes()
+}
+
+#[test]
+fn clients_that_lie_are_told_and_the_server_lives_on() {
+    let server = serve();
+    let body = json!({"prompt": "Hello", "max_tokens": 3, "seed": 1}).to_string();
+    let length = format!("Content-Length: {}\r\n", body.len());
+    for (bytes, status, what) in [
+        (post_bytes("Content-Length: 1000000000000000\r\n", &body), 413, "a length beyond memory"),
+        (post_bytes("Content-Length: 99999999999999999999999\r\n", &body), 413, "a length beyond numbers"),
+        (post_bytes("Content-Length: -1\r\n", &body), 400, "a length below 0"),
+        (post_bytes(&format!("{length}Content-Length: 3\r\n"), &body), 400, "two lengths"),
+        (post_bytes(&format!("{length}Transfer-Encoding: chunked\r\n"), &body), 400, "a length and chunks"),
+        (post_bytes("Transfer-Encoding: chunked\r\n", "xyz\r\n"), 400, "a chunk without a size"),
+        (post_bytes("Transfer-Encoding: chunked\r\n", "ffffffffffffffff\r\n"), 413, "a chunk beyond memory"),
+        (post_bytes(&format!("x: {}\r\n", "y".repeat(40_000)), ""), 431, "a head beyond its limit"),
+        (b"PRI * HTTP/2.0\r\n\r\n".to_vec(), 505, "HTTP/2"),
+        (b"\x16\x03\x01\x00\xa5\x01\r\n\r\n".to_vec(), 400, "TLS"),
+    ] {
+        let answer = raw(&server, &bytes);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {answer:?}");
+        let body = answer.split_once("\r\n\r\n").expect("a body").1;
+        let error: Value =
+            serde_json::from_str(body).unwrap_or_else(|error| panic!("{what}: {error}: {answer}"));
+        assert!(error["error"]["message"].is_string(), "{what}: {answer}");
+    }
+
+    // Many slow clients hold nobody up.
+    let slow: Vec<TcpStream> = (0..100)
+        .map(|i| {
+            let mut stream = TcpStream::connect(&server.address).expect("connects");
+            let start = post_bytes("Content-Length: 100000\r\n", "{");
+            stream.write_all(&start[..if i % 2 == 0 { 20 } else { start.len() }]).expect("sent");
+            stream
+        })
+        .collect();
+    let good = post_bytes(&format!("{length}Connection: close\r\n"), &body);
+    assert!(raw(&server, &good).starts_with("HTTP/1.1 200 "));
+    drop(slow);
+
+    // Two requests at once on one connection, the first one's body in chunks.
+    let chunks = format!(
+        "{:x};x=y\r\n{}\r\n{:x}\r\n{}\r\n0\r\nx: y\r\n\r\n",
+        5,
+        &body[..5],
+        body.len() - 5,
+        &body[5..]
+    );
+    let mut two = post_bytes("Transfer-Encoding: chunked\r\n", &chunks);
+    two.extend_from_slice(&good);
+    let answers = raw(&server, &two);
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_request() {
+    let server = serve();
+    let running = || {
+        let (_, health) = server.send("GET", "/health", "");
+        let health: Value = serde_json::from_str(&health).expect("JSON");
+        health["running"].as_u64().expect("a number") + health["waiting"].as_u64().expect("a number")
+    };
+    for stream in [false, true] {
+        let ask = json!({"prompt": "a", "max_tokens": 500, "ignore_eos": true, "stream": stream, "seed": 1});
+        // The engine is kept busy by more of the same, so that none of them ends by itself before it is looked at.
+        let clients: Vec<TcpStream> = (0..30)
+            .map(|_| {
+                let mut client = TcpStream::connect(&server.address).expect("connects");
+                let body = ask.to_string();
+                client
+                    .write_all(&post_bytes(&format!("Content-Length: {}\r\n", body.len()), &body))
+                    .expect("sent");
+                client
+            })
+            .collect();
+        drop(clients);
+        // However slow the machine is, they are gone in the end; were they not cancelled, steps would go on for each token.
+        while running() > 0 {
+            std::thread::yield_now();
+        }
+    }
+    let (_, health) = server.send("GET", "/health", "");
+    let steps = serde_json::from_str::<Value>(&health).expect("JSON")["steps"].as_u64().expect("a number");
+    // 60 requests of 500 tokens, 4 at a time, would be 7,500 steps.
+    assert!(steps < 5000, "{steps} steps: requests went on after their clients had left");
 }

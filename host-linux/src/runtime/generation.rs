@@ -2,7 +2,8 @@
 use super::ServedModel;
 use super::engine_thread::{EngineHandle, OwnedRequest, SubmitError, Update};
 use crate::text::{Detokenizer, StopMatcher};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 use verbatim_core::engine::{FinishReason, RequestId};
 use verbatim_core::sampling::TokenLogprob;
 
@@ -28,8 +29,13 @@ pub enum Ending {
     Error(String),
 }
 
+/// Asked while a token is waited for: whether anyone still wants it.
+type Wanted<'m> = Box<dyn Fn() -> bool + Send + 'm>;
+
+/// How often that is asked.
+const ASK: Duration = Duration::from_millis(100);
+
 /// A running request.
-#[derive(Debug)]
 pub struct Generation<'m> {
     engine: EngineHandle,
     id: RequestId,
@@ -39,6 +45,16 @@ pub struct Generation<'m> {
     tokens: usize,
     ending: Option<Ending>,
     over: bool,
+    wanted: Option<Wanted<'m>>,
+}
+
+impl std::fmt::Debug for Generation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation")
+            .field("id", &self.id)
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'m> Generation<'m> {
@@ -61,7 +77,27 @@ impl<'m> Generation<'m> {
             tokens: 0,
             ending: None,
             over: false,
+            wanted: None,
         })
+    }
+
+    /// Ends it when `wanted` says that nobody waits for it any more.
+    pub fn while_wanted(mut self, wanted: Wanted<'m>) -> Self {
+        self.wanted = Some(wanted);
+        self
+    }
+
+    fn update(&mut self) -> Result<Update, RecvTimeoutError> {
+        let Some(wanted) = &self.wanted else {
+            return self.updates.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        };
+        while wanted() {
+            match self.updates.recv_timeout(ASK) {
+                Err(RecvTimeoutError::Timeout) => {}
+                result => return result,
+            }
+        }
+        Err(RecvTimeoutError::Timeout)
     }
 
     /// Output tokens so far.
@@ -88,7 +124,7 @@ impl Iterator for Generation<'_> {
         if self.over {
             return None;
         }
-        match self.updates.recv() {
+        match self.update() {
             Ok(Update::Token { token, logprob, top }) => {
                 self.tokens += 1;
                 let text = match self.detokenizer.push(token) {
@@ -119,7 +155,12 @@ impl Iterator for Generation<'_> {
                 text.push_str(&self.matcher.finish());
                 (!text.is_empty()).then_some(Delta { text, token: None, top: Vec::new() })
             }
-            Err(_) => {
+            Err(RecvTimeoutError::Timeout) => {
+                self.engine.cancel(self.id);
+                self.end(Ending::Error("the client has left".to_owned()));
+                None
+            }
+            Err(RecvTimeoutError::Disconnected) => {
                 let why = self.engine.failure().unwrap_or_else(|| "the engine has stopped".to_owned());
                 self.end(Ending::Error(why));
                 None

@@ -1,44 +1,47 @@
-//! tiny_http, and what it leaves to us: streaming with a flush after each event, limits on bodies, time-outs on writes,
-//! a thread for each request that is being answered.
+//! tiny_http behind the [gate](super::gate): a thread for each request that is being answered, and the routes.
 use super::Server;
 use super::error::ApiError;
 use super::events::Events;
+use super::gate::{self, ID_HEADER, Visitor, Visitors};
 use super::request::{Endpoint, parse};
 use super::respond::Answer;
 use serde_json::{Value, json};
-use std::io::Read;
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tiny_http::{Header, Method, Request, Response};
 
-/// Bytes of a body at most.
-const BODY_MAX: usize = 16 << 20;
-/// Bytes of a refused body that are read, so that the connection can go on.
-const DRAIN_MAX: u64 = 64 << 20;
-/// Requests that are answered at once; the engine's queue is shorter.
-const HANDLERS_MAX: usize = 512;
-/// How long a client may take to read what it was sent.
-const WRITE_TIMEOUT_S: i64 = 60;
 /// How long running requests may take after the signal to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Binds; accepted sockets inherit no delay and the time-out.
+/// Binds; a port in use is an error.
 pub fn listen(host: &str, port: u16) -> Result<TcpListener, String> {
-    let listener = TcpListener::bind((host, port)).map_err(|error| format!("{host}:{port}: {error}"))?;
-    let set = |level, name, value: *const libc::c_void, len: usize| {
-        // SAFETY: the descriptor is open, and value points to `len` bytes. Failure leaves the default.
-        unsafe { libc::setsockopt(listener.as_raw_fd(), level, name, value, len as libc::socklen_t) };
-    };
-    let one: libc::c_int = 1;
-    set(libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const one).cast(), size_of::<libc::c_int>());
-    let time = libc::timeval { tv_sec: WRITE_TIMEOUT_S, tv_usec: 0 };
-    set(libc::SOL_SOCKET, libc::SO_SNDTIMEO, (&raw const time).cast(), size_of::<libc::timeval>());
-    Ok(listener)
+    TcpListener::bind((host, port)).map_err(|error| format!("{host}:{port}: {error}"))
+}
+
+/// A directory that only this user can enter, removed when dropped: where the gate's socket is.
+struct Private(PathBuf);
+
+impl Private {
+    fn new() -> Result<Self, String> {
+        let name = format!("verbatim-{}-{}", std::process::id(), draw_id());
+        let path = std::env::temp_dir().join(name);
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| format!("{}: cannot create: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 extern "C" fn on_signal(_: libc::c_int) {
@@ -51,7 +54,12 @@ pub fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), String> {
         // SAFETY: the handler only stores to an atomic.
         unsafe { libc::signal(signal, on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t) };
     }
-    let http = tiny_http::Server::from_listener(listener, None).map_err(|error| error.to_string())?;
+    let directory = Private::new()?;
+    let socket = directory.0.join("http");
+    let inner = UnixListener::bind(&socket).map_err(|error| format!("{}: {error}", socket.display()))?;
+    let http = tiny_http::Server::from_listener(inner, None).map_err(|error| error.to_string())?;
+    let visitors = Arc::new(Visitors::default());
+    gate::open(listener, socket, Arc::clone(&visitors))?;
     let busy = Arc::new(AtomicUsize::new(0));
     while !STOP.load(Ordering::Relaxed) {
         let request = match http.recv_timeout(Duration::from_millis(200)) {
@@ -59,19 +67,17 @@ pub fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), String> {
             Ok(None) => continue,
             Err(error) => return Err(format!("the server cannot accept connections: {error}")),
         };
-        if busy.fetch_add(1, Ordering::Relaxed) >= HANDLERS_MAX {
-            busy.fetch_sub(1, Ordering::Relaxed);
-            let error = ApiError::server(503, "too many requests at once");
-            send_json(request, 503, &error.body(), &[("Retry-After", "1")]);
-            continue;
-        }
+        let id = request.headers().iter().find(|header| header.field.equiv(ID_HEADER));
+        let visitor = visitors.take(id.map(|header| header.value.as_str()));
+        busy.fetch_add(1, Ordering::Relaxed);
         let (server, place) = (Arc::clone(server), Place(Arc::clone(&busy)));
         let spawned = std::thread::Builder::new().name("verbatim-http".to_owned()).spawn(move || {
             let _place = place;
-            handle(&server, request);
+            handle(&server, request, &visitor);
         });
         if let Err(error) = spawned {
-            eprintln!("note: a request was dropped: no thread: {error}");
+            // Dropped with its closure, the request was answered with a 500.
+            eprintln!("note: a request was refused: no thread: {error}");
         }
     }
     eprintln!("stopping");
@@ -82,7 +88,7 @@ pub fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), String> {
     Ok(())
 }
 
-/// One of [`HANDLERS_MAX`]; given back when dropped, by a handler that panics too.
+/// A running handler, uncounted when dropped, by a handler that panics too.
 struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
@@ -96,7 +102,7 @@ fn draw_id() -> String {
     super::draw_seed().map_or_else(|_| "0".repeat(16), |seed| format!("{seed:016x}"))
 }
 
-fn handle(server: &Server, mut request: Request) {
+fn handle(server: &Server, mut request: Request, visitor: &Visitor) {
     let path = request.url().split('?').next().unwrap_or_default().to_owned();
     let method = request.method().clone();
     let expected = match path.as_str() {
@@ -130,41 +136,23 @@ fn handle(server: &Server, mut request: Request) {
         },
         _ => {
             let endpoint = if path.contains("chat") { Endpoint::Chat } else { Endpoint::Completions };
-            match read_body(&mut request) {
-                Ok(body) => answer(server, request, endpoint, &body),
-                Err(error) => refuse(request, &error),
+            let mut body = Vec::new();
+            // The gate has it whole and bounded, so this fails only if the gate is gone.
+            match request.as_reader().read_to_end(&mut body) {
+                Ok(_) => answer(server, request, endpoint, &body, visitor),
+                Err(error) => refuse(request, &ApiError::server(500, format!("the body: {error}"))),
             }
         }
     }
 }
 
-fn read_body(request: &mut Request) -> Result<Vec<u8>, ApiError> {
-    let too_large = || ApiError {
-        status: 413,
-        ..ApiError::invalid("", format!("the body is larger than {BODY_MAX} bytes"))
-    };
-    let announced = request.body_length().unwrap_or(0);
-    let mut body = Vec::new();
-    if announced <= BODY_MAX {
-        let limit = BODY_MAX as u64 + 1;
-        let read = request.as_reader().take(limit).read_to_end(&mut body);
-        read.map_err(|error| ApiError::invalid("", format!("the body could not be read: {error}")))?;
-        if body.len() <= BODY_MAX {
-            return Ok(body);
-        }
-    }
-    // tiny_http would allocate what is left of the body in one piece when the request is dropped.
-    let _ = std::io::copy(&mut request.as_reader().take(DRAIN_MAX), &mut std::io::sink());
-    Err(too_large())
-}
-
-fn answer(server: &Server, request: Request, endpoint: Endpoint, body: &[u8]) {
+fn answer(server: &Server, request: Request, endpoint: Endpoint, body: &[u8], visitor: &Visitor) {
     let parsed = match parse(endpoint, body, &server.model) {
         Ok(parsed) => parsed,
         Err(error) => return refuse(request, &error),
     };
     let id = draw_id();
-    let answer = Answer::new(server, endpoint, &id);
+    let answer = Answer::new(server, endpoint, &id, visitor);
     let seed = parsed.seed.to_string();
     let headers = [("x-request-id", id.as_str()), ("x-verbatim-seed", seed.as_str())];
     if !parsed.stream {

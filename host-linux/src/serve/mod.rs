@@ -1,10 +1,11 @@
 //! The OpenAI API over HTTP.
 //!
-//! * [`http`]: tiny_http, and what it does not do: streaming, limits, time-outs.
+//! * `gate`: connections, bounded in bytes and time, in front of tiny_http; [`http`]: the routes, on it.
 //! * [`error`]: errors in OpenAI's shape. [`request`]: bodies to requests, every parameter checked.
 //! * [`respond`]: generations to bodies and [`events`].
 pub mod error;
 pub mod events;
+mod gate;
 pub mod http;
 pub mod request;
 pub mod respond;

@@ -2,6 +2,7 @@
 use super::Server;
 use super::error::ApiError;
 use super::events::Events;
+use super::gate::Visitor;
 use super::request::{Endpoint, Parsed};
 use crate::runtime::{Delta, Ending, Generation};
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ pub struct Answer<'s> {
     endpoint: Endpoint,
     id: String,
     created: u64,
+    visitor: &'s Visitor,
 }
 
 /// An f32 as the shortest decimal that reads back to it.
@@ -24,9 +26,9 @@ fn number(x: f32) -> Value {
 
 impl<'s> Answer<'s> {
     /// An answer with this id.
-    pub fn new(server: &'s Server, endpoint: Endpoint, id: &str) -> Self {
+    pub(super) fn new(server: &'s Server, endpoint: Endpoint, id: &str, visitor: &'s Visitor) -> Self {
         let prefix = if endpoint == Endpoint::Chat { "chatcmpl" } else { "cmpl" };
-        Self { server, endpoint, id: format!("{prefix}-{id}"), created: super::now() }
+        Self { server, endpoint, id: format!("{prefix}-{id}"), created: super::now(), visitor }
     }
 
     fn token_text(&self, token: u32) -> (String, Vec<u8>) {
@@ -85,7 +87,9 @@ impl<'s> Answer<'s> {
     fn start(&self, parsed: &Parsed) -> Result<Vec<Generation<'s>>, ApiError> {
         let model = &self.server.model;
         let start = |request: &crate::runtime::OwnedRequest| {
+            let visitor = self.visitor;
             Generation::start(model, &self.server.engine, request.clone(), &parsed.stop)
+                .map(|generation| generation.while_wanted(Box::new(|| !visitor.has_left())))
                 .map_err(ApiError::from)
         };
         parsed.requests.iter().map(start).collect()
