@@ -41,6 +41,8 @@ unsafe impl Plain for f32 {}
 unsafe impl Plain for f64 {}
 // SAFETY: a transparent u16.
 unsafe impl Plain for bf16 {}
+// SAFETY: a transparent u8.
+unsafe impl Plain for crate::dtype::Int8 {}
 
 /// Why an arena could not give what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,6 +249,18 @@ mod tests {
         assert!(matches!(error, ArenaError::TooSmall { region: "kv", left_bytes: 64, .. }), "{error}");
         let error = arena.carve::<u64>("kv", usize::MAX / 2).unwrap_err();
         assert_eq!(error, ArenaError::TooLarge { region: "kv" });
+    }
+
+    #[test]
+    fn more_regions_than_guards_are_carved_all_the_same() {
+        #[repr(align(64))]
+        struct Large([u8; (REGIONS_MAX + 3) * 128]);
+        let mut memory = Large([0; (REGIONS_MAX + 3) * 128]);
+        let mut arena = Arena::new(&mut memory.0).unwrap();
+        for _ in 0..REGIONS_MAX + 3 {
+            arena.carve::<u8>("a region", 1).unwrap();
+        }
+        assert_eq!(arena.finish().check(), Ok(()));
     }
 
     #[test]

@@ -260,6 +260,26 @@ fn prompt_outputs_come_once_each() {
     }
 }
 
+/// A block that is given back before its step has run must leave the list of blocks to be zeroed: it will be there again.
+#[test]
+fn plans_that_are_dropped_leave_no_fresh_blocks_behind() {
+    with_engine(EngineLimits { kv_tokens: 64, queue: 1, ..limits() }, |engine| {
+        let stays = Request::greedy(&[1, 2, 3], 20);
+        engine.submit(&stays).unwrap();
+        for i in 0..40 {
+            let leaves = engine.submit(&Request::greedy(&[4; 17], 5)).unwrap();
+            let plan = engine.plan(Budget::UNLIMITED).unwrap();
+            assert!(engine.cancel(leaves), "{i}");
+            assert_eq!(engine.fresh_count, 1, "the block of the one that stays");
+            assert_eq!(
+                engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap_err(),
+                StepError::StalePlan
+            );
+        }
+        engine.check_invariants().unwrap();
+    });
+}
+
 #[test]
 fn what_cannot_be_served_is_refused_with_its_numbers() {
     let prompt = [1, 2, 3];

@@ -49,3 +49,21 @@ pub(super) fn features() -> Features {
     let has_subleaf_1 = leaf7.eax >= 1;
     Features { avx2_fma, avx512, avx512_bf16: avx512 && has_subleaf_1 && bit(leaf7_1.eax, 5) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::is_x86_feature_detected;
+
+    #[test]
+    fn the_bits_are_those_that_the_standard_library_reads() {
+        let found = features();
+        assert_eq!(found.avx2_fma, is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"));
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        assert_eq!(found.avx512, avx512);
+        assert_eq!(found.avx512_bf16, avx512 && is_x86_feature_detected!("avx512bf16"));
+    }
+}
