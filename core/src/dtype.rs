@@ -43,6 +43,28 @@ pub fn bf16_widen(x: bf16) -> f32 {
     f32::from_bits((x.to_bits() as u32) << 16)
 }
 
+/// An 8-bit element of a product: a weight is signed, an activation is offset by 128, as `vpdpbusd` takes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Int8(pub u8);
+
+/// Greatest magnitude of an 8-bit weight or activation, before the offset.
+pub const INT8_MAX: f32 = 127.0;
+
+/// The scale of 8-bit numbers whose greatest magnitude is `max`, and its reciprocal: `x ≈ scale · round(x · inverse)`. Both are 0
+/// where `max` is below 2^-50, whose reciprocal is no number to rely on.
+#[inline(always)]
+pub fn int8_scale(max: f32) -> (f32, f32) {
+    if max < FLUSH_BELOW { (0.0, 0.0) } else { (max / INT8_MAX, INT8_MAX / max) }
+}
+
+/// Rounds a number of magnitude below 2^22 to the nearest integer, ties to even.
+#[inline(always)]
+pub fn round_even(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0; // 1.5 · 2^23: here one unit in the last place is 1
+    (x + MAGIC) - MAGIC
+}
+
 /// How weights are stored, and with it how the operands of their products are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -51,6 +73,18 @@ pub enum WeightFormat {
     F32 = 0,
     /// 2 bytes a weight; activations are rounded to bf16 operands.
     Bf16 = 1,
+    /// 1 byte a weight and an f32 scale for each output; activations are rounded to 8 bits with a scale for each row.
+    Int8 = 2,
+}
+
+impl WeightFormat {
+    /// How an embedding table is stored: rows of it are looked up, not multiplied.
+    pub const fn of_rows(self) -> Self {
+        match self {
+            Self::F32 => Self::F32,
+            Self::Bf16 | Self::Int8 => Self::Bf16,
+        }
+    }
 }
 
 /// How keys and values are stored, and with it how Q and P are rounded.
@@ -86,7 +120,7 @@ macro_rules! format_names {
         }
     };
 }
-format_names!(WeightFormat { F32 = "f32", 4; Bf16 = "bf16", 2; });
+format_names!(WeightFormat { F32 = "f32", 4; Bf16 = "bf16", 2; Int8 = "int8", 1; });
 format_names!(KvFormat { F32 = "f32", 4; Bf16 = "bf16", 2; });
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 pub enum Phase {
     Load,
     Embed,
+    Quantize,
     AttentionNorm,
     Qkv,
     RopeAndCache,

@@ -17,7 +17,7 @@ use crate::pool::Pool;
 use crate::sampling::SamplingParams;
 
 /// What [`run`] gives under numerics version 1.
-pub const EXPECTED: u64 = 0x5e83_6e90_6d46_fb14;
+pub const EXPECTED: u64 = 0xf0d2_f8ff_df63_c4a9;
 
 /// Positions of each model's sequence: two tiles of attention, the second ragged.
 const POSITIONS: usize = 75;
@@ -27,7 +27,7 @@ const CHUNK: usize = 29;
 /// Workers that a pool may have here.
 const WORKERS_MAX: usize = 64;
 
-const MODELS: [(ModelConfig, KvFormat); 2] = [
+const MODELS: [(ModelConfig, KvFormat); 3] = [
     (
         ModelConfig {
             architecture: Architecture::Qwen3,
@@ -79,6 +79,28 @@ const MODELS: [(ModelConfig, KvFormat); 2] = [
             weight_format: WeightFormat::F32,
         },
         KvFormat::F32,
+    ),
+    (
+        ModelConfig {
+            architecture: Architecture::Qwen2,
+            vocab_size: 270,
+            hidden_size: 70,
+            intermediate_size: 90,
+            layer_count: 2,
+            head_count: 5,
+            kv_head_count: 1,
+            head_dim: 14,
+            position_count: POSITIONS,
+            rms_norm_eps: 1e-6,
+            rope: RopeConfig { theta: 1e4, scaling: RopeScaling::None },
+            tied_head: false,
+            qkv_bias: true,
+            attention_output_bias: false,
+            mlp_bias: false,
+            qk_norm: false,
+            weight_format: WeightFormat::Int8,
+        },
+        KvFormat::Bf16,
     ),
 ];
 

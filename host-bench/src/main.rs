@@ -45,6 +45,9 @@ enum Command {
         /// A shape to make in the system's temporary folder, in place of a path.
         #[arg(long)]
         shape: Option<String>,
+        /// Weight format: f32, bf16 or int8 [default: the source's own].
+        #[arg(long)]
+        weights: Option<String>,
         /// Workers at most [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
@@ -58,7 +61,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Limits { threads } => limits::report(threads),
         Command::MakeModel { shape, seed, directory } => make_model::make(&shape, seed, &directory),
-        Command::Model { path, shape, threads, tokens } => model::report(path, shape, threads, tokens),
+        Command::Model { path, shape, weights, threads, tokens } => {
+            model::report(path, shape, weights.as_deref(), threads, tokens)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

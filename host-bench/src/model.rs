@@ -84,9 +84,19 @@ fn run(
 pub(crate) fn report(
     path: Option<PathBuf>,
     shape: Option<String>,
+    weights: Option<&str>,
     threads: Option<usize>,
     tokens: usize,
 ) -> Result<(), String> {
+    let choice = match weights {
+        None => WeightChoice::Source,
+        Some(name) => {
+            let format = WeightFormat::from_name(name);
+            WeightChoice::Format(
+                format.ok_or_else(|| format!("--weights {name}: expected f32, bf16 or int8"))?,
+            )
+        }
+    };
     let path = match (path, shape) {
         (Some(path), None) => path,
         (None, shape) => {
@@ -108,7 +118,7 @@ pub(crate) fn report(
     for _ in 0..2 {
         drop(loaded.take());
         let start = Instant::now();
-        let model = image_file::load(&path, WeightChoice::Source, &pool, &NoProgress);
+        let model = image_file::load(&path, choice, &pool, &NoProgress);
         loaded = Some(model.map_err(|error| error.to_string())?);
         load_s = load_s.min(start.elapsed().as_secs_f64());
     }
@@ -161,6 +171,7 @@ fn line(
     let peak = match config.weight_format {
         WeightFormat::F32 => limits.f32_fma,
         WeightFormat::Bf16 => limits.bf16_dot,
+        WeightFormat::Int8 => limits.int8_dot,
     };
     println!(
         "{what}: read {:.1} GB/s, {} {:.0} GFLOP/s",

@@ -203,8 +203,17 @@ fn the_contract_holds_in_bf16() {
 }
 
 #[test]
+fn the_contract_holds_in_int8() {
+    holds(WeightFormat::Int8, KvFormat::Bf16);
+}
+
+#[test]
 fn the_contract_holds_beyond_two_splits_of_attention() {
-    for (weights, kv) in [(WeightFormat::F32, KvFormat::F32), (WeightFormat::Bf16, KvFormat::Bf16)] {
+    for (weights, kv) in [
+        (WeightFormat::F32, KvFormat::F32),
+        (WeightFormat::Bf16, KvFormat::Bf16),
+        (WeightFormat::Int8, KvFormat::F32),
+    ] {
         let config = ModelConfig { layer_count: 1, ..config(weights) };
         let memory = image(&config);
         let model = || PackedModel::parse(memory.as_slice()).expect("an image");

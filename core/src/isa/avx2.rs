@@ -1,5 +1,6 @@
 //! AVX2 and FMA: sixteen lanes as two registers of eight.
 use super::{LANES, Simd, SimdOp, tile_sizes};
+use crate::dtype::Int8;
 use core::arch::x86_64::*;
 use half::bf16;
 
@@ -41,6 +42,10 @@ unsafe impl Simd for Avx2 {
     tile_sizes!(1 2 | 3);
     type F = [__m256; 2];
     type Pairs = ([__m256; 2], [__m256; 2]);
+    type Ints = [__m256i; 2];
+    type Quads = [__m256i; 2];
+    /// Elements 0 and 2, and elements 1 and 3, as 16 bits each.
+    type QuadRow = (__m256i, __m256i);
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -177,6 +182,42 @@ unsafe impl Simd for Avx2 {
         // SAFETY: the caller vouches for 2 bf16, 4 bytes.
         let pair = unsafe { p.cast::<u32>().read_unaligned() };
         (self.splat(f32::from_bits(pair << 16)), self.splat(f32::from_bits(pair & 0xffff_0000)))
+    }
+    #[inline(always)]
+    unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
+        // SAFETY: the caller vouches for 16 integers.
+        both!(i => unsafe { _mm256_loadu_si256(p.add(8 * i).cast()) })
+    }
+    #[inline(always)]
+    fn ints_to_floats(self, x: Self::Ints) -> Self::F {
+        // SAFETY: self proves AVX2.
+        both!(i => unsafe { _mm256_cvtepi32_ps(x[i]) })
+    }
+    #[inline(always)]
+    unsafe fn load_quads(self, p: *const Int8) -> Self::Quads {
+        // SAFETY: the caller vouches for 64 elements.
+        both!(i => unsafe { _mm256_loadu_si256(p.add(32 * i).cast()) })
+    }
+    #[inline(always)]
+    unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow {
+        // SAFETY: the caller vouches for 4 elements, 4 bytes.
+        let quad = unsafe { p.cast::<u32>().read_unaligned() };
+        // SAFETY: self proves AVX2.
+        unsafe {
+            let even = _mm256_set1_epi32((quad & 0x00ff_00ff) as i32);
+            (even, _mm256_set1_epi32((quad >> 8 & 0x00ff_00ff) as i32))
+        }
+    }
+    /// `vpmaddubsw` would saturate: 2 · 255 · 127 does not fit 16 bits. Widened to 16 bits, `vpmaddwd` is exact.
+    #[inline(always)]
+    fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
+        // SAFETY: self proves AVX2.
+        both!(i => unsafe {
+            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b[i]));
+            let odd = _mm256_srai_epi16::<8>(b[i]);
+            let products = _mm256_add_epi32(_mm256_madd_epi16(a.0, even), _mm256_madd_epi16(a.1, odd));
+            _mm256_add_epi32(c[i], products)
+        })
     }
     #[inline(always)]
     fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {

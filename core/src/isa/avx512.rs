@@ -1,6 +1,6 @@
 //! AVX-512: sixteen lanes are one register. Two proofs: with the bf16 dot product and without.
 use super::{Simd, SimdOp, tile_sizes};
-use crate::dtype::FLUSH_BELOW;
+use crate::dtype::{FLUSH_BELOW, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
 
@@ -33,6 +33,43 @@ pub(super) unsafe fn enter_bf16<O: SimdOp>(op: O) -> O::Output {
 macro_rules! sixteen_lanes {
     () => {
         type F = __m512;
+        type Ints = __m512i;
+        type Quads = __m512i;
+        type QuadRow = __m512i;
+
+        #[inline(always)]
+        unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
+            // SAFETY: the caller vouches for 16 integers.
+            unsafe { _mm512_loadu_si512(p.cast()) }
+        }
+        #[inline(always)]
+        fn ints_to_floats(self, x: Self::Ints) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_cvtepi32_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load_quads(self, p: *const Int8) -> Self::Quads {
+            // SAFETY: the caller vouches for 64 elements.
+            unsafe { _mm512_loadu_si512(p.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow {
+            // SAFETY: the caller vouches for 4 elements, 4 bytes.
+            unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) }
+        }
+        #[inline(always)]
+        fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
+            // SAFETY: self proves AVX512-VNNI.
+            unsafe { _mm512_dpbusd_epi32(c, a, b) }
+        }
+        #[inline(always)]
+        unsafe fn store_offset_int8(self, p: *mut Int8, x: Self::F) {
+            // SAFETY: self proves AVX-512 F; the caller vouches for 16 elements. The conversion rounds to nearest even.
+            unsafe {
+                let offset = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(128));
+                _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(offset));
+            }
+        }
 
         #[inline(always)]
         fn splat(self, x: f32) -> Self::F {

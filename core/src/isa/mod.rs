@@ -21,6 +21,7 @@ pub mod neon;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod x86_detect;
 
+use crate::dtype::Int8;
 use half::bf16;
 pub use portable::Portable;
 
@@ -42,6 +43,12 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     type F: Copy;
     /// Sixteen lanes of bf16 pairs (even element, odd element).
     type Pairs: Copy;
+    /// Sixteen lanes of `i32`.
+    type Ints: Copy;
+    /// Sixteen lanes of four 8-bit weights.
+    type Quads: Copy;
+    /// Four 8-bit activations, in every lane.
+    type QuadRow: Copy;
 
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F;
@@ -100,6 +107,38 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs;
     /// `fma(a.even, b.even, fma(a.odd, b.odd, c))`: the odd element first, as `vdpbf16ps` does it.
     fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F;
+    /// Reads 16 integers.
+    ///
+    /// # Safety
+    /// `p` is valid for reading 16 integers; no alignment is needed.
+    unsafe fn load_ints(self, p: *const i32) -> Self::Ints;
+    /// The integers, each rounded to nearest even.
+    fn ints_to_floats(self, x: Self::Ints) -> Self::F;
+    /// Reads 16 quads of weights: lane `i` holds elements `4i` to `4i + 3`, signed.
+    ///
+    /// # Safety
+    /// `p` is valid for reading 64 elements; no alignment is needed.
+    unsafe fn load_quads(self, p: *const Int8) -> Self::Quads;
+    /// Four activations in every lane, unsigned.
+    ///
+    /// # Safety
+    /// `p` is valid for reading 4 elements; no alignment is needed.
+    unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow;
+    /// `c + Σ a[j] b[j]` over the four elements of each lane, exactly (modulo 2^32).
+    fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints;
+    /// Writes `round_even(x) + 128` as 16 elements, for `x` between -127 and 127; what a NaN becomes is not said.
+    ///
+    /// # Safety
+    /// `p` is valid for writing 16 elements.
+    #[inline(always)]
+    unsafe fn store_offset_int8(self, p: *mut Int8, x: Self::F) {
+        let magic = self.splat(12_582_912.0);
+        let rounded = self.to_array(self.add(self.sub(self.add(x, magic), magic), self.splat(128.0)));
+        for (i, x) in rounded.iter().enumerate() {
+            // SAFETY: the caller vouches for 16 elements.
+            unsafe { p.add(i).write(Int8(*x as i32 as u8)) };
+        }
+    }
     /// Calls `tile.run::<ROWS>(self, row)` for `rows` in `1..=TILE_ROWS`: each implementation lists its sizes, so that no
     /// path compiles tiles that its registers cannot hold.
     ///

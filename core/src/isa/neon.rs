@@ -2,7 +2,7 @@
 //!
 //! BFDOT and BFMMLA round differently from two fused multiply-adds, so bf16 goes through FMLA.
 use super::{Simd, SimdOp, tile_sizes};
-use crate::dtype::FLUSH_BELOW;
+use crate::dtype::{FLUSH_BELOW, Int8};
 use core::arch::aarch64::*;
 use half::bf16;
 
@@ -50,6 +50,10 @@ unsafe impl Simd for Neon {
     tile_sizes!(1 2 | 3);
     type F = [float32x4_t; 4];
     type Pairs = ([float32x4_t; 4], [float32x4_t; 4]);
+    type Ints = [int32x4_t; 4];
+    type Quads = [int8x16_t; 4];
+    /// The four activations twice over, as 16 bits.
+    type QuadRow = int16x8_t;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -171,6 +175,42 @@ unsafe impl Simd for Neon {
         // SAFETY: the caller vouches for 2 bf16, 4 bytes.
         let pair = unsafe { p.cast::<u32>().read_unaligned() };
         (self.splat(f32::from_bits(pair << 16)), self.splat(f32::from_bits(pair & 0xffff_0000)))
+    }
+    #[inline(always)]
+    unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
+        // SAFETY: the caller vouches for 16 integers.
+        four!(i => unsafe { vld1q_s32(p.add(4 * i)) })
+    }
+    #[inline(always)]
+    fn ints_to_floats(self, x: Self::Ints) -> Self::F {
+        // SAFETY: self proves NEON.
+        four!(i => unsafe { vcvtq_f32_s32(x[i]) })
+    }
+    #[inline(always)]
+    unsafe fn load_quads(self, p: *const Int8) -> Self::Quads {
+        // SAFETY: the caller vouches for 64 elements.
+        four!(i => unsafe { vld1q_s8(p.add(16 * i).cast()) })
+    }
+    #[inline(always)]
+    unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow {
+        // SAFETY: the caller vouches for 4 elements, 4 bytes.
+        let quad = unsafe { p.cast::<u32>().read_unaligned() };
+        // SAFETY: self proves NEON.
+        unsafe { vreinterpretq_s16_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(quad)))) }
+    }
+    #[inline(always)]
+    fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
+        // SAFETY: self proves NEON. Each register of weights is four lanes of four: products of two lanes at a time,
+        // summed in pairs, and the pairs of both halves in pairs again.
+        four!(i => unsafe {
+            let (low, high) = (vmovl_s8(vget_low_s8(b[i])), vmovl_s8(vget_high_s8(b[i])));
+            let first = vmull_s16(vget_low_s16(low), vget_low_s16(a));
+            let second = vmull_s16(vget_high_s16(low), vget_high_s16(a));
+            let third = vmull_s16(vget_low_s16(high), vget_low_s16(a));
+            let fourth = vmull_s16(vget_high_s16(high), vget_high_s16(a));
+            let sums = vpaddq_s32(vpaddq_s32(first, second), vpaddq_s32(third, fourth));
+            vaddq_s32(c[i], sums)
+        })
     }
     #[inline(always)]
     fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {

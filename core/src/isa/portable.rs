@@ -4,7 +4,7 @@
 //! is rounded to odd there, which makes the second rounding, to f32, the only one that counts (Boldo and
 //! Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
 use super::{LANES, Simd, tile_sizes};
-use crate::dtype::{bf16_operand, bf16_widen};
+use crate::dtype::{Int8, bf16_operand, bf16_widen};
 use half::bf16;
 
 /// `a * b + c` with one rounding, subnormal results included.
@@ -40,6 +40,9 @@ unsafe impl Simd for Portable {
     tile_sizes!(| 1);
     type F = [f32; LANES];
     type Pairs = ([f32; LANES], [f32; LANES]);
+    type Ints = [i32; LANES];
+    type Quads = [[i8; 4]; LANES];
+    type QuadRow = [u8; 4];
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -126,6 +129,30 @@ unsafe impl Simd for Portable {
         // SAFETY: the caller vouches for 2 bf16.
         let [even, odd] = unsafe { p.cast::<[bf16; 2]>().read_unaligned() };
         ([bf16_widen(even); LANES], [bf16_widen(odd); LANES])
+    }
+    #[inline(always)]
+    unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
+        // SAFETY: the caller vouches for 16 integers.
+        unsafe { p.cast::<Self::Ints>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn ints_to_floats(self, x: Self::Ints) -> Self::F {
+        lanes(|i| x[i] as f32)
+    }
+    #[inline(always)]
+    unsafe fn load_quads(self, p: *const Int8) -> Self::Quads {
+        // SAFETY: the caller vouches for 64 elements, which are bytes.
+        unsafe { p.cast::<Self::Quads>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow {
+        // SAFETY: the caller vouches for 4 elements, which are bytes.
+        unsafe { p.cast::<Self::QuadRow>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
+        let product = |i: usize, j: usize| i32::from(a[j]) * i32::from(b[i][j]);
+        core::array::from_fn(|i| (0..4).fold(c[i], |sum, j| sum.wrapping_add(product(i, j))))
     }
     #[inline(always)]
     fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {

@@ -8,6 +8,7 @@ pub mod cache_write;
 pub mod log;
 pub mod math;
 pub mod matmul;
+pub mod quantize;
 pub mod rmsnorm;
 pub mod rope;
 pub mod softmax;

@@ -3,6 +3,7 @@
 //! A host fills a [`ModelConfig`] from `config.json`; [`ModelConfig::check`] proves the arithmetic that the rest
 //! of the core relies on, so that nonsense stops here with the name of the field.
 use crate::dtype::{KvFormat, WeightFormat};
+use crate::kernels::matmul::panel::INT8_INPUTS_MAX;
 use crate::kernels::rope::{RopeConfig, RopeScaling};
 use crate::paging::KvLayout;
 
@@ -183,6 +184,11 @@ impl ModelConfig {
                 field: "num_key_value_heads",
                 expected: "a divisor of num_attention_heads",
             });
+        }
+        let int8_fits = |inputs: usize| self.weight_format != WeightFormat::Int8 || inputs <= INT8_INPUTS_MAX;
+        if !int8_fits(self.intermediate_size) || !int8_fits(self.hidden_size) || !int8_fits(self.q_size()) {
+            let expected = "products with at most 65536 inputs for int8 weights";
+            return Err(ConfigError { field: "intermediate_size", expected });
         }
         if !(self.rms_norm_eps >= 0.0 && self.rms_norm_eps.is_finite()) {
             return Err(ConfigError { field: "rms_norm_eps", expected: "finite and not negative" });

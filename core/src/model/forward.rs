@@ -167,6 +167,7 @@ impl<'s> Forward<'s> {
             // x += o_proj(attention(norm(x)))
             let norm = (w.attention_norm, hidden, eps);
             ops.rms_norm(Phase::AttentionNorm, (count, &all), self.x, norm, self.normed.output());
+            ops.quantize(count, hidden, &mut self.normed);
             let qkv = (Epilogue::Store(Shared::new(self.qkv)), padded(config.qkv_size()));
             ops.product(Phase::Qkv, self.normed.rows(count, hidden), &w.qkv, qkv);
             let head_norms = w.q_norm.zip(w.k_norm).map(|(q, k)| (q, k, eps));
@@ -187,6 +188,7 @@ impl<'s> Forward<'s> {
             };
             let out = (self.attended.output().attention(), operand_stride(config.q_size()));
             ops.attention(groups, tables, of, self.attention_scratch, self.attention_partials, out);
+            ops.quantize(count, config.q_size(), &mut self.attended);
             let attended = self.attended.rows(count, config.q_size());
             let residual = (Epilogue::Add(Shared::new(self.x)), padded(hidden));
             ops.product(Phase::AttentionOutput, attended, &w.attention_output, residual);
@@ -194,9 +196,11 @@ impl<'s> Forward<'s> {
             // x += down(silu(gate(norm(x))) · up(norm(x)))
             let norm = (w.feed_forward_norm, hidden, eps);
             ops.rms_norm(Phase::FeedForwardNorm, (count, &all), self.x, norm, self.normed.output());
+            ops.quantize(count, hidden, &mut self.normed);
             let stride = operand_stride(config.intermediate_size);
             let gated = (self.gated.output().swiglu(), stride);
             ops.product(Phase::GateUp, self.normed.rows(count, hidden), &w.gate_up, gated);
+            ops.quantize(count, config.intermediate_size, &mut self.gated);
             let gated = self.gated.rows(count, config.intermediate_size);
             ops.product(Phase::Down, gated, &w.down, (Epilogue::Add(Shared::new(self.x)), padded(hidden)));
         }
@@ -218,6 +222,7 @@ impl<'s> Forward<'s> {
         ops.rms_norm(Phase::HeadNorm, (rows.len(), &row_of), self.x, norm, hidden);
         let operands = self.head_operands.output();
         ops.rms_norm(Phase::HeadNorm, (rows.len(), &row_of), self.x, norm, operands);
+        ops.quantize(rows.len(), width, &mut self.head_operands);
         let logits = (Epilogue::Store(Shared::new(self.logits)), padded(config.vocab_size));
         ops.product(Phase::Head, self.head_operands.rows(rows.len(), width), &outer.head, logits);
     }

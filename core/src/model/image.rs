@@ -419,6 +419,7 @@ impl<'w> PackedModel<'w> {
         let panels = match config.weight_format {
             WeightFormat::F32 => Panels::F32(self.elements(kind, layer)),
             WeightFormat::Bf16 => Panels::Bf16(self.elements(kind, layer)),
+            WeightFormat::Int8 => Panels::Int8(self.elements(kind, layer)),
         };
         let bias = bias.and_then(|bias| self.optional(bias, layer));
         Linear::new(outputs, inputs, panels, bias).expect("the layout gave these lengths")
@@ -451,7 +452,9 @@ impl<'w> PackedModel<'w> {
         let embedding = match (self.config().tied_head, self.config().weight_format) {
             (true, _) => Embedding::Tied,
             (false, WeightFormat::F32) => Embedding::F32(self.elements(TensorKind::Embedding, 0)),
-            (false, WeightFormat::Bf16) => Embedding::Bf16(self.elements(TensorKind::Embedding, 0)),
+            (false, WeightFormat::Bf16 | WeightFormat::Int8) => {
+                Embedding::Bf16(self.elements(TensorKind::Embedding, 0))
+            }
         };
         OuterWeights {
             embedding,

@@ -1,5 +1,5 @@
 //! Buffers whose element type is a matter of format: operands of products.
-use crate::dtype::{KvFormat, WeightFormat};
+use crate::dtype::{Int8, KvFormat, WeightFormat};
 use crate::kernels::attention::AttentionOut;
 use crate::kernels::matmul::{Activations, Epilogue};
 use crate::kernels::rmsnorm::Normed;
@@ -7,11 +7,18 @@ use crate::memory::{ArenaError, Carver};
 use crate::tensor::{Rows, Shared, operand_stride, padded};
 use half::bf16;
 
-/// `[rows, operand_stride(width)]` of f32 or bf16; the padding stays zero.
+/// `[rows, operand_stride(width)]` of f32, bf16 or int8; the padding stays zero.
 #[derive(Debug)]
 pub(super) enum OperandRows<'s> {
     F32(&'s mut [f32]),
     Bf16(&'s mut [bf16]),
+    /// What operations write, and what [`Ops::quantize`](super::ops::Ops::quantize) makes of it: a row's scale needs the
+    /// whole row first.
+    Int8 {
+        floats: &'s mut [f32],
+        rounded: &'s mut [Int8],
+        scales: &'s mut [f32],
+    },
 }
 
 impl<'s> OperandRows<'s> {
@@ -26,6 +33,11 @@ impl<'s> OperandRows<'s> {
         Ok(match format {
             WeightFormat::F32 => Self::F32(carver.carve(region, count)?),
             WeightFormat::Bf16 => Self::Bf16(carver.carve(region, count)?),
+            WeightFormat::Int8 => Self::Int8 {
+                floats: carver.carve(region, count)?,
+                rounded: carver.carve(region, count)?,
+                scales: carver.carve(region, rows)?,
+            },
         })
     }
 
@@ -35,6 +47,9 @@ impl<'s> OperandRows<'s> {
         match self {
             Self::F32(data) => Activations::F32(Rows::operands(&data[..len], width)),
             Self::Bf16(data) => Activations::Bf16(Rows::operands(&data[..len], width)),
+            Self::Int8 { rounded, scales, .. } => {
+                Activations::Int8(Rows::operands(&rounded[..len], width), &scales[..rows])
+            }
         }
     }
 
@@ -43,6 +58,7 @@ impl<'s> OperandRows<'s> {
         match self {
             Self::F32(data) => SharedOperands::F32(Shared::new(data)),
             Self::Bf16(data) => SharedOperands::Bf16(Shared::new(data)),
+            Self::Int8 { floats, .. } => SharedOperands::F32(Shared::new(floats)),
         }
     }
 }

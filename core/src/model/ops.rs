@@ -5,7 +5,7 @@
 //!
 //! How an operation is cut changes no bit. Products are cut into ranges of panels, everything else into rows or
 //! (rows, KV head) pairs. What is smaller than a dispatch costs runs on the calling thread.
-use super::operands::SharedOperands;
+use super::operands::{OperandRows, SharedOperands};
 use super::weights::Embedding;
 use crate::dtype::bf16_widen;
 use crate::isa::Isa;
@@ -13,13 +13,14 @@ use crate::kernels::attention::{self, Attend, AttentionOut, Partial};
 use crate::kernels::cache_write::{CacheWrite, Queries, cache_write};
 use crate::kernels::matmul::product::multiply;
 use crate::kernels::matmul::{Activations, Epilogue, Linear};
+use crate::kernels::quantize::quantize;
 use crate::kernels::rmsnorm::rms_norm;
 use crate::kernels::rope::rotation;
 use crate::model::rows::{BlockTables, Row};
 use crate::paging::kv::KvView;
 use crate::paging::{BLOCK, BlockId};
 use crate::pool::{Phase, Pool, Serial};
-use crate::tensor::{Shared, padded};
+use crate::tensor::{Shared, operand_stride, padded};
 
 /// Panels of a product are cut into this many tasks a worker: enough to balance cores that are not equally
 /// free, few enough that each reads a long piece of memory.
@@ -104,6 +105,18 @@ impl Ops<'_> {
             // SAFETY: a task has its row for itself.
             let out = unsafe { out.normed_row(task, width) };
             rms_norm(self.isa, x, w, width, eps, out);
+        });
+    }
+
+    /// Rounds the first `count` rows to 8 bits, where that is the format of the operands.
+    pub(super) fn quantize(&self, count: usize, width: usize, operands: &mut OperandRows<'_>) {
+        let OperandRows::Int8 { floats, rounded, scales } = operands else { return };
+        let (stride, width) = (operand_stride(width), padded(width));
+        let (floats, rounded, scales) = (&**floats, Shared::new(rounded), Shared::new(scales));
+        self.run(Phase::Quantize, count, count * width, &|row, _| {
+            // SAFETY: a task has its row for itself.
+            let (out, scale) = unsafe { (rounded.part(row * stride, width), scales.part(row, 1)) };
+            scale[0] = quantize(self.isa, &floats[row * stride..][..width], out);
         });
     }
 

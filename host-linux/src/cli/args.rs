@@ -46,7 +46,7 @@ pub(super) struct ModelArgs {
     /// built-in demonstration model].
     #[arg(long, env = "VERBATIM_MODEL", value_name = "PATH|ORG/NAME")]
     model: Option<String>,
-    /// Weight format: f32 or bf16 [default: the source's own, bf16 for f16].
+    /// Weight format: f32, bf16 or int8 [default: the source's own, bf16 for f16].
     #[arg(long, env = "VERBATIM_WEIGHTS", value_name = "FORMAT")]
     weights: Option<String>,
     /// KV format: f32 or bf16 [default: as the weights].

@@ -181,6 +181,12 @@ fn notes(plan: &Plan, format: WeightFormat) -> Vec<String> {
     if format == WeightFormat::Bf16 && types.contains("f32") {
         notes.push("f32 weights are rounded to bf16, which keeps 8 of their 24 significant bits".to_owned());
     }
+    if format == WeightFormat::Int8 {
+        notes.push(
+            "weights are rounded to 8 bits with a scale for each output, activations with one for each row"
+                .to_owned(),
+        );
+    }
     notes
 }
 
@@ -237,7 +243,7 @@ impl<'p> Packer<'p> {
     fn unit_bytes(&self, kind: TensorKind) -> usize {
         match self.storage(kind) {
             Storage::Panels { inputs, .. } => panel_len(self.format, inputs) * self.format.element_bytes(),
-            Storage::Rows { width, .. } => LEAF_ROWS * width * self.format.element_bytes(),
+            Storage::Rows { width, .. } => LEAF_ROWS * width * self.format.of_rows().element_bytes(),
             Storage::Vector { padded, .. } => padded * size_of::<f32>(),
         }
     }
@@ -393,13 +399,14 @@ impl<'p> Packer<'p> {
         let Parts::Stack(list) = parts else { unreachable!("rows are not paired") };
         let number = list[0];
         let source = &self.plan.sources[number];
+        let format = self.format.of_rows();
         let mut flushed = 0;
-        for (i, out) in out.chunks_mut(LEAF_ROWS * source.width * self.format.element_bytes()).enumerate() {
+        for (i, out) in out.chunks_mut(LEAF_ROWS * source.width * format.element_bytes()).enumerate() {
             let first_row = (first + i) * LEAF_ROWS;
-            let rows = out.len() / (source.width * self.format.element_bytes());
+            let rows = out.len() / (source.width * format.element_bytes());
             let bytes = sized(&mut buffers.rows, rows * source.row_bytes());
             self.read_rows(Segment { source: number, first_row, rows }, bytes, &mut buffers.leaf)?;
-            flushed += convert(self.isa, self.format, out, source.dtype, bytes).map_err(|bad| {
+            flushed += convert(self.isa, format, out, source.dtype, bytes).map_err(|bad| {
                 self.non_finite(source, first_row + bad.k / source.width, bad.k % source.width, bad)
             })?;
             *read += bytes.len() as u64;

@@ -61,7 +61,7 @@ impl ServedModel {
             None => WeightChoice::Source,
             Some(name) => WeightChoice::Format(
                 WeightFormat::from_name(name)
-                    .ok_or_else(|| format!("--weights {name}: expected f32 or bf16"))?,
+                    .ok_or_else(|| format!("--weights {name}: expected f32, bf16 or int8"))?,
             ),
         };
         let (mut loaded, default_name) = load(options.model.as_deref(), weights, &pool, progress)?;

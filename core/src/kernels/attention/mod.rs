@@ -267,7 +267,7 @@ pub unsafe fn merge_splits(
 }
 
 /// What the two KV formats differ in beyond [`Element`]: how probabilities become operands.
-trait KvElement<S: Simd>: Element<S> {
+trait KvElement<S: Simd>: Element<S, Sums = <S as Simd>::F> {
     /// Stores 16 probabilities as operands and returns them as stored.
     ///
     /// # Safety
@@ -333,7 +333,13 @@ fn split_in<S: Simd, E: KvElement<S>>(
 /// Step 1 without the scale: `scores[query][position]` for the queries from `first` on; positions of blocks that are
 /// not there get nothing (they are masked).
 #[inline(always)]
-fn score<S: Simd, E: Element<S>>(s: S, a: &Attend<'_>, first: usize, blocks: &[BlockId], scores: &mut [f32]) {
+fn score<S: Simd, E: KvElement<S>>(
+    s: S,
+    a: &Attend<'_>,
+    first: usize,
+    blocks: &[BlockId],
+    scores: &mut [f32],
+) {
     let layout = a.kv.layout();
     let d = layout.head_dim;
     let offset = a.queries.offset(a.kv_head, a.first_row, a.group_size, d) + first * d;
@@ -364,7 +370,7 @@ struct Score<'a, E, const NV: usize> {
     column: usize,
 }
 
-impl<S: Simd, E: Element<S>, const NV: usize> RowTile<S> for Score<'_, E, NV> {
+impl<S: Simd, E: KvElement<S>, const NV: usize> RowTile<S> for Score<'_, E, NV> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         let mut acc = [[s.splat(0.0); NV]; MR];
@@ -439,7 +445,7 @@ unsafe fn softmax_tile<S: Simd, E: KvElement<S>>(
 
 /// Step 4 for the queries from `first` on.
 #[inline(always)]
-fn weigh<S: Simd, E: Element<S>>(
+fn weigh<S: Simd, E: KvElement<S>>(
     s: S,
     a: &Attend<'_>,
     first: usize,
@@ -477,7 +483,7 @@ struct Weigh<'a, E, const NV: usize> {
     column: usize,
 }
 
-impl<S: Simd, E: Element<S>, const NV: usize> RowTile<S> for Weigh<'_, E, NV> {
+impl<S: Simd, E: KvElement<S>, const NV: usize> RowTile<S> for Weigh<'_, E, NV> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         let out = &mut self.values[row * self.value_dim..(row + MR) * self.value_dim];

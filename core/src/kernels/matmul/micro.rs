@@ -1,38 +1,45 @@
 //! The micro-kernel: MR rows times NV vectors of 16 columns, accumulators in registers.
 //!
-//! Per step of K it loads NV vectors of weights, broadcasts one element (f32) or pair (bf16) of each row, and
+//! Per step of K it loads NV vectors of weights, broadcasts one element (f32), pair (bf16) or quad (int8) of each row, and
 //! issues MR · NV fused multiply-adds or pair products. At 12 × 2 that is 24 independent chains, enough for
 //! the latency of either on every CPU measured; one broadcast serves two products, which keeps the load ports
 //! below their limit (one vector of columns would not: 70% of peak).
 //!
 //! Each vector of columns has a pointer of its own, so the same code multiplies by a weight panel (two
 //! vectors side by side), by keys (a block of 16 positions a vector) and by values.
+use crate::dtype::Int8;
 use crate::isa::{RowTile, Simd};
 use half::bf16;
 
-/// What the two kinds of product differ in: an element is a step of K.
+/// What the kinds of product differ in: an element is a step of K.
 pub trait Element<S: Simd>: Copy + 'static {
-    /// Elements of K taken at a time: 1, or 2 for pairs.
+    /// Elements of K taken at a time: 1, 2 for pairs, 4 for quads.
     const STEP: usize;
-    /// Sixteen columns' operand, or one row's operand in every lane.
-    type Operand: Copy;
+    /// Sixteen columns' operand.
+    type Column: Copy;
+    /// One row's operand, in every lane.
+    type Row: Copy;
+    /// Sixteen sums.
+    type Sums: Copy;
     /// Loads 16 columns.
     ///
     /// # Safety
     /// `p` is valid for `16 * STEP` elements.
-    unsafe fn load(s: S, p: *const Self) -> Self::Operand;
+    unsafe fn load(s: S, p: *const Self) -> Self::Column;
     /// Broadcasts one row's element or pair.
     ///
     /// # Safety
     /// `p` is valid for `STEP` elements.
-    unsafe fn splat(s: S, p: *const Self) -> Self::Operand;
+    unsafe fn splat(s: S, p: *const Self) -> Self::Row;
     /// Adds the product to the accumulator.
-    fn product(s: S, a: Self::Operand, b: Self::Operand, acc: S::F) -> S::F;
+    fn product(s: S, a: Self::Row, b: Self::Column, acc: Self::Sums) -> Self::Sums;
 }
 
 impl<S: Simd> Element<S> for f32 {
     const STEP: usize = 1;
-    type Operand = S::F;
+    type Column = S::F;
+    type Row = S::F;
+    type Sums = S::F;
     #[inline(always)]
     unsafe fn load(s: S, p: *const f32) -> S::F {
         // SAFETY: the caller's promise is the one asked.
@@ -51,7 +58,9 @@ impl<S: Simd> Element<S> for f32 {
 
 impl<S: Simd> Element<S> for bf16 {
     const STEP: usize = 2;
-    type Operand = S::Pairs;
+    type Column = S::Pairs;
+    type Row = S::Pairs;
+    type Sums = S::F;
     #[inline(always)]
     unsafe fn load(s: S, p: *const bf16) -> S::Pairs {
         // SAFETY: the caller's promise is the one asked.
@@ -65,6 +74,27 @@ impl<S: Simd> Element<S> for bf16 {
     #[inline(always)]
     fn product(s: S, a: S::Pairs, b: S::Pairs, acc: S::F) -> S::F {
         s.dot_pairs(a, b, acc)
+    }
+}
+
+impl<S: Simd> Element<S> for Int8 {
+    const STEP: usize = 4;
+    type Column = S::Quads;
+    type Row = S::QuadRow;
+    type Sums = S::Ints;
+    #[inline(always)]
+    unsafe fn load(s: S, p: *const Int8) -> S::Quads {
+        // SAFETY: the caller's promise is the one asked.
+        unsafe { s.load_quads(p) }
+    }
+    #[inline(always)]
+    unsafe fn splat(s: S, p: *const Int8) -> S::QuadRow {
+        // SAFETY: the caller's promise is the one asked.
+        unsafe { s.splat_quad(p) }
+    }
+    #[inline(always)]
+    fn product(s: S, a: S::QuadRow, b: S::Quads, acc: S::Ints) -> S::Ints {
+        s.dot_quads(a, b, acc)
     }
 }
 
@@ -84,7 +114,7 @@ pub unsafe fn tile<S: Simd, E: Element<S>, const MR: usize, const NV: usize>(
     a_stride: usize,
     b: [*const E; NV],
     b_stride: usize,
-    acc: &mut [[S::F; NV]; MR],
+    acc: &mut [[E::Sums; NV]; MR],
 ) {
     let mut sums = *acc;
     for step in 0..steps {

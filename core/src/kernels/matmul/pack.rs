@@ -4,17 +4,17 @@
 //! as little-endian bytes of any alignment, 32 elements of each at a time (a cache line of a bf16 row), converts
 //! them in a tile that stays in the first-level cache, and writes the tile out in whole cache lines.
 //!
-//! | from | to bf16 | to f32 |
-//! |---|---|---|
-//! | bf16 | exact | exact |
-//! | f16 | rounded to nearest even | exact |
-//! | f32 | rounded to nearest even | exact |
+//! | from | to bf16 | to f32 | to int8 |
+//! |---|---|---|---|
+//! | bf16 | exact | exact | scaled by the row's greatest magnitude, rounded to nearest even |
+//! | f16 | rounded to nearest even | exact | the same |
+//! | f32 | rounded to nearest even | exact | the same |
 //!
 //! A bf16 weight is an operand: below 2^-50 it is flushed to +0, and the nonzero weights that this touched are
-//! counted. A weight that is not finite, or not any more once rounded, is an error. [`pack_f32`] and [`pack_bf16`]
-//! say the same one element at a time.
+//! counted. A weight that is not finite, or not any more once rounded, is an error. [`pack_f32`], [`pack_bf16`] and
+//! [`pack_int8`] say the same one element at a time.
 use super::panel::{PANEL, panel_len};
-use crate::dtype::{FLUSH_BELOW, WeightFormat, bf16_operand};
+use crate::dtype::{FLUSH_BELOW, Int8, WeightFormat, bf16_operand, int8_scale, round_even};
 use crate::isa::{Isa, Simd, SimdOp};
 use half::bf16;
 
@@ -55,6 +55,32 @@ pub fn pack_bf16<'a>(panel: &mut [bf16], k: usize, row: impl Fn(usize) -> Option
         }
     }
     flushed
+}
+
+/// Packs 32 rows of `k` elements each into an int8 panel: each row scaled so that its greatest magnitude is 127.
+///
+/// `value(lane, i)` is an element of a row, 0 past the last one.
+///
+/// # Panics
+/// If the panel has another length than `k` says.
+pub fn pack_int8(panel: &mut [Int8], k: usize, value: impl Fn(usize, usize) -> f32) {
+    assert_eq!(panel.len(), panel_len(WeightFormat::Int8, k));
+    panel.fill(Int8(0));
+    let (weights, tail) = panel.split_at_mut(k.next_multiple_of(4) * PANEL);
+    for lane in 0..PANEL {
+        let max = (0..k).fold(0.0_f32, |max, i| max.max(value(lane, i).abs()));
+        let (scale, inverse) = int8_scale(max);
+        let mut sum = 0;
+        for i in 0..k {
+            let q = round_even(value(lane, i) * inverse) as i8;
+            sum += i32::from(q);
+            weights[(i / 4) * 4 * PANEL + lane * 4 + i % 4] = Int8(q as u8);
+        }
+        for i in 0..4 {
+            tail[lane * 4 + i] = Int8(sum.wrapping_mul(-128).to_le_bytes()[i]);
+            tail[(PANEL + lane) * 4 + i] = Int8(scale.to_le_bytes()[i]);
+        }
+    }
 }
 
 /// What the elements of a checkpoint are.
@@ -275,6 +301,59 @@ impl PackOp<'_, '_> {
     }
 }
 
+impl PackOp<'_, '_> {
+    #[inline(always)]
+    fn int8<E: Element>(self) -> Found {
+        let mut found = Found::default();
+        let mut tail = [0; CHUNK * 4];
+        let mut inverses = [0.0_f32; PANEL];
+        let mut scales = [0.0_f32; PANEL];
+        let k = self.rows.iter().flatten().map(|row| row.len() / E::BYTES).max().unwrap_or(0);
+        for (lane, row) in self.rows.iter().enumerate() {
+            let Some(row) = row else { continue };
+            // The magnitudes of finite floats are ordered as their bits are.
+            let mut max = 0_u32;
+            for start in (0..k).step_by(CHUNK) {
+                let mut bits = [0; CHUNK];
+                found.bad |= floats::<E>(chunk::<E>(row, start, &mut tail), &mut bits) != 0;
+                for bits in bits {
+                    max = max.max(bits & 0x7fff_ffff);
+                }
+            }
+            (scales[lane], inverses[lane]) = int8_scale(f32::from_bits(max));
+        }
+        if found.bad {
+            return found;
+        }
+        let mut sums = [0_i32; PANEL];
+        let mut tile = [[0_u32; CHUNK / 4]; PANEL];
+        let (weights, panel_tail) = self.panel.split_at_mut(k.next_multiple_of(4) * PANEL);
+        for (block, out) in weights.chunks_mut(CHUNK / 4 * PANEL * 4).enumerate() {
+            for (lane, (lanes, row)) in tile.iter_mut().zip(self.rows).enumerate() {
+                let Some(row) = row else { continue };
+                let mut bits = [0; CHUNK];
+                floats::<E>(chunk::<E>(row, block * CHUNK, &mut tail), &mut bits);
+                let mut rounded = [0_i32; CHUNK];
+                for (q, bits) in rounded.iter_mut().zip(bits) {
+                    *q = round_even(f32::from_bits(bits) * inverses[lane]) as i32;
+                }
+                sums[lane] += rounded.iter().sum::<i32>();
+                for (quad, q) in lanes.iter_mut().zip(rounded.chunks_exact(4)) {
+                    let byte = |i: usize| (q[i] as u32 & 0xff) << (8 * i);
+                    *quad = byte(0) | byte(1) | byte(2) | byte(3);
+                }
+            }
+            write_tile(out, &tile);
+        }
+        for lane in 0..PANEL {
+            let start = sums[lane].wrapping_mul(-128);
+            panel_tail[lane * 4..][..4].copy_from_slice(&start.to_le_bytes());
+            panel_tail[(PANEL + lane) * 4..][..4].copy_from_slice(&scales[lane].to_le_bytes());
+        }
+        found
+    }
+}
+
 /// Writes a tile transposed: 32 numbers of 4 bytes for each of its columns, as many columns as `out` takes.
 #[inline(always)]
 fn write_tile<const W: usize>(out: &mut [u8], tile: &[[u32; W]; PANEL]) {
@@ -297,6 +376,9 @@ impl SimdOp for PackOp<'_, '_> {
             (WeightFormat::F32, SourceType::Bf16) => self.f32::<Bf16>(),
             (WeightFormat::F32, SourceType::F16) => self.f32::<F16>(),
             (WeightFormat::F32, SourceType::F32) => self.f32::<F32>(),
+            (WeightFormat::Int8, SourceType::Bf16) => self.int8::<Bf16>(),
+            (WeightFormat::Int8, SourceType::F16) => self.int8::<F16>(),
+            (WeightFormat::Int8, SourceType::F32) => self.int8::<F32>(),
         }
     }
 }
@@ -379,7 +461,7 @@ impl SimdOp for ConvertOp<'_, '_> {
 /// A [`NonFinite`] names lane 0.
 ///
 /// # Panics
-/// If the two slices do not hold the same number of elements.
+/// If the two slices do not hold the same number of elements, or the format is one of panels alone.
 pub fn convert(
     isa: Isa,
     format: WeightFormat,
@@ -387,7 +469,7 @@ pub fn convert(
     source: SourceType,
     bytes: &[u8],
 ) -> Result<usize, NonFinite> {
-    assert!(out.len().is_multiple_of(format.element_bytes()));
+    assert!(format == format.of_rows() && out.len().is_multiple_of(format.element_bytes()));
     assert_eq!(bytes.len(), out.len() / format.element_bytes() * source.element_bytes());
     let found = isa.run(ConvertOp { format, out, source, bytes });
     if found.bad {
@@ -403,7 +485,7 @@ fn find_bad(format: WeightFormat, source: SourceType, row: &[u8], lane: usize) -
         let value = source.widen(bytes);
         let packed = match format {
             WeightFormat::Bf16 => bf16_operand(value).to_f32(),
-            WeightFormat::F32 => value,
+            WeightFormat::F32 | WeightFormat::Int8 => value,
         };
         if !packed.is_finite() {
             return Err(NonFinite { lane, k, value });

@@ -6,9 +6,12 @@
 //! * bf16: `[ceil(K / 2)][32][2]`: the two elements of a pair side by side, so that one 64-byte vector holds
 //!   pair `k` of 16 columns, which is the operand of `vdpbf16ps`, and two shifts away from FMA operands.
 //!
-//! Columns past N and an odd K's partner are zero. Lanes are columns: no sum across lanes anywhere. One
+//! * int8: `[ceil(K / 4)][32][4]`, signed, then 32 `i32` and 32 `f32`: `−128 Σ w` of each column, where its sum starts
+//!   (activations are offset by 128), and its scale.
+//!
+//! Columns past N and what fills up the last pair or quad of K are zero. Lanes are columns: no sum across lanes anywhere. One
 //! layout serves every number of rows and every instruction set.
-use crate::dtype::WeightFormat;
+use crate::dtype::{Int8, WeightFormat};
 use crate::tensor::padded;
 use half::bf16;
 
@@ -24,6 +27,8 @@ pub enum Panels<'w> {
     F32(&'w [f32]),
     /// `[panels][ceil(K / 2)][32][2]`
     Bf16(&'w [bf16]),
+    /// `[panels]` of weights, starts and scales.
+    Int8(&'w [Int8]),
 }
 
 impl Panels<'_> {
@@ -32,6 +37,7 @@ impl Panels<'_> {
         match self {
             Self::F32(_) => WeightFormat::F32,
             Self::Bf16(_) => WeightFormat::Bf16,
+            Self::Int8(_) => WeightFormat::Int8,
         }
     }
 }
@@ -41,7 +47,20 @@ pub const fn panel_len(format: WeightFormat, k: usize) -> usize {
     match format {
         WeightFormat::F32 => k * PANEL,
         WeightFormat::Bf16 => k.next_multiple_of(2) * PANEL,
+        WeightFormat::Int8 => k.next_multiple_of(4) * PANEL + INT8_TAIL,
     }
+}
+
+/// Bytes of an int8 panel behind its weights: where the columns' sums start, and their scales.
+pub const INT8_TAIL: usize = PANEL * (size_of::<i32>() + size_of::<f32>());
+
+/// Inputs that an int8 weight can have: that many products of 255 and 127 fit 32 bits.
+pub const INT8_INPUTS_MAX: usize = 1 << 16;
+
+/// The scale of column `lane` of an int8 panel.
+pub(super) fn int8_column_scale(panel: &[Int8], lane: usize) -> f32 {
+    let at = panel.len() - PANEL * size_of::<f32>() + lane * size_of::<f32>();
+    f32::from_le_bytes(core::array::from_fn(|i| panel[at + i].0))
 }
 
 /// Panels of a weight with `n` outputs.
@@ -67,6 +86,7 @@ impl<'w> Linear<'w> {
         let actual = match panels {
             Panels::F32(p) => p.len(),
             Panels::Bf16(p) => p.len(),
+            Panels::Int8(p) => p.len(),
         };
         let bias_fits = bias.is_none_or(|b| b.len() == padded(outputs));
         (actual == len && bias_fits && inputs > 0).then_some(Self { outputs, inputs, panels, bias })
@@ -127,6 +147,15 @@ impl<'w> Linear<'w> {
                 let panel = &p[panel * panel_len(WeightFormat::Bf16, self.inputs)..];
                 for (k, x) in out.iter_mut().enumerate() {
                     *x = crate::dtype::bf16_widen(panel[(k / 2) * 2 * PANEL + lane * 2 + k % 2]);
+                }
+            }
+            Panels::Int8(p) => {
+                let len = panel_len(WeightFormat::Int8, self.inputs);
+                let panel = &p[panel * len..][..len];
+                let scale = int8_column_scale(panel, lane);
+                for (k, x) in out.iter_mut().enumerate() {
+                    let weight = panel[(k / 4) * 4 * PANEL + lane * 4 + k % 4].0 as i8;
+                    *x = f32::from(weight) * scale;
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The product one element at a time: what the micro-kernels equal bit for bit.
-use super::panel::{Linear, PANEL, Panels, panel_len};
-use crate::dtype::{WeightFormat, bf16_widen};
+use super::panel::{Linear, PANEL, Panels, int8_column_scale, panel_len};
+use crate::dtype::{Int8, WeightFormat, bf16_widen};
 use crate::isa::portable::fma;
 use half::bf16;
 
@@ -27,4 +27,14 @@ pub fn element_bf16(act: &[bf16], weight: &Linear<'_>, n: usize) -> f32 {
         acc = fma(bf16_widen(a[0]), bf16_widen(w[0]), odd);
     }
     acc
+}
+
+/// `s_row s_n Σ a[k] w[k]` for output `n`, activations offset by 128; the bias is not added.
+pub fn element_int8(act: &[Int8], scale: f32, weight: &Linear<'_>, n: usize) -> f32 {
+    let Panels::Int8(panels) = weight.panels() else { panic!("int8 activations need int8 weights") };
+    let len = panel_len(WeightFormat::Int8, weight.inputs());
+    let panel = &panels[(n / PANEL) * len..][..len];
+    let weight_at = |k: usize| i64::from(panel[(k / 4) * 4 * PANEL + (n % PANEL) * 4 + k % 4].0 as i8);
+    let sum: i64 = (0..weight.inputs()).map(|k| (i64::from(act[k].0) - 128) * weight_at(k)).sum();
+    sum as i32 as f32 * scale * int8_column_scale(panel, n % PANEL)
 }

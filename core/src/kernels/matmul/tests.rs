@@ -1,11 +1,12 @@
 //! Every path's product against the reference, bit by bit: ragged shapes drawn, real shapes sampled.
-use super::pack::{pack_bf16, pack_f32};
+use super::pack::{pack_bf16, pack_f32, pack_int8};
 use super::panel::{Linear, PANEL, Panels, panel_count, panel_len};
 use super::product::{Activations, Epilogue, multiply};
-use super::reference::{element_bf16, element_f32};
-use crate::dtype::{WeightFormat, bf16_operand};
+use super::reference::{element_bf16, element_f32, element_int8};
+use crate::dtype::{Int8, WeightFormat, bf16_operand};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::math::silu;
+use crate::kernels::quantize;
 use crate::tensor::{Rows, Shared, padded};
 use half::bf16;
 use proptest::prelude::*;
@@ -27,9 +28,12 @@ struct Case {
     k: usize,
     f32_panels: Vec<f32>,
     bf16_panels: Vec<bf16>,
+    int8_panels: Vec<Int8>,
     bias: Option<Vec<f32>>,
     act_f32: Vec<f32>,
     act_bf16: Vec<bf16>,
+    act_int8: Vec<Int8>,
+    act_scales: Vec<f32>,
 }
 
 impl Case {
@@ -37,6 +41,7 @@ impl Case {
         let panels = panel_count(n);
         let mut f32_panels = vec![0.0; panels * panel_len(WeightFormat::F32, k)];
         let mut bf16_panels = vec![bf16::ZERO; panels * panel_len(WeightFormat::Bf16, k)];
+        let mut int8_panels = vec![Int8(0); panels * panel_len(WeightFormat::Int8, k)];
         let mut weight = vec![0.0; PANEL * k];
         for panel in 0..panels {
             for (i, w) in weight.iter_mut().enumerate() {
@@ -47,6 +52,9 @@ impl Case {
             pack_f32(&mut f32_panels[panel * len..][..len], k, row);
             let len = panel_len(WeightFormat::Bf16, k);
             pack_bf16(&mut bf16_panels[panel * len..][..len], k, row);
+            let len = panel_len(WeightFormat::Int8, k);
+            let value = |lane: usize, i: usize| row(lane).map_or(0.0, |row| row[i]);
+            pack_int8(&mut int8_panels[panel * len..][..len], k, value);
         }
         let mut act_f32 = vec![0.0; rows * padded(k)];
         for r in 0..rows {
@@ -55,9 +63,12 @@ impl Case {
             }
         }
         let act_bf16 = act_f32.iter().map(|x| bf16_operand(*x)).collect();
+        let mut act_int8 = vec![Int8(0); act_f32.len()];
+        let act_scales = act_f32.chunks(padded(k)).zip(act_int8.chunks_mut(padded(k)));
+        let act_scales = act_scales.map(|(x, out)| quantize::reference(x, out)).collect();
         let bias = with_bias
             .then(|| (0..padded(n)).map(|i| if i < n { noise(seed ^ 0x77, i) } else { 0.0 }).collect());
-        Case { n, k, f32_panels, bf16_panels, bias, act_f32, act_bf16 }
+        Case { n, k, f32_panels, bf16_panels, int8_panels, bias, act_f32, act_bf16, act_int8, act_scales }
     }
 
     fn operands(&self, format: WeightFormat) -> (Activations<'_>, Linear<'_>) {
@@ -68,6 +79,10 @@ impl Case {
             WeightFormat::Bf16 => {
                 (Activations::Bf16(Rows::padded(&self.act_bf16, self.k)), Panels::Bf16(&self.bf16_panels))
             }
+            WeightFormat::Int8 => {
+                let act = Activations::Int8(Rows::padded(&self.act_int8, self.k), &self.act_scales);
+                (act, Panels::Int8(&self.int8_panels))
+            }
         };
         (act, Linear::new(self.n, self.k, panels, self.bias.as_deref()).unwrap())
     }
@@ -77,6 +92,7 @@ impl Case {
         let sum = match act {
             Activations::F32(rows) => element_f32(rows.row_padded(r), &weight, n),
             Activations::Bf16(rows) => element_bf16(rows.row_padded(r), &weight, n),
+            Activations::Int8(rows, scales) => element_int8(rows.row(r), scales[r], &weight, n),
         };
         self.bias.as_ref().map_or(sum, |bias| sum + bias[n])
     }
@@ -95,7 +111,7 @@ impl Case {
     }
 }
 
-const FORMATS: [WeightFormat; 2] = [WeightFormat::F32, WeightFormat::Bf16];
+const FORMATS: [WeightFormat; 3] = [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
@@ -176,6 +192,7 @@ fn the_reference_is_a_dot_product() {
                     let a = match act {
                         Activations::F32(rows) => rows.row(1)[k],
                         Activations::Bf16(rows) => rows.row(1)[k].to_f32(),
+                        Activations::Int8(rows, scales) => (f32::from(rows.row(1)[k].0) - 128.0) * scales[1],
                     };
                     f64::from(a) * f64::from(column[k])
                 })

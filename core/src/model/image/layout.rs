@@ -48,7 +48,7 @@ pub enum Storage {
         /// K.
         inputs: usize,
     },
-    /// `[rows, width]` in the model's weight format.
+    /// `[rows, width]` in the format that the model's weight format has for rows.
     Rows {
         /// How many rows.
         rows: usize,
@@ -71,7 +71,9 @@ impl Storage {
             Self::Panels { outputs, inputs } => panel_len(format, inputs)
                 .checked_mul(panel_count(outputs))?
                 .checked_mul(format.element_bytes()),
-            Self::Rows { rows, width } => rows.checked_mul(width)?.checked_mul(format.element_bytes()),
+            Self::Rows { rows, width } => {
+                rows.checked_mul(width)?.checked_mul(format.of_rows().element_bytes())
+            }
             Self::Vector { padded, .. } => padded.checked_mul(size_of::<f32>()),
         }
     }

@@ -9,7 +9,8 @@ use super::{
     AT_TENSOR_COUNT, AT_TOTAL, AUX_ENTRY_BYTES, AUX_NAME_MAX, CONFIG_BYTES, FORMAT_VERSION, HEADER_BYTES,
     ImageError, MAGIC, NO_LAYER, TENSOR_ENTRY_BYTES, cast_mut, encode_config,
 };
-use crate::dtype::{WeightFormat, bf16_operand};
+use crate::dtype::{Int8, WeightFormat, bf16_operand};
+use crate::kernels::matmul::pack::pack_int8;
 use crate::kernels::matmul::panel::{PANEL, panel_len};
 use crate::memory::{Plain, REGION_ALIGN};
 use half::bf16;
@@ -80,7 +81,7 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
                     *x = value(i / width, i % width);
                 }
             }
-            (Storage::Rows { width, .. }, WeightFormat::Bf16) => {
+            (Storage::Rows { width, .. }, WeightFormat::Bf16 | WeightFormat::Int8) => {
                 let mut flushed = 0;
                 let Some(out) = self.tensor_mut::<bf16>(kind, layer) else { return };
                 for (i, x) in out.iter_mut().enumerate() {
@@ -108,6 +109,16 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
                     *x = row.map_or(bf16::ZERO, |row| operand(value(row, k), &mut flushed));
                 }
                 self.flushed_count += flushed;
+            }
+            (Storage::Panels { outputs, inputs }, WeightFormat::Int8) => {
+                let len = panel_len(WeightFormat::Int8, inputs);
+                let Some(out) = self.tensor_mut::<Int8>(kind, layer) else { return };
+                for (number, panel) in out.chunks_exact_mut(len).enumerate() {
+                    pack_int8(panel, inputs, |lane, k| {
+                        let n = number * PANEL + lane;
+                        source(n).filter(|_| n < outputs).map_or(0.0, |row| value(row, k))
+                    });
+                }
             }
         }
     }

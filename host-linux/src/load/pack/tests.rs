@@ -146,6 +146,42 @@ fn every_type_family_and_format_is_packed_right() {
 }
 
 #[test]
+fn int8_weights_are_within_half_a_step_of_the_source() {
+    for (dtype, tied) in [("F32", true), ("F16", false), ("BF16", true)] {
+        let directory = TemporaryDirectory::new("int8");
+        recipe("qwen2", tied, dtype).write(directory.path(), 1).unwrap();
+        let choice = |format| WeightChoice::Format(format);
+        let exact = load_from(directory.path(), choice(WeightFormat::F32)).unwrap();
+        let rounded = load_from(directory.path(), choice(WeightFormat::Int8)).unwrap();
+        let folder = Folder::from(directory.path());
+        let serial = load_model(&folder, choice(WeightFormat::Int8), &Serial, &NoProgress).unwrap();
+        assert!(serial.image() == rounded.image(), "another split over workers");
+        let (exact, rounded) = (exact.model(), rounded.model());
+        assert!(rounded.weight_bytes() * 3 < exact.weight_bytes());
+        let layers = (0..exact.config().layer_count).flat_map(|layer| {
+            let (a, b) = (exact.layer(layer), rounded.layer(layer));
+            [
+                (a.qkv, b.qkv),
+                (a.attention_output, b.attention_output),
+                (a.gate_up, b.gate_up),
+                (a.down, b.down),
+            ]
+        });
+        for (exact, rounded) in layers.chain([(exact.outer().head, rounded.outer().head)]) {
+            let (mut x, mut y) = (vec![0.0; exact.inputs()], vec![0.0; exact.inputs()]);
+            for n in 0..exact.outputs() {
+                exact.read_column(n, &mut x);
+                rounded.read_column(n, &mut y);
+                let max = x.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+                for (x, y) in x.iter().zip(&y) {
+                    assert!((x - y).abs() <= max / 127.0 * 0.5001, "{dtype} {x} {y}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn shards_and_images_have_the_same_fingerprint() {
     let directory = TemporaryDirectory::new("shards");
     let (single, sharded) = (directory.path().join("single"), directory.path().join("sharded"));
