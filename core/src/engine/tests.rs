@@ -270,7 +270,8 @@ fn plans_that_are_dropped_leave_no_fresh_blocks_behind() {
             let leaves = engine.submit(&Request::greedy(&[4; 17], 5)).unwrap();
             let plan = engine.plan(Budget::UNLIMITED).unwrap();
             assert!(engine.cancel(leaves), "{i}");
-            assert_eq!(engine.fresh_count, 1, "the block of the one that stays");
+            let fresh = &engine.state.fresh[..engine.fresh_count];
+            assert_eq!(fresh, &engine.state.tables[..1], "the block of the one that stays");
             assert_eq!(
                 engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap_err(),
                 StepError::StalePlan

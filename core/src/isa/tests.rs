@@ -169,3 +169,40 @@ fn paths_are_found_by_name() {
         assert_eq!(Isa::from_name(isa.name()), Some(*isa));
     }
 }
+
+/// Quads at their extremes: 16-bit sums of products, as `vpmaddubsw` makes them, would saturate.
+struct Quads<'a>(&'a [Int8; 4], &'a [Int8; 64], &'a [i32; 16]);
+
+impl SimdOp for Quads<'_> {
+    type Output = [f32; LANES];
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) -> [f32; LANES] {
+        // SAFETY: the arrays are 4 and 64 elements, and 16 integers.
+        let (row, columns, sums) = unsafe {
+            (s.splat_quad(self.0.as_ptr()), s.load_quads(self.1.as_ptr()), s.load_ints(self.2.as_ptr()))
+        };
+        s.to_array(s.ints_to_floats(s.dot_quads(row, columns, sums)))
+    }
+}
+
+#[test]
+fn products_of_quads_are_exact_at_their_extremes() {
+    let extremes = [0_u8, 1, 127, 128, 129, 254, 255];
+    let mut state = 7_u64;
+    let mut draw = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Int8(extremes[(state >> 33) as usize % extremes.len()])
+    };
+    for round in 0..500 {
+        let row: [Int8; 4] = if round == 0 { [Int8(255); 4] } else { core::array::from_fn(|_| draw()) };
+        let columns: [Int8; 64] = if round == 0 { [Int8(128); 64] } else { core::array::from_fn(|_| draw()) };
+        let sums: [i32; 16] = core::array::from_fn(|i| (i as i32 - 8) * 1_000_003);
+        let expected: [f32; 16] = core::array::from_fn(|i| {
+            let product = |j: usize| i64::from(row[j].0) * i64::from(columns[4 * i + j].0 as i8);
+            (i64::from(sums[i]) + (0..4).map(product).sum::<i64>()) as f32
+        });
+        for isa in Isa::available().iter() {
+            assert_eq!(isa.run(Quads(&row, &columns, &sums)), expected, "{}", isa.name());
+        }
+    }
+}
