@@ -93,7 +93,6 @@ def rate(step):
 
 
 def train():
-    torch.set_num_threads(int(os.environ.get("THREADS", "2")))
     tokenizer = make_tokenizer()
     model = make_model(len(tokenizer))
     print(sum(p.numel() for p in model.parameters()), "parameters,", len(tokenizer), "tokens")
@@ -107,16 +106,18 @@ def train():
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         start, seen = state["step"], state["seen"]
-    log = (HERE / "loss.csv").open("a" if start else "w", newline="")
+    progress = HERE / "loss.csv"
+    # What was logged after the checkpoint is run again, and logged again.
+    before = [row for row in csv.reader(progress.open()) if row[0].isdigit() and int(row[0]) <= start] if start else []
+    log = progress.open("w", newline="")
     rows = csv.writer(log)
-    if not start:
-        rows.writerow(["step", "tokens", "loss", "tokens_per_second"])
-    core = torch.compile(model) if os.environ.get("COMPILE") else model
+    rows.writerows([["step", "tokens", "loss", "tokens_per_second"], *before])
+    log.flush()
     since, tokens, losses = time.time(), 0, []
     for step in range(start, STEPS):
         ids, weights = batches.at(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=not os.environ.get("F32")):
-            logits = core(input_ids=ids[:, :-1], use_cache=False).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         each = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         weight = weights[:, 1:].flatten()
         loss = (each * weight).sum() / weight.sum()
