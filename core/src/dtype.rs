@@ -58,11 +58,13 @@ pub fn int8_scale(max: f32) -> (f32, f32) {
     if max < FLUSH_BELOW { (0.0, 0.0) } else { (max / INT8_MAX, INT8_MAX / max) }
 }
 
-/// Rounds a number of magnitude below 2^22 to the nearest integer, ties to even.
+/// 1.5 · 2^23: added to a number of magnitude below 2^22 it rounds that to an integer, which then stands in the lowest bits.
+pub const ROUND_TO_INT: f32 = 12_582_912.0;
+
+/// The integer nearest to a number of magnitude below 2^22, ties to even. Straight-line, so that loops of it become vectors.
 #[inline(always)]
-pub fn round_even(x: f32) -> f32 {
-    const MAGIC: f32 = 12_582_912.0; // 1.5 · 2^23: here one unit in the last place is 1
-    (x + MAGIC) - MAGIC
+pub fn nearest_int(x: f32) -> i32 {
+    ((x + ROUND_TO_INT).to_bits() as i32).wrapping_sub(ROUND_TO_INT.to_bits() as i32)
 }
 
 /// How weights are stored, and with it how the operands of their products are rounded.

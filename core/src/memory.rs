@@ -265,6 +265,7 @@ mod tests {
 
     #[test]
     #[cfg(debug_assertions)]
+    #[cfg_attr(miri, ignore = "it overruns on purpose")]
     fn a_guard_names_the_region_that_was_overrun() {
         let mut memory = Aligned([0; 4096]);
         let mut arena = Arena::new(&mut memory.0).unwrap();

@@ -21,7 +21,7 @@ pub mod neon;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod x86_detect;
 
-use crate::dtype::Int8;
+use crate::dtype::{Int8, nearest_int};
 use half::bf16;
 pub use portable::Portable;
 
@@ -126,17 +126,15 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow;
     /// `c + Σ a[j] b[j]` over the four elements of each lane, exactly (modulo 2^32).
     fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints;
-    /// Writes `round_even(x) + 128` as 16 elements, for `x` between -127 and 127; what a NaN becomes is not said.
+    /// Writes `nearest_int(x) + 128` as 16 elements, for `x` between -127 and 127; what a NaN becomes is not said.
     ///
     /// # Safety
     /// `p` is valid for writing 16 elements.
     #[inline(always)]
     unsafe fn store_offset_int8(self, p: *mut Int8, x: Self::F) {
-        let magic = self.splat(12_582_912.0);
-        let rounded = self.to_array(self.add(self.sub(self.add(x, magic), magic), self.splat(128.0)));
-        for (i, x) in rounded.iter().enumerate() {
+        for (i, x) in self.to_array(x).into_iter().enumerate() {
             // SAFETY: the caller vouches for 16 elements.
-            unsafe { p.add(i).write(Int8(*x as i32 as u8)) };
+            unsafe { p.add(i).write(Int8((nearest_int(x) + 128) as u8)) };
         }
     }
     /// Calls `tile.run::<ROWS>(self, row)` for `rows` in `1..=TILE_ROWS`: each implementation lists its sizes, so that no

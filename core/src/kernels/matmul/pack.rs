@@ -14,7 +14,7 @@
 //! counted. A weight that is not finite, or not any more once rounded, is an error. [`pack_f32`], [`pack_bf16`] and
 //! [`pack_int8`] say the same one element at a time.
 use super::panel::{PANEL, panel_len};
-use crate::dtype::{FLUSH_BELOW, Int8, WeightFormat, bf16_operand, int8_scale, round_even};
+use crate::dtype::{FLUSH_BELOW, Int8, WeightFormat, bf16_operand, int8_scale, nearest_int};
 use crate::isa::{Isa, Simd, SimdOp};
 use half::bf16;
 
@@ -72,7 +72,7 @@ pub fn pack_int8(panel: &mut [Int8], k: usize, value: impl Fn(usize, usize) -> f
         let (scale, inverse) = int8_scale(max);
         let mut sum = 0;
         for i in 0..k {
-            let q = round_even(value(lane, i) * inverse) as i8;
+            let q = nearest_int(value(lane, i) * inverse) as i8;
             sum += i32::from(q);
             weights[(i / 4) * 4 * PANEL + lane * 4 + i % 4] = Int8(q as u8);
         }
@@ -335,7 +335,7 @@ impl PackOp<'_, '_> {
                 floats::<E>(chunk::<E>(row, block * CHUNK, &mut tail), &mut bits);
                 let mut rounded = [0_i32; CHUNK];
                 for (q, bits) in rounded.iter_mut().zip(bits) {
-                    *q = round_even(f32::from_bits(bits) * inverses[lane]) as i32;
+                    *q = nearest_int(f32::from_bits(bits) * inverses[lane]);
                 }
                 sums[lane] += rounded.iter().sum::<i32>();
                 for (quad, q) in lanes.iter_mut().zip(rounded.chunks_exact(4)) {
