@@ -3,9 +3,11 @@
 //! * [`limits`]: what is the most that this machine can do?
 //! * [`make_model`]: a checkpoint of a real shape with random weights.
 //! * [`model`]: how close does a model come to the limits, in the same run?
+//! * [`quality`]: how far does a weight format take a model from f32?
 mod limits;
 mod make_model;
 mod model;
+mod quality;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -55,6 +57,20 @@ enum Command {
         #[arg(long, default_value_t = 32)]
         tokens: usize,
     },
+    /// Perplexity on a text, and the mean KL divergence of the next token's distribution from f32's, for each weight format.
+    Quality {
+        /// A checkpoint's directory [default: the built-in model].
+        path: Option<PathBuf>,
+        /// The text; its beginning is used.
+        #[arg(long)]
+        text: PathBuf,
+        /// Tokens of it that are scored.
+        #[arg(long, default_value_t = 1024)]
+        tokens: usize,
+        /// Tokens of a window; each window begins anew.
+        #[arg(long, default_value_t = 256)]
+        window: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -64,6 +80,7 @@ fn main() -> ExitCode {
         Command::Model { path, shape, weights, threads, tokens } => {
             model::report(path, shape, weights.as_deref(), threads, tokens)
         }
+        Command::Quality { path, text, tokens, window } => quality::report(path, &text, tokens, window),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@ use super::Engine;
 use super::event::{Event, EventKind};
 use super::request::{Refusal, Request};
 use super::schedule::Budget;
-use super::step::{Masks, StepError};
+use super::step::{Masks, Observer, StepError};
 use crate::pool::Pool;
 use core::ops::ControlFlow;
 
@@ -36,11 +36,22 @@ impl Engine<'_, '_> {
         pool: &dyn Pool,
         on_event: &mut dyn FnMut(&Event<'_>) -> ControlFlow<()>,
     ) -> Result<(), GenerateError> {
+        self.generate_observed(request, pool, &mut (), on_event)
+    }
+
+    /// The same, with an observer of what rows yield besides events.
+    pub fn generate_observed(
+        &mut self,
+        request: &Request<'_>,
+        pool: &dyn Pool,
+        observer: &mut dyn Observer,
+        on_event: &mut dyn FnMut(&Event<'_>) -> ControlFlow<()>,
+    ) -> Result<(), GenerateError> {
         let id = self.submit(request).map_err(GenerateError::Refused)?;
         let mut left = request.choices;
         while left > 0 {
             let Some(plan) = self.plan(Budget::UNLIMITED) else { break };
-            let events = self.execute(plan, Masks::NONE, pool, &mut ()).map_err(GenerateError::Step)?;
+            let events = self.execute(plan, Masks::NONE, pool, observer).map_err(GenerateError::Step)?;
             let mut broke = false;
             for event in events.filter(|event| event.request == id) {
                 left -= u32::from(matches!(event.kind, EventKind::Finished(_)));

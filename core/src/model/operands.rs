@@ -35,8 +35,8 @@ impl<'s> OperandRows<'s> {
             WeightFormat::Bf16 => Self::Bf16(carver.carve(region, count)?),
             WeightFormat::Int8 => Self::Int8 {
                 floats: carver.carve(region, count)?,
-                rounded: carver.carve(region, count)?,
-                scales: carver.carve(region, rows)?,
+                rounded: carver.carve("8-bit operands", count)?,
+                scales: carver.carve("8-bit operands' scales", rows)?,
             },
         })
     }

@@ -1,0 +1,111 @@
+//! How far a weight format takes a model from f32: perplexity, and KL(f32 ‖ format) of the next token's distribution.
+//!
+//! The text is fed, not generated, in windows that begin with the token that begins a text, if there is one. The KV cache is f32
+//! throughout, so that the weights are all that differs.
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use verbatim::load::{Folder, LoadedModel, NoProgress, WeightChoice, builtin, load_model};
+use verbatim::memory::AlignedMemory;
+use verbatim::pool::FutexPool;
+use verbatim::text::Tokenizer;
+use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::engine::{Engine, EngineLimits, Observer, Plan, PlannedRow, Request};
+use verbatim_core::isa::Isa;
+use verbatim_core::model::RowOutput;
+
+const FORMATS: [WeightFormat; 3] = [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8];
+
+/// Keeps the logits of every row.
+struct Keep(Vec<Vec<f32>>);
+
+impl Observer for Keep {
+    fn logits(&mut self, _row: &PlannedRow, logits: &[f32]) {
+        self.0.push(logits.to_vec());
+    }
+}
+
+fn logprobs(logits: &[f32]) -> Vec<f64> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|x| f64::from(x - max).exp()).sum();
+    logits.iter().map(|x| f64::from(x - max) - sum.ln()).collect()
+}
+
+/// The logits of every position of every window.
+fn logits(loaded: &LoadedModel, pool: &FutexPool, windows: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, String> {
+    let longest = windows.iter().map(Vec::len).max().unwrap_or(1);
+    let model = loaded.model();
+    let limits = EngineLimits {
+        model_len: longest,
+        kv_tokens: longest,
+        rows: 64,
+        head_rows: 16,
+        kv_format: KvFormat::F32,
+        workers: verbatim_core::pool::Pool::workers(pool),
+        ..EngineLimits::for_model(model.config())
+    };
+    let plan = Plan::new(model.config(), &limits).map_err(|error| error.to_string())?;
+    let mut memory = AlignedMemory::new(plan.total_bytes()).map_err(|error| error.to_string())?;
+    let engine = Engine::new(model, limits, Isa::detect(), memory.as_mut_slice());
+    let mut engine = engine.map_err(|error| error.to_string())?;
+    let mut kept = Keep(Vec::new());
+    for window in windows {
+        let request =
+            Request { prompt_output: RowOutput::Logits, max_tokens: 0, ..Request::greedy(window, 0) };
+        engine
+            .generate_observed(&request, pool, &mut kept, &mut |_| ControlFlow::Continue(()))
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(kept.0)
+}
+
+fn windows(loaded: &LoadedModel, text: &Path, tokens: usize, window: usize) -> Result<Vec<Vec<u32>>, String> {
+    let json = loaded.file("tokenizer.json").ok_or("the model has no tokenizer.json")?;
+    let tokenizer =
+        Tokenizer::new(json, loaded.file("tokenizer_config.json")).map_err(|error| error.to_string())?;
+    let source = std::fs::read_to_string(text).map_err(|error| format!("{}: {error}", text.display()))?;
+    let mut ids = tokenizer.encode(&source, false).map_err(|error| error.to_string())?;
+    ids.truncate(tokens);
+    let bos = loaded.generation().bos_id;
+    let most = window.min(loaded.model().config().position_count).max(2) - usize::from(bos.is_some());
+    let begun = |ids: &[u32]| bos.iter().chain(ids).copied().collect::<Vec<u32>>();
+    let windows: Vec<_> = ids.chunks(most).map(begun).filter(|window| window.len() > 1).collect();
+    if windows.is_empty() { Err(format!("{}: too short", text.display())) } else { Ok(windows) }
+}
+
+/// Prints a line for each format.
+pub(crate) fn report(path: Option<PathBuf>, text: &Path, tokens: usize, window: usize) -> Result<(), String> {
+    let folder = path.map_or_else(builtin::folder, |path| Folder::from(path.as_path()));
+    let pool =
+        FutexPool::new(verbatim::cpu::worker_count(None).workers).map_err(|error| error.to_string())?;
+    println!("{}, {}", folder.path().display(), text.display());
+    let mut exact: Option<Vec<Vec<f32>>> = None;
+    for format in FORMATS {
+        let loaded = load_model(&folder, WeightChoice::Format(format), &pool, &NoProgress);
+        let loaded = loaded.map_err(|error| error.to_string())?;
+        let windows = windows(&loaded, text, tokens, window)?;
+        let logits = logits(&loaded, &pool, &windows)?;
+        let (mut nll, mut scored, mut kl) = (0.0, 0, 0.0);
+        let mut row = 0;
+        for ids in &windows {
+            for position in 0..ids.len() {
+                let here = logprobs(&logits[row]);
+                if let Some(next) = ids.get(position + 1) {
+                    nll -= here[*next as usize];
+                    scored += 1;
+                }
+                let there = exact.as_ref().map_or_else(|| here.clone(), |exact| logprobs(&exact[row]));
+                kl += there.iter().zip(&here).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+                row += 1;
+            }
+        }
+        let megabytes = loaded.model().weight_bytes() as f64 / 1e6;
+        println!(
+            "{:5} {megabytes:9.1} MB  perplexity {:9.4} over {scored} tokens  KL to f32 {:.2e}",
+            format.name(),
+            (nll / f64::from(scored)).exp(),
+            kl / row as f64,
+        );
+        exact.get_or_insert(logits);
+    }
+    Ok(())
+}
