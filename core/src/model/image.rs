@@ -197,7 +197,7 @@ pub fn encode_config(config: &ModelConfig) -> [u8; CONFIG_BYTES] {
     };
     let flags =
         [config.tied_head, config.qkv_bias, config.attention_output_bias, config.mlp_bias, config.qk_norm];
-    let flags = flags.iter().enumerate().fold(0, |bits, (i, flag)| bits | u64::from(*flag) << i);
+    let flags = flags.iter().enumerate().fold(0, |bits, (i, flag)| bits + (u64::from(*flag) << i));
     let fields: [u64; CONFIG_FIELDS] = [
         config.architecture as u64,
         config.vocab_size as u64,

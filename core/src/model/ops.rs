@@ -286,3 +286,23 @@ impl RowGroup {
         count
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::RowOutput;
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_into_groups_of_following_positions() {
+        let row = |sequence, position| Row { token: 0, position, sequence, output: RowOutput::None };
+        let rows = [row(0, 700), row(0, 701), row(0, 702), row(1, 703), row(2, 9), row(2, 11)];
+        let mut groups = [RowGroup::default(); 6];
+        let count = RowGroup::cut(&rows, 2, &mut groups);
+        let seen: [_; 5] = core::array::from_fn(|i| {
+            let g = &groups[i];
+            (g.first_row, g.row_count, g.sequence, g.context_len())
+        });
+        assert_eq!(count, 5);
+        assert_eq!(seen, [(0, 2, 0, 702), (2, 1, 0, 703), (3, 1, 1, 704), (4, 1, 2, 10), (5, 1, 2, 12)]);
+    }
+}
