@@ -48,6 +48,11 @@ pub fn bf16_widen(x: bf16) -> f32 {
 #[repr(transparent)]
 pub struct Int8(pub u8);
 
+/// A byte of an int4 panel: two 4-bit weights, or the scale and zero of a group of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Int4(pub u8);
+
 /// Greatest magnitude of an 8-bit weight or activation, before the offset.
 pub const INT8_MAX: f32 = 127.0;
 
@@ -77,14 +82,38 @@ pub enum WeightFormat {
     Bf16 = 1,
     /// 1 byte a weight and an f32 scale for each output; activations are rounded to 8 bits with a scale for each row.
     Int8 = 2,
+    /// 4.25 bits a weight and an f32 scale for each output: 4 bits each, which a scale and a zero of 4 bits for each group of 32
+    /// make an 8-bit weight of; the products are those of [`WeightFormat::Int8`].
+    Int4 = 3,
+}
+
+/// What activations are rounded to before a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are the documentation
+pub enum OperandFormat {
+    F32,
+    Bf16,
+    Int8,
 }
 
 impl WeightFormat {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4];
+
+    /// What the activations that meet such weights are rounded to.
+    pub const fn operands(self) -> OperandFormat {
+        match self {
+            Self::F32 => OperandFormat::F32,
+            Self::Bf16 => OperandFormat::Bf16,
+            Self::Int8 | Self::Int4 => OperandFormat::Int8,
+        }
+    }
+
     /// How an embedding table is stored: rows of it are looked up, not multiplied.
     pub const fn of_rows(self) -> Self {
         match self {
             Self::F32 => Self::F32,
-            Self::Bf16 | Self::Int8 => Self::Bf16,
+            Self::Bf16 | Self::Int8 | Self::Int4 => Self::Bf16,
         }
     }
 }
@@ -107,7 +136,7 @@ macro_rules! format_names {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$v => $name,)* }
             }
-            /// Bytes an element takes.
+            /// Bytes an element takes; of an int4 panel, a byte of it.
             pub const fn element_bytes(self) -> usize {
                 match self { $(Self::$v => $bytes,)* }
             }
@@ -122,7 +151,7 @@ macro_rules! format_names {
         }
     };
 }
-format_names!(WeightFormat { F32 = "f32", 4; Bf16 = "bf16", 2; Int8 = "int8", 1; });
+format_names!(WeightFormat { F32 = "f32", 4; Bf16 = "bf16", 2; Int8 = "int8", 1; Int4 = "int4", 1; });
 format_names!(KvFormat { F32 = "f32", 4; Bf16 = "bf16", 2; });
 
 #[cfg(test)]

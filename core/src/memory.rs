@@ -43,6 +43,41 @@ unsafe impl Plain for f64 {}
 unsafe impl Plain for bf16 {}
 // SAFETY: a transparent u8.
 unsafe impl Plain for crate::dtype::Int8 {}
+// SAFETY: a byte.
+unsafe impl Plain for crate::dtype::Int4 {}
+
+/// Types of which any bytes at all are a value: what an image or a scratch may be read as.
+///
+/// # Safety
+/// There are no invalid bits and no padding.
+pub unsafe trait AnyBits: Plain {}
+
+macro_rules! any_bits {
+    ($($t:ty)*) => {
+        $(
+            // SAFETY: a number, or a transparent wrapper of one.
+            unsafe impl AnyBits for $t {}
+        )*
+    };
+}
+any_bits!(u8 u16 u32 u64 i32 f32 f64 bf16 crate::dtype::Int8 crate::dtype::Int4);
+
+/// The bytes as elements: `None` if their start is not aligned for `T` or the end is not whole.
+pub fn cast<T: AnyBits>(bytes: &[u8]) -> Option<&[T]> {
+    let fits = (bytes.as_ptr() as usize).is_multiple_of(align_of::<T>())
+        && bytes.len().is_multiple_of(size_of::<T>());
+    // SAFETY: aligned and whole, as just tested; any bytes are a value of the type; the lifetime is the same.
+    fits.then(|| unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<T>()) })
+}
+
+/// The bytes as elements that can be written: `None` if they are not aligned and whole.
+pub fn cast_mut<T: AnyBits>(bytes: &mut [u8]) -> Option<&mut [T]> {
+    cast::<T>(bytes)?;
+    let len = bytes.len() / size_of::<T>();
+    // SAFETY: aligned and whole, as `cast` found; any bytes are a value of the type and any value of it is
+    // initialised bytes; the borrow is unique and handed on.
+    Some(unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), len) })
+}
 
 /// Why an arena could not give what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::pool::Pool;
 use crate::sampling::SamplingParams;
 
 /// What [`run`] gives under numerics version 1.
-pub const EXPECTED: u64 = 0xf0d2_f8ff_df63_c4a9;
+pub const EXPECTED: u64 = 0xad9c_1ded_eeb5_580a;
 
 /// Positions of each model's sequence: two tiles of attention, the second ragged.
 const POSITIONS: usize = 75;
@@ -27,7 +27,7 @@ const CHUNK: usize = 29;
 /// Workers that a pool may have here.
 const WORKERS_MAX: usize = 64;
 
-const MODELS: [(ModelConfig, KvFormat); 3] = [
+const MODELS: [(ModelConfig, KvFormat); 4] = [
     (
         ModelConfig {
             architecture: Architecture::Qwen3,
@@ -47,6 +47,7 @@ const MODELS: [(ModelConfig, KvFormat); 3] = [
             mlp_bias: false,
             qk_norm: true,
             weight_format: WeightFormat::Bf16,
+            head_format: WeightFormat::Bf16,
         },
         KvFormat::Bf16,
     ),
@@ -77,6 +78,7 @@ const MODELS: [(ModelConfig, KvFormat); 3] = [
             mlp_bias: true,
             qk_norm: false,
             weight_format: WeightFormat::F32,
+            head_format: WeightFormat::F32,
         },
         KvFormat::F32,
     ),
@@ -99,6 +101,30 @@ const MODELS: [(ModelConfig, KvFormat); 3] = [
             mlp_bias: false,
             qk_norm: false,
             weight_format: WeightFormat::Int8,
+            head_format: WeightFormat::Int8,
+        },
+        KvFormat::Bf16,
+    ),
+    (
+        ModelConfig {
+            architecture: Architecture::Mistral,
+            vocab_size: 280,
+            hidden_size: 76,
+            intermediate_size: 150,
+            layer_count: 2,
+            head_count: 4,
+            kv_head_count: 2,
+            head_dim: 18,
+            position_count: POSITIONS,
+            rms_norm_eps: 1e-5,
+            rope: RopeConfig { theta: 1e4, scaling: RopeScaling::None },
+            tied_head: false,
+            qkv_bias: false,
+            attention_output_bias: false,
+            mlp_bias: false,
+            qk_norm: false,
+            weight_format: WeightFormat::Int4,
+            head_format: WeightFormat::Bf16,
         },
         KvFormat::Bf16,
     ),

@@ -88,15 +88,7 @@ pub(crate) fn report(
     threads: Option<usize>,
     tokens: usize,
 ) -> Result<(), String> {
-    let choice = match weights {
-        None => WeightChoice::Source,
-        Some(name) => {
-            let format = WeightFormat::from_name(name);
-            WeightChoice::Format(
-                format.ok_or_else(|| format!("--weights {name}: expected f32, bf16 or int8"))?,
-            )
-        }
-    };
+    let choice = WeightChoice::from_names(weights, None)?;
     let path = match (path, shape) {
         (Some(path), None) => path,
         (None, shape) => {
@@ -171,7 +163,7 @@ fn line(
     let peak = match config.weight_format {
         WeightFormat::F32 => limits.f32_fma,
         WeightFormat::Bf16 => limits.bf16_dot,
-        WeightFormat::Int8 => limits.int8_dot,
+        WeightFormat::Int8 | WeightFormat::Int4 => limits.int8_dot,
     };
     println!(
         "{what}: read {:.1} GB/s, {} {:.0} GFLOP/s",

@@ -13,7 +13,7 @@ use verbatim_core::engine::{Engine, EngineLimits, Observer, Plan, PlannedRow, Re
 use verbatim_core::isa::Isa;
 use verbatim_core::model::RowOutput;
 
-const FORMATS: [WeightFormat; 3] = [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8];
+const FORMATS: [WeightFormat; 4] = WeightFormat::ALL;
 
 /// Keeps the logits of every row.
 struct Keep(Vec<Vec<f32>>);
@@ -80,7 +80,7 @@ pub(crate) fn report(path: Option<PathBuf>, text: &Path, tokens: usize, window: 
     println!("{}, {}", folder.path().display(), text.display());
     let mut exact: Option<Vec<Vec<f32>>> = None;
     for format in FORMATS {
-        let loaded = load_model(&folder, WeightChoice::Format(format), &pool, &NoProgress);
+        let loaded = load_model(&folder, WeightChoice::all(format), &pool, &NoProgress);
         let loaded = loaded.map_err(|error| error.to_string())?;
         let windows = windows(&loaded, text, tokens, window)?;
         let logits = logits(&loaded, &pool, &windows)?;

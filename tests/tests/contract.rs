@@ -39,6 +39,7 @@ fn config(weight_format: WeightFormat) -> ModelConfig {
         mlp_bias: false,
         qk_norm: false,
         weight_format,
+        head_format: weight_format,
     }
 }
 
@@ -205,6 +206,11 @@ fn the_contract_holds_in_bf16() {
 #[test]
 fn the_contract_holds_in_int8() {
     holds(WeightFormat::Int8, KvFormat::Bf16);
+}
+
+#[test]
+fn the_contract_holds_in_int4() {
+    holds(WeightFormat::Int4, KvFormat::Bf16);
 }
 
 #[test]

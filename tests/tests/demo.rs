@@ -29,7 +29,7 @@ struct Case {
 
 #[test]
 fn it_computes_what_transformers_computes() {
-    let choice = WeightChoice::Format(WeightFormat::F32);
+    let choice = WeightChoice::all(WeightFormat::F32);
     let loaded =
         load_model(&builtin::folder(), choice, &Serial, &NoProgress).expect("the built-in model loads");
     let file = |name: &str| loaded.file(name).expect("it is there");

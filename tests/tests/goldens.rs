@@ -39,7 +39,7 @@ fn compare(
 fn random_models_equal_transformers_in_f32() {
     for (name, golden) in ModelGolden::all() {
         let directory = golden.write(&name);
-        let choice = WeightChoice::Format(WeightFormat::F32);
+        let choice = WeightChoice::all(WeightFormat::F32);
         let loaded = load_model(&Folder::from(directory.path()), choice, &Serial, &NoProgress)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let model = loaded.model();
@@ -70,7 +70,7 @@ fn random_models_equal_transformers_in_f32() {
 fn random_models_are_as_close_in_bf16_as_transformers_is() {
     for (name, golden) in ModelGolden::all() {
         let directory = golden.write(&name);
-        let choice = WeightChoice::Format(WeightFormat::Bf16);
+        let choice = WeightChoice::all(WeightFormat::Bf16);
         let loaded = load_model(&Folder::from(directory.path()), choice, &Serial, &NoProgress)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let (worst, mean) = compare(&golden, &loaded.model(), KvFormat::Bf16, &golden.positions);
@@ -93,7 +93,7 @@ fn stories260k_continues_as_in_transformers() {
     let test = "stories260k_continues_as_in_transformers";
     let Some(path) = verbatim_tests::data::find(test, "models/stories260K") else { return };
     let golden: StoriesGreedy = verbatim_tests::golden::read(&path.join("greedy.json"));
-    let loaded = load_model(&Folder::from(path.as_path()), WeightChoice::Source, &Serial, &NoProgress)
+    let loaded = load_model(&Folder::from(path.as_path()), WeightChoice::default(), &Serial, &NoProgress)
         .expect("stories260K loads");
     let how = Run { isa: Isa::detect(), pool: &Serial, kv_format: KvFormat::F32, chunk: 3 };
     let mut generated = Vec::new();
@@ -141,7 +141,7 @@ fn stories260k_is_as_perplexed_as_in_transformers() {
         verbatim_tests::golden::read(&verbatim_tests::golden::folder().join("stories260k.json"));
     let json = std::fs::read(path.join("tokenizer.json")).expect("a tokenizer");
     let tokenizer = verbatim::text::Tokenizer::new(&json, None).expect("the tokenizer loads");
-    let loaded = load_model(&Folder::from(path.as_path()), WeightChoice::Source, &Serial, &NoProgress)
+    let loaded = load_model(&Folder::from(path.as_path()), WeightChoice::default(), &Serial, &NoProgress)
         .expect("stories260K loads");
     let model = loaded.model();
     let how = Run { isa: Isa::detect(), pool: &Serial, kv_format: KvFormat::F32, chunk: 64 };

@@ -57,7 +57,7 @@ fn micro() -> Files {
 }
 
 fn load(files: &Files) -> Result<LoadedModel, LoadError> {
-    load_model(&files.folder(), WeightChoice::Source, &Serial, &NoProgress)
+    load_model(&files.folder(), WeightChoice::default(), &Serial, &NoProgress)
 }
 
 /// Runs a model for two tokens, where it needs no more memory than a test should take.
@@ -198,7 +198,7 @@ fn image_files() {
             _ => {}
         }
         std::fs::write(&path, &spoiled).expect("written");
-        let taken = load_image(&path, WeightChoice::Source, &Serial, &NoProgress).is_ok();
+        let taken = load_image(&path, WeightChoice::default(), &Serial, &NoProgress).is_ok();
         assert_eq!(taken, spoiled == image, "a hash that does not notice");
         taken
     });

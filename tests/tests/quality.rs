@@ -15,7 +15,7 @@ fn distributions(
     kv_format: KvFormat,
     texts: &[Vec<u32>],
 ) -> Vec<Vec<f64>> {
-    let loaded = load_model(model, WeightChoice::Format(format), &Serial, &NoProgress).expect("it loads");
+    let loaded = load_model(model, WeightChoice::all(format), &Serial, &NoProgress).expect("it loads");
     let how = Run { isa: Isa::detect(), pool: &Serial, kv_format, chunk: 32 };
     let mut all = Vec::new();
     for ids in texts {

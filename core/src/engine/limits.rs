@@ -44,7 +44,7 @@ impl EngineLimits {
             head_rows: 1,
             kv_format: match config.weight_format {
                 crate::dtype::WeightFormat::F32 => KvFormat::F32,
-                crate::dtype::WeightFormat::Bf16 | crate::dtype::WeightFormat::Int8 => KvFormat::Bf16,
+                _ => KvFormat::Bf16,
             },
             workers: 1,
             top_logprobs: 20,

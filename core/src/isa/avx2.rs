@@ -1,6 +1,6 @@
 //! AVX2 and FMA: sixteen lanes as two registers of eight.
 use super::{LANES, Simd, SimdOp, tile_sizes};
-use crate::dtype::Int8;
+use crate::dtype::{Int4, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
 
@@ -46,6 +46,8 @@ unsafe impl Simd for Avx2 {
     type Quads = [__m256i; 2];
     /// Elements 0 and 2, and elements 1 and 3, as 16 bits each.
     type QuadRow = (__m256i, __m256i);
+    /// The scale in both halves of a lane, and scale times zero in all four bytes, for each register.
+    type GroupScales = ([__m256i; 2], [__m256i; 2]);
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -207,6 +209,45 @@ unsafe impl Simd for Avx2 {
             let even = _mm256_set1_epi32((quad & 0x00ff_00ff) as i32);
             (even, _mm256_set1_epi32((quad >> 8 & 0x00ff_00ff) as i32))
         }
+    }
+    #[inline(always)]
+    unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads) {
+        for i in 0..2 {
+            // SAFETY: the caller vouches for 64 elements.
+            unsafe { _mm256_storeu_si256(p.add(32 * i).cast(), x[i]) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales {
+        // SAFETY: the caller vouches for 16 bytes.
+        let both = both!(i => unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8 * i).cast())) });
+        // SAFETY: self proves AVX2.
+        let scales = both!(i => unsafe { _mm256_and_si256(both[i], _mm256_set1_epi32(15)) });
+        // SAFETY: self proves AVX2.
+        let offsets = both!(i => unsafe {
+            let product = _mm256_mullo_epi16(scales[i], _mm256_srli_epi32::<4>(both[i]));
+            let twice = _mm256_or_si256(product, _mm256_slli_epi32::<16>(product));
+            _mm256_mullo_epi16(twice, _mm256_set1_epi16(0x0101))
+        });
+        // SAFETY: self proves AVX2.
+        let scales = both!(i => unsafe { _mm256_or_si256(scales[i], _mm256_slli_epi32::<16>(scales[i])) });
+        (scales, offsets)
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads) {
+        // SAFETY: the caller vouches for 64 bytes. A 16-bit product is two 8-bit ones: 15 · 15 has no carry.
+        let raw = both!(i => unsafe { _mm256_loadu_si256(p.add(32 * i).cast()) });
+        // SAFETY: self proves AVX2.
+        let low = both!(i => unsafe {
+            let q = _mm256_and_si256(raw[i], _mm256_set1_epi8(15));
+            _mm256_sub_epi8(_mm256_mullo_epi16(q, scales.0[i]), scales.1[i])
+        });
+        // SAFETY: self proves AVX2.
+        let high = both!(i => unsafe {
+            let q = _mm256_and_si256(_mm256_srli_epi16::<4>(raw[i]), _mm256_set1_epi8(15));
+            _mm256_sub_epi8(_mm256_mullo_epi16(q, scales.0[i]), scales.1[i])
+        });
+        (low, high)
     }
     /// `vpmaddubsw` would saturate: 2 · 255 · 127 does not fit 16 bits. Widened to 16 bits, `vpmaddwd` is exact.
     #[inline(always)]

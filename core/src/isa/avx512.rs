@@ -1,6 +1,6 @@
 //! AVX-512: sixteen lanes are one register. Two proofs: with the bf16 dot product and without.
 use super::{Simd, SimdOp, tile_sizes};
-use crate::dtype::{FLUSH_BELOW, Int8};
+use crate::dtype::{FLUSH_BELOW, Int4, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
 
@@ -36,6 +36,8 @@ macro_rules! sixteen_lanes {
         type Ints = __m512i;
         type Quads = __m512i;
         type QuadRow = __m512i;
+        /// The scale in both halves of a lane; scale times zero in all four bytes.
+        type GroupScales = (__m512i, __m512i);
 
         #[inline(always)]
         unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
@@ -61,6 +63,43 @@ macro_rules! sixteen_lanes {
         fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
             // SAFETY: self proves AVX512-VNNI.
             unsafe { _mm512_dpbusd_epi32(c, a, b) }
+        }
+        #[inline(always)]
+        unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads) {
+            // SAFETY: the caller vouches for 64 elements.
+            unsafe { _mm512_storeu_si512(p.cast(), x) }
+        }
+        #[inline(always)]
+        unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales {
+            // SAFETY: the caller vouches for 16 bytes.
+            unsafe {
+                let both = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+                let scale = _mm512_and_si512(both, _mm512_set1_epi32(15));
+                let product = _mm512_mullo_epi16(scale, _mm512_srli_epi32::<4>(both));
+                let bytes = _mm512_mullo_epi16(
+                    _mm512_or_si512(product, _mm512_slli_epi32::<16>(product)),
+                    _mm512_set1_epi16(0x0101),
+                );
+                (_mm512_or_si512(scale, _mm512_slli_epi32::<16>(scale)), bytes)
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_nibbles(
+            self,
+            p: *const Int4,
+            scales: Self::GroupScales,
+        ) -> (Self::Quads, Self::Quads) {
+            // SAFETY: the caller vouches for 64 bytes. A 16-bit product is two 8-bit ones: 15 · 15 has no carry.
+            unsafe {
+                let raw = _mm512_loadu_si512(p.cast());
+                let nibble = _mm512_set1_epi8(15);
+                let low = _mm512_and_si512(raw, nibble);
+                let high = _mm512_and_si512(_mm512_srli_epi16::<4>(raw), nibble);
+                (
+                    _mm512_sub_epi8(_mm512_mullo_epi16(low, scales.0), scales.1),
+                    _mm512_sub_epi8(_mm512_mullo_epi16(high, scales.0), scales.1),
+                )
+            }
         }
         #[inline(always)]
         unsafe fn store_offset_int8(self, p: *mut Int8, x: Self::F) {

@@ -21,7 +21,7 @@ pub mod neon;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod x86_detect;
 
-use crate::dtype::{Int8, nearest_int};
+use crate::dtype::{Int4, Int8, nearest_int};
 use half::bf16;
 pub use portable::Portable;
 
@@ -49,6 +49,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     type Quads: Copy;
     /// Four 8-bit activations, in every lane.
     type QuadRow: Copy;
+    /// The scale and zero of a group of 4-bit weights, in each lane its own.
+    type GroupScales: Copy;
 
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F;
@@ -126,6 +128,22 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow;
     /// `c + Σ a[j] b[j]` over the four elements of each lane, exactly (modulo 2^32).
     fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints;
+    /// Writes 16 quads of weights.
+    ///
+    /// # Safety
+    /// `p` is valid for writing 64 elements; no alignment is needed.
+    unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads);
+    /// Reads 16 bytes: in each the scale `s` of a group (its low 4 bits) and the zero `z` (its high 4 bits).
+    ///
+    /// # Safety
+    /// `p` is valid for reading 16 bytes; no alignment is needed.
+    unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales;
+    /// Reads 64 bytes of two 4-bit weights each: 16 quads from the low halves and 16 from the high ones. A weight is
+    /// `s q − s z` modulo 2^8.
+    ///
+    /// # Safety
+    /// `p` is valid for reading 64 bytes; no alignment is needed.
+    unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads);
     /// Writes `nearest_int(x) + 128` as 16 elements, for `x` between -127 and 127; what a NaN becomes is not said.
     ///
     /// # Safety

@@ -2,7 +2,7 @@
 //!
 //! BFDOT and BFMMLA round differently from two fused multiply-adds, so bf16 goes through FMLA.
 use super::{Simd, SimdOp, tile_sizes};
-use crate::dtype::{FLUSH_BELOW, Int8};
+use crate::dtype::{FLUSH_BELOW, Int4, Int8};
 use core::arch::aarch64::*;
 use half::bf16;
 
@@ -54,6 +54,8 @@ unsafe impl Simd for Neon {
     type Quads = [int8x16_t; 4];
     /// The four activations twice over, as 16 bits.
     type QuadRow = int16x8_t;
+    /// The scale, and scale times zero, in all four bytes of a lane.
+    type GroupScales = ([uint8x16_t; 4], [uint8x16_t; 4]);
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -197,6 +199,42 @@ unsafe impl Simd for Neon {
         let quad = unsafe { p.cast::<u32>().read_unaligned() };
         // SAFETY: self proves NEON.
         unsafe { vreinterpretq_s16_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(quad)))) }
+    }
+    #[inline(always)]
+    unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads) {
+        for i in 0..4 {
+            // SAFETY: the caller vouches for 64 elements.
+            unsafe { vst1q_s8(p.add(16 * i).cast(), x[i]) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales {
+        const SPREAD: [u8; 16] = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3];
+        // SAFETY: the caller vouches for 16 bytes.
+        let (both, spread) = unsafe { (vld1q_u8(p.cast()), vld1q_u8(SPREAD.as_ptr())) };
+        // SAFETY: self proves NEON.
+        let wide = four!(i => unsafe { vqtbl1q_u8(both, vaddq_u8(spread, vdupq_n_u8(4 * i as u8))) });
+        // SAFETY: self proves NEON.
+        let scales = four!(i => unsafe { vandq_u8(wide[i], vdupq_n_u8(15)) });
+        // SAFETY: self proves NEON.
+        let offsets = four!(i => unsafe { vmulq_u8(scales[i], vshrq_n_u8::<4>(wide[i])) });
+        (scales, offsets)
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads) {
+        // SAFETY: the caller vouches for 64 bytes.
+        let raw = four!(i => unsafe { vld1q_u8(p.add(16 * i).cast()) });
+        // SAFETY: self proves NEON.
+        let low = four!(i => unsafe {
+            let q = vandq_u8(raw[i], vdupq_n_u8(15));
+            vreinterpretq_s8_u8(vsubq_u8(vmulq_u8(q, scales.0[i]), scales.1[i]))
+        });
+        // SAFETY: self proves NEON.
+        let high = four!(i => unsafe {
+            let q = vshrq_n_u8::<4>(raw[i]);
+            vreinterpretq_s8_u8(vsubq_u8(vmulq_u8(q, scales.0[i]), scales.1[i]))
+        });
+        (low, high)
     }
     #[inline(always)]
     fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {

@@ -4,7 +4,7 @@
 //! is rounded to odd there, which makes the second rounding, to f32, the only one that counts (Boldo and
 //! Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
 use super::{LANES, Simd, tile_sizes};
-use crate::dtype::{Int8, bf16_operand, bf16_widen};
+use crate::dtype::{Int4, Int8, bf16_operand, bf16_widen};
 use half::bf16;
 
 /// `a * b + c` with one rounding, subnormal results included.
@@ -43,6 +43,7 @@ unsafe impl Simd for Portable {
     type Ints = [i32; LANES];
     type Quads = [[i8; 4]; LANES];
     type QuadRow = [u8; 4];
+    type GroupScales = [u8; LANES];
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -148,6 +149,28 @@ unsafe impl Simd for Portable {
     unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow {
         // SAFETY: the caller vouches for 4 elements, which are bytes.
         unsafe { p.cast::<Self::QuadRow>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads) {
+        // SAFETY: the caller vouches for 64 elements, which are bytes.
+        unsafe { p.cast::<Self::Quads>().write_unaligned(x) }
+    }
+    #[inline(always)]
+    unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { p.cast::<Self::GroupScales>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads) {
+        // SAFETY: the caller vouches for 64 bytes.
+        let raw = unsafe { p.cast::<[[u8; 4]; LANES]>().read_unaligned() };
+        let weight = |q: u8, i: usize| {
+            let (scale, zero) = (scales[i] & 15, scales[i] >> 4);
+            (scale * q).wrapping_sub(scale * zero) as i8
+        };
+        let low = core::array::from_fn(|i| raw[i].map(|byte| weight(byte & 15, i)));
+        let high = core::array::from_fn(|i| raw[i].map(|byte| weight(byte >> 4, i)));
+        (low, high)
     }
     #[inline(always)]
     fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {

@@ -2,7 +2,7 @@
 //!
 //! A host fills a [`ModelConfig`] from `config.json`; [`ModelConfig::check`] proves the arithmetic that the rest
 //! of the core relies on, so that nonsense stops here with the name of the field.
-use crate::dtype::{KvFormat, WeightFormat};
+use crate::dtype::{KvFormat, OperandFormat, WeightFormat};
 use crate::kernels::matmul::panel::INT8_INPUTS_MAX;
 use crate::kernels::rope::{RopeConfig, RopeScaling};
 use crate::paging::KvLayout;
@@ -124,8 +124,10 @@ pub struct ModelConfig {
     pub mlp_bias: bool,
     /// Q and K are normalised per head.
     pub qk_norm: bool,
-    /// How the weights are stored.
+    /// How the weights of the blocks are stored, and the embedding table beside a head of its own.
     pub weight_format: WeightFormat,
+    /// How the head is stored; where it is tied, the embedding with it.
+    pub head_format: WeightFormat,
 }
 
 /// A field of a [`ModelConfig`] that cannot be.
@@ -185,9 +187,11 @@ impl ModelConfig {
                 expected: "a divisor of num_attention_heads",
             });
         }
-        let int8_fits = |inputs: usize| self.weight_format != WeightFormat::Int8 || inputs <= INT8_INPUTS_MAX;
-        if !int8_fits(self.intermediate_size) || !int8_fits(self.hidden_size) || !int8_fits(self.q_size()) {
-            let expected = "products with at most 65536 inputs for int8 weights";
+        let whole =
+            [self.weight_format, self.head_format].iter().any(|f| f.operands() == OperandFormat::Int8);
+        let inputs_max = self.intermediate_size.max(self.hidden_size).max(self.q_size());
+        if whole && inputs_max > INT8_INPUTS_MAX {
+            let expected = "products with at most 65536 inputs for int8 and int4 weights";
             return Err(ConfigError { field: "intermediate_size", expected });
         }
         if !(self.rms_norm_eps >= 0.0 && self.rms_norm_eps.is_finite()) {

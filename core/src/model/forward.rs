@@ -12,8 +12,9 @@ use crate::isa::Isa;
 use crate::kernels::attention::{self, Attend};
 use crate::kernels::cache_write::Queries;
 use crate::kernels::matmul::Epilogue;
+use crate::kernels::matmul::product::scratch_bytes;
 use crate::kernels::rope::frequencies;
-use crate::memory::{ArenaError, Carver};
+use crate::memory::{ArenaError, Carver, REGION_ALIGN};
 use crate::paging::{BlockId, KvCache};
 use crate::pool::{Phase, Pool};
 use crate::tensor::{Shared, operand_stride, padded};
@@ -35,6 +36,17 @@ pub struct ForwardLimits {
 
 /// Splits of a long context go to several workers while their partial results fit in this many floats.
 const PARTIAL_FLOATS_MAX: usize = 1 << 22;
+
+/// Bytes in which a worker unpacks panels.
+fn panel_scratch_bytes(config: &ModelConfig) -> usize {
+    let c = config;
+    let format = c.weight_format;
+    let most = scratch_bytes(format, c.hidden_size, 2)
+        .max(scratch_bytes(format, c.intermediate_size, 1))
+        .max(scratch_bytes(format, c.q_size(), 1))
+        .max(scratch_bytes(c.head_format, c.hidden_size, 1));
+    most.next_multiple_of(REGION_ALIGN)
+}
 
 /// The activations of a step.
 #[derive(Debug)]
@@ -61,6 +73,8 @@ pub struct Forward<'s> {
     groups: &'s mut [RowGroup],
     attention_scratch: &'s mut [f32],
     attention_partials: &'s mut [f32],
+    /// Unpacked panels of the weight that each worker is at.
+    panel_scratch: &'s mut [u8],
     /// `[head_rows, operand_stride(hidden)]`
     hidden: &'s mut [f32],
     /// `[head_rows, hidden]`
@@ -80,7 +94,7 @@ impl<'s> Forward<'s> {
         limits: &ForwardLimits,
     ) -> Result<Self, ArenaError> {
         let (rows, head_rows) = (limits.rows, limits.head_rows);
-        let format = config.weight_format;
+        let format = config.weight_format.operands();
         let times = |region, a: usize, b: usize| a.checked_mul(b).ok_or(ArenaError::TooLarge { region });
         let half = config.head_dim / 2;
         let layout = config.kv_layout(limits.kv_format, 1);
@@ -115,11 +129,21 @@ impl<'s> Forward<'s> {
             attention_scratch: carver
                 .carve("attention scratch", times("attention scratch", limits.workers, scratch)?)?,
             attention_partials: carver.carve("attention partials", partials)?,
+            panel_scratch: carver.carve(
+                "panel scratch",
+                times("panel scratch", limits.workers, panel_scratch_bytes(config))?,
+            )?,
             hidden: carver.carve(
                 "hidden states",
                 times("hidden states", head_rows, operand_stride(config.hidden_size))?,
             )?,
-            head_operands: OperandRows::carve(carver, "head rows", format, head_rows, config.hidden_size)?,
+            head_operands: OperandRows::carve(
+                carver,
+                "head rows",
+                config.head_format.operands(),
+                head_rows,
+                config.hidden_size,
+            )?,
             logits: carver.carve("logits", times("logits", head_rows, padded(config.vocab_size))?)?,
             vocab_size: config.vocab_size,
             hidden_size: config.hidden_size,
@@ -145,7 +169,7 @@ impl<'s> Forward<'s> {
         let config = model.config();
         assert!(rows.len() <= self.limits.rows && pool.workers() <= self.limits.workers);
         assert!(rows.iter().all(|row| (row.token as usize) < config.vocab_size));
-        let ops = Ops { isa, pool };
+        let ops = Ops { isa, pool, scratch: (Shared::new(self.panel_scratch), panel_scratch_bytes(config)) };
         let (eps, hidden, group_size) = (config.rms_norm_eps, config.hidden_size, config.group_size());
         let (count, all) = (rows.len(), |row: usize| row);
         if !self.ready {
@@ -213,8 +237,8 @@ impl<'s> Forward<'s> {
     /// If there are more rows than the limits say.
     pub fn head(&mut self, isa: Isa, pool: &dyn Pool, model: &PackedModel<'_>, rows: &[u32]) {
         assert!(rows.len() <= self.limits.head_rows);
-        let ops = Ops { isa, pool };
         let (config, outer) = (model.config(), model.outer());
+        let ops = Ops { isa, pool, scratch: (Shared::new(self.panel_scratch), panel_scratch_bytes(config)) };
         let width = config.hidden_size;
         let row_of = |i: usize| rows[i] as usize;
         let norm = (outer.final_norm, width, config.rms_norm_eps);

@@ -26,13 +26,13 @@ use super::weights::{Embedding, LayerWeights, OuterWeights};
 use crate::dtype::WeightFormat;
 use crate::kernels::matmul::{Linear, Panels};
 use crate::kernels::rope::{RopeConfig, RopeScaling};
-use crate::memory::{Plain, REGION_ALIGN};
+use crate::memory::{AnyBits, REGION_ALIGN, cast};
 
 /// The first bytes of every image.
 pub const MAGIC: [u8; 8] = *b"vbimage\0";
 
 /// Changes whenever a field or the order of tensors does.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Bytes before the aux table.
 pub const HEADER_BYTES: usize = 256;
@@ -43,7 +43,7 @@ pub const CONFIG_BYTES: usize = 8 * CONFIG_FIELDS;
 /// Where the header holds the payload hash.
 pub const PAYLOAD_HASH: core::ops::Range<usize> = AT_PAYLOAD_HASH..AT_PAYLOAD_HASH + 32;
 
-const CONFIG_FIELDS: usize = 18;
+const CONFIG_FIELDS: usize = 19;
 const AUX_ENTRY_BYTES: usize = 64;
 const TENSOR_ENTRY_BYTES: usize = 24;
 
@@ -152,23 +152,6 @@ impl From<ConfigError> for ImageError {
     }
 }
 
-/// The bytes as elements: `None` if their start is not aligned for `T` or the end is not whole.
-fn cast<T: Plain>(bytes: &[u8]) -> Option<&[T]> {
-    let fits = (bytes.as_ptr() as usize).is_multiple_of(align_of::<T>())
-        && bytes.len().is_multiple_of(size_of::<T>());
-    // SAFETY: aligned and whole, as just tested; any bytes are a value of a Plain type; the lifetime is the same.
-    fits.then(|| unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<T>()) })
-}
-
-/// The bytes as elements that can be written: `None` if they are not aligned and whole.
-pub fn cast_mut<T: Plain>(bytes: &mut [u8]) -> Option<&mut [T]> {
-    cast::<T>(bytes)?;
-    let len = bytes.len() / size_of::<T>();
-    // SAFETY: aligned and whole, as `cast` found; any bytes are a value of a Plain type and any value of it is
-    // initialised bytes; the borrow is unique and handed on.
-    Some(unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), len) })
-}
-
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let field = bytes.get(at..at.checked_add(4)?)?;
     field.try_into().ok().map(u32::from_le_bytes)
@@ -217,6 +200,7 @@ pub fn encode_config(config: &ModelConfig) -> [u8; CONFIG_BYTES] {
         original,
         flags,
         config.weight_format as u64,
+        config.head_format as u64,
     ];
     let mut bytes = [0; CONFIG_BYTES];
     for (chunk, field) in bytes.chunks_exact_mut(8).zip(fields) {
@@ -270,6 +254,8 @@ fn decode_config(bytes: &[u8; CONFIG_BYTES]) -> Result<ModelConfig, ImageError> 
         qk_norm: flags & 16 != 0,
         weight_format: WeightFormat::from_u32(number(17, "weight format")?)
             .ok_or_else(|| unknown(17, "weight format"))?,
+        head_format: WeightFormat::from_u32(number(18, "head format")?)
+            .ok_or_else(|| unknown(18, "head format"))?,
     };
     config.check()?;
     Ok(config)
@@ -401,7 +387,7 @@ impl<'w> PackedModel<'w> {
     }
 
     /// The elements of a tensor; empty where the model has none, which no caller here asks for.
-    fn elements<T: Plain>(&self, kind: TensorKind, layer: usize) -> &'w [T] {
+    fn elements<T: AnyBits>(&self, kind: TensorKind, layer: usize) -> &'w [T] {
         let span = self.layout.span(kind, layer);
         let bytes = span.and_then(|span| self.bytes.get(span.range()));
         bytes.and_then(cast).unwrap_or(&[])
@@ -416,10 +402,11 @@ impl<'w> PackedModel<'w> {
         let Some(Storage::Panels { outputs, inputs }) = kind.storage(config) else {
             unreachable!("{kind:?} is stored as panels");
         };
-        let panels = match config.weight_format {
+        let panels = match kind.format(config) {
             WeightFormat::F32 => Panels::F32(self.elements(kind, layer)),
             WeightFormat::Bf16 => Panels::Bf16(self.elements(kind, layer)),
             WeightFormat::Int8 => Panels::Int8(self.elements(kind, layer)),
+            WeightFormat::Int4 => Panels::Int4(self.elements(kind, layer)),
         };
         let bias = bias.and_then(|bias| self.optional(bias, layer));
         Linear::new(outputs, inputs, panels, bias).expect("the layout gave these lengths")
@@ -449,12 +436,10 @@ impl<'w> PackedModel<'w> {
 
     /// What lies around the blocks.
     pub fn outer(&self) -> OuterWeights<'w> {
-        let embedding = match (self.config().tied_head, self.config().weight_format) {
+        let embedding = match (self.config().tied_head, self.config().weight_format.of_rows()) {
             (true, _) => Embedding::Tied,
             (false, WeightFormat::F32) => Embedding::F32(self.elements(TensorKind::Embedding, 0)),
-            (false, WeightFormat::Bf16 | WeightFormat::Int8) => {
-                Embedding::Bf16(self.elements(TensorKind::Embedding, 0))
-            }
+            (false, _) => Embedding::Bf16(self.elements(TensorKind::Embedding, 0)),
         };
         OuterWeights {
             embedding,

@@ -1,5 +1,5 @@
 //! Buffers whose element type is a matter of format: operands of products.
-use crate::dtype::{Int8, KvFormat, WeightFormat};
+use crate::dtype::{Int8, KvFormat, OperandFormat};
 use crate::kernels::attention::AttentionOut;
 use crate::kernels::matmul::{Activations, Epilogue};
 use crate::kernels::rmsnorm::Normed;
@@ -25,15 +25,15 @@ impl<'s> OperandRows<'s> {
     pub(super) fn carve(
         carver: &mut impl Carver<'s>,
         region: &'static str,
-        format: WeightFormat,
+        format: OperandFormat,
         rows: usize,
         width: usize,
     ) -> Result<Self, ArenaError> {
         let count = rows.checked_mul(operand_stride(width)).ok_or(ArenaError::TooLarge { region })?;
         Ok(match format {
-            WeightFormat::F32 => Self::F32(carver.carve(region, count)?),
-            WeightFormat::Bf16 => Self::Bf16(carver.carve(region, count)?),
-            WeightFormat::Int8 => Self::Int8 {
+            OperandFormat::F32 => Self::F32(carver.carve(region, count)?),
+            OperandFormat::Bf16 => Self::Bf16(carver.carve(region, count)?),
+            OperandFormat::Int8 => Self::Int8 {
                 floats: carver.carve(region, count)?,
                 rounded: carver.carve("8-bit operands", count)?,
                 scales: carver.carve("8-bit operands' scales", rows)?,

@@ -34,6 +34,8 @@ const INLINE_ELEMENTS: usize = 16 * 1024;
 pub(super) struct Ops<'p> {
     pub(super) isa: Isa,
     pub(super) pool: &'p dyn Pool,
+    /// Bytes for each worker to unpack panels in, and how many.
+    pub(super) scratch: (Shared<'p, u8>, usize),
 }
 
 impl Ops<'_> {
@@ -131,10 +133,14 @@ impl Ops<'_> {
         let panels = weight.panel_count() / epilogue.panels_per_output();
         let tasks = panels.min(self.pool.workers() * TASKS_PER_WORKER);
         let elements = act.count() * weight.inputs() * weight.outputs();
-        self.run(phase, tasks, elements, &|task, _| {
+        let (scratch, len) = self.scratch;
+        self.run(phase, tasks, elements, &|task, worker| {
             let range = panels * task / tasks..panels * (task + 1) / tasks;
-            // SAFETY: the ranges of the tasks do not overlap.
-            unsafe { multiply(self.isa, act, weight, range, (epilogue, out_stride)) };
+            // SAFETY: the ranges of the tasks do not overlap, and a worker has its scratch for itself.
+            unsafe {
+                let scratch = scratch.part(worker * len, len);
+                multiply(self.isa, act, weight, range, (epilogue, out_stride), scratch);
+            }
         });
     }
 

@@ -62,6 +62,7 @@ pub(crate) fn config(architecture: Architecture, weight_format: WeightFormat) ->
         mlp_bias: false,
         qk_norm: family.qk_norm,
         weight_format,
+        head_format: weight_format,
     }
 }
 

@@ -46,9 +46,12 @@ pub(super) struct ModelArgs {
     /// built-in demonstration model].
     #[arg(long, env = "VERBATIM_MODEL", value_name = "PATH|ORG/NAME")]
     model: Option<String>,
-    /// Weight format: f32, bf16 or int8 [default: the source's own, bf16 for f16].
+    /// Weight format: f32, bf16, int8 or int4 [default: the source's own, bf16 for f16].
     #[arg(long, env = "VERBATIM_WEIGHTS", value_name = "FORMAT")]
     weights: Option<String>,
+    /// Weight format of the head: one of these, or same [default: same].
+    #[arg(long, env = "VERBATIM_HEAD", value_name = "FORMAT")]
+    head: Option<String>,
     /// KV format: f32 or bf16 [default: as the weights].
     #[arg(long, env = "VERBATIM_KV", value_name = "FORMAT")]
     kv: Option<String>,
@@ -98,6 +101,7 @@ impl ModelArgs {
         Ok(Options {
             model: self.model.clone(),
             weights: self.weights.clone(),
+            head: self.head.clone(),
             kv: self.kv.clone(),
             threads: self.threads,
             isa: self.isa.clone(),

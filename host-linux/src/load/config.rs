@@ -178,6 +178,7 @@ pub fn parse_config(path: &Path, bytes: &[u8]) -> Result<SourceConfig, LoadError
         mlp_bias,
         qk_norm: family.qk_norm,
         weight_format: WeightFormat::F32,
+        head_format: WeightFormat::F32,
     };
     model.check().map_err(|error| match fields.get(error.field) {
         Some(_) => fields.error(error.field, error.expected),

@@ -117,11 +117,12 @@ pub fn load_image(
             "is damaged: its contents do not have the hash in its header",
         ));
     }
-    let format = model.config().weight_format;
-    if let WeightChoice::Format(wanted) = weights
-        && wanted != format
-    {
-        return Err(LoadError::field(path, "weight format", format.name(), wanted.name()));
+    let found =
+        [("weight format", model.config().weight_format), ("head format", model.config().head_format)];
+    for ((field, found), wanted) in found.into_iter().zip([weights.format, weights.head.or(weights.format)]) {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+            return Err(LoadError::field(path, field, found.name(), wanted.name()));
+        }
     }
     let files: Vec<_> =
         AUX_FILES.iter().map(|(name, _)| (*name, model.aux(name).map(<[u8]>::to_vec))).collect();

@@ -38,12 +38,30 @@ const TASK_BYTES: usize = 1 << 20;
 
 /// What weights are packed as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WeightChoice {
-    /// The source's own: f32 if any of its matrices is, else bf16.
-    #[default]
-    Source,
-    /// This.
-    Format(WeightFormat),
+pub struct WeightChoice {
+    /// `None` is the source's own: f32 if any of its matrices is, else bf16.
+    pub format: Option<WeightFormat>,
+    /// The head's; `None` is that of the others.
+    pub head: Option<WeightFormat>,
+}
+
+impl WeightChoice {
+    /// One format for all.
+    pub const fn all(format: WeightFormat) -> Self {
+        Self { format: Some(format), head: None }
+    }
+
+    /// The choice of two flags; the second may be `same`.
+    pub fn from_names(weights: Option<&str>, head: Option<&str>) -> Result<Self, String> {
+        let format = |flag: &str, name: &str| {
+            let names = WeightFormat::ALL.map(WeightFormat::name).join(", ");
+            WeightFormat::from_name(name).ok_or_else(|| format!("--{flag} {name}: expected one of {names}"))
+        };
+        Ok(Self {
+            format: weights.map(|name| format("weights", name)).transpose()?,
+            head: head.filter(|name| *name != "same").map(|name| format("head", name)).transpose()?,
+        })
+    }
 }
 
 /// Who is told how far the packing is. Called by all workers.
@@ -123,10 +141,8 @@ pub fn load_model(
     let generation = generation_defaults(directory, &files)?;
     let checkpoint = Checkpoint::open(folder)?;
     let plan = Plan::new(&model, &checkpoint)?;
-    model.weight_format = match weights {
-        WeightChoice::Source => plan.own_format(),
-        WeightChoice::Format(format) => format,
-    };
+    model.weight_format = weights.format.unwrap_or_else(|| plan.own_format());
+    model.head_format = weights.head.unwrap_or(model.weight_format);
     let aux: Vec<(&str, usize)> =
         files.iter().filter_map(|(name, bytes)| Some((*name, bytes.as_ref()?.len()))).collect();
     let layout = ImageLayout::new(&model, &aux).map_err(|error| LoadError::image(directory, error))?;
@@ -187,6 +203,12 @@ fn notes(plan: &Plan, format: WeightFormat) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if format == WeightFormat::Int4 {
+        notes.push(
+            "weights are rounded to 4 bits with a scale and a zero for 32 of them, activations to 8 bits"
+                .to_owned(),
+        );
+    }
     notes
 }
 
@@ -203,7 +225,6 @@ struct Packer<'p> {
     plan: &'p Plan,
     checkpoint: &'p Checkpoint,
     layout: &'p ImageLayout<'p>,
-    format: WeightFormat,
     isa: Isa,
     leaves: Mutex<Vec<[u8; 32]>>,
 }
@@ -229,10 +250,13 @@ fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
 impl<'p> Packer<'p> {
     fn new(plan: &'p Plan, checkpoint: &'p Checkpoint, layout: &'p ImageLayout<'p>) -> Self {
         let leaves = Mutex::new(vec![[0; 32]; plan.leaf_count]);
-        let format = layout.config().weight_format;
         // Measured: transposing runs 1.6 times as fast without the gathers that the compiler finds for AVX-512.
         let isa = Isa::from_name("avx2").unwrap_or_else(Isa::detect);
-        Packer { plan, checkpoint, layout, format, isa, leaves }
+        Packer { plan, checkpoint, layout, isa, leaves }
+    }
+
+    fn format(&self, kind: TensorKind) -> WeightFormat {
+        kind.format(self.layout.config())
     }
 
     fn storage(&self, kind: TensorKind) -> Storage {
@@ -242,8 +266,11 @@ impl<'p> Packer<'p> {
     /// Bytes of the image that one panel, or one group of 32 rows, takes; a vector is taken whole.
     fn unit_bytes(&self, kind: TensorKind) -> usize {
         match self.storage(kind) {
-            Storage::Panels { inputs, .. } => panel_len(self.format, inputs) * self.format.element_bytes(),
-            Storage::Rows { width, .. } => LEAF_ROWS * width * self.format.of_rows().element_bytes(),
+            Storage::Panels { inputs, .. } => {
+                let format = self.format(kind);
+                panel_len(format, inputs) * format.element_bytes()
+            }
+            Storage::Rows { width, .. } => LEAF_ROWS * width * self.format(kind).of_rows().element_bytes(),
             Storage::Vector { padded, .. } => padded * size_of::<f32>(),
         }
     }
@@ -283,12 +310,13 @@ impl<'p> Packer<'p> {
             let buffers = &mut lock(&buffers[worker]);
             let out = &mut **lock(&task.out);
             let mut read = 0;
+            let parts = (parts, self.format(*kind));
             let result = match self.storage(*kind) {
                 Storage::Panels { inputs, .. } => {
                     self.pack_panels(parts, inputs, task.first, out, buffers, &mut read)
                 }
                 Storage::Rows { .. } => self.convert_rows(parts, task.first, out, buffers, &mut read),
-                Storage::Vector { .. } => self.convert_vector(parts, out, buffers, &mut read),
+                Storage::Vector { .. } => self.convert_vector(parts.0, out, buffers, &mut read),
             };
             match result {
                 Ok(count) => flushed.fetch_add(count as u64, Ordering::Relaxed),
@@ -334,20 +362,26 @@ impl<'p> Packer<'p> {
         Ok(())
     }
 
-    fn non_finite(&self, source: &Source, row: usize, column: usize, bad: NonFinite) -> LoadError {
+    fn non_finite(
+        &self,
+        source: &Source,
+        (row, column): (usize, usize),
+        bad: NonFinite,
+        format: WeightFormat,
+    ) -> LoadError {
         LoadError::NonFinite {
             path: self.checkpoint.files[source.file].path.clone(),
             name: source.name.clone(),
             row,
             column,
             value: bad.value,
-            format: self.format.name(),
+            format: format.name(),
         }
     }
 
     fn pack_panels(
         &self,
-        parts: &Parts,
+        (parts, format): (&Parts, WeightFormat),
         inputs: usize,
         first: usize,
         out: &mut [u8],
@@ -355,7 +389,7 @@ impl<'p> Packer<'p> {
         read: &mut u64,
     ) -> Result<usize, LoadError> {
         let mut flushed = 0;
-        let panel_bytes = panel_len(self.format, inputs) * self.format.element_bytes();
+        let panel_bytes = panel_len(format, inputs) * format.element_bytes();
         for (i, panel) in out.chunks_exact_mut(panel_bytes).enumerate() {
             let segments = self.plan.segments(parts, first + i);
             let Some(segment) = segments.first() else { continue };
@@ -372,12 +406,12 @@ impl<'p> Packer<'p> {
             let lanes: [Option<&[u8]>; PANEL] = std::array::from_fn(|lane| {
                 (lane < row_count).then(|| &rows[lane * row_bytes..][..row_bytes])
             });
-            flushed += pack_panel(self.isa, self.format, panel, inputs, dtype, lanes).map_err(|bad| {
+            flushed += pack_panel(self.isa, format, panel, inputs, dtype, lanes).map_err(|bad| {
                 let mut lane = bad.lane;
                 for segment in &segments {
                     if lane < segment.rows {
                         let source = &self.plan.sources[segment.source];
-                        return self.non_finite(source, segment.first_row + lane, bad.k, bad);
+                        return self.non_finite(source, (segment.first_row + lane, bad.k), bad, format);
                     }
                     lane -= segment.rows;
                 }
@@ -390,7 +424,7 @@ impl<'p> Packer<'p> {
 
     fn convert_rows(
         &self,
-        parts: &Parts,
+        (parts, format): (&Parts, WeightFormat),
         first: usize,
         out: &mut [u8],
         buffers: &mut Buffers,
@@ -399,7 +433,7 @@ impl<'p> Packer<'p> {
         let Parts::Stack(list) = parts else { unreachable!("rows are not paired") };
         let number = list[0];
         let source = &self.plan.sources[number];
-        let format = self.format.of_rows();
+        let format = format.of_rows();
         let mut flushed = 0;
         for (i, out) in out.chunks_mut(LEAF_ROWS * source.width * format.element_bytes()).enumerate() {
             let first_row = (first + i) * LEAF_ROWS;
@@ -407,7 +441,7 @@ impl<'p> Packer<'p> {
             let bytes = sized(&mut buffers.rows, rows * source.row_bytes());
             self.read_rows(Segment { source: number, first_row, rows }, bytes, &mut buffers.leaf)?;
             flushed += convert(self.isa, format, out, source.dtype, bytes).map_err(|bad| {
-                self.non_finite(source, first_row + bad.k / source.width, bad.k % source.width, bad)
+                self.non_finite(source, (first_row + bad.k / source.width, bad.k % source.width), bad, format)
             })?;
             *read += bytes.len() as u64;
         }
@@ -430,7 +464,7 @@ impl<'p> Packer<'p> {
             self.read_rows(whole, bytes, &mut buffers.leaf)?;
             *read += bytes.len() as u64;
             convert(self.isa, WeightFormat::F32, out, source.dtype, bytes)
-                .map_err(|bad| self.non_finite(source, 0, bad.k, bad))
+                .map_err(|bad| self.non_finite(source, (0, bad.k), bad, WeightFormat::F32))
         };
         match parts {
             Parts::Stack(list) => {

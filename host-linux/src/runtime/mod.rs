@@ -57,13 +57,7 @@ impl ServedModel {
         })?;
         let workers = worker_count(options.threads);
         let pool = FutexPool::new(workers.workers).map_err(|error| format!("--threads: {error}"))?;
-        let weights = match options.weights.as_deref() {
-            None => WeightChoice::Source,
-            Some(name) => WeightChoice::Format(
-                WeightFormat::from_name(name)
-                    .ok_or_else(|| format!("--weights {name}: expected f32, bf16 or int8"))?,
-            ),
-        };
+        let weights = WeightChoice::from_names(options.weights.as_deref(), options.head.as_deref())?;
         let (mut loaded, default_name) = load(options.model.as_deref(), weights, &pool, progress)?;
         let config = *loaded.model().config();
         let (tokenizer, template) = text_of(&loaded, options)?;

@@ -5,8 +5,10 @@
 pub struct Options {
     /// A path, or `ORG/NAME`; none is the built-in model.
     pub model: Option<String>,
-    /// `f32` or `bf16`; none is the source's own.
+    /// The name of a weight format; none is the source's own.
     pub weights: Option<String>,
+    /// The head's, or `same`; none is as the weights.
+    pub head: Option<String>,
     /// `f32` or `bf16`; none is as the weights.
     pub kv: Option<String>,
     /// Workers; none is what the machine is good for.
@@ -36,6 +38,7 @@ impl Default for Options {
         Self {
             model: None,
             weights: None,
+            head: None,
             kv: None,
             threads: None,
             isa: "auto".to_owned(),

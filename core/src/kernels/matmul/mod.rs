@@ -1,6 +1,7 @@
 //! The matrix product `out[R, N] = act[R, K] · weight[N, K]ᵀ`, over packed weights.
 //!
 //! * [`panel`]: the packed layout, and its types.
+//! * [`int4`]: what 4-bit weights are, and how they are unpacked.
 //! * [`pack`]: from rows of a checkpoint to panels.
 //! * [`micro`]: the micro-kernel: a few rows times a few vectors of columns, held in registers.
 //! * [`product`]: one task: a range of panels for all rows, with its epilogue.
@@ -12,7 +13,10 @@
 //! * f32: `acc = fma(a[k], w[k], acc)` for `k = 0, 1, …`
 //! * bf16: `acc = fma(a[k], w[k], fma(a[k+1], w[k+1], acc))` for `k = 0, 2, …`, an odd K padded with a zero.
 //!
+//! * int8 and int4: whole numbers, whose sums are exact in any order, then two products of scales.
+//!
 //! Latency is hidden by independent rows and columns, never by splitting K.
+pub mod int4;
 pub mod micro;
 pub mod pack;
 pub mod panel;

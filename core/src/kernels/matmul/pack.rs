@@ -4,16 +4,17 @@
 //! as little-endian bytes of any alignment, 32 elements of each at a time (a cache line of a bf16 row), converts
 //! them in a tile that stays in the first-level cache, and writes the tile out in whole cache lines.
 //!
-//! | from | to bf16 | to f32 | to int8 |
+//! | from | to bf16 | to f32 | to int8 and int4 |
 //! |---|---|---|---|
 //! | bf16 | exact | exact | scaled by the row's greatest magnitude, rounded to nearest even |
 //! | f16 | rounded to nearest even | exact | the same |
 //! | f32 | rounded to nearest even | exact | the same |
 //!
 //! A bf16 weight is an operand: below 2^-50 it is flushed to +0, and the nonzero weights that this touched are
-//! counted. A weight that is not finite, or not any more once rounded, is an error. [`pack_f32`], [`pack_bf16`] and
-//! [`pack_int8`] say the same one element at a time.
-use super::panel::{PANEL, panel_len};
+//! counted. A weight that is not finite, or not any more once rounded, is an error. [`pack_f32`], [`pack_bf16`],
+//! [`pack_int8`] and [`pack_int4`](super::int4::pack_int4) say the same one element at a time.
+use super::int4::{self, GROUP, column_scale_of};
+use super::panel::{INT8_TAIL, PANEL, panel_len};
 use crate::dtype::{FLUSH_BELOW, Int8, WeightFormat, bf16_operand, int8_scale, nearest_int};
 use crate::isa::{Isa, Simd, SimdOp};
 use half::bf16;
@@ -302,29 +303,39 @@ impl PackOp<'_, '_> {
 }
 
 impl PackOp<'_, '_> {
+    /// The greatest magnitude of each row, or `None` where an element is not finite.
     #[inline(always)]
-    fn int8<E: Element>(self) -> Found {
-        let mut found = Found::default();
+    fn greatest<E: Element>(&self, k: usize) -> Option<[f32; PANEL]> {
+        let mut greatest = [0.0; PANEL];
         let mut tail = [0; CHUNK * 4];
-        let mut inverses = [0.0_f32; PANEL];
-        let mut scales = [0.0_f32; PANEL];
-        let k = self.rows.iter().flatten().map(|row| row.len() / E::BYTES).max().unwrap_or(0);
-        for (lane, row) in self.rows.iter().enumerate() {
+        let mut bad = 0;
+        for (greatest, row) in greatest.iter_mut().zip(self.rows) {
             let Some(row) = row else { continue };
             // The magnitudes of finite floats are ordered as their bits are.
             let mut max = 0_u32;
             for start in (0..k).step_by(CHUNK) {
                 let mut bits = [0; CHUNK];
-                found.bad |= floats::<E>(chunk::<E>(row, start, &mut tail), &mut bits) != 0;
+                bad += floats::<E>(chunk::<E>(row, start, &mut tail), &mut bits);
                 for bits in bits {
                     max = max.max(bits & 0x7fff_ffff);
                 }
             }
-            (scales[lane], inverses[lane]) = int8_scale(f32::from_bits(max));
+            *greatest = f32::from_bits(max);
         }
-        if found.bad {
-            return found;
-        }
+        (bad == 0).then_some(greatest)
+    }
+
+    /// K.
+    #[inline(always)]
+    fn inputs<E: Element>(&self) -> usize {
+        self.rows.iter().flatten().map(|row| row.len() / E::BYTES).max().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn int8<E: Element>(self) -> Found {
+        let k = self.inputs::<E>();
+        let Some(greatest) = self.greatest::<E>(k) else { return Found { flushed: 0, bad: true } };
+        let mut tail = [0; CHUNK * 4];
         let mut sums = [0_i32; PANEL];
         let mut tile = [[0_u32; CHUNK / 4]; PANEL];
         let (weights, panel_tail) = self.panel.split_at_mut(k.next_multiple_of(4) * PANEL);
@@ -333,9 +344,10 @@ impl PackOp<'_, '_> {
                 let Some(row) = row else { continue };
                 let mut bits = [0; CHUNK];
                 floats::<E>(chunk::<E>(row, block * CHUNK, &mut tail), &mut bits);
+                let (_, inverse) = int8_scale(greatest[lane]);
                 let mut rounded = [0_i32; CHUNK];
                 for (q, bits) in rounded.iter_mut().zip(bits) {
-                    *q = nearest_int(f32::from_bits(bits) * inverses[lane]);
+                    *q = nearest_int(f32::from_bits(bits) * inverse);
                 }
                 sums[lane] += rounded.iter().sum::<i32>();
                 for (quad, q) in lanes.iter_mut().zip(rounded.chunks_exact(4)) {
@@ -345,12 +357,46 @@ impl PackOp<'_, '_> {
             }
             write_tile(out, &tile);
         }
-        for lane in 0..PANEL {
-            let start = sums[lane].wrapping_mul(-128);
-            panel_tail[lane * 4..][..4].copy_from_slice(&start.to_le_bytes());
-            panel_tail[(PANEL + lane) * 4..][..4].copy_from_slice(&scales[lane].to_le_bytes());
+        write_tail(panel_tail, &sums, greatest.map(|max| int8_scale(max).0));
+        Found::default()
+    }
+
+    #[inline(always)]
+    fn int4<E: Element>(self) -> Found {
+        const _: () = assert!(CHUNK == GROUP);
+        let k = self.inputs::<E>();
+        let Some(greatest) = self.greatest::<E>(k) else { return Found { flushed: 0, bad: true } };
+        let mut tail = [0; CHUNK * 4];
+        let mut sums = [0_i32; PANEL];
+        // A group of all columns, transposed: columns are lanes here too.
+        let mut x = [[0.0_f32; PANEL]; GROUP];
+        let (weights, panel_tail) = self.panel.split_at_mut(k.div_ceil(int4::BLOCK) * int4::BLOCK_BYTES);
+        weights.fill(0);
+        for group in 0..k.div_ceil(GROUP) {
+            for (lane, row) in self.rows.iter().enumerate() {
+                let Some(row) = row else { continue };
+                let mut bits = [0; CHUNK];
+                floats::<E>(chunk::<E>(row, group * GROUP, &mut tail), &mut bits);
+                let (_, inverse) = column_scale_of(greatest[lane]);
+                for (x, bits) in x.iter_mut().zip(bits) {
+                    x[lane] = f32::from_bits(bits) * inverse;
+                }
+            }
+            int4::write_group(weights, group, &x, &mut sums);
         }
-        found
+        write_tail(panel_tail, &sums, greatest.map(|max| column_scale_of(max).0));
+        Found::default()
+    }
+}
+
+/// Writes where the sums of the columns start, and their scales.
+#[inline(always)]
+fn write_tail(tail: &mut [u8], sums: &[i32; PANEL], scales: [f32; PANEL]) {
+    assert_eq!(tail.len(), INT8_TAIL);
+    for lane in 0..PANEL {
+        let start = sums[lane].wrapping_mul(-128);
+        tail[lane * 4..][..4].copy_from_slice(&start.to_le_bytes());
+        tail[(PANEL + lane) * 4..][..4].copy_from_slice(&scales[lane].to_le_bytes());
     }
 }
 
@@ -379,6 +425,9 @@ impl SimdOp for PackOp<'_, '_> {
             (WeightFormat::Int8, SourceType::Bf16) => self.int8::<Bf16>(),
             (WeightFormat::Int8, SourceType::F16) => self.int8::<F16>(),
             (WeightFormat::Int8, SourceType::F32) => self.int8::<F32>(),
+            (WeightFormat::Int4, SourceType::Bf16) => self.int4::<Bf16>(),
+            (WeightFormat::Int4, SourceType::F16) => self.int4::<F16>(),
+            (WeightFormat::Int4, SourceType::F32) => self.int4::<F32>(),
         }
     }
 }
@@ -485,7 +534,7 @@ fn find_bad(format: WeightFormat, source: SourceType, row: &[u8], lane: usize) -
         let value = source.widen(bytes);
         let packed = match format {
             WeightFormat::Bf16 => bf16_operand(value).to_f32(),
-            WeightFormat::F32 | WeightFormat::Int8 => value,
+            WeightFormat::F32 | WeightFormat::Int8 | WeightFormat::Int4 => value,
         };
         if !packed.is_finite() {
             return Err(NonFinite { lane, k, value });

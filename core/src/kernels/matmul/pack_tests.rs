@@ -1,11 +1,12 @@
 //! The fast packing against the one that goes element by element.
+use super::int4::pack_int4;
 use super::*;
-use crate::dtype::bf16_round;
+use crate::dtype::{Int4, bf16_round};
 use std::vec;
 use std::vec::Vec;
 
 const SOURCES: [SourceType; 3] = [SourceType::F32, SourceType::F16, SourceType::Bf16];
-const FORMATS: [WeightFormat; 3] = [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8];
+const FORMATS: [WeightFormat; 4] = WeightFormat::ALL;
 
 /// Any finite value of the source type, many of them tiny: its bytes.
 fn element(source: SourceType, state: &mut u64) -> Vec<u8> {
@@ -55,6 +56,11 @@ fn panels_equal_the_plain_packing_for_all_types_and_odd_shapes() {
                 WeightFormat::Int8 => {
                     let mut panel = vec![Int8(7); panel_len(format, k)];
                     pack_int8(&mut panel, k, |lane, i| wide_row(lane).map_or(0.0, |row| row[i]));
+                    (panel.iter().map(|x| x.0).collect(), 0)
+                }
+                WeightFormat::Int4 => {
+                    let mut panel = vec![Int4(7); panel_len(format, k)];
+                    pack_int4(&mut panel, k, |lane, i| wide_row(lane).map_or(0.0, |row| row[i]));
                     (panel.iter().map(|x| x.0).collect(), 0)
                 }
             };

@@ -8,10 +8,12 @@
 //!
 //! * int8: `[ceil(K / 4)][32][4]`, signed, then 32 `i32` and 32 `f32`: `−128 Σ w` of each column, where its sum starts
 //!   (activations are offset by 128), and its scale.
+//! * int4: 64 inputs after 64 inputs, see [`int4`](super::int4), and the same tail as int8.
 //!
 //! Columns past N and what fills up the last pair or quad of K are zero. Lanes are columns: no sum across lanes anywhere. One
 //! layout serves every number of rows and every instruction set.
-use crate::dtype::{Int8, WeightFormat};
+use super::int4::{BLOCK, BLOCK_BYTES, weight_at};
+use crate::dtype::{Int4, Int8, WeightFormat};
 use crate::tensor::padded;
 use half::bf16;
 
@@ -29,6 +31,8 @@ pub enum Panels<'w> {
     Bf16(&'w [bf16]),
     /// `[panels]` of weights, starts and scales.
     Int8(&'w [Int8]),
+    /// `[panels]` of blocks, starts and scales.
+    Int4(&'w [Int4]),
 }
 
 impl Panels<'_> {
@@ -38,6 +42,7 @@ impl Panels<'_> {
             Self::F32(_) => WeightFormat::F32,
             Self::Bf16(_) => WeightFormat::Bf16,
             Self::Int8(_) => WeightFormat::Int8,
+            Self::Int4(_) => WeightFormat::Int4,
         }
     }
 }
@@ -48,19 +53,38 @@ pub const fn panel_len(format: WeightFormat, k: usize) -> usize {
         WeightFormat::F32 => k * PANEL,
         WeightFormat::Bf16 => k.next_multiple_of(2) * PANEL,
         WeightFormat::Int8 => k.next_multiple_of(4) * PANEL + INT8_TAIL,
+        WeightFormat::Int4 => k.div_ceil(BLOCK) * BLOCK_BYTES + INT8_TAIL,
     }
 }
 
-/// Bytes of an int8 panel behind its weights: where the columns' sums start, and their scales.
+/// Bytes of an int8 or int4 panel behind its weights: where the columns' sums start, and their scales.
 pub const INT8_TAIL: usize = PANEL * (size_of::<i32>() + size_of::<f32>());
 
-/// Inputs that an int8 weight can have: that many products of 255 and 127 fit 32 bits.
+/// Inputs that an int8 or int4 weight can have: that many products of 255 and 127 fit 32 bits.
 pub const INT8_INPUTS_MAX: usize = 1 << 16;
 
-/// The scale of column `lane` of an int8 panel.
-pub(super) fn int8_column_scale(panel: &[Int8], lane: usize) -> f32 {
+/// The scale of column `lane` of an int8 or int4 panel.
+pub(super) fn column_scale(panel: &[impl Byte], lane: usize) -> f32 {
     let at = panel.len() - PANEL * size_of::<f32>() + lane * size_of::<f32>();
-    f32::from_le_bytes(core::array::from_fn(|i| panel[at + i].0))
+    f32::from_le_bytes(core::array::from_fn(|i| panel[at + i].get()))
+}
+
+/// What panels of whole numbers are made of.
+pub(super) trait Byte: Copy {
+    /// The byte.
+    fn get(self) -> u8;
+}
+
+impl Byte for Int8 {
+    fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Byte for Int4 {
+    fn get(self) -> u8 {
+        self.0
+    }
 }
 
 /// Panels of a weight with `n` outputs.
@@ -87,6 +111,7 @@ impl<'w> Linear<'w> {
             Panels::F32(p) => p.len(),
             Panels::Bf16(p) => p.len(),
             Panels::Int8(p) => p.len(),
+            Panels::Int4(p) => p.len(),
         };
         let bias_fits = bias.is_none_or(|b| b.len() == padded(outputs));
         (actual == len && bias_fits && inputs > 0).then_some(Self { outputs, inputs, panels, bias })
@@ -152,10 +177,18 @@ impl<'w> Linear<'w> {
             Panels::Int8(p) => {
                 let len = panel_len(WeightFormat::Int8, self.inputs);
                 let panel = &p[panel * len..][..len];
-                let scale = int8_column_scale(panel, lane);
+                let scale = column_scale(panel, lane);
                 for (k, x) in out.iter_mut().enumerate() {
                     let weight = panel[(k / 4) * 4 * PANEL + lane * 4 + k % 4].0 as i8;
                     *x = f32::from(weight) * scale;
+                }
+            }
+            Panels::Int4(p) => {
+                let len = panel_len(WeightFormat::Int4, self.inputs);
+                let panel = &p[panel * len..][..len];
+                let scale = column_scale(panel, lane);
+                for (k, x) in out.iter_mut().enumerate() {
+                    *x = f32::from(weight_at(panel, lane, k)) * scale;
                 }
             }
         }

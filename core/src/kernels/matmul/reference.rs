@@ -1,5 +1,6 @@
 //! The product one element at a time: what the micro-kernels equal bit for bit.
-use super::panel::{Linear, PANEL, Panels, int8_column_scale, panel_len};
+use super::int4::weight_at;
+use super::panel::{Linear, PANEL, Panels, column_scale, panel_len};
 use crate::dtype::{Int8, WeightFormat, bf16_widen};
 use crate::isa::portable::fma;
 use half::bf16;
@@ -29,12 +30,23 @@ pub fn element_bf16(act: &[bf16], weight: &Linear<'_>, n: usize) -> f32 {
     acc
 }
 
-/// `s_row s_n Σ a[k] w[k]` for output `n`, activations offset by 128; the bias is not added.
+/// `s_row s_n Σ a[k] w[k]` for output `n`, activations offset by 128, int8 or int4 weights; the bias is not added.
 pub fn element_int8(act: &[Int8], scale: f32, weight: &Linear<'_>, n: usize) -> f32 {
-    let Panels::Int8(panels) = weight.panels() else { panic!("int8 activations need int8 weights") };
-    let len = panel_len(WeightFormat::Int8, weight.inputs());
-    let panel = &panels[(n / PANEL) * len..][..len];
-    let weight_at = |k: usize| i64::from(panel[(k / 4) * 4 * PANEL + (n % PANEL) * 4 + k % 4].0 as i8);
-    let sum: i64 = (0..weight.inputs()).map(|k| (i64::from(act[k].0) - 128) * weight_at(k)).sum();
-    sum as i32 as f32 * scale * int8_column_scale(panel, n % PANEL)
+    let len = panel_len(weight.panels().format(), weight.inputs());
+    let (panel, lane) = (n / PANEL * len, n % PANEL);
+    let sum = |weight_at: &dyn Fn(usize) -> i8| -> i64 {
+        (0..weight.inputs()).map(|k| (i64::from(act[k].0) - 128) * i64::from(weight_at(k))).sum()
+    };
+    let (sum, column_scale) = match weight.panels() {
+        Panels::Int8(panels) => {
+            let panel = &panels[panel..][..len];
+            (sum(&|k| panel[(k / 4) * 4 * PANEL + lane * 4 + k % 4].0 as i8), column_scale(panel, lane))
+        }
+        Panels::Int4(panels) => {
+            let panel = &panels[panel..][..len];
+            (sum(&|k| weight_at(panel, lane, k)), column_scale(panel, lane))
+        }
+        Panels::F32(_) | Panels::Bf16(_) => panic!("8-bit activations need int8 or int4 weights"),
+    };
+    sum as i32 as f32 * scale * column_scale
 }

@@ -1,9 +1,10 @@
 //! Every path's product against the reference, bit by bit: ragged shapes drawn, real shapes sampled.
+use super::int4::pack_int4;
 use super::pack::{pack_bf16, pack_f32, pack_int8};
 use super::panel::{Linear, PANEL, Panels, panel_count, panel_len};
-use super::product::{Activations, Epilogue, multiply};
+use super::product::{Activations, Epilogue, multiply, scratch_bytes};
 use super::reference::{element_bf16, element_f32, element_int8};
-use crate::dtype::{Int8, WeightFormat, bf16_operand};
+use crate::dtype::{Int4, Int8, WeightFormat, bf16_operand};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::math::silu;
 use crate::kernels::quantize;
@@ -29,6 +30,7 @@ struct Case {
     f32_panels: Vec<f32>,
     bf16_panels: Vec<bf16>,
     int8_panels: Vec<Int8>,
+    int4_panels: Vec<Int4>,
     bias: Option<Vec<f32>>,
     act_f32: Vec<f32>,
     act_bf16: Vec<bf16>,
@@ -42,6 +44,7 @@ impl Case {
         let mut f32_panels = vec![0.0; panels * panel_len(WeightFormat::F32, k)];
         let mut bf16_panels = vec![bf16::ZERO; panels * panel_len(WeightFormat::Bf16, k)];
         let mut int8_panels = vec![Int8(0); panels * panel_len(WeightFormat::Int8, k)];
+        let mut int4_panels = vec![Int4(0); panels * panel_len(WeightFormat::Int4, k)];
         let mut weight = vec![0.0; PANEL * k];
         for panel in 0..panels {
             for (i, w) in weight.iter_mut().enumerate() {
@@ -55,6 +58,8 @@ impl Case {
             let len = panel_len(WeightFormat::Int8, k);
             let value = |lane: usize, i: usize| row(lane).map_or(0.0, |row| row[i]);
             pack_int8(&mut int8_panels[panel * len..][..len], k, value);
+            let len = panel_len(WeightFormat::Int4, k);
+            pack_int4(&mut int4_panels[panel * len..][..len], k, value);
         }
         let mut act_f32 = vec![0.0; rows * padded(k)];
         for r in 0..rows {
@@ -68,7 +73,19 @@ impl Case {
         let act_scales = act_scales.map(|(x, out)| quantize::reference(x, out)).collect();
         let bias = with_bias
             .then(|| (0..padded(n)).map(|i| if i < n { noise(seed ^ 0x77, i) } else { 0.0 }).collect());
-        Case { n, k, f32_panels, bf16_panels, int8_panels, bias, act_f32, act_bf16, act_int8, act_scales }
+        Case {
+            n,
+            k,
+            f32_panels,
+            bf16_panels,
+            int8_panels,
+            int4_panels,
+            bias,
+            act_f32,
+            act_bf16,
+            act_int8,
+            act_scales,
+        }
     }
 
     fn operands(&self, format: WeightFormat) -> (Activations<'_>, Linear<'_>) {
@@ -82,6 +99,10 @@ impl Case {
             WeightFormat::Int8 => {
                 let act = Activations::Int8(Rows::padded(&self.act_int8, self.k), &self.act_scales);
                 (act, Panels::Int8(&self.int8_panels))
+            }
+            WeightFormat::Int4 => {
+                let act = Activations::Int8(Rows::padded(&self.act_int8, self.k), &self.act_scales);
+                (act, Panels::Int4(&self.int4_panels))
             }
         };
         (act, Linear::new(self.n, self.k, panels, self.bias.as_deref()).unwrap())
@@ -102,16 +123,41 @@ impl Case {
         let mut out = vec![f32::NAN; act.count() * padded(self.n)];
         let shared = Shared::new(&mut out);
         let panels = weight.panel_count();
+        let mut scratch = Scratch::new(format, self.k);
         for cut in 0..cuts {
             let range = panels * cut / cuts..panels * (cut + 1) / cuts;
             // SAFETY: one task at a time.
-            unsafe { multiply(isa, act, &weight, range, (Epilogue::Store(shared), padded(self.n))) };
+            unsafe {
+                multiply(
+                    isa,
+                    act,
+                    &weight,
+                    range,
+                    (Epilogue::Store(shared), padded(self.n)),
+                    scratch.bytes(),
+                );
+            }
         }
         out
     }
 }
 
-const FORMATS: [WeightFormat; 3] = [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8];
+/// Aligned bytes in which panels are unpacked.
+struct Scratch(Vec<f64>);
+
+impl Scratch {
+    fn new(format: WeightFormat, k: usize) -> Self {
+        Self(vec![0.0; scratch_bytes(format, k, 2).div_ceil(8)])
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        let len = self.0.len() * 8;
+        // SAFETY: the vector's own bytes.
+        unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
+    }
+}
+
+const FORMATS: [WeightFormat; 4] = WeightFormat::ALL;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
@@ -205,8 +251,13 @@ fn the_reference_is_a_dot_product() {
 
 #[test]
 fn epilogues_add_and_gate() {
-    // 70 gate and 70 up columns: three panels each, interleaved.
-    let (rows, k) = (5, 48);
+    // Three panels of gate and three of up columns, interleaved; a tile of rows, and more than one.
+    for rows in [5, 17] {
+        epilogues(rows, 48);
+    }
+}
+
+fn epilogues(rows: usize, k: usize) {
     let case = Case::new(11, rows, 6 * PANEL, k, false);
     struct Gate([f32; LANES], [f32; LANES]);
     impl SimdOp for Gate {
@@ -220,20 +271,19 @@ fn epilogues_add_and_gate() {
         let plain = case.product(Isa::PORTABLE, format, 1);
         let (act, weight) = case.operands(format);
         for isa in Isa::available().iter() {
+            let mut scratch = Scratch::new(format, k);
+            let scratch = scratch.bytes();
             let mut added = vec![1.5; plain.len()];
             let mut gated = vec![0.0; rows * 3 * PANEL];
             let mut gated_bf16 = vec![bf16::ZERO; rows * 3 * PANEL];
             // SAFETY: one task at a time.
             unsafe {
-                multiply(*isa, act, &weight, 0..6, (Epilogue::Add(Shared::new(&mut added)), 6 * PANEL));
-                multiply(*isa, act, &weight, 0..3, (Epilogue::SwigluF32(Shared::new(&mut gated)), 3 * PANEL));
-                multiply(
-                    *isa,
-                    act,
-                    &weight,
-                    0..3,
-                    (Epilogue::SwigluBf16(Shared::new(&mut gated_bf16)), 3 * PANEL),
-                );
+                let out = (Epilogue::Add(Shared::new(&mut added)), 6 * PANEL);
+                multiply(*isa, act, &weight, 0..6, out, scratch);
+                let out = (Epilogue::SwigluF32(Shared::new(&mut gated)), 3 * PANEL);
+                multiply(*isa, act, &weight, 0..3, out, scratch);
+                let out = (Epilogue::SwigluBf16(Shared::new(&mut gated_bf16)), 3 * PANEL);
+                multiply(*isa, act, &weight, 0..3, out, scratch);
             }
             for (a, p) in added.iter().zip(&plain) {
                 assert_eq!(a.to_bits(), (1.5 + p).to_bits());

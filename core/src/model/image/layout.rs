@@ -41,7 +41,7 @@ pub enum TensorKind {
 /// How a tensor is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// Panels of a product with that many outputs and inputs, in the model's weight format.
+    /// Panels of a product with that many outputs and inputs, in the tensor's [format](TensorKind::format).
     Panels {
         /// N, padded outputs of paired panels included.
         outputs: usize,
@@ -123,6 +123,11 @@ impl TensorKind {
             Self::DownBias => vector(c.mlp_bias, c.hidden_size),
             Self::Head => panels(c.vocab_size, c.hidden_size),
         }
+    }
+
+    /// The weight format that its storage follows: the head has one of its own.
+    pub fn format(self, config: &ModelConfig) -> WeightFormat {
+        if self == Self::Head { config.head_format } else { config.weight_format }
     }
 
     fn is_per_layer(self) -> bool {
@@ -210,7 +215,7 @@ impl<'n> ImageLayout<'n> {
             let mut sum = 0_usize;
             for kind in kinds {
                 let Some(storage) = kind.storage(config) else { continue };
-                let span = cursor.take(storage.bytes(config.weight_format), "a tensor")?;
+                let span = cursor.take(storage.bytes(kind.format(config)), "a tensor")?;
                 spans[*kind as usize] = span;
                 sum = sum.checked_add(span.bytes).ok_or(ImageError::TooLarge { what: "a layer" })?;
             }

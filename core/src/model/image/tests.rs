@@ -33,6 +33,7 @@ pub(super) fn config(format: WeightFormat, tied_head: bool, extras: bool) -> Mod
         mlp_bias: extras,
         qk_norm: extras,
         weight_format: format,
+        head_format: format,
     }
 }
 
@@ -162,8 +163,8 @@ fn what_is_written_is_read() {
 
 #[test]
 fn spans_are_aligned_ordered_and_apart() {
-    let int8 = [(WeightFormat::Int8, true, true), (WeightFormat::Int8, false, false)];
-    for (format, tied, extras) in ALL.into_iter().chain(int8) {
+    let whole = [(WeightFormat::Int8, true, true), (WeightFormat::Int4, true, false), (WeightFormat::Int4, false, true)];
+    for (format, tied, extras) in ALL.into_iter().chain(whole) {
         let layout = ImageLayout::new(&config(format, tied, extras), &[("a", 1), ("b", 65)]).unwrap();
         let mut end = layout.directory_offset() + layout.tensor_count() * TENSOR_ENTRY_BYTES;
         let spans = layout.tensors().map(|(_, _, span)| span).chain(layout.aux().map(|(_, span)| span));
@@ -203,7 +204,7 @@ fn lies_are_named() {
     };
     let put64 = |at: usize, x: u64| move |b: &mut [u8]| b[at..at + 8].copy_from_slice(&x.to_le_bytes());
     assert_eq!(message(&|b| b[0] = 0), "not an image: the first 8 bytes are not \"vbimage\\0\"");
-    assert_eq!(message(&|b| b[AT_FORMAT] = 9), "image header: format version: found 9, expected 1");
+    assert_eq!(message(&|b| b[AT_FORMAT] = 9), "image header: format version: found 9, expected 2");
     assert_eq!(
         message(&|b| b[AT_NUMERICS + 3] = 1),
         std::format!(

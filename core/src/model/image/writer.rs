@@ -7,12 +7,13 @@ use super::layout::{ImageLayout, Storage, TensorKind, gate_up_source};
 use super::{
     AT_AUX_COUNT, AT_CONFIG, AT_FLUSHED, AT_FORMAT, AT_NUMERICS, AT_PAYLOAD_HASH, AT_SOURCE_HASH,
     AT_TENSOR_COUNT, AT_TOTAL, AUX_ENTRY_BYTES, AUX_NAME_MAX, CONFIG_BYTES, FORMAT_VERSION, HEADER_BYTES,
-    ImageError, MAGIC, NO_LAYER, TENSOR_ENTRY_BYTES, cast_mut, encode_config,
+    ImageError, MAGIC, NO_LAYER, TENSOR_ENTRY_BYTES, encode_config,
 };
-use crate::dtype::{Int8, WeightFormat, bf16_operand};
+use crate::dtype::{Int4, Int8, WeightFormat, bf16_operand};
+use crate::kernels::matmul::int4::pack_int4;
 use crate::kernels::matmul::pack::pack_int8;
 use crate::kernels::matmul::panel::{PANEL, panel_len};
-use crate::memory::{Plain, REGION_ALIGN};
+use crate::memory::{AnyBits, REGION_ALIGN, cast_mut};
 use half::bf16;
 
 /// An image being written.
@@ -41,7 +42,7 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
     }
 
     /// The elements of a tensor; `None` if the model has none, or `T` does not divide it.
-    pub fn tensor_mut<T: Plain>(&mut self, kind: TensorKind, layer: usize) -> Option<&mut [T]> {
+    pub fn tensor_mut<T: AnyBits>(&mut self, kind: TensorKind, layer: usize) -> Option<&mut [T]> {
         let span = self.layout.span(kind, layer)?;
         cast_mut(self.bytes.get_mut(span.range())?)
     }
@@ -68,7 +69,7 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
             }
             _ => Some(n),
         };
-        match (storage, config.weight_format) {
+        match (storage, kind.format(&config)) {
             (Storage::Vector { len, .. }, _) => {
                 let Some(out) = self.tensor_mut::<f32>(kind, layer) else { return };
                 for (i, x) in out.iter_mut().enumerate() {
@@ -81,7 +82,7 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
                     *x = value(i / width, i % width);
                 }
             }
-            (Storage::Rows { width, .. }, WeightFormat::Bf16 | WeightFormat::Int8) => {
+            (Storage::Rows { width, .. }, WeightFormat::Bf16 | WeightFormat::Int8 | WeightFormat::Int4) => {
                 let mut flushed = 0;
                 let Some(out) = self.tensor_mut::<bf16>(kind, layer) else { return };
                 for (i, x) in out.iter_mut().enumerate() {
@@ -115,6 +116,16 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
                 let Some(out) = self.tensor_mut::<Int8>(kind, layer) else { return };
                 for (number, panel) in out.chunks_exact_mut(len).enumerate() {
                     pack_int8(panel, inputs, |lane, k| {
+                        let n = number * PANEL + lane;
+                        source(n).filter(|_| n < outputs).map_or(0.0, |row| value(row, k))
+                    });
+                }
+            }
+            (Storage::Panels { outputs, inputs }, WeightFormat::Int4) => {
+                let len = panel_len(WeightFormat::Int4, inputs);
+                let Some(out) = self.tensor_mut::<Int4>(kind, layer) else { return };
+                for (number, panel) in out.chunks_exact_mut(len).enumerate() {
+                    pack_int4(panel, inputs, |lane, k| {
                         let n = number * PANEL + lane;
                         source(n).filter(|_| n < outputs).map_or(0.0, |row| value(row, k))
                     });

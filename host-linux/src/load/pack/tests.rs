@@ -127,16 +127,16 @@ fn every_type_family_and_format_is_packed_right() {
             let recipe = recipe(model_type, tied, dtype);
             recipe.write(directory.path(), 1).unwrap();
             for format in [WeightFormat::F32, WeightFormat::Bf16] {
-                let loaded = load_from(directory.path(), WeightChoice::Format(format)).unwrap();
+                let loaded = load_from(directory.path(), WeightChoice::all(format)).unwrap();
                 assert_eq!(loaded.model().config().weight_format, format);
                 check(&loaded.model(), &recipe.tensors().unwrap());
                 // Another split over workers: the same bytes.
-                let format = WeightChoice::Format(format);
+                let format = WeightChoice::all(format);
                 let serial =
                     load_model(&Folder::from(directory.path()), format, &Serial, &NoProgress).unwrap();
                 assert!(serial.image() == loaded.image());
             }
-            let own = load_from(directory.path(), WeightChoice::Source).unwrap();
+            let own = load_from(directory.path(), WeightChoice::default()).unwrap();
             let expected = if dtype == "F32" { WeightFormat::F32 } else { WeightFormat::Bf16 };
             assert_eq!(own.model().config().weight_format, expected);
             assert_eq!(own.notes().len(), usize::from(dtype == "F16"));
@@ -150,7 +150,7 @@ fn int8_weights_are_within_half_a_step_of_the_source() {
     for (dtype, tied) in [("F32", true), ("F16", false), ("BF16", true)] {
         let directory = TemporaryDirectory::new("int8");
         recipe("qwen2", tied, dtype).write(directory.path(), 1).unwrap();
-        let choice = |format| WeightChoice::Format(format);
+        let choice = |format| WeightChoice::all(format);
         let exact = load_from(directory.path(), choice(WeightFormat::F32)).unwrap();
         let rounded = load_from(directory.path(), choice(WeightFormat::Int8)).unwrap();
         let folder = Folder::from(directory.path());
@@ -191,8 +191,8 @@ fn shards_and_images_have_the_same_fingerprint() {
     for path in [&single, &sharded] {
         fs::write(path.join("tokenizer.json"), "{}").unwrap();
     }
-    let one = load_from(&single, WeightChoice::Source).unwrap();
-    let four = load_from(&sharded, WeightChoice::Source).unwrap();
+    let one = load_from(&single, WeightChoice::default()).unwrap();
+    let four = load_from(&sharded, WeightChoice::default()).unwrap();
     assert!(one.image() == four.image());
     let choices =
         RuntimeChoices { kv_format: KvFormat::Bf16, kv_group: 0, model_len: 64, chat_template: None };
@@ -201,13 +201,13 @@ fn shards_and_images_have_the_same_fingerprint() {
 
     let file = directory.path().join("model.image");
     write_image(&one, &file).unwrap();
-    let image = load(&file, WeightChoice::Source, &Threads, &NoProgress).unwrap();
+    let image = load(&file, WeightChoice::default(), &Threads, &NoProgress).unwrap();
     assert_eq!(image.fingerprint(&choices), one.fingerprint(&choices));
     assert_eq!((image.file("tokenizer.json"), image.generation()), (Some(&b"{}"[..]), one.generation()));
     check(&image.model(), &recipe.tensors().unwrap());
 
     // Whatever can change a bit moves it.
-    let other_format = load_from(&single, WeightChoice::Format(WeightFormat::F32)).unwrap();
+    let other_format = load_from(&single, WeightChoice::all(WeightFormat::F32)).unwrap();
     assert_ne!(other_format.fingerprint(&choices), one.fingerprint(&choices));
     for other in [
         RuntimeChoices { kv_format: KvFormat::F32, ..choices },
@@ -218,14 +218,14 @@ fn shards_and_images_have_the_same_fingerprint() {
         assert_ne!(one.fingerprint(&other), one.fingerprint(&choices));
     }
     fs::write(single.join("tokenizer.json"), "{ }").unwrap();
-    let other = load_from(&single, WeightChoice::Source).unwrap();
+    let other = load_from(&single, WeightChoice::default()).unwrap();
     assert_ne!(other.model().fingerprint(), one.model().fingerprint());
     for tensor in 0..recipe.tensors().unwrap().len() {
         let mut tensors = recipe.tensors().unwrap();
         *tensors[tensor].bytes.first_mut().unwrap() ^= 1;
         write_safetensors(&single.join("model.safetensors"), &tensors).unwrap();
         fs::write(single.join("tokenizer.json"), "{}").unwrap();
-        let other = load_from(&single, WeightChoice::Source).unwrap();
+        let other = load_from(&single, WeightChoice::default()).unwrap();
         assert_ne!(other.model().fingerprint(), one.model().fingerprint(), "{}", tensors[tensor].name);
     }
 }
@@ -235,7 +235,7 @@ fn damaged_images_are_told() {
     let directory = TemporaryDirectory::new("image");
     recipe("qwen2", true, "BF16").write(directory.path(), 1).unwrap();
     let file = directory.path().join("model.image");
-    write_image(&load_from(directory.path(), WeightChoice::Source).unwrap(), &file).unwrap();
+    write_image(&load_from(directory.path(), WeightChoice::default()).unwrap(), &file).unwrap();
     let good = fs::read(&file).unwrap();
     let message = |bytes: &[u8], weights| {
         fs::write(&file, bytes).unwrap();
@@ -245,22 +245,22 @@ fn damaged_images_are_told() {
     let mut bad = good.clone();
     *bad.last_mut().unwrap() ^= 1;
     let damaged = "FILE: is damaged: its contents do not have the hash in its header";
-    assert_eq!(message(&bad, WeightChoice::Source), damaged);
+    assert_eq!(message(&bad, WeightChoice::default()), damaged);
     let mut bad = good.clone();
     bad[96] ^= 1; // the count of flushed weights, in the header
-    assert_eq!(message(&bad, WeightChoice::Source), damaged);
+    assert_eq!(message(&bad, WeightChoice::default()), damaged);
     let len = good.len();
     assert_eq!(
-        message(&good[..len - 1], WeightChoice::Source),
+        message(&good[..len - 1], WeightChoice::default()),
         format!("FILE: image header: length in bytes: found {}, expected {len}", len - 1)
     );
-    assert_eq!(message(&good[..100], WeightChoice::Source), "FILE: has 100 bytes, expected at least 256");
-    assert_eq!(message(b"hello", WeightChoice::Source), "FILE: is neither a model directory nor an image");
+    assert_eq!(message(&good[..100], WeightChoice::default()), "FILE: has 100 bytes, expected at least 256");
+    assert_eq!(message(b"hello", WeightChoice::default()), "FILE: is neither a model directory nor an image");
     assert_eq!(
-        message(&good, WeightChoice::Format(WeightFormat::F32)),
+        message(&good, WeightChoice::all(WeightFormat::F32)),
         "FILE: weight format: found bf16, expected f32"
     );
-    let missing = load(&directory.path().join("none"), WeightChoice::Source, &Serial, &NoProgress);
+    let missing = load(&directory.path().join("none"), WeightChoice::default(), &Serial, &NoProgress);
     assert!(
         missing
             .unwrap_err()
@@ -275,7 +275,7 @@ fn refused(change: impl FnOnce(&Path, Vec<TensorData>)) -> String {
     let recipe = recipe("llama", true, "F32");
     recipe.write(directory.path(), 1).unwrap();
     change(directory.path(), recipe.tensors().unwrap());
-    load_from(directory.path(), WeightChoice::Source).map(|_| ()).unwrap_err()
+    load_from(directory.path(), WeightChoice::default()).map(|_| ()).unwrap_err()
 }
 
 #[test]
@@ -429,7 +429,7 @@ fn bad_indices_are_refused_with_the_reason() {
         let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         change(directory.path(), &mut index);
         fs::write(&path, index.to_string()).unwrap();
-        load_from(directory.path(), WeightChoice::Source).map(|_| ()).unwrap_err()
+        load_from(directory.path(), WeightChoice::default()).map(|_| ()).unwrap_err()
     };
     let at = "DIR/model.safetensors.index.json";
     let norm = "model.norm.weight";
@@ -468,12 +468,12 @@ fn a_tied_head_and_old_frequencies_in_the_file_are_harmless() {
     let directory = TemporaryDirectory::new("harmless");
     let recipe = recipe("llama", true, "F32");
     recipe.write(directory.path(), 1).unwrap();
-    let without = load_from(directory.path(), WeightChoice::Source).unwrap();
+    let without = load_from(directory.path(), WeightChoice::default()).unwrap();
     let mut tensors = recipe.tensors().unwrap();
     tensors.push(TensorData::new("lm_head.weight", "F32", &[1], &[0.0]));
     tensors.push(TensorData::new("model.layers.0.self_attn.rotary_emb.inv_freq", "F32", &[1], &[0.0]));
     write_safetensors(&directory.path().join("model.safetensors"), &tensors).unwrap();
-    let with = load_from(directory.path(), WeightChoice::Source).unwrap();
+    let with = load_from(directory.path(), WeightChoice::default()).unwrap();
     assert_eq!(with.model().fingerprint(), without.model().fingerprint());
 }
 
@@ -510,7 +510,7 @@ fn progress_ends_at_the_total() {
     let recipe = recipe("qwen3", false, "BF16");
     recipe.write(directory.path(), 1).unwrap();
     let last = Last(Mutex::new((0, 0)));
-    load_model(&Folder::from(directory.path()), WeightChoice::Source, &Threads, &last).unwrap();
+    load_model(&Folder::from(directory.path()), WeightChoice::default(), &Threads, &last).unwrap();
     let expected: usize = recipe.tensors().unwrap().iter().map(|tensor| tensor.bytes.len()).sum();
     assert_eq!(*lock(&last.0), (expected as u64, expected as u64));
 }
@@ -527,13 +527,9 @@ fn stories260k_loads() {
         return;
     }
     for format in [WeightFormat::F32, WeightFormat::Bf16] {
-        let loaded = load_model(
-            &Folder::from(directory.as_path()),
-            WeightChoice::Format(format),
-            &Threads,
-            &NoProgress,
-        )
-        .unwrap();
+        let loaded =
+            load_model(&Folder::from(directory.as_path()), WeightChoice::all(format), &Threads, &NoProgress)
+                .unwrap();
         let model = loaded.model();
         assert_eq!(
             (model.config().layer_count, model.config().hidden_size, model.flushed_count()),
@@ -590,7 +586,8 @@ fn load_speed() {
     for _ in 0..3 {
         let start = std::time::Instant::now();
         let loaded =
-            load_model(&Folder::from(directory.as_path()), WeightChoice::Source, &Two, &NoProgress).unwrap();
+            load_model(&Folder::from(directory.as_path()), WeightChoice::default(), &Two, &NoProgress)
+                .unwrap();
         let seconds = start.elapsed().as_secs_f64();
         println!("{seconds:.2} s for {:.2} GB", loaded.model().weight_bytes() as f64 / 1e9);
     }

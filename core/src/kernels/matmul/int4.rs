@@ -1,0 +1,283 @@
+//! 4-bit weights: what a panel of them looks like, and how it becomes 8-bit weights inside a product.
+//!
+//! 32 inputs of a column are a **group**, with a scale `s` and a zero `z` of 4 bits each. A stored number `q` of 4 bits stands for
+//! the 8-bit weight `s q − s z`, and that for the real one by the column's f32 scale. So products are the sums of whole numbers
+//! that [int8](super::panel) has, exact in any order, and a group costs no rounding. Zeros use all 16 levels where a
+//! group is lopsided, which a signed scale cannot: on Gaussian weights the mean square error is 0.86 of Q4_0's, at 4.25 bits a
+//! weight to its 4.5. (The scheme of scales: Lin et al., "QServe", arXiv 2405.04532.)
+//!
+//! ```text
+//! block of 64 inputs, 1088 bytes:
+//!   scales   [2 groups][32 columns]               a byte each: z in the high half, s in the low one
+//!   weights  [2 groups][4][32 columns][4 inputs]  a byte holds input 8 i + j low and 8 i + 4 + j high
+//! ```
+//!
+//! Sixty-four bytes are two vectors of quads: a mask, a shift, and for each half a 16-bit multiply (two bytes of at most 15 times
+//! 15 have no carry) and a subtraction. For a few rows that happens in registers, within the K loop ([`tile`]); for many
+//! a panel is expanded once into cache ([`expand`]) and multiplied as int8.
+use super::panel::{INT8_TAIL, PANEL};
+use crate::dtype::{FLUSH_BELOW, Int4, Int8, nearest_int};
+use crate::isa::{LANES, Simd};
+
+/// Inputs that share a scale.
+pub const GROUP: usize = 32;
+
+/// Inputs of a block: two groups, whose scales fill a cache line.
+pub const BLOCK: usize = 2 * GROUP;
+
+/// Bytes of a block.
+pub const BLOCK_BYTES: usize = SCALES_BYTES + 2 * GROUP_BYTES;
+
+const SCALES_BYTES: usize = 2 * PANEL;
+const GROUP_BYTES: usize = GROUP * PANEL / 2;
+
+/// The 8-bit number that the greatest magnitude of a column becomes. Less than 127, so that a group of one sign finds a step.
+const COLUMN_MAX: f32 = 119.0;
+
+/// Where the scale of a group lies in a panel.
+fn scale_offset(lane: usize, k: usize) -> usize {
+    k / BLOCK * BLOCK_BYTES + k % BLOCK / GROUP * PANEL + lane
+}
+
+/// Where the byte of a weight lies in a panel, and the shift to its half.
+fn weight_offset(lane: usize, k: usize) -> (usize, u32) {
+    let (group, inner) = (k % BLOCK / GROUP, k % GROUP);
+    let (pair, step) = (inner / 8, inner / 4 % 2);
+    let offset = group * GROUP_BYTES + pair * PANEL * 4 + lane * 4 + inner % 4;
+    (k / BLOCK * BLOCK_BYTES + SCALES_BYTES + offset, 4 * step as u32)
+}
+
+/// The 8-bit weight of an input of a column.
+pub(super) fn weight_at(panel: &[Int4], lane: usize, k: usize) -> i8 {
+    let (at, shift) = weight_offset(lane, k);
+    let (q, scale) = (panel[at].0 >> shift & 15, panel[scale_offset(lane, k)].0);
+    let (s, z) = (scale & 15, scale >> 4);
+    (s * q).wrapping_sub(s * z) as i8
+}
+
+/// The scale of a column whose greatest magnitude is `max`, and what makes its weights 8-bit numbers.
+#[inline(always)]
+pub(super) fn column_scale_of(max: f32) -> (f32, f32) {
+    if max < FLUSH_BELOW { (0.0, 0.0) } else { (max / COLUMN_MAX, COLUMN_MAX / max) }
+}
+
+/// The greatest number that an 8-bit weight may be.
+const WEIGHT_MAX: f32 = 127.0;
+
+/// Scale and zero for a group that ranges from `low` to `high` (both include 0), with a step one less than would hold the whole range if
+/// `clip`: fewer levels lost in the middle for a clipped end.
+#[inline(always)]
+pub(super) fn scale_and_zero(low: f32, high: f32, clip: bool) -> (f32, f32) {
+    let whole = nearest_int((high - low) / 15.0 + 0.499) as f32;
+    let s = if clip { whole - 1.0 } else { whole };
+    let s = if s > 15.0 { 15.0 } else { s };
+    let s = if s < 1.0 { 1.0 } else { s };
+    // |s (q − z)| must stay an 8-bit number for q = 0 and q = 15.
+    let reach = nearest_int(WEIGHT_MAX / s - 0.499) as f32;
+    let z = nearest_int(7.5 - (high + low) / 2.0 / s) as f32;
+    let least = if reach < 15.0 { 15.0 - reach } else { 0.0 };
+    let most = if reach < 15.0 { reach } else { 15.0 };
+    let z = if z < least { least } else { z };
+    (s, if z > most { most } else { z })
+}
+
+/// The number of 4 bits for `x`, given `1 / s` and `z`.
+#[inline(always)]
+pub(super) fn quantum(x: f32, inverse: f32, z: f32) -> f32 {
+    let q = nearest_int(x * inverse) as f32 + z;
+    let q = if q < 0.0 { 0.0 } else { q };
+    if q > 15.0 { 15.0 } else { q }
+}
+
+/// Packs 32 rows of `k` elements each into an int4 panel. Of two steps for a group the one with the smaller sum of squares is taken.
+///
+/// `value(lane, i)` is an element of a row, 0 past the last one.
+///
+/// # Panics
+/// If the panel has another length than `k` says.
+pub fn pack_int4(panel: &mut [Int4], k: usize, value: impl Fn(usize, usize) -> f32) {
+    assert_eq!(panel.len(), k.div_ceil(BLOCK) * BLOCK_BYTES + INT8_TAIL);
+    panel.fill(Int4(0));
+    for lane in 0..PANEL {
+        let max = (0..k).fold(0.0_f32, |max, i| max.max(value(lane, i).abs()));
+        let (column_scale, inverse) = column_scale_of(max);
+        let mut sum = 0;
+        for first in (0..k).step_by(GROUP) {
+            let x: [f32; GROUP] =
+                core::array::from_fn(|i| if first + i < k { value(lane, first + i) * inverse } else { 0.0 });
+            let low = x.iter().fold(0.0, |low, x| if *x < low { *x } else { low });
+            let high = x.iter().fold(0.0, |high, x| if *x > high { *x } else { high });
+            let [whole, clipped] = [false, true].map(|clip| {
+                let (s, z) = scale_and_zero(low, high, clip);
+                let mut error = 0.0;
+                for x in x {
+                    let difference = (quantum(x, 1.0 / s, z) - z) * s - x;
+                    error += difference * difference;
+                }
+                (error, s, z)
+            });
+            let (_, s, z) = if clipped.0 < whole.0 { clipped } else { whole };
+            panel[scale_offset(lane, first)] = Int4(s as u8 | (z as u8) << 4);
+            for (i, x) in x.iter().enumerate() {
+                let q = quantum(*x, 1.0 / s, z) as u8;
+                let (at, shift) = weight_offset(lane, first + i);
+                panel[at].0 |= q << shift;
+                sum += i32::from(weight_at(panel, lane, first + i));
+            }
+        }
+        let tail = panel.len() - INT8_TAIL;
+        for i in 0..4 {
+            panel[tail + lane * 4 + i] = Int4(sum.wrapping_mul(-128).to_le_bytes()[i]);
+            panel[tail + (PANEL + lane) * 4 + i] = Int4(column_scale.to_le_bytes()[i]);
+        }
+    }
+}
+
+/// Packs a group of all columns, `x[input][lane]` as 8-bit numbers, into the weights of a panel, and adds up what each column's
+/// weights have become. The choices are those of [`pack_int4`], for 32 lanes at a time.
+#[inline(always)]
+pub(super) fn write_group(
+    panel: &mut [u8],
+    group: usize,
+    x: &[[f32; PANEL]; GROUP],
+    sums: &mut [i32; PANEL],
+) {
+    let (mut low, mut high) = ([0.0_f32; PANEL], [0.0_f32; PANEL]);
+    for x in x {
+        for lane in 0..PANEL {
+            low[lane] = if x[lane] < low[lane] { x[lane] } else { low[lane] };
+            high[lane] = if x[lane] > high[lane] { x[lane] } else { high[lane] };
+        }
+    }
+    let mut scales = [[0.0_f32; PANEL]; 2];
+    let mut zeros = [[0.0_f32; PANEL]; 2];
+    let mut errors = [[0.0_f32; PANEL]; 2];
+    for candidate in 0..2 {
+        let mut inverses = [0.0_f32; PANEL];
+        for lane in 0..PANEL {
+            let (s, z) = scale_and_zero(low[lane], high[lane], candidate == 1);
+            (scales[candidate][lane], zeros[candidate][lane]) = (s, z);
+            inverses[lane] = 1.0 / s;
+        }
+        let (scales, zeros, errors) = (&scales[candidate], &zeros[candidate], &mut errors[candidate]);
+        for x in x {
+            for lane in 0..PANEL {
+                let z = zeros[lane];
+                let difference = (quantum(x[lane], inverses[lane], z) - z) * scales[lane] - x[lane];
+                errors[lane] += difference * difference;
+            }
+        }
+    }
+    let [mut s, mut z, mut inverses] = [scales[0], zeros[0], [0.0_f32; PANEL]];
+    for lane in 0..PANEL {
+        let clipped = errors[1][lane] < errors[0][lane];
+        s[lane] = if clipped { scales[1][lane] } else { s[lane] };
+        z[lane] = if clipped { zeros[1][lane] } else { z[lane] };
+        inverses[lane] = 1.0 / s[lane];
+    }
+    let block = &mut panel[group / 2 * BLOCK_BYTES..][..BLOCK_BYTES];
+    let (block_scales, weights) = block.split_at_mut(SCALES_BYTES);
+    let bytes = &mut block_scales[group % 2 * PANEL..][..PANEL];
+    for lane in 0..PANEL {
+        bytes[lane] = s[lane] as u8 | (z[lane] as u8) << 4;
+    }
+    let weights = &mut weights[group % 2 * GROUP_BYTES..][..GROUP_BYTES];
+    for (pair, out) in weights.chunks_exact_mut(PANEL * 4).enumerate() {
+        for j in 0..4 {
+            let (first, second) = (&x[8 * pair + j], &x[8 * pair + 4 + j]);
+            for lane in 0..PANEL {
+                let low = quantum(first[lane], inverses[lane], z[lane]);
+                let high = quantum(second[lane], inverses[lane], z[lane]);
+                sums[lane] += ((low + high - 2.0 * z[lane]) * s[lane]) as i32;
+                out[lane * 4 + j] = low as u8 | (high as u8) << 4;
+            }
+        }
+    }
+}
+
+/// Adds the products of MR rows and the 32 columns of a panel: 32 inputs for each of `groups`.
+///
+/// # Safety
+/// For each `r < MR`, `a + r * a_stride` is valid for reading `groups * 32` elements; `panel` is valid for reading
+/// `groups.div_ceil(2)` blocks.
+#[inline(always)]
+pub(super) unsafe fn tile<S: Simd, const MR: usize>(
+    s: S,
+    groups: usize,
+    a: *const Int8,
+    a_stride: usize,
+    panel: *const Int4,
+    acc: &mut [[S::Ints; 2]; MR],
+) {
+    let mut sums = *acc;
+    for group in 0..groups {
+        // SAFETY: the group lies in one of the blocks, its inputs in each row.
+        unsafe {
+            let (scales, weights) = group_parts(panel, group);
+            let scales = [s.load_group_scales(scales), s.load_group_scales(scales.add(LANES))];
+            let a = a.add(group * GROUP);
+            for pair in 0..4 {
+                let weights = weights.add(pair * PANEL * 4);
+                let first = s.load_nibbles(weights, scales[0]);
+                let second = s.load_nibbles(weights.add(PANEL * 2), scales[1]);
+                for r in 0..MR {
+                    let a = a.add(r * a_stride + pair * 8);
+                    let (low, high) = (s.splat_quad(a), s.splat_quad(a.add(4)));
+                    sums[r][0] = s.dot_quads(low, first.0, sums[r][0]);
+                    sums[r][1] = s.dot_quads(low, second.0, sums[r][1]);
+                    sums[r][0] = s.dot_quads(high, first.1, sums[r][0]);
+                    sums[r][1] = s.dot_quads(high, second.1, sums[r][1]);
+                }
+            }
+        }
+    }
+    *acc = sums;
+}
+
+/// The scales and the weights of a group.
+///
+/// # Safety
+/// The panel has the group.
+#[inline(always)]
+unsafe fn group_parts(panel: *const Int4, group: usize) -> (*const Int4, *const Int4) {
+    // SAFETY: within the block that holds the group.
+    unsafe {
+        let block = panel.add(group / 2 * BLOCK_BYTES);
+        (block.add(group % 2 * PANEL), block.add(SCALES_BYTES + group % 2 * GROUP_BYTES))
+    }
+}
+
+/// Elements of `out` that [`expand`] fills for `k` inputs.
+pub(super) const fn expanded_len(k: usize) -> usize {
+    k.next_multiple_of(GROUP) * PANEL + INT8_TAIL
+}
+
+/// Writes a panel as one of int8, its inputs rounded up to whole groups.
+///
+/// # Panics
+/// If a slice has another length than `k` says.
+#[inline(always)]
+pub(super) fn expand<S: Simd>(s: S, k: usize, panel: &[Int4], out: &mut [Int8]) {
+    assert!(panel.len() == k.div_ceil(BLOCK) * BLOCK_BYTES + INT8_TAIL && out.len() == expanded_len(k));
+    let to = out.as_mut_ptr();
+    for group in 0..k.div_ceil(GROUP) {
+        // SAFETY: the lengths were just compared: the panel has the group, and `out` its 32 inputs of 32 columns.
+        unsafe {
+            let (scales, weights) = group_parts(panel.as_ptr(), group);
+            let scales = [s.load_group_scales(scales), s.load_group_scales(scales.add(LANES))];
+            for pair in 0..4 {
+                for half in 0..2 {
+                    let at = pair * PANEL * 4 + half * LANES * 4;
+                    let (low, high) = s.load_nibbles(weights.add(at), scales[half]);
+                    let to = to.add(group * GROUP * PANEL + 2 * pair * PANEL * 4 + half * LANES * 4);
+                    s.store_quads(to, low);
+                    s.store_quads(to.add(PANEL * 4), high);
+                }
+            }
+        }
+    }
+    let (from, to) = (&panel[panel.len() - INT8_TAIL..], &mut out[k.next_multiple_of(GROUP) * PANEL..]);
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = Int8(from.0);
+    }
+}
