@@ -4,10 +4,11 @@
 //! throughout, so that the weights are all that differs.
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use verbatim::load::{Folder, LoadedModel, NoProgress, WeightChoice, builtin, load_model};
+use verbatim::load::{AUX_FILES, Folder, LoadedModel, NoProgress, WeightChoice, builtin, load_model};
 use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
 use verbatim::text::Tokenizer;
+use verbatim_bench::q4_0;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{Engine, EngineLimits, Observer, Plan, PlannedRow, Request};
 use verbatim_core::isa::Isa;
@@ -72,6 +73,20 @@ fn windows(loaded: &LoadedModel, text: &Path, tokens: usize, window: usize) -> R
     if windows.is_empty() { Err(format!("{}: too short", text.display())) } else { Ok(windows) }
 }
 
+/// The formats, and what else is measured beside them.
+fn cases(folder: &Folder) -> Result<Vec<(&'static str, Folder, WeightChoice)>, String> {
+    let mut cases: Vec<_> =
+        FORMATS.iter().map(|format| (format.name(), folder.clone(), WeightChoice::all(*format))).collect();
+    let int4_bf16 = WeightChoice { head: Some(WeightFormat::Bf16), ..WeightChoice::all(WeightFormat::Int4) };
+    cases.push(("int4, bf16 head", folder.clone(), int4_bf16));
+    let files = AUX_FILES.map(|(name, _)| name);
+    match q4_0::rounded(folder, &files) {
+        Ok(folder) => cases.push(("Q4_0 (ggml's)", folder, WeightChoice::all(WeightFormat::F32))),
+        Err(error) => println!("without ggml's Q4_0: {error}"),
+    }
+    Ok(cases)
+}
+
 /// Prints a line for each format.
 pub(crate) fn report(path: Option<PathBuf>, text: &Path, tokens: usize, window: usize) -> Result<(), String> {
     let folder = path.map_or_else(builtin::folder, |path| Folder::from(path.as_path()));
@@ -79,8 +94,8 @@ pub(crate) fn report(path: Option<PathBuf>, text: &Path, tokens: usize, window: 
         FutexPool::new(verbatim::cpu::worker_count(None).workers).map_err(|error| error.to_string())?;
     println!("{}, {}", folder.path().display(), text.display());
     let mut exact: Option<Vec<Vec<f32>>> = None;
-    for format in FORMATS {
-        let loaded = load_model(&folder, WeightChoice::all(format), &pool, &NoProgress);
+    for (name, folder, choice) in cases(&folder)? {
+        let loaded = load_model(&folder, choice, &pool, &NoProgress);
         let loaded = loaded.map_err(|error| error.to_string())?;
         let windows = windows(&loaded, text, tokens, window)?;
         let logits = logits(&loaded, &pool, &windows)?;
@@ -100,8 +115,8 @@ pub(crate) fn report(path: Option<PathBuf>, text: &Path, tokens: usize, window: 
         }
         let megabytes = loaded.model().weight_bytes() as f64 / 1e6;
         println!(
-            "{:5} {megabytes:9.1} MB  perplexity {:9.4} over {scored} tokens  KL to f32 {:.2e}",
-            format.name(),
+            "{:15} {megabytes:9.1} MB  perplexity {:9.4} over {scored} tokens  KL to f32 {:.2e}",
+            name,
             (nll / f64::from(scored)).exp(),
             kl / row as f64,
         );

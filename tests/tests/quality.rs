@@ -1,7 +1,8 @@
 //! How far a weight format takes a model from f32: the mean Kullback–Leibler divergence KL(f32 ‖ format) of the next token's
 //! distribution over a text that is fed, not generated.
 use serde::Deserialize;
-use verbatim::load::{Folder, NoProgress, WeightChoice, builtin, load_model};
+use verbatim::load::{AUX_FILES, Folder, NoProgress, WeightChoice, builtin, load_model};
+use verbatim_bench::q4_0;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::isa::Isa;
 use verbatim_core::pool::Serial;
@@ -28,8 +29,18 @@ fn distributions(
 
 /// The mean KL(f32 ‖ format) over the positions.
 fn divergence(model: &Folder, format: WeightFormat, texts: &[Vec<u32>]) -> f64 {
+    between(model, model, format, texts)
+}
+
+/// The same of a model whose matrices were rounded as ggml's Q4_0 does, and then multiplied in f32.
+fn divergence_of_q4_0(model: &Folder, texts: &[Vec<u32>]) -> f64 {
+    let rounded = q4_0::rounded(model, &AUX_FILES.map(|(name, _)| name)).expect("one file");
+    between(model, &rounded, WeightFormat::F32, texts)
+}
+
+fn between(model: &Folder, other: &Folder, format: WeightFormat, texts: &[Vec<u32>]) -> f64 {
     let exact = distributions(model, WeightFormat::F32, KvFormat::F32, texts);
-    let rounded = distributions(model, format, KvFormat::F32, texts);
+    let rounded = distributions(other, format, KvFormat::F32, texts);
     let of = |(p, q): (&Vec<f64>, &Vec<f64>)| p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
     exact.iter().zip(&rounded).map(of).sum::<f64>() / exact.len() as f64
 }
@@ -49,6 +60,14 @@ fn the_built_in_model_keeps_its_distribution() {
         println!("built-in model: KL(f32 || {}) = {kl:.2e}", format.name());
         assert!((0.0..=most).contains(&kl), "{}: {kl:e}", format.name());
     }
+    int4_is_no_worse_than_q4_0("built-in model", &builtin::folder(), &texts);
+}
+
+/// At fewer bits a weight, and with activations rounded besides.
+fn int4_is_no_worse_than_q4_0(name: &str, model: &Folder, texts: &[Vec<u32>]) {
+    let (int4, q4_0) = (divergence(model, WeightFormat::Int4, texts), divergence_of_q4_0(model, texts));
+    println!("{name}: KL(f32 || int4) = {int4:.2e}, KL(f32 || Q4_0) = {q4_0:.2e}");
+    assert!((0.0..=q4_0).contains(&int4), "{int4:e} {q4_0:e}");
 }
 
 #[test]
@@ -65,4 +84,5 @@ fn stories260k_keeps_its_distribution() {
     let kl = divergence(&Folder::from(path.as_path()), WeightFormat::Int8, &texts);
     println!("stories260K: KL(f32 || int8) = {kl:.2e}");
     assert!((0.0..=2.5e-3).contains(&kl), "{kl:e}");
+    int4_is_no_worse_than_q4_0("stories260K", &Folder::from(path.as_path()), &texts);
 }

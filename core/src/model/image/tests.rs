@@ -163,7 +163,11 @@ fn what_is_written_is_read() {
 
 #[test]
 fn spans_are_aligned_ordered_and_apart() {
-    let whole = [(WeightFormat::Int8, true, true), (WeightFormat::Int4, true, false), (WeightFormat::Int4, false, true)];
+    let whole = [
+        (WeightFormat::Int8, true, true),
+        (WeightFormat::Int4, true, false),
+        (WeightFormat::Int4, false, true),
+    ];
     for (format, tied, extras) in ALL.into_iter().chain(whole) {
         let layout = ImageLayout::new(&config(format, tied, extras), &[("a", 1), ("b", 65)]).unwrap();
         let mut end = layout.directory_offset() + layout.tensor_count() * TENSOR_ENTRY_BYTES;
