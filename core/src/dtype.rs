@@ -53,6 +53,11 @@ pub struct Int8(pub u8);
 #[repr(transparent)]
 pub struct Int4(pub u8);
 
+/// A byte of a bf16 panel in 12 bits a weight (`kernels::matmul::coded`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Coded(pub u8);
+
 /// Greatest magnitude of an 8-bit weight or activation, before the offset.
 pub const INT8_MAX: f32 = 127.0;
 
@@ -85,6 +90,8 @@ pub enum WeightFormat {
     /// 4.25 bits a weight and an f32 scale for each output: 4 bits each, which a scale and a zero of 4 bits for each group of 32
     /// make an 8-bit weight of; the products are those of [`WeightFormat::Int8`].
     Int4 = 3,
+    /// The weights of [`WeightFormat::Bf16`] in 12 bits each, without loss: every result has the same bits.
+    Bf16Coded = 4,
 }
 
 /// What activations are rounded to before a product.
@@ -97,14 +104,25 @@ pub enum OperandFormat {
 }
 
 impl WeightFormat {
-    /// All of them.
+    /// Those that differ in their results.
     pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4];
+
+    /// Those that differ in how they are stored.
+    pub const STORED: [Self; 5] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4, Self::Bf16Coded];
+
+    /// The one of [`WeightFormat::ALL`] whose results it has.
+    pub const fn numerics(self) -> Self {
+        match self {
+            Self::Bf16Coded => Self::Bf16,
+            other => other,
+        }
+    }
 
     /// What the activations that meet such weights are rounded to.
     pub const fn operands(self) -> OperandFormat {
         match self {
             Self::F32 => OperandFormat::F32,
-            Self::Bf16 => OperandFormat::Bf16,
+            Self::Bf16 | Self::Bf16Coded => OperandFormat::Bf16,
             Self::Int8 | Self::Int4 => OperandFormat::Int8,
         }
     }
@@ -113,7 +131,7 @@ impl WeightFormat {
     pub const fn of_rows(self) -> Self {
         match self {
             Self::F32 => Self::F32,
-            Self::Bf16 | Self::Int8 | Self::Int4 => Self::Bf16,
+            Self::Bf16 | Self::Bf16Coded | Self::Int8 | Self::Int4 => Self::Bf16,
         }
     }
 }
@@ -136,7 +154,7 @@ macro_rules! format_names {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$v => $name,)* }
             }
-            /// Bytes an element takes; of an int4 panel, a byte of it.
+            /// Bytes an element takes; of formats whose weights are no whole bytes, a byte.
             pub const fn element_bytes(self) -> usize {
                 match self { $(Self::$v => $bytes,)* }
             }
@@ -151,7 +169,7 @@ macro_rules! format_names {
         }
     };
 }
-format_names!(WeightFormat { F32 = "f32", 4; Bf16 = "bf16", 2; Int8 = "int8", 1; Int4 = "int4", 1; });
+format_names!(WeightFormat { F32 = "f32", 4; Bf16 = "bf16", 2; Int8 = "int8", 1; Int4 = "int4", 1; Bf16Coded = "bf16-coded", 1; });
 format_names!(KvFormat { F32 = "f32", 4; Bf16 = "bf16", 2; });
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ unsafe impl Plain for bf16 {}
 unsafe impl Plain for crate::dtype::Int8 {}
 // SAFETY: a byte.
 unsafe impl Plain for crate::dtype::Int4 {}
+// SAFETY: a byte.
+unsafe impl Plain for crate::dtype::Coded {}
 
 /// Types of which any bytes at all are a value: what an image or a scratch may be read as.
 ///
@@ -60,7 +62,7 @@ macro_rules! any_bits {
         )*
     };
 }
-any_bits!(u8 u16 u32 u64 i32 f32 f64 bf16 crate::dtype::Int8 crate::dtype::Int4);
+any_bits!(u8 u16 u32 u64 i32 f32 f64 bf16 crate::dtype::Int8 crate::dtype::Int4 crate::dtype::Coded);
 
 /// The bytes as elements: `None` if their start is not aligned for `T` or the end is not whole.
 pub fn cast<T: AnyBits>(bytes: &[u8]) -> Option<&[T]> {
@@ -77,6 +79,13 @@ pub fn cast_mut<T: AnyBits>(bytes: &mut [u8]) -> Option<&mut [T]> {
     // SAFETY: aligned and whole, as `cast` found; any bytes are a value of the type and any value of it is
     // initialised bytes; the borrow is unique and handed on.
     Some(unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), len) })
+}
+
+/// The bytes of elements, to be written.
+pub fn bytes_mut<T: AnyBits>(elements: &mut [T]) -> &mut [u8] {
+    let len = size_of_val(elements);
+    // SAFETY: the elements' own bytes, initialised; any bytes are values of the type; the borrow is unique and handed on.
+    unsafe { core::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), len) }
 }
 
 /// Why an arena could not give what was asked.

@@ -124,7 +124,8 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             mlp_bias: false,
             qk_norm: false,
             weight_format: WeightFormat::Int4,
-            head_format: WeightFormat::Bf16,
+            // The hash was the same when it was stored plainly.
+            head_format: WeightFormat::Bf16Coded,
         },
         KvFormat::Bf16,
     ),

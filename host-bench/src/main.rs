@@ -47,9 +47,12 @@ enum Command {
         /// A shape to make in the system's temporary folder, in place of a path.
         #[arg(long)]
         shape: Option<String>,
-        /// Weight format: f32, bf16 or int8 [default: the source's own].
+        /// Weight format: f32, bf16, int8 or int4 [default: the source's own].
         #[arg(long)]
         weights: Option<String>,
+        /// bf16 in 12 bits a weight: auto, on or off.
+        #[arg(long)]
+        compress: Option<String>,
         /// Workers at most [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
@@ -77,8 +80,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Limits { threads } => limits::report(threads),
         Command::MakeModel { shape, seed, directory } => make_model::make(&shape, seed, &directory),
-        Command::Model { path, shape, weights, threads, tokens } => {
-            model::report(path, shape, weights.as_deref(), threads, tokens)
+        Command::Model { path, shape, weights, compress, threads, tokens } => {
+            model::report(path, shape, (weights.as_deref(), compress.as_deref()), threads, tokens)
         }
         Command::Quality { path, text, tokens, window } => quality::report(path, &text, tokens, window),
     };

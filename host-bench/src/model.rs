@@ -84,11 +84,11 @@ fn run(
 pub(crate) fn report(
     path: Option<PathBuf>,
     shape: Option<String>,
-    weights: Option<&str>,
+    (weights, compress): (Option<&str>, Option<&str>),
     threads: Option<usize>,
     tokens: usize,
 ) -> Result<(), String> {
-    let choice = WeightChoice::from_names(weights, None)?;
+    let choice = WeightChoice::from_names(weights, None, compress)?;
     let path = match (path, shape) {
         (Some(path), None) => path,
         (None, shape) => {
@@ -162,7 +162,7 @@ fn line(
     let config = *loaded.model().config();
     let peak = match config.weight_format {
         WeightFormat::F32 => limits.f32_fma,
-        WeightFormat::Bf16 => limits.bf16_dot,
+        WeightFormat::Bf16 | WeightFormat::Bf16Coded => limits.bf16_dot,
         WeightFormat::Int8 | WeightFormat::Int4 => limits.int8_dot,
     };
     println!(

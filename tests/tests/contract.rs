@@ -162,7 +162,7 @@ fn answer(
     Answer { tokens, logits: watch.logits }
 }
 
-fn holds(weights: WeightFormat, kv: KvFormat) {
+fn holds(weights: WeightFormat, kv: KvFormat) -> Answer {
     let config = config(weights);
     let memory = image(&config);
     let model = || PackedModel::parse(memory.as_slice()).expect("an image");
@@ -191,6 +191,7 @@ fn holds(weights: WeightFormat, kv: KvFormat) {
     for isa in Isa::available().iter() {
         same(isa.name(), How { isa: *isa, pool: &Permuting::new(3), rows: 50, mates: 2, ..base });
     }
+    alone
 }
 
 #[test]
@@ -199,8 +200,10 @@ fn the_contract_holds_in_f32() {
 }
 
 #[test]
-fn the_contract_holds_in_bf16() {
-    holds(WeightFormat::Bf16, KvFormat::Bf16);
+fn the_contract_holds_in_bf16_and_in_12_bits_the_answer_is_the_same() {
+    let plain = holds(WeightFormat::Bf16, KvFormat::Bf16);
+    let coded = holds(WeightFormat::Bf16Coded, KvFormat::Bf16);
+    assert!(plain.tokens == coded.tokens && plain.logits == coded.logits);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! AVX2 and FMA: sixteen lanes as two registers of eight.
-use super::{LANES, Simd, SimdOp, tile_sizes};
+use super::{Escapes, LANES, Simd, SimdOp, tile_sizes};
 use crate::dtype::{Int4, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
@@ -35,6 +35,17 @@ macro_rules! both {
     };
 }
 
+/// The even elements of 16 pairs, and the odd ones.
+#[inline(always)]
+fn widened(raw: [__m256i; 2]) -> ([__m256; 2], [__m256; 2]) {
+    // SAFETY: only the path calls this, whose value proves AVX2.
+    unsafe {
+        let even = both!(i => _mm256_castsi256_ps(_mm256_slli_epi32::<16>(raw[i])));
+        let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+        (even, both!(i => _mm256_castsi256_ps(_mm256_and_si256(raw[i], upper))))
+    }
+}
+
 // SAFETY: `Avx2` is only made in `enter`, whose caller vouches for the instructions. Each operation is the
 // IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
 unsafe impl Simd for Avx2 {
@@ -48,6 +59,9 @@ unsafe impl Simd for Avx2 {
     type QuadRow = (__m256i, __m256i);
     /// The scale in both halves of a lane, and scale times zero in all four bytes, for each register.
     type GroupScales = ([__m256i; 2], [__m256i; 2]);
+    type Words = [[__m256i; 2]; 2];
+    /// What the exponents give to the upper byte of a bf16, and to the lower one.
+    type CodeTable = (__m256i, __m256i);
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -170,14 +184,11 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for 32 bf16.
-        let raw: [__m256i; 2] = both!(i => unsafe { _mm256_loadu_si256(p.add(16 * i).cast()) });
-        // SAFETY: self proves AVX2.
-        let even = both!(i => unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(raw[i])) });
-        // SAFETY: self proves AVX2.
-        let odd = both!(i => unsafe {
-            _mm256_castsi256_ps(_mm256_and_si256(raw[i], _mm256_set1_epi32(0xffff_0000_u32 as i32)))
-        });
-        (even, odd)
+        widened(both!(i => unsafe { _mm256_loadu_si256(p.add(16 * i).cast()) }))
+    }
+    #[inline(always)]
+    fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {
+        [widened(words[0]), widened(words[1])]
     }
     #[inline(always)]
     unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
@@ -208,6 +219,62 @@ unsafe impl Simd for Avx2 {
         unsafe {
             let even = _mm256_set1_epi32((quad & 0x00ff_00ff) as i32);
             (even, _mm256_set1_epi32((quad >> 8 & 0x00ff_00ff) as i32))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe {
+            let exponents = _mm256_broadcastsi128_si256(_mm_loadu_si128(p.cast()));
+            let upper = _mm256_and_si256(_mm256_srli_epi16::<1>(exponents), _mm256_set1_epi8(0x7f));
+            (upper, _mm256_and_si256(_mm256_slli_epi16::<7>(exponents), _mm256_set1_epi8(-128)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn decode_words<const HIGH: bool>(
+        self,
+        rest: *const u8,
+        codes: *const u8,
+        table: Self::CodeTable,
+        escapes: &mut Escapes,
+    ) -> Self::Words {
+        // SAFETY: the caller vouches for 64 bytes each.
+        unsafe {
+            let rest = both!(i => _mm256_loadu_si256(rest.add(32 * i).cast()));
+            let codes = both!(i => _mm256_loadu_si256(codes.add(32 * i).cast()));
+            let codes = if HIGH { both!(i => _mm256_srli_epi16::<4>(codes[i])) } else { codes };
+            let code = both!(i => _mm256_and_si256(codes[i], _mm256_set1_epi8(15)));
+            let found =
+                both!(i => _mm256_movemask_epi8(_mm256_cmpeq_epi8(code[i], _mm256_set1_epi8(15))) as u32);
+            let escaped = u64::from(found[0]) | u64::from(found[1]) << 32;
+            let sign = _mm256_set1_epi8(-128);
+            let mut upper = both!(i => {
+                _mm256_or_si256(_mm256_and_si256(sign, rest[i]), _mm256_shuffle_epi8(table.0, code[i]))
+            });
+            let mut lower = both!(i => {
+                _mm256_or_si256(_mm256_andnot_si256(sign, rest[i]), _mm256_shuffle_epi8(table.1, code[i]))
+            });
+            if escaped != 0 {
+                let (mut u, mut l) = ([0_u8; 64], [0_u8; 64]);
+                for i in 0..2 {
+                    _mm256_storeu_si256(u.as_mut_ptr().add(32 * i).cast(), upper[i]);
+                    _mm256_storeu_si256(l.as_mut_ptr().add(32 * i).cast(), lower[i]);
+                }
+                escapes.patch(escaped, &mut u, &mut l);
+                upper = both!(i => _mm256_loadu_si256(u.as_ptr().add(32 * i).cast()));
+                lower = both!(i => _mm256_loadu_si256(l.as_ptr().add(32 * i).cast()));
+            }
+            [
+                both!(i => _mm256_unpacklo_epi8(lower[i], upper[i])),
+                both!(i => _mm256_unpackhi_epi8(lower[i], upper[i])),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_words(self, p: *mut bf16, words: Self::Words) {
+        for i in 0..4 {
+            // SAFETY: the caller vouches for 64 bf16.
+            unsafe { _mm256_storeu_si256(p.add(16 * i).cast(), words[i / 2][i % 2]) };
         }
     }
     #[inline(always)]

@@ -1,5 +1,5 @@
 //! AVX-512: sixteen lanes are one register. Two proofs: with the bf16 dot product and without.
-use super::{Simd, SimdOp, tile_sizes};
+use super::{Escapes, Simd, SimdOp, tile_sizes};
 use crate::dtype::{FLUSH_BELOW, Int4, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
@@ -38,6 +38,9 @@ macro_rules! sixteen_lanes {
         type QuadRow = __m512i;
         /// The scale in both halves of a lane; scale times zero in all four bytes.
         type GroupScales = (__m512i, __m512i);
+        type Words = [__m512i; 2];
+        /// What the exponents give to the upper byte of a bf16, and to the lower one.
+        type CodeTable = (__m512i, __m512i);
 
         #[inline(always)]
         unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
@@ -99,6 +102,56 @@ macro_rules! sixteen_lanes {
                     _mm512_sub_epi8(_mm512_mullo_epi16(low, scales.0), scales.1),
                     _mm512_sub_epi8(_mm512_mullo_epi16(high, scales.0), scales.1),
                 )
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
+            // SAFETY: the caller vouches for 16 bytes.
+            unsafe {
+                let exponents = _mm512_broadcast_i32x4(_mm_loadu_si128(p.cast()));
+                let upper = _mm512_and_si512(_mm512_srli_epi16::<1>(exponents), _mm512_set1_epi8(0x7f));
+                let lower = _mm512_and_si512(_mm512_slli_epi16::<7>(exponents), _mm512_set1_epi8(-128));
+                (upper, lower)
+            }
+        }
+        #[inline(always)]
+        unsafe fn decode_words<const HIGH: bool>(
+            self,
+            rest: *const u8,
+            codes: *const u8,
+            table: Self::CodeTable,
+            escapes: &mut Escapes,
+        ) -> Self::Words {
+            // SAFETY: the caller vouches for 64 bytes each.
+            unsafe {
+                let rest = _mm512_loadu_si512(rest.cast());
+                let codes = _mm512_loadu_si512(codes.cast());
+                let codes = if HIGH { _mm512_srli_epi16::<4>(codes) } else { codes };
+                let code = _mm512_and_si512(codes, _mm512_set1_epi8(15));
+                let escaped = _mm512_cmpeq_epi8_mask(code, _mm512_set1_epi8(15));
+                // looked up | (sign & rest), and looked up | (!sign & rest).
+                let sign = _mm512_set1_epi8(-128);
+                let upper = _mm512_shuffle_epi8(table.0, code);
+                let lower = _mm512_shuffle_epi8(table.1, code);
+                let mut upper = _mm512_ternarylogic_epi32::<0xf8>(upper, sign, rest);
+                let mut lower = _mm512_ternarylogic_epi32::<0xf2>(lower, sign, rest);
+                if escaped != 0 {
+                    let (mut u, mut l) = ([0_u8; 64], [0_u8; 64]);
+                    _mm512_storeu_si512(u.as_mut_ptr().cast(), upper);
+                    _mm512_storeu_si512(l.as_mut_ptr().cast(), lower);
+                    escapes.patch(escaped, &mut u, &mut l);
+                    upper = _mm512_loadu_si512(u.as_ptr().cast());
+                    lower = _mm512_loadu_si512(l.as_ptr().cast());
+                }
+                [_mm512_unpacklo_epi8(lower, upper), _mm512_unpackhi_epi8(lower, upper)]
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_words(self, p: *mut bf16, words: Self::Words) {
+            // SAFETY: the caller vouches for 64 bf16.
+            unsafe {
+                _mm512_storeu_si512(p.cast(), words[0]);
+                _mm512_storeu_si512(p.add(32).cast(), words[1]);
             }
         }
         #[inline(always)]
@@ -220,6 +273,17 @@ macro_rules! sixteen_lanes {
     };
 }
 
+/// The even elements of 16 pairs, and the odd ones.
+#[inline(always)]
+fn widened(raw: __m512i) -> (__m512, __m512) {
+    // SAFETY: only the two paths call this, whose values prove AVX-512 F.
+    unsafe {
+        let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(raw));
+        let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+        (even, _mm512_castsi512_ps(_mm512_and_si512(raw, upper)))
+    }
+}
+
 // SAFETY: `Avx512` is only made in `enter_fma`, whose caller vouches for the instructions. Each operation is
 // the IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
 unsafe impl Simd for Avx512 {
@@ -231,12 +295,11 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for 32 bf16.
-        unsafe {
-            let raw = _mm512_loadu_si512(p.cast());
-            let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(raw));
-            let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-            (even, _mm512_castsi512_ps(_mm512_and_si512(raw, upper)))
-        }
+        widened(unsafe { _mm512_loadu_si512(p.cast()) })
+    }
+    #[inline(always)]
+    fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {
+        [widened(words[0]), widened(words[1])]
     }
     #[inline(always)]
     unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
@@ -263,6 +326,11 @@ unsafe impl Simd for Avx512Bf16 {
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for 32 bf16; the types have the same size and no invalid bits.
         unsafe { core::mem::transmute(_mm512_loadu_si512(p.cast())) }
+    }
+    #[inline(always)]
+    fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {
+        // SAFETY: the types have the same size and no invalid bits.
+        unsafe { core::mem::transmute::<[__m512i; 2], [__m512bh; 2]>(words) }
     }
     #[inline(always)]
     unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {

@@ -10,6 +10,7 @@
 //!
 //! To see that inlining went wrong: a kernel that is ten times too slow has a `call` in its inner loop;
 //! every function between [`Isa::run`] and the operations must be `#[inline(always)]`.
+mod escapes;
 pub mod portable;
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -22,6 +23,7 @@ pub mod neon;
 mod x86_detect;
 
 use crate::dtype::{Int4, Int8, nearest_int};
+pub use escapes::Escapes;
 use half::bf16;
 pub use portable::Portable;
 
@@ -51,6 +53,10 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     type QuadRow: Copy;
     /// The scale and zero of a group of 4-bit weights, in each lane its own.
     type GroupScales: Copy;
+    /// Two vectors of 32 bf16, as they lie in memory.
+    type Words: Copy;
+    /// Sixteen exponents of bf16, to be looked up by a code of 4 bits.
+    type CodeTable: Copy;
 
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F;
@@ -144,6 +150,30 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for reading 64 bytes; no alignment is needed.
     unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads);
+    /// Reads the exponents of 16 codes.
+    ///
+    /// # Safety
+    /// `p` is valid for reading 16 bytes.
+    unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable;
+    /// Decodes 64 bf16: byte `i` of `rest` is sign and mantissa, the low (or high) half of byte `i` of `codes` the code of the
+    /// exponent, where 15 takes the next escape. Of each 16 bytes the first 8 go to the first vector.
+    ///
+    /// # Safety
+    /// `rest` and `codes` are valid for reading 64 bytes.
+    unsafe fn decode_words<const HIGH: bool>(
+        self,
+        rest: *const u8,
+        codes: *const u8,
+        table: Self::CodeTable,
+        escapes: &mut Escapes,
+    ) -> Self::Words;
+    /// The two vectors as pairs.
+    fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2];
+    /// Writes 64 bf16.
+    ///
+    /// # Safety
+    /// `p` is valid for writing 64 bf16; no alignment is needed.
+    unsafe fn store_words(self, p: *mut bf16, words: Self::Words);
     /// Writes `nearest_int(x) + 128` as 16 elements, for `x` between -127 and 127; what a NaN becomes is not said.
     ///
     /// # Safety

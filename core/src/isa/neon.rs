@@ -1,7 +1,7 @@
 //! NEON on AArch64: sixteen lanes as four registers of four.
 //!
 //! BFDOT and BFMMLA round differently from two fused multiply-adds, so bf16 goes through FMLA.
-use super::{Simd, SimdOp, tile_sizes};
+use super::{Escapes, Simd, SimdOp, tile_sizes};
 use crate::dtype::{FLUSH_BELOW, Int4, Int8};
 use core::arch::aarch64::*;
 use half::bf16;
@@ -43,6 +43,16 @@ macro_rules! four {
     };
 }
 
+/// The even elements of 16 pairs, and the odd ones.
+#[inline(always)]
+fn widened(raw: [uint32x4_t; 4]) -> ([float32x4_t; 4], [float32x4_t; 4]) {
+    // SAFETY: NEON is part of the target.
+    unsafe {
+        let even = four!(i => vreinterpretq_f32_u32(vshlq_n_u32::<16>(raw[i])));
+        (even, four!(i => vreinterpretq_f32_u32(vandq_u32(raw[i], vdupq_n_u32(0xffff_0000)))))
+    }
+}
+
 // SAFETY: NEON is part of the target. Each operation is the IEEE one of its name; max, min and select are
 // compare-and-select, which gives the second operand on NaN, as the trait asks (FMAX would not).
 unsafe impl Simd for Neon {
@@ -56,6 +66,9 @@ unsafe impl Simd for Neon {
     type QuadRow = int16x8_t;
     /// The scale, and scale times zero, in all four bytes of a lane.
     type GroupScales = ([uint8x16_t; 4], [uint8x16_t; 4]);
+    type Words = [[uint8x16_t; 4]; 2];
+    /// What the exponents give to the upper byte of a bf16, and to the lower one.
+    type CodeTable = (uint8x16_t, uint8x16_t);
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -165,12 +178,64 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for 32 bf16.
-        let raw = four!(i => unsafe { vreinterpretq_u32_u16(vld1q_u16(p.add(8 * i).cast())) });
+        widened(four!(i => unsafe { vreinterpretq_u32_u16(vld1q_u16(p.add(8 * i).cast())) }))
+    }
+    #[inline(always)]
+    fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {
         // SAFETY: self proves NEON.
-        let even = four!(i => unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(raw[i])) });
-        // SAFETY: self proves NEON.
-        let odd = four!(i => unsafe { vreinterpretq_f32_u32(vandq_u32(raw[i], vdupq_n_u32(0xffff_0000))) });
-        (even, odd)
+        let pairs = words.map(|words| four!(i => unsafe { vreinterpretq_u32_u8(words[i]) }));
+        [widened(pairs[0]), widened(pairs[1])]
+    }
+    #[inline(always)]
+    unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe {
+            let exponents = vld1q_u8(p);
+            (vshrq_n_u8::<1>(exponents), vshlq_n_u8::<7>(exponents))
+        }
+    }
+    #[inline(always)]
+    unsafe fn decode_words<const HIGH: bool>(
+        self,
+        rest: *const u8,
+        codes: *const u8,
+        table: Self::CodeTable,
+        escapes: &mut Escapes,
+    ) -> Self::Words {
+        // SAFETY: the caller vouches for 64 bytes each.
+        unsafe {
+            let rest = four!(i => vld1q_u8(rest.add(16 * i)));
+            let codes = four!(i => vld1q_u8(codes.add(16 * i)));
+            let code = if HIGH {
+                four!(i => vshrq_n_u8::<4>(codes[i]))
+            } else {
+                four!(i => vandq_u8(codes[i], vdupq_n_u8(15)))
+            };
+            let sign = vdupq_n_u8(0x80);
+            let mut upper = four!(i => vorrq_u8(vandq_u8(rest[i], sign), vqtbl1q_u8(table.0, code[i])));
+            let mut lower = four!(i => vorrq_u8(vbicq_u8(rest[i], sign), vqtbl1q_u8(table.1, code[i])));
+            let most = vmaxq_u8(vmaxq_u8(code[0], code[1]), vmaxq_u8(code[2], code[3]));
+            if vmaxvq_u8(most) == 15 {
+                let (mut c, mut u, mut l) = ([0_u8; 64], [0_u8; 64], [0_u8; 64]);
+                for i in 0..4 {
+                    vst1q_u8(c.as_mut_ptr().add(16 * i), code[i]);
+                    vst1q_u8(u.as_mut_ptr().add(16 * i), upper[i]);
+                    vst1q_u8(l.as_mut_ptr().add(16 * i), lower[i]);
+                }
+                let escaped = (0..64).fold(0, |bits, i| bits | u64::from(c[i] == 15) << i);
+                escapes.patch(escaped, &mut u, &mut l);
+                upper = four!(i => vld1q_u8(u.as_ptr().add(16 * i)));
+                lower = four!(i => vld1q_u8(l.as_ptr().add(16 * i)));
+            }
+            [four!(i => vzip1q_u8(lower[i], upper[i])), four!(i => vzip2q_u8(lower[i], upper[i]))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_words(self, p: *mut bf16, words: Self::Words) {
+        for i in 0..8 {
+            // SAFETY: the caller vouches for 64 bf16.
+            unsafe { vst1q_u8(p.add(8 * i).cast(), words[i / 4][i % 4]) };
+        }
     }
     #[inline(always)]
     unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {

@@ -3,7 +3,7 @@
 //! `core` has no fused multiply-add, so [`fma`] makes one: the product of two f32 is exact in f64; the sum
 //! is rounded to odd there, which makes the second rounding, to f32, the only one that counts (Boldo and
 //! Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
-use super::{LANES, Simd, tile_sizes};
+use super::{Escapes, LANES, Simd, tile_sizes};
 use crate::dtype::{Int4, Int8, bf16_operand, bf16_widen};
 use half::bf16;
 
@@ -44,6 +44,8 @@ unsafe impl Simd for Portable {
     type Quads = [[i8; 4]; LANES];
     type QuadRow = [u8; 4];
     type GroupScales = [u8; LANES];
+    type Words = [[bf16; 2 * LANES]; 2];
+    type CodeTable = [u8; 16];
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -171,6 +173,50 @@ unsafe impl Simd for Portable {
         let low = core::array::from_fn(|i| raw[i].map(|byte| weight(byte & 15, i)));
         let high = core::array::from_fn(|i| raw[i].map(|byte| weight(byte >> 4, i)));
         (low, high)
+    }
+    #[inline(always)]
+    unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { p.cast::<Self::CodeTable>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn decode_words<const HIGH: bool>(
+        self,
+        rest: *const u8,
+        codes: *const u8,
+        table: Self::CodeTable,
+        escapes: &mut Escapes,
+    ) -> Self::Words {
+        // SAFETY: the caller vouches for 64 bytes each.
+        let (rest, codes) =
+            unsafe { (rest.cast::<[u8; 64]>().read_unaligned(), codes.cast::<[u8; 64]>().read_unaligned()) };
+        let (mut upper, mut lower, mut escaped) = ([0; 64], [0; 64], 0);
+        for i in 0..64 {
+            let code = if HIGH { codes[i] >> 4 } else { codes[i] & 15 };
+            let exponent = table[usize::from(code)];
+            upper[i] = rest[i] & 0x80 | exponent >> 1;
+            lower[i] = rest[i] & 0x7f | exponent << 7;
+            escaped |= u64::from(code == 15) << i;
+        }
+        if escaped != 0 {
+            escapes.patch(escaped, &mut upper, &mut lower);
+        }
+        let mut words = [[bf16::ZERO; 2 * LANES]; 2];
+        for i in 0..64 {
+            let (vector, word) = (i % 16 / 8, i / 16 * 8 + i % 8);
+            words[vector][word] = bf16::from_le_bytes([lower[i], upper[i]]);
+        }
+        words
+    }
+    #[inline(always)]
+    fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {
+        // SAFETY: each array is 32 bf16.
+        unsafe { [self.load_pairs(words[0].as_ptr()), self.load_pairs(words[1].as_ptr())] }
+    }
+    #[inline(always)]
+    unsafe fn store_words(self, p: *mut bf16, words: Self::Words) {
+        // SAFETY: the caller vouches for 64 bf16.
+        unsafe { p.cast::<Self::Words>().write_unaligned(words) }
     }
     #[inline(always)]
     fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {

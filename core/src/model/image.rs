@@ -407,6 +407,7 @@ impl<'w> PackedModel<'w> {
             WeightFormat::Bf16 => Panels::Bf16(self.elements(kind, layer)),
             WeightFormat::Int8 => Panels::Int8(self.elements(kind, layer)),
             WeightFormat::Int4 => Panels::Int4(self.elements(kind, layer)),
+            WeightFormat::Bf16Coded => Panels::Coded(self.elements(kind, layer)),
         };
         let bias = bias.and_then(|bias| self.optional(bias, layer));
         Linear::new(outputs, inputs, panels, bias).expect("the layout gave these lengths")

@@ -52,6 +52,9 @@ pub(super) struct ModelArgs {
     /// Weight format of the head: one of these, or same [default: same].
     #[arg(long, env = "VERBATIM_HEAD", value_name = "FORMAT")]
     head: Option<String>,
+    /// Store bf16 weights in 12 bits each, the same bits of every answer: auto, on or off [default: auto].
+    #[arg(long, env = "VERBATIM_COMPRESS", value_name = "WHEN")]
+    compress: Option<String>,
     /// KV format: f32 or bf16 [default: as the weights].
     #[arg(long, env = "VERBATIM_KV", value_name = "FORMAT")]
     kv: Option<String>,
@@ -102,6 +105,7 @@ impl ModelArgs {
             model: self.model.clone(),
             weights: self.weights.clone(),
             head: self.head.clone(),
+            compress: self.compress.clone(),
             kv: self.kv.clone(),
             threads: self.threads,
             isa: self.isa.clone(),

@@ -61,6 +61,13 @@ pub enum LoadError {
         /// What weights are packed as.
         format: &'static str,
     },
+    /// A weight's exponents are too many for 12 bits a weight, which was asked for.
+    NotCodable {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
     /// A file became shorter while it was read.
     Shrunk {
         /// The file.
@@ -156,6 +163,11 @@ impl fmt::Display for LoadError {
                 };
                 write!(f, "{}: {what} in tensor {} at [{row}, {column}]", path.display(), shorten(name))
             }
+            Self::NotCodable { path, name } => write!(
+                f,
+                "{}: tensor {name}: its exponents are too many to be compressed, expected no --compress on",
+                path.display()
+            ),
             Self::Shrunk { path } => {
                 write!(f, "{}: the file became shorter while it was read", path.display())
             }

@@ -56,7 +56,9 @@ pub(crate) fn source_hash(
 ) -> [u8; 32] {
     let mut hasher = Hasher::new();
     hasher.update(b"verbatim source 1\n");
-    hasher.update(&encode_config(config));
+    // How bits are stored that give the same results is no part of the name.
+    let (weight_format, head_format) = (config.weight_format.numerics(), config.head_format.numerics());
+    hasher.update(&encode_config(&ModelConfig { weight_format, head_format, ..*config }));
     number(&mut hasher, files.len());
     for (name, contents) in files {
         text(&mut hasher, name.as_bytes());

@@ -8,7 +8,7 @@
 use super::error::LoadError;
 use super::folder::Folder;
 use super::generation_config::GenerationDefaults;
-use super::pack::{AUX_FILES, LoadedModel, Progress, WeightChoice, generation_defaults};
+use super::pack::{AUX_FILES, Compress, LoadedModel, Progress, WeightChoice, generation_defaults};
 use crate::memory::AlignedMemory;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -16,6 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use verbatim_core::dtype::WeightFormat;
 use verbatim_core::model::image::{HEADER_BYTES, MAGIC, PAYLOAD_HASH, PackedModel};
 use verbatim_core::pool::{Phase, Pool};
 
@@ -117,12 +118,18 @@ pub fn load_image(
             "is damaged: its contents do not have the hash in its header",
         ));
     }
-    let found =
-        [("weight format", model.config().weight_format), ("head format", model.config().head_format)];
+    let config = *model.config();
+    let found = [("weight format", config.weight_format), ("head format", config.head_format)];
     for ((field, found), wanted) in found.into_iter().zip([weights.format, weights.head.or(weights.format)]) {
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != found.numerics()) {
             return Err(LoadError::field(path, field, found.name(), wanted.name()));
         }
+        let other = match (weights.compress, found) {
+            (Compress::On, WeightFormat::Bf16) => WeightFormat::Bf16Coded,
+            (Compress::Off, WeightFormat::Bf16Coded) => WeightFormat::Bf16,
+            _ => continue,
+        };
+        return Err(LoadError::field(path, field, found.name(), other.name()));
     }
     let files: Vec<_> =
         AUX_FILES.iter().map(|(name, _)| (*name, model.aux(name).map(<[u8]>::to_vec))).collect();

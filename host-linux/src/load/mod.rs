@@ -34,5 +34,5 @@ pub use error::LoadError;
 pub use fingerprint::{RuntimeChoices, fingerprint, short_form};
 pub use folder::Folder;
 pub use generation_config::GenerationDefaults;
-pub use pack::{AUX_FILES, LoadedModel, NoProgress, Progress, WeightChoice, load_model};
+pub use pack::{AUX_FILES, Compress, LoadedModel, NoProgress, Progress, WeightChoice, load_model};
 pub use resolve::resolve;

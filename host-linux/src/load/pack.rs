@@ -14,10 +14,13 @@ use crate::memory::AlignedMemory;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use verbatim_core::dtype::WeightFormat;
+use verbatim_core::dtype::{Coded, WeightFormat, bf16};
 use verbatim_core::isa::Isa;
+use verbatim_core::kernels::matmul::coded::{TooManyExponents, encode};
 use verbatim_core::kernels::matmul::pack::{NonFinite, SourceType, convert, pack_panel};
 use verbatim_core::kernels::matmul::panel::{PANEL, panel_len};
+use verbatim_core::memory::{bytes_mut, cast_mut};
+use verbatim_core::model::ModelConfig;
 use verbatim_core::model::image::{
     ImageLayout, ImageWriter, PackedModel, Storage, TensorKind, gate_up_source,
 };
@@ -43,23 +46,51 @@ pub struct WeightChoice {
     pub format: Option<WeightFormat>,
     /// The head's; `None` is that of the others.
     pub head: Option<WeightFormat>,
+    /// Whether bf16 takes 12 bits a weight; it changes no result.
+    pub compress: Compress,
 }
+
+/// Whether bf16 weights are stored in 12 bits each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// Where it pays: in models too large for the caches, if their exponents allow it.
+    #[default]
+    Auto,
+    /// Or an error.
+    On,
+    /// No.
+    Off,
+}
+
+/// Bytes of bf16 weights from which reading them takes longer than decoding three quarters of them.
+const COMPRESS_FROM: usize = 64 << 20;
 
 impl WeightChoice {
     /// One format for all.
     pub const fn all(format: WeightFormat) -> Self {
-        Self { format: Some(format), head: None }
+        Self { format: Some(format), head: None, compress: Compress::Auto }
     }
 
-    /// The choice of two flags; the second may be `same`.
-    pub fn from_names(weights: Option<&str>, head: Option<&str>) -> Result<Self, String> {
+    /// The choice of three flags; the second may be `same`.
+    pub fn from_names(
+        weights: Option<&str>,
+        head: Option<&str>,
+        compress: Option<&str>,
+    ) -> Result<Self, String> {
         let format = |flag: &str, name: &str| {
             let names = WeightFormat::ALL.map(WeightFormat::name).join(", ");
-            WeightFormat::from_name(name).ok_or_else(|| format!("--{flag} {name}: expected one of {names}"))
+            let known = WeightFormat::ALL.into_iter().find(|format| format.name() == name);
+            known.ok_or_else(|| format!("--{flag} {name}: expected one of {names}"))
         };
         Ok(Self {
             format: weights.map(|name| format("weights", name)).transpose()?,
             head: head.filter(|name| *name != "same").map(|name| format("head", name)).transpose()?,
+            compress: match compress {
+                None | Some("auto") => Compress::Auto,
+                Some("on") => Compress::On,
+                Some("off") => Compress::Off,
+                Some(other) => return Err(format!("--compress {other}: expected auto, on or off")),
+            },
         })
     }
 }
@@ -143,31 +174,72 @@ pub fn load_model(
     let plan = Plan::new(&model, &checkpoint)?;
     model.weight_format = weights.format.unwrap_or_else(|| plan.own_format());
     model.head_format = weights.head.unwrap_or(model.weight_format);
-    let aux: Vec<(&str, usize)> =
-        files.iter().filter_map(|(name, bytes)| Some((*name, bytes.as_ref()?.len()))).collect();
-    let layout = ImageLayout::new(&model, &aux).map_err(|error| LoadError::image(directory, error))?;
-    let mut memory = AlignedMemory::new(layout.total_bytes())
-        .map_err(|error| LoadError::io(directory, "get memory for the weights", error))?;
-
-    let packer = Packer::new(&plan, &checkpoint, &layout);
-    let tasks = packer.tasks(memory.as_mut_slice());
-    let flushed = packer.run(&tasks, pool, progress)?;
-    drop(tasks);
-    let leaves = packer.leaves.into_inner().unwrap_or_else(PoisonError::into_inner);
     let contents: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_deref())).collect();
-    let hash = source_hash(&model, &contents, &plan, &leaves);
-
-    let image_error = |error| LoadError::image(directory, error);
-    let mut writer = ImageWriter::new(&layout, memory.as_mut_slice()).map_err(image_error)?;
-    for (name, bytes) in &contents {
-        if let (Some(slot), Some(bytes)) = (writer.aux_mut(name), bytes) {
-            slot.copy_from_slice(bytes);
+    let source = Sources { directory, contents: &contents, checkpoint: &checkpoint, plan: &plan };
+    let mut notes = notes(&plan, model.weight_format);
+    let coded = coded(&model, weights.compress, directory)?;
+    let memory = match source.pack(&coded, pool, progress) {
+        Err(LoadError::NotCodable { name, .. }) if weights.compress == Compress::Auto => {
+            notes.push(format!("weights are not compressed: {name} has too many different exponents"));
+            source.pack(&model, pool, progress)?
         }
-    }
-    writer.header(&hash, &[0; 32], flushed);
-    PackedModel::parse(memory.as_slice()).map_err(image_error)?;
-    let notes = notes(&plan, model.weight_format);
+        packed => packed?,
+    };
     Ok(LoadedModel { memory, path: directory.to_owned(), generation, notes })
+}
+
+/// The model with its bf16 weights in 12 bits, where that is chosen.
+fn coded(model: &ModelConfig, compress: Compress, directory: &Path) -> Result<ModelConfig, LoadError> {
+    let plain = ImageLayout::new(model, &[]).map_err(|error| LoadError::image(directory, error))?;
+    let wanted = match compress {
+        Compress::Auto => plain.weight_bytes() >= COMPRESS_FROM,
+        Compress::On => true,
+        Compress::Off => false,
+    };
+    let of = |format| if wanted && format == WeightFormat::Bf16 { WeightFormat::Bf16Coded } else { format };
+    Ok(ModelConfig { weight_format: of(model.weight_format), head_format: of(model.head_format), ..*model })
+}
+
+/// What a model is packed from.
+struct Sources<'s> {
+    directory: &'s Path,
+    contents: &'s [(&'static str, Option<&'s [u8]>)],
+    checkpoint: &'s Checkpoint,
+    plan: &'s Plan,
+}
+
+impl Sources<'_> {
+    /// The image, in memory of its own.
+    fn pack(
+        &self,
+        model: &ModelConfig,
+        pool: &dyn Pool,
+        progress: &dyn Progress,
+    ) -> Result<AlignedMemory, LoadError> {
+        let image_error = |error| LoadError::image(self.directory, error);
+        let aux: Vec<(&str, usize)> =
+            self.contents.iter().filter_map(|(name, bytes)| Some((*name, (*bytes)?.len()))).collect();
+        let layout = ImageLayout::new(model, &aux).map_err(image_error)?;
+        let mut memory = AlignedMemory::new(layout.total_bytes())
+            .map_err(|error| LoadError::io(self.directory, "get memory for the weights", error))?;
+
+        let packer = Packer::new(self.plan, self.checkpoint, &layout);
+        let tasks = packer.tasks(memory.as_mut_slice());
+        let flushed = packer.run(&tasks, pool, progress)?;
+        drop(tasks);
+        let leaves = packer.leaves.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let hash = source_hash(model, self.contents, self.plan, &leaves);
+
+        let mut writer = ImageWriter::new(&layout, memory.as_mut_slice()).map_err(image_error)?;
+        for (name, bytes) in self.contents {
+            if let (Some(slot), Some(bytes)) = (writer.aux_mut(name), bytes) {
+                slot.copy_from_slice(bytes);
+            }
+        }
+        writer.header(&hash, &[0; 32], flushed);
+        PackedModel::parse(memory.as_slice()).map_err(image_error)?;
+        Ok(memory)
+    }
 }
 
 /// `config.json` among the files.
@@ -191,10 +263,10 @@ pub(crate) fn generation_defaults(
 fn notes(plan: &Plan, format: WeightFormat) -> Vec<String> {
     let types = plan.matrix_types();
     let mut notes = Vec::new();
-    if format == WeightFormat::Bf16 && types.contains("f16") {
+    if format.numerics() == WeightFormat::Bf16 && types.contains("f16") {
         notes.push("f16 weights are rounded to bf16, which keeps 8 of their 11 significant bits".to_owned());
     }
-    if format == WeightFormat::Bf16 && types.contains("f32") {
+    if format.numerics() == WeightFormat::Bf16 && types.contains("f32") {
         notes.push("f32 weights are rounded to bf16, which keeps 8 of their 24 significant bits".to_owned());
     }
     if format == WeightFormat::Int8 {
@@ -238,6 +310,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Buffers {
     rows: Vec<u8>,
     leaf: Vec<u8>,
+    /// A plain panel, to be coded.
+    panel: Vec<bf16>,
 }
 
 fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
@@ -406,7 +480,16 @@ impl<'p> Packer<'p> {
             let lanes: [Option<&[u8]>; PANEL] = std::array::from_fn(|lane| {
                 (lane < row_count).then(|| &rows[lane * row_bytes..][..row_bytes])
             });
-            flushed += pack_panel(self.isa, format, panel, inputs, dtype, lanes).map_err(|bad| {
+            let coded = format == WeightFormat::Bf16Coded;
+            let packed = if coded {
+                let plain = &mut buffers.panel;
+                plain.resize(panel_len(WeightFormat::Bf16, inputs), bf16::ZERO);
+                let bytes = bytes_mut(plain);
+                pack_panel(self.isa, WeightFormat::Bf16, bytes, inputs, dtype, lanes)
+            } else {
+                pack_panel(self.isa, format, panel, inputs, dtype, lanes)
+            };
+            flushed += packed.map_err(|bad| {
                 let mut lane = bad.lane;
                 for segment in &segments {
                     if lane < segment.rows {
@@ -417,6 +500,14 @@ impl<'p> Packer<'p> {
                 }
                 unreachable!("a lane lies in one of the segments")
             })?;
+            if coded {
+                let out = cast_mut::<Coded>(panel).expect("bytes");
+                encode(inputs, |i| buffers.panel[i], out).map_err(|TooManyExponents| {
+                    let source = &self.plan.sources[segment.source];
+                    let path = self.checkpoint.files[source.file].path.clone();
+                    LoadError::NotCodable { path, name: source.name.clone() }
+                })?;
+            }
             *read += start as u64;
         }
         Ok(flushed)

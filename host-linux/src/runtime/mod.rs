@@ -57,7 +57,11 @@ impl ServedModel {
         })?;
         let workers = worker_count(options.threads);
         let pool = FutexPool::new(workers.workers).map_err(|error| format!("--threads: {error}"))?;
-        let weights = WeightChoice::from_names(options.weights.as_deref(), options.head.as_deref())?;
+        let weights = WeightChoice::from_names(
+            options.weights.as_deref(),
+            options.head.as_deref(),
+            options.compress.as_deref(),
+        )?;
         let (mut loaded, default_name) = load(options.model.as_deref(), weights, &pool, progress)?;
         let config = *loaded.model().config();
         let (tokenizer, template) = text_of(&loaded, options)?;

@@ -9,6 +9,8 @@ pub struct Options {
     pub weights: Option<String>,
     /// The head's, or `same`; none is as the weights.
     pub head: Option<String>,
+    /// `auto`, `on` or `off`; none is `auto`.
+    pub compress: Option<String>,
     /// `f32` or `bf16`; none is as the weights.
     pub kv: Option<String>,
     /// Workers; none is what the machine is good for.
@@ -39,6 +41,7 @@ impl Default for Options {
             model: None,
             weights: None,
             head: None,
+            compress: None,
             kv: None,
             threads: None,
             isa: "auto".to_owned(),

@@ -1,6 +1,7 @@
 //! The matrix product `out[R, N] = act[R, K] · weight[N, K]ᵀ`, over packed weights.
 //!
 //! * [`panel`]: the packed layout, and its types.
+//! * [`coded`]: bf16 weights in 12 bits, without loss.
 //! * [`int4`]: what 4-bit weights are, and how they are unpacked.
 //! * [`pack`]: from rows of a checkpoint to panels.
 //! * [`micro`]: the micro-kernel: a few rows times a few vectors of columns, held in registers.
@@ -16,6 +17,7 @@
 //! * int8 and int4: whole numbers, whose sums are exact in any order, then two products of scales.
 //!
 //! Latency is hidden by independent rows and columns, never by splitting K.
+pub mod coded;
 pub mod int4;
 pub mod micro;
 pub mod pack;

@@ -416,6 +416,7 @@ impl SimdOp for PackOp<'_, '_> {
     #[inline(always)]
     fn eval<S: Simd>(self, _simd: S) -> Found {
         match (self.format, self.source) {
+            (WeightFormat::Bf16Coded, _) => unreachable!("panels are packed as bf16, then coded"),
             (WeightFormat::Bf16, SourceType::Bf16) => self.bf16::<Bf16>(),
             (WeightFormat::Bf16, SourceType::F16) => self.bf16::<F16>(),
             (WeightFormat::Bf16, SourceType::F32) => self.bf16::<F32>(),
@@ -447,6 +448,7 @@ pub fn pack_panel(
     source: SourceType,
     rows: [Option<&[u8]>; PANEL],
 ) -> Result<usize, NonFinite> {
+    assert!(format != WeightFormat::Bf16Coded, "panels are packed as bf16, then coded");
     assert_eq!(panel.len(), panel_len(format, k) * format.element_bytes());
     assert!(rows.iter().flatten().all(|row| row.len() == k * source.element_bytes()));
     let found = isa.run(PackOp { format, panel, source, rows });
@@ -533,7 +535,7 @@ fn find_bad(format: WeightFormat, source: SourceType, row: &[u8], lane: usize) -
     for (k, bytes) in row.chunks_exact(source.element_bytes()).enumerate() {
         let value = source.widen(bytes);
         let packed = match format {
-            WeightFormat::Bf16 => bf16_operand(value).to_f32(),
+            WeightFormat::Bf16 | WeightFormat::Bf16Coded => bf16_operand(value).to_f32(),
             WeightFormat::F32 | WeightFormat::Int8 | WeightFormat::Int4 => value,
         };
         if !packed.is_finite() {

@@ -58,6 +58,7 @@ fn panels_equal_the_plain_packing_for_all_types_and_odd_shapes() {
                     pack_int8(&mut panel, k, |lane, i| wide_row(lane).map_or(0.0, |row| row[i]));
                     (panel.iter().map(|x| x.0).collect(), 0)
                 }
+                WeightFormat::Bf16Coded => unreachable!("it is made from bf16 panels"),
                 WeightFormat::Int4 => {
                     let mut panel = vec![Int4(7); panel_len(format, k)];
                     pack_int4(&mut panel, k, |lane, i| wide_row(lane).map_or(0.0, |row| row[i]));

@@ -8,12 +8,14 @@
 //!
 //! * int8: `[ceil(K / 4)][32][4]`, signed, then 32 `i32` and 32 `f32`: `−128 Σ w` of each column, where its sum starts
 //!   (activations are offset by 128), and its scale.
+//! * bf16, coded: the same numbers in 12 bits each, see [`coded`](super::coded).
 //! * int4: 64 inputs after 64 inputs, see [`int4`](super::int4), and the same tail as int8.
 //!
 //! Columns past N and what fills up the last pair or quad of K are zero. Lanes are columns: no sum across lanes anywhere. One
 //! layout serves every number of rows and every instruction set.
+use super::coded::{self, coded_len};
 use super::int4::{BLOCK, BLOCK_BYTES, weight_at};
-use crate::dtype::{Int4, Int8, WeightFormat};
+use crate::dtype::{Coded, Int4, Int8, WeightFormat};
 use crate::tensor::padded;
 use half::bf16;
 
@@ -33,6 +35,8 @@ pub enum Panels<'w> {
     Int8(&'w [Int8]),
     /// `[panels]` of blocks, starts and scales.
     Int4(&'w [Int4]),
+    /// `[panels]` of headers, blocks and escapes.
+    Coded(&'w [Coded]),
 }
 
 impl Panels<'_> {
@@ -43,6 +47,7 @@ impl Panels<'_> {
             Self::Bf16(_) => WeightFormat::Bf16,
             Self::Int8(_) => WeightFormat::Int8,
             Self::Int4(_) => WeightFormat::Int4,
+            Self::Coded(_) => WeightFormat::Bf16Coded,
         }
     }
 }
@@ -53,6 +58,7 @@ pub const fn panel_len(format: WeightFormat, k: usize) -> usize {
         WeightFormat::F32 => k * PANEL,
         WeightFormat::Bf16 => k.next_multiple_of(2) * PANEL,
         WeightFormat::Int8 => k.next_multiple_of(4) * PANEL + INT8_TAIL,
+        WeightFormat::Bf16Coded => coded_len(k),
         WeightFormat::Int4 => k.div_ceil(BLOCK) * BLOCK_BYTES + INT8_TAIL,
     }
 }
@@ -112,6 +118,7 @@ impl<'w> Linear<'w> {
             Panels::Bf16(p) => p.len(),
             Panels::Int8(p) => p.len(),
             Panels::Int4(p) => p.len(),
+            Panels::Coded(p) => p.len(),
         };
         let bias_fits = bias.is_none_or(|b| b.len() == padded(outputs));
         (actual == len && bias_fits && inputs > 0).then_some(Self { outputs, inputs, panels, bias })
@@ -182,6 +189,10 @@ impl<'w> Linear<'w> {
                     let weight = panel[(k / 4) * 4 * PANEL + lane * 4 + k % 4].0 as i8;
                     *x = f32::from(weight) * scale;
                 }
+            }
+            Panels::Coded(p) => {
+                let len = panel_len(WeightFormat::Bf16Coded, self.inputs);
+                coded::read_column(self.inputs, &p[panel * len..][..len], lane, out);
             }
             Panels::Int4(p) => {
                 let len = panel_len(WeightFormat::Int4, self.inputs);

@@ -3,10 +3,10 @@
 //! The loops: panels outermost, so that a weight is read from memory once, whatever the number of rows; then
 //! tiles of rows. A panel (128 KiB at K = 2048 in bf16) stays in L2 while the rows pass by. A panel whose weights take some
 //! unpacking is unpacked within the K loop for one tile of rows, and once, into the worker's scratch, for more.
-use super::int4;
 use super::micro::{Element, each_tile, tile};
 use super::panel::{INT8_TAIL, Linear, PANEL, Panels, panel_len};
-use crate::dtype::{Int4, Int8, OperandFormat, WeightFormat};
+use super::{coded, int4};
+use crate::dtype::{Coded, Int4, Int8, OperandFormat, WeightFormat};
 use crate::isa::{Isa, LANES, RowTile, Simd, SimdOp};
 use crate::kernels::math::silu;
 use crate::memory::{AnyBits, cast_mut};
@@ -72,6 +72,7 @@ pub const fn scratch_bytes(format: WeightFormat, inputs: usize, panels_per_outpu
     match format {
         WeightFormat::F32 | WeightFormat::Bf16 | WeightFormat::Int8 => 0,
         WeightFormat::Int4 => panels_per_output * int4::expanded_len(inputs),
+        WeightFormat::Bf16Coded => panels_per_output * coded::expanded_len(inputs) * size_of::<bf16>(),
     }
 }
 
@@ -109,6 +110,10 @@ pub unsafe fn multiply(
             isa.run(Product { job, data, panel_len, panels, scratch });
         }
         (Activations::Bf16(rows), Panels::Bf16(data)) => {
+            let job = Job { rows, scales: &[], k, bias, epilogue, out_stride };
+            isa.run(Product { job, data, panel_len, panels, scratch });
+        }
+        (Activations::Bf16(rows), Panels::Coded(data)) => {
             let job = Job { rows, scales: &[], k, bias, epilogue, out_stride };
             isa.run(Product { job, data, panel_len, panels, scratch });
         }
@@ -187,6 +192,17 @@ impl<S: Simd> Packed<S> for Int4 {
     }
 }
 
+impl<S: Simd> Packed<S> for Coded {
+    #[inline(always)]
+    fn expanded_len(k: usize) -> usize {
+        coded::expanded_len(k)
+    }
+    #[inline(always)]
+    fn expand(s: S, k: usize, panel: &[Coded], out: &mut [bf16]) {
+        coded::expand(s, k, panel, out);
+    }
+}
+
 macro_rules! packed_product {
     ($packed:ty => $element:ty) => {
         impl SimdOp for Product<'_, $packed, $element> {
@@ -220,6 +236,7 @@ macro_rules! packed_product {
     };
 }
 packed_product!(Int4 => Int8);
+packed_product!(Coded => bf16);
 
 /// What a format of weights does for a tile of rows: from where its sums start to numbers.
 trait Weight<S: Simd>: Copy {
@@ -342,6 +359,27 @@ impl<S: Simd> Weight<S> for Int4 {
         assert!(panel.len() >= k.div_ceil(int4::BLOCK) * int4::BLOCK_BYTES);
         // SAFETY: the caller vouches for the rows; the panel has that many blocks.
         unsafe { int4::tile(s, k.div_ceil(int4::GROUP), a, a_stride, panel.as_ptr(), sums) };
+    }
+}
+
+impl<S: Simd> Weight<S> for Coded {
+    unscaled!();
+    type Operand = bf16;
+    #[inline(always)]
+    fn read_len(k: usize) -> usize {
+        k.next_multiple_of(4)
+    }
+    #[inline(always)]
+    unsafe fn accumulate<const MR: usize>(
+        s: S,
+        k: usize,
+        a: *const bf16,
+        a_stride: usize,
+        panel: &[Coded],
+        sums: &mut [[S::F; 2]; MR],
+    ) {
+        // SAFETY: the caller vouches for the rows.
+        unsafe { coded::tile(s, k, a, a_stride, panel, sums) };
     }
 }
 

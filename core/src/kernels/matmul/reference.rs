@@ -46,7 +46,9 @@ pub fn element_int8(act: &[Int8], scale: f32, weight: &Linear<'_>, n: usize) -> 
             let panel = &panels[panel..][..len];
             (sum(&|k| weight_at(panel, lane, k)), column_scale(panel, lane))
         }
-        Panels::F32(_) | Panels::Bf16(_) => panic!("8-bit activations need int8 or int4 weights"),
+        Panels::F32(_) | Panels::Bf16(_) | Panels::Coded(_) => {
+            panic!("8-bit activations need int8 or int4 weights")
+        }
     };
     sum as i32 as f32 * scale * column_scale
 }

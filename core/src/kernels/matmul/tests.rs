@@ -1,10 +1,11 @@
 //! Every path's product against the reference, bit by bit: ragged shapes drawn, real shapes sampled.
+use super::coded;
 use super::int4::pack_int4;
 use super::pack::{pack_bf16, pack_f32, pack_int8};
 use super::panel::{Linear, PANEL, Panels, panel_count, panel_len};
 use super::product::{Activations, Epilogue, multiply, scratch_bytes};
 use super::reference::{element_bf16, element_f32, element_int8};
-use crate::dtype::{Int4, Int8, WeightFormat, bf16_operand};
+use crate::dtype::{Coded, Int4, Int8, WeightFormat, bf16_operand};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::math::silu;
 use crate::kernels::quantize;
@@ -31,6 +32,7 @@ struct Case {
     bf16_panels: Vec<bf16>,
     int8_panels: Vec<Int8>,
     int4_panels: Vec<Int4>,
+    coded_panels: Vec<Coded>,
     bias: Option<Vec<f32>>,
     act_f32: Vec<f32>,
     act_bf16: Vec<bf16>,
@@ -44,6 +46,7 @@ impl Case {
         let mut f32_panels = vec![0.0; panels * panel_len(WeightFormat::F32, k)];
         let mut bf16_panels = vec![bf16::ZERO; panels * panel_len(WeightFormat::Bf16, k)];
         let mut int8_panels = vec![Int8(0); panels * panel_len(WeightFormat::Int8, k)];
+        let mut coded_panels = vec![Coded(0); panels * panel_len(WeightFormat::Bf16Coded, k)];
         let mut int4_panels = vec![Int4(0); panels * panel_len(WeightFormat::Int4, k)];
         let mut weight = vec![0.0; PANEL * k];
         for panel in 0..panels {
@@ -55,6 +58,9 @@ impl Case {
             pack_f32(&mut f32_panels[panel * len..][..len], k, row);
             let len = panel_len(WeightFormat::Bf16, k);
             pack_bf16(&mut bf16_panels[panel * len..][..len], k, row);
+            let raw = &bf16_panels[panel * len..][..len];
+            let len = coded::coded_len(k);
+            coded::encode(k, |i| raw[i], &mut coded_panels[panel * len..][..len]).unwrap();
             let len = panel_len(WeightFormat::Int8, k);
             let value = |lane: usize, i: usize| row(lane).map_or(0.0, |row| row[i]);
             pack_int8(&mut int8_panels[panel * len..][..len], k, value);
@@ -80,6 +86,7 @@ impl Case {
             bf16_panels,
             int8_panels,
             int4_panels,
+            coded_panels,
             bias,
             act_f32,
             act_bf16,
@@ -100,6 +107,9 @@ impl Case {
                 let act = Activations::Int8(Rows::padded(&self.act_int8, self.k), &self.act_scales);
                 (act, Panels::Int8(&self.int8_panels))
             }
+            WeightFormat::Bf16Coded => {
+                (Activations::Bf16(Rows::padded(&self.act_bf16, self.k)), Panels::Coded(&self.coded_panels))
+            }
             WeightFormat::Int4 => {
                 let act = Activations::Int8(Rows::padded(&self.act_int8, self.k), &self.act_scales);
                 (act, Panels::Int4(&self.int4_panels))
@@ -109,7 +119,8 @@ impl Case {
     }
 
     fn expected(&self, format: WeightFormat, r: usize, n: usize) -> f32 {
-        let (act, weight) = self.operands(format);
+        // What is coded gives the bits of what it was made from.
+        let (act, weight) = self.operands(format.numerics());
         let sum = match act {
             Activations::F32(rows) => element_f32(rows.row_padded(r), &weight, n),
             Activations::Bf16(rows) => element_bf16(rows.row_padded(r), &weight, n),
@@ -151,13 +162,11 @@ impl Scratch {
     }
 
     fn bytes(&mut self) -> &mut [u8] {
-        let len = self.0.len() * 8;
-        // SAFETY: the vector's own bytes.
-        unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
+        crate::memory::bytes_mut(&mut self.0)
     }
 }
 
-const FORMATS: [WeightFormat; 4] = WeightFormat::ALL;
+const FORMATS: [WeightFormat; 5] = WeightFormat::STORED;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]

@@ -9,7 +9,8 @@ use super::{
     AT_TENSOR_COUNT, AT_TOTAL, AUX_ENTRY_BYTES, AUX_NAME_MAX, CONFIG_BYTES, FORMAT_VERSION, HEADER_BYTES,
     ImageError, MAGIC, NO_LAYER, TENSOR_ENTRY_BYTES, encode_config,
 };
-use crate::dtype::{Int4, Int8, WeightFormat, bf16_operand};
+use crate::dtype::{Coded, Int4, Int8, WeightFormat, bf16_operand};
+use crate::kernels::matmul::coded::{coded_len, encode};
 use crate::kernels::matmul::int4::pack_int4;
 use crate::kernels::matmul::pack::pack_int8;
 use crate::kernels::matmul::panel::{PANEL, panel_len};
@@ -57,6 +58,9 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
     ///
     /// Rows and columns are those of the checkpoint: `[outputs, inputs]`, where the outputs of `Qkv` are Q, K and V
     /// one after another and those of `GateUp` all of gate, then all of up. A vector is one row.
+    ///
+    /// # Panics
+    /// If the format is [`WeightFormat::Bf16Coded`] and the exponents are too many to be coded.
     pub fn fill(&mut self, kind: TensorKind, layer: usize, value: impl Fn(usize, usize) -> f32) {
         let config = *self.layout.config();
         let Some(storage) = kind.storage(&config) else { return };
@@ -82,7 +86,7 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
                     *x = value(i / width, i % width);
                 }
             }
-            (Storage::Rows { width, .. }, WeightFormat::Bf16 | WeightFormat::Int8 | WeightFormat::Int4) => {
+            (Storage::Rows { width, .. }, _) => {
                 let mut flushed = 0;
                 let Some(out) = self.tensor_mut::<bf16>(kind, layer) else { return };
                 for (i, x) in out.iter_mut().enumerate() {
@@ -110,6 +114,17 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
                     *x = row.map_or(bf16::ZERO, |row| operand(value(row, k), &mut flushed));
                 }
                 self.flushed_count += flushed;
+            }
+            (Storage::Panels { outputs, inputs }, WeightFormat::Bf16Coded) => {
+                let Some(out) = self.tensor_mut::<Coded>(kind, layer) else { return };
+                for (number, panel) in out.chunks_exact_mut(coded_len(inputs)).enumerate() {
+                    let weight = |i: usize| {
+                        let (n, k) = (number * PANEL + i % (2 * PANEL) / 2, i / (2 * PANEL) * 2 + i % 2);
+                        let row = source(n).filter(|_| n < outputs && k < inputs);
+                        row.map_or(bf16::ZERO, |row| bf16_operand(value(row, k)))
+                    };
+                    encode(inputs, weight, panel).expect("weights whose exponents can be coded");
+                }
             }
             (Storage::Panels { outputs, inputs }, WeightFormat::Int8) => {
                 let len = panel_len(WeightFormat::Int8, inputs);

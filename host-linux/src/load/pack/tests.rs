@@ -146,6 +146,50 @@ fn every_type_family_and_format_is_packed_right() {
 }
 
 #[test]
+fn compressed_weights_are_the_same_weights() {
+    let choice = |compress| WeightChoice { compress, ..WeightChoice::all(WeightFormat::Bf16) };
+    for (dtype, tied) in [("F32", true), ("BF16", false)] {
+        let directory = TemporaryDirectory::new("compressed");
+        recipe("qwen3", tied, dtype).write(directory.path(), 1).unwrap();
+        let plain = load_from(directory.path(), choice(Compress::Off)).unwrap();
+        let coded = load_from(directory.path(), choice(Compress::On)).unwrap();
+        let small = load_from(directory.path(), choice(Compress::Auto)).unwrap();
+        assert!(small.image() == plain.image(), "a model that fits the caches is not compressed");
+        let (plain, coded) = (plain.model(), coded.model());
+        assert_eq!(plain.fingerprint(), coded.fingerprint());
+        assert_eq!(coded.config().weight_format, WeightFormat::Bf16Coded);
+        let pairs =
+            (0..plain.config().layer_count).map(|layer| (plain.layer(layer).down, coded.layer(layer).down));
+        for (plain, coded) in pairs.chain([(plain.outer().head, coded.outer().head)]) {
+            let (mut x, mut y) = (vec![0.0; plain.inputs()], vec![0.0; plain.inputs()]);
+            for n in 0..plain.outputs() {
+                plain.read_column(n, &mut x);
+                coded.read_column(n, &mut y);
+                assert!(x == y, "{dtype} {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_that_cannot_be_compressed_are_told() {
+    // Every exponent there is, as often as any other.
+    let directory = TemporaryDirectory::new("wild");
+    recipe("llama", true, "F32").write(directory.path(), 1).unwrap();
+    let file = directory.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for (i, x) in bytes[start..].chunks_exact_mut(4).enumerate() {
+        x.copy_from_slice(&f32::from_bits(((i * 37 % 100 + 90) as u32) << 23).to_le_bytes());
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let choice = |compress| WeightChoice { compress, ..WeightChoice::all(WeightFormat::Bf16) };
+    let error = load_from(directory.path(), choice(Compress::On)).unwrap_err();
+    assert!(error.contains("too many to be compressed"), "{error}");
+    load_from(directory.path(), choice(Compress::Off)).unwrap();
+}
+
+#[test]
 fn int8_weights_are_within_half_a_step_of_the_source() {
     for (dtype, tied) in [("F32", true), ("F16", false), ("BF16", true)] {
         let directory = TemporaryDirectory::new("int8");
