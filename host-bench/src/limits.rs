@@ -3,9 +3,10 @@
 //! Bandwidth: sums over half a GiB and more, by several access patterns, with and without huge pages; the best that any
 //! reached in the run is the limit. Peaks: 24 independent accumulators in registers, enough for the latency of any of the
 //! instructions. Patterns alternate, and the best of several rounds counts: a shared machine only ever takes away.
+use super::report::{Line, Report};
 use std::hint::black_box;
 use std::time::Instant;
-use verbatim::cpu::{model_name, worker_count};
+use verbatim::cpu::worker_count;
 use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
 use verbatim_core::isa::{Isa, LANES, Simd, SimdOp};
@@ -28,6 +29,18 @@ pub(crate) struct Limits {
     pub(crate) bf16_dot: f64,
     /// Likewise; 0 where there is no instruction.
     pub(crate) int8_dot: f64,
+}
+
+impl Limits {
+    /// The greater of each: a shared machine only ever takes away.
+    pub(crate) fn best_of(&self, other: &Limits) -> Limits {
+        Limits {
+            read: self.read.max(other.read),
+            f32_fma: self.f32_fma.max(other.f32_fma),
+            bf16_dot: self.bf16_dot.max(other.bf16_dot),
+            int8_dot: self.int8_dot.max(other.int8_dot),
+        }
+    }
 }
 
 struct Read<'a> {
@@ -177,23 +190,22 @@ pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result
     Ok(limits)
 }
 
-pub(crate) fn load_average() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or("?").to_owned()
-}
-
 /// Prints the limits for one worker and for all.
-pub(crate) fn report(threads: Option<usize>) -> Result<(), String> {
+pub(crate) fn report(threads: Option<usize>, json: bool) -> Result<(), String> {
     let workers = worker_count(threads).workers;
-    println!("{}, {}, load average {}", model_name(), Isa::detect().name(), load_average());
+    let report = Report::new("limits", json, workers);
     let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
     for (pool, workers) in [(&Serial as &dyn Pool, 1), (&pool, workers)] {
-        println!("{workers} worker{}", if workers > 1 { "s" } else { "" });
-        let limits = measure(pool, &mut |what, rate| println!("  {what:44} {:7.1} GB/s", rate / 1e9))?;
-        println!("  {:44} {:7.1} GB/s", "read, best", limits.read / 1e9);
-        println!("  {:44} {:7.1} GFLOP/s", "f32 FMA", limits.f32_fma / 1e9);
-        println!("  {:44} {:7.1} GFLOP/s", "bf16 dot", limits.bf16_dot / 1e9);
-        println!("  {:44} {:7.1} GOP/s", "int8 dot", limits.int8_dot / 1e9);
+        let title = format!("{workers} worker{}", if workers > 1 { "s" } else { "" });
+        report.section(&title);
+        let line = |what: &str, value: f64, unit| {
+            report.line(&Line::new(format!("{title}: {what}"), value / 1e9, unit));
+        };
+        let limits = measure(pool, &mut |what, rate| line(what, rate, "GB/s"))?;
+        line("read, best", limits.read, "GB/s");
+        line("f32 FMA", limits.f32_fma, "GFLOP/s");
+        line("bf16 dot", limits.bf16_dot, "GFLOP/s");
+        line("int8 dot", limits.int8_dot, "GOP/s");
     }
     Ok(())
 }

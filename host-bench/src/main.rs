@@ -1,24 +1,63 @@
 //! `verbatim-bench`: one subcommand for each question.
 //!
 //! * [`limits`]: what is the most that this machine can do?
-//! * [`make_model`]: a checkpoint of a real shape with random weights.
-//! * [`model`]: how close does a model come to the limits, in the same run?
+//! * [`gemm`]: how close do matrix products come to it, format by format?
+//! * [`pool`]: what does handing work to all workers cost?
+//! * [`model`]: how close does a whole model come to the limits, in the same run?
+//! * [`load`]: how long does loading take?
 //! * [`quality`]: how far does a weight format take a model from f32?
+//! * [`peer`]: how do others do on the same machine?
+//! * [`bars`]: does everything hold that we say of ourselves?
+//! * [`make_model`]: a checkpoint of a real shape with random weights.
+mod bars;
+mod gemm;
 mod limits;
+mod load;
 mod make_model;
 mod model;
+#[cfg(feature = "openblas")]
+mod openblas;
+mod peer;
+mod pool;
 mod quality;
+mod report;
+mod speed;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use model::ModelChoice;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use verbatim::load::WeightChoice;
 
-/// Measures Verbatim beside the machine's limits. Quote ratios, never absolute figures: machines differ.
+/// Measures Verbatim beside the machine's limits and its peers. Quote ratios, never absolute figures: machines differ.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Print one JSON object a line: bench, case, value, unit, limit, share, peer, ratio.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// How weights are stored.
+#[derive(Debug, Args)]
+struct Weights {
+    /// Weight format: f32, bf16, int8 or int4 [default: the source's own].
+    #[arg(long)]
+    weights: Option<String>,
+    /// Weight format of the head: one of these, or same.
+    #[arg(long)]
+    head: Option<String>,
+    /// bf16 in 12 bits a weight: auto, on or off.
+    #[arg(long)]
+    compress: Option<String>,
+}
+
+impl Weights {
+    fn choice(&self) -> Result<WeightChoice, String> {
+        WeightChoice::from_names(self.weights.as_deref(), self.head.as_deref(), self.compress.as_deref())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -29,36 +68,39 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
-    /// Write a checkpoint with random Gaussian bf16 weights (σ 0.02, seeded).
-    MakeModel {
-        /// Its shape: tinyllama, smollm2, llama3.2-1b.
-        #[arg(long, default_value = "tinyllama")]
-        shape: String,
-        /// The seed.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Where to.
-        directory: PathBuf,
+    /// Matrix products at the shapes of language models, format by format, beside the limits.
+    Gemm(gemm::GemmArgs),
+    /// Latency of handing work to all workers: the futex pool, channels, rayon, new threads.
+    Pool {
+        /// Workers [default: as for serving].
+        #[arg(long)]
+        threads: Option<usize>,
     },
-    /// Load time, peak memory, prefill, time to first token and decode of a model, each beside its limit.
+    /// Load time, peak memory, prefill, decode at depth and in batches, and a step by phase, each beside its limit.
     Model {
-        /// A checkpoint's directory or an image.
-        path: Option<PathBuf>,
-        /// A shape to make in the system's temporary folder, in place of a path.
-        #[arg(long)]
-        shape: Option<String>,
-        /// Weight format: f32, bf16, int8 or int4 [default: the source's own].
-        #[arg(long)]
-        weights: Option<String>,
-        /// bf16 in 12 bits a weight: auto, on or off.
-        #[arg(long)]
-        compress: Option<String>,
+        #[command(flatten)]
+        model: ModelChoice,
+        #[command(flatten)]
+        weights: Weights,
         /// Workers at most [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
+        /// Instruction set: auto, avx512, avx512-fma, avx2 or portable.
+        #[arg(long, default_value = "auto")]
+        isa: String,
         /// Tokens to decode in each measurement.
         #[arg(long, default_value_t = 32)]
         tokens: usize,
+    },
+    /// Loading from a cold and a warm page cache, beside a copy of as many bytes.
+    Load {
+        #[command(flatten)]
+        model: ModelChoice,
+        #[command(flatten)]
+        weights: Weights,
+        /// Workers [default: as for serving].
+        #[arg(long)]
+        threads: Option<usize>,
     },
     /// Perplexity on a text, and the mean KL divergence of the next token's distribution from f32's, for each weight format.
     Quality {
@@ -74,18 +116,64 @@ enum Command {
         #[arg(long, default_value_t = 256)]
         window: usize,
     },
+    /// llama.cpp and torch on the same machine, in turns with ours.
+    Peer {
+        #[command(flatten)]
+        model: ModelChoice,
+        #[command(flatten)]
+        weights: Weights,
+        #[command(flatten)]
+        peers: peer::PeerArgs,
+        /// Workers of both [default: as for serving].
+        #[arg(long)]
+        threads: Option<usize>,
+    },
+    /// Everything that we say of our speed, measured: case, value, bar, holds or not. Minutes.
+    Bars {
+        #[command(flatten)]
+        model: ModelChoice,
+        #[command(flatten)]
+        peers: bars::BarsArgs,
+        /// Workers [default: as for serving].
+        #[arg(long)]
+        threads: Option<usize>,
+    },
+    /// Write a checkpoint with random Gaussian bf16 weights (σ 0.02, seeded).
+    MakeModel {
+        /// Its shape: tinyllama, smollm2, llama3.2-1b.
+        #[arg(long, default_value = "tinyllama")]
+        shape: String,
+        /// The seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where to.
+        directory: PathBuf,
+    },
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    let json = arguments.json;
+    match &arguments.command {
+        Command::Limits { threads } => limits::report(*threads, json),
+        Command::Gemm(args) => gemm::report(args, json),
+        Command::Pool { threads } => pool::report(*threads, json),
+        Command::Model { model, weights, threads, isa, tokens } => {
+            model::report(model, weights.choice()?, (*threads, isa), *tokens, json)
+        }
+        Command::Load { model, weights, threads } => load::report(model, weights.choice()?, *threads, json),
+        Command::Quality { path, text, tokens, window } => {
+            quality::report(path.clone(), text, (*tokens, *window), json)
+        }
+        Command::Peer { model, weights, peers, threads } => {
+            peer::report(model, weights.choice()?, peers, *threads, json)
+        }
+        Command::Bars { model, peers, threads } => bars::report(model, peers, *threads, json),
+        Command::MakeModel { shape, seed, directory } => make_model::make(shape, *seed, directory),
+    }
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Limits { threads } => limits::report(threads),
-        Command::MakeModel { shape, seed, directory } => make_model::make(&shape, seed, &directory),
-        Command::Model { path, shape, weights, compress, threads, tokens } => {
-            model::report(path, shape, (weights.as_deref(), compress.as_deref()), threads, tokens)
-        }
-        Command::Quality { path, text, tokens, window } => quality::report(path, &text, tokens, window),
-    };
-    match result {
+    match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -1,192 +1,203 @@
-//! A model beside the machine's limits: load, memory, prefill, time to first token, decode; one worker to all, on the
-//! calling thread and on the pool.
-use super::limits::{Limits, load_average, measure};
-use std::path::PathBuf;
+//! A model beside the machine's limits: load, memory, prefill and decode at several lengths and depths, batches, phases; one
+//! worker to all, on the calling thread and on the pool.
+use super::limits::{Limits, measure};
+use super::report::{Line, Report};
+use super::speed::{Case, Timed, bytes_read, multiplied, operations, run};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
-use verbatim::cpu::{model_name, worker_count};
+use verbatim::cpu::worker_count;
 use verbatim::load::{LoadedModel, NoProgress, WeightChoice, image_file};
-use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
 use verbatim_core::dtype::WeightFormat;
-use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, Plan, Request};
 use verbatim_core::isa::Isa;
 use verbatim_core::model::ModelConfig;
 use verbatim_core::pool::{Pool, Serial};
 
-const ROUNDS: usize = 3;
+/// Which model, as flags say it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelChoice {
+    /// A checkpoint's directory or an image.
+    path: Option<PathBuf>,
+    /// A shape to make in the system's temporary folder, in place of a path.
+    #[arg(long)]
+    shape: Option<String>,
+}
+
+impl ModelChoice {
+    /// The path, after making what is to be made.
+    pub(crate) fn resolve(&self) -> Result<PathBuf, String> {
+        match (&self.path, &self.shape) {
+            (Some(path), None) => Ok(path.clone()),
+            (None, shape) => {
+                let shape = shape.as_deref().unwrap_or("tinyllama");
+                let path = std::env::temp_dir().join(format!("verbatim-bench-{shape}"));
+                if !path.join("config.json").exists() || !path.join("model.safetensors").exists() {
+                    super::make_model::make(shape, 1, &path)?;
+                }
+                Ok(path)
+            }
+            (Some(_), Some(_)) => Err("give a path or --shape, not both".to_owned()),
+        }
+    }
+}
 
 /// Peak resident memory of this process, in bytes.
-fn peak_bytes() -> f64 {
+pub(crate) fn peak_bytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
 }
 
-/// Weights that one row multiplies, without the head and with it.
-fn multiplied(c: &ModelConfig) -> (usize, usize) {
-    let layer =
-        c.qkv_size() * c.hidden_size + c.q_size() * c.hidden_size + 3 * c.intermediate_size * c.hidden_size;
-    (layer * c.layer_count, c.vocab_size * c.hidden_size)
-}
-
-struct Speed {
-    prefill_s: f64,
-    decode_s: f64,
-}
-
-/// The best prefill of `prompt_len` tokens and the best mean time of a token after it.
-fn run(
-    loaded: &LoadedModel,
-    isa: Isa,
-    pool: &dyn Pool,
-    prompt_len: usize,
-    tokens: usize,
-) -> Result<Speed, String> {
-    let config = *loaded.model().config();
-    let limits = EngineLimits {
-        model_len: (prompt_len + tokens + 1).min(config.position_count),
-        kv_tokens: prompt_len + tokens + 1,
-        rows: 512.min(prompt_len),
-        workers: pool.workers(),
-        ..EngineLimits::for_model(&config)
-    };
-    let plan = Plan::new(&config, &limits).map_err(|error| error.to_string())?;
-    let mut memory = AlignedMemory::new(plan.total_bytes()).map_err(|error| error.to_string())?;
-    let engine = Engine::new(loaded.model(), limits, isa, memory.as_mut_slice());
-    let mut engine = engine.map_err(|error| error.to_string())?;
-    let prompt: Vec<u32> = (0..prompt_len).map(|i| (i * 7919 % config.vocab_size) as u32).collect();
-    let mut speed = Speed { prefill_s: f64::MAX, decode_s: f64::MAX };
-    for _ in 0..ROUNDS {
-        engine.submit(&Request::greedy(&prompt, tokens)).map_err(|error| error.to_string())?;
-        let mut steps = Vec::new();
-        let mut start = Instant::now();
-        while let Some(plan) = engine.plan(Budget::UNLIMITED) {
-            let prefill = engine.rows(plan).count() > 1;
-            engine.execute(plan, Masks::NONE, pool, &mut ()).map_err(|error| error.to_string())?;
-            let took = start.elapsed().as_secs_f64();
-            start = Instant::now();
-            if prefill {
-                speed.prefill_s = speed.prefill_s.min(took);
-            } else {
-                steps.push(took);
-            }
-        }
-        if !steps.is_empty() {
-            steps.sort_by(f64::total_cmp);
-            // The median of a round: a pause of the machine is not the model's.
-            speed.decode_s = speed.decode_s.min(steps[steps.len() / 2]);
-        }
+/// The peak that bounds a prefill.
+pub(crate) fn peak(limits: &Limits, config: &ModelConfig) -> f64 {
+    match config.weight_format {
+        WeightFormat::F32 => limits.f32_fma,
+        WeightFormat::Bf16 | WeightFormat::Bf16Coded => limits.bf16_dot,
+        WeightFormat::Int8 | WeightFormat::Int4 => limits.int8_dot,
     }
-    Ok(speed)
+}
+
+/// Loads a model.
+pub(crate) fn load(path: &Path, choice: WeightChoice, pool: &dyn Pool) -> Result<LoadedModel, String> {
+    image_file::load(path, choice, pool, &NoProgress).map_err(|error| error.to_string())
 }
 
 /// Prints everything.
 pub(crate) fn report(
-    path: Option<PathBuf>,
-    shape: Option<String>,
-    (weights, compress): (Option<&str>, Option<&str>),
-    threads: Option<usize>,
+    model: &ModelChoice,
+    choice: WeightChoice,
+    (threads, isa): (Option<usize>, &str),
     tokens: usize,
+    json: bool,
 ) -> Result<(), String> {
-    let choice = WeightChoice::from_names(weights, None, compress)?;
-    let path = match (path, shape) {
-        (Some(path), None) => path,
-        (None, shape) => {
-            let shape = shape.unwrap_or_else(|| "tinyllama".to_owned());
-            let path = std::env::temp_dir().join(format!("verbatim-bench-{shape}"));
-            if !path.join("config.json").exists() || !path.join("model.safetensors").exists() {
-                super::make_model::make(&shape, 1, &path)?;
-            }
-            path
-        }
-        (Some(_), Some(_)) => return Err("give a path or --shape, not both".to_owned()),
-    };
-    let isa = Isa::detect();
+    let path = model.resolve()?;
+    let isa = Isa::from_name(isa).ok_or_else(|| format!("--isa {isa}: this CPU has it not"))?;
     let workers = worker_count(threads).workers;
     let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
-    println!("{}, {}, {workers} workers, load average {}", model_name(), isa.name(), load_average());
-    let mut load_s = f64::MAX;
-    let mut loaded = None;
-    for _ in 0..2 {
-        drop(loaded.take());
-        let start = Instant::now();
-        let model = image_file::load(&path, choice, &pool, &NoProgress);
-        loaded = Some(model.map_err(|error| error.to_string())?);
-        load_s = load_s.min(start.elapsed().as_secs_f64());
-    }
-    let Some(loaded) = loaded else { return Err("nothing was loaded".to_owned()) };
+    let report = Report::new("model", json, workers);
+    let start = Instant::now();
+    let loaded = load(&path, choice, &pool)?;
     let config = *loaded.model().config();
     let weights = loaded.model().weight_bytes() as f64;
-    println!("load          {load_s:6.2} s from a warm page cache, {:.2} GB of weights", weights / 1e9);
-    run(&loaded, isa, &pool, 512.min(config.position_count / 2), 8)?;
-    let kv_bytes = 2 * config.layer_count * config.kv_size() * 2 * 521;
-    println!(
-        "peak memory   {:6.2} GB: {:.2} x (weights + KV), a first prefill of 512 included",
-        peak_bytes() / 1e9,
-        peak_bytes() / (weights + kv_bytes as f64),
-    );
     let (layers, head) = multiplied(&config);
-    let bytes = config.weight_format.element_bytes() as f64;
-    let mut counts = vec![1];
-    if workers > 1 {
-        counts.push(workers);
-    }
-    for count in counts {
+    let bits = 8.0 * bytes_read(&config) / (layers + head) as f64;
+    let format = config.weight_format.name();
+    report.section(&format!("{format}, {bits:.2} bits a weight, path {}", isa.name()));
+    report.line(
+        &Line::new("load", start.elapsed().as_secs_f64(), "s").note(format!("{:.2} GB", weights / 1e9)),
+    );
+    let prompt = 512.min(config.position_count / 2);
+    run(&loaded, isa, &pool, &Case { rounds: 1, ..Case::one(prompt, 4) })?;
+    let kv = (2 * config.layer_count * config.kv_size() * 2 * (prompt + 5)) as f64;
+    report.line(
+        &Line::new("peak memory", peak_bytes() / 1e9, "GB")
+            .note(format!("{:.2} x (weights + KV), a first prefill included", peak_bytes() / (weights + kv))),
+    );
+    for count in if workers > 1 { vec![1, workers] } else { vec![1] } {
         let own = FutexPool::new(count).map_err(|error| error.to_string())?;
         let limits = measure(&own, &mut |_, _| {})?;
-        line(
-            &loaded,
-            isa,
-            &own,
-            &format!("{count} worker{}", if count > 1 { "s" } else { "" }),
-            tokens,
-            (layers, head, bytes),
-            &limits,
-        )?;
+        let title = format!("{count} worker{}", if count > 1 { "s" } else { "" });
+        report.section(&format!(
+            "{title}: read {:.1} GB/s, peak {:.0} G/s",
+            limits.read / 1e9,
+            peak(&limits, &config) / 1e9
+        ));
+        lengths(&report, &loaded, (isa, &own), &title, tokens, &limits)?;
         if count == 1 {
-            line(&loaded, isa, &Serial, "no pool", tokens, (layers, head, bytes), &limits)?;
+            report.section("no pool");
+            lengths(&report, &loaded, (isa, &Serial), "no pool", tokens, &limits)?;
         }
+    }
+    report.section("batched decode after prompts of 64, all sequences");
+    let single = batch(&loaded, isa, &pool, 1, tokens)?;
+    for sequences in [1, 2, 4, 8, 12, 16, 32] {
+        let rate = batch(&loaded, isa, &pool, sequences, tokens)?;
+        let note = format!("{:.2} x one sequence", rate / single);
+        report.line(&Line::new(format!("batch {sequences}"), rate, "tokens/s").note(note));
+    }
+    phases(&report, &loaded, isa, &pool)
+}
+
+/// Tokens a second of so many sequences.
+pub(crate) fn batch(
+    loaded: &LoadedModel,
+    isa: Isa,
+    pool: &dyn Pool,
+    sequences: usize,
+    tokens: usize,
+) -> Result<f64, String> {
+    let case = Case { sequences, rounds: 2, ..Case::one(64, tokens) };
+    Ok(sequences as f64 / run(loaded, isa, pool, &case)?.decode)
+}
+
+/// Prefill and decode at several lengths.
+fn lengths(
+    report: &Report,
+    loaded: &LoadedModel,
+    (isa, pool): (Isa, &dyn Pool),
+    who: &str,
+    tokens: usize,
+    limits: &Limits,
+) -> Result<(), String> {
+    let config = *loaded.model().config();
+    for prompt in [128, 512, 1536] {
+        if prompt + tokens >= config.position_count {
+            continue;
+        }
+        let rounds = if prompt > 512 { 1 } else { 3 };
+        let speed = run(loaded, isa, pool, &Case { rounds, ..Case::one(prompt, tokens) })?;
+        let prompt_s = speed.prompt_s();
+        let achieved = operations(&config, prompt) / prompt_s;
+        let rate = prompt as f64 / prompt_s;
+        report.line(
+            &Line::new(format!("{who}: prefill {prompt}"), rate, "tokens/s")
+                .limit(rate / achieved * peak(limits, &config)),
+        );
+        let most = limits.read / bytes_read(&config);
+        report.line(
+            &Line::new(format!("{who}: decode at {prompt}"), 1.0 / speed.decode, "tokens/s").limit(most),
+        );
     }
     Ok(())
 }
 
-fn line(
+/// Where a decode step's time goes, at depth 64: the longest worker's time in each phase, and what is left.
+pub(crate) fn dispatch_share(
     loaded: &LoadedModel,
     isa: Isa,
     pool: &dyn Pool,
-    what: &str,
-    tokens: usize,
-    (layers, head, bytes): (usize, usize, f64),
-    limits: &Limits,
-) -> Result<(), String> {
-    let config = *loaded.model().config();
-    let peak = match config.weight_format {
-        WeightFormat::F32 => limits.f32_fma,
-        WeightFormat::Bf16 | WeightFormat::Bf16Coded => limits.bf16_dot,
-        WeightFormat::Int8 | WeightFormat::Int4 => limits.int8_dot,
-    };
-    println!(
-        "{what}: read {:.1} GB/s, {} {:.0} GFLOP/s",
-        limits.read / 1e9,
-        config.weight_format.name(),
-        peak / 1e9
-    );
-    for prompt_len in [128, 512] {
-        if prompt_len + tokens >= config.position_count {
-            continue;
-        }
-        let speed = run(loaded, isa, pool, prompt_len, tokens)?;
-        let operations = 2.0 * (layers * prompt_len + head) as f64;
-        let read = (layers + head) as f64 * bytes;
-        println!(
-            "  prompt {prompt_len:4}: prefill {:7.1} tokens/s ({:.2} of peak), first token after {:7.1} ms; decode {:6.2} tokens/s ({:.1} GB/s, {:.2} of bandwidth)",
-            prompt_len as f64 / speed.prefill_s,
-            operations / speed.prefill_s / peak,
-            speed.prefill_s * 1e3,
-            1.0 / speed.decode_s,
-            read / speed.decode_s / 1e9,
-            read / speed.decode_s / limits.read,
-        );
+) -> Result<(f64, Vec<(String, f64)>), String> {
+    let timed = Timed::new(pool);
+    let case = Case { rounds: 1, ..Case::one(64, 48) };
+    // The prefill's share is taken out by a second run without decode steps to speak of.
+    let prefill = Case { tokens: 1, ..case };
+    run(loaded, isa, &timed, &prefill)?;
+    timed.take();
+    let start = Instant::now();
+    run(loaded, isa, &timed, &prefill)?;
+    let before = (start.elapsed(), timed.take());
+    let start = Instant::now();
+    run(loaded, isa, &timed, &case)?;
+    let whole = start.elapsed().saturating_sub(before.0).as_secs_f64();
+    let mut shares = Vec::new();
+    let mut sum = 0.0;
+    for (phase, took) in timed.take() {
+        let earlier =
+            before.1.iter().find(|(known, _)| *known == phase).map_or_else(Default::default, |(_, t)| *t);
+        let share = took.saturating_sub(earlier).as_secs_f64() / whole;
+        sum += share;
+        shares.push((format!("{phase:?}"), share));
     }
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Ok(((1.0 - sum).max(0.0), shares))
+}
+
+fn phases(report: &Report, loaded: &LoadedModel, isa: Isa, pool: &dyn Pool) -> Result<(), String> {
+    report.section("a decode step by phase: share of its time");
+    let (rest, shares) = dispatch_share(loaded, isa, pool)?;
+    for (phase, share) in shares.into_iter().filter(|(_, share)| *share >= 0.001) {
+        report.line(&Line::new(phase, 100.0 * share, "%"));
+    }
+    report.line(&Line::new("in no phase: dispatch, joins, small operations", 100.0 * rest, "%"));
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! The text is fed, not generated, in windows that begin with the token that begins a text, if there is one. The KV cache is f32
 //! throughout, so that the weights are all that differs.
+use super::report::{Line, Report};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use verbatim::load::{AUX_FILES, Folder, LoadedModel, NoProgress, WeightChoice, builtin, load_model};
@@ -87,12 +88,18 @@ fn cases(folder: &Folder) -> Result<Vec<(&'static str, Folder, WeightChoice)>, S
     Ok(cases)
 }
 
-/// Prints a line for each format.
-pub(crate) fn report(path: Option<PathBuf>, text: &Path, tokens: usize, window: usize) -> Result<(), String> {
+/// Prints two lines for each format.
+pub(crate) fn report(
+    path: Option<PathBuf>,
+    text: &Path,
+    (tokens, window): (usize, usize),
+    json: bool,
+) -> Result<(), String> {
     let folder = path.map_or_else(builtin::folder, |path| Folder::from(path.as_path()));
-    let pool =
-        FutexPool::new(verbatim::cpu::worker_count(None).workers).map_err(|error| error.to_string())?;
-    println!("{}, {}", folder.path().display(), text.display());
+    let workers = verbatim::cpu::worker_count(None).workers;
+    let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
+    let report = Report::new("quality", json, workers);
+    report.section(&format!("{}, {}", folder.path().display(), text.display()));
     let mut exact: Option<Vec<Vec<f32>>> = None;
     for (name, folder, choice) in cases(&folder)? {
         let loaded = load_model(&folder, choice, &pool, &NoProgress);
@@ -113,13 +120,10 @@ pub(crate) fn report(path: Option<PathBuf>, text: &Path, tokens: usize, window: 
                 row += 1;
             }
         }
-        let megabytes = loaded.model().weight_bytes() as f64 / 1e6;
-        println!(
-            "{:15} {megabytes:9.1} MB  perplexity {:9.4} over {scored} tokens  KL to f32 {:.2e}",
-            name,
-            (nll / f64::from(scored)).exp(),
-            kl / row as f64,
-        );
+        let perplexity = (nll / f64::from(scored)).exp();
+        let note = format!("over {scored} tokens; {:.1} MB", loaded.model().weight_bytes() as f64 / 1e6);
+        report.line(&Line::new(format!("{name}: perplexity"), perplexity, "").note(note));
+        report.line(&Line::new(format!("{name}: KL to f32"), kl / row as f64 * 1e3, "1e-3"));
         exact.get_or_insert(logits);
     }
     Ok(())

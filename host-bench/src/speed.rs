@@ -1,0 +1,173 @@
+//! What a model does in a second: prefill by chunks, decode of some sequences at some depth, and where the time goes.
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use verbatim::load::LoadedModel;
+use verbatim::memory::AlignedMemory;
+use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, Plan, Request};
+use verbatim_core::isa::Isa;
+use verbatim_core::kernels::matmul::panel::{PANEL, panel_len};
+use verbatim_core::model::ModelConfig;
+use verbatim_core::pool::{Phase, Pool};
+
+/// What is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    /// Sequences at once.
+    pub(crate) sequences: usize,
+    /// Tokens of each prompt.
+    pub(crate) prompt: usize,
+    /// Tokens decoded by each.
+    pub(crate) tokens: usize,
+    /// Rows of a step at most.
+    pub(crate) rows: usize,
+    /// How often; the best counts.
+    pub(crate) rounds: usize,
+    /// `None` is as for serving.
+    pub(crate) kv_format: Option<KvFormat>,
+}
+
+impl Case {
+    /// One sequence.
+    pub(crate) fn one(prompt: usize, tokens: usize) -> Self {
+        Self { sequences: 1, prompt, tokens, rows: 512, rounds: 3, kv_format: None }
+    }
+}
+
+/// What came out, in seconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Speed {
+    /// Of each prefill step, in order: its rows and the best time.
+    pub(crate) prefill: Vec<(usize, f64)>,
+    /// Of a decode step of all sequences: the median of a round, and of those the best.
+    pub(crate) decode: f64,
+}
+
+impl Speed {
+    /// Of the whole prompt.
+    pub(crate) fn prompt_s(&self) -> f64 {
+        self.prefill.iter().map(|(_, s)| s).sum()
+    }
+}
+
+/// Runs a case.
+pub(crate) fn run(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, case: &Case) -> Result<Speed, String> {
+    let config = *loaded.model().config();
+    let len = case.prompt + case.tokens + 1;
+    if len > config.position_count {
+        return Err(format!("the model has {} positions, the case needs {len}", config.position_count));
+    }
+    let defaults = EngineLimits::for_model(&config);
+    let limits = EngineLimits {
+        model_len: len,
+        sequences: case.sequences,
+        queue: case.sequences,
+        kv_tokens: len.next_multiple_of(16) * case.sequences,
+        rows: case.rows.min(case.prompt * case.sequences).max(case.sequences),
+        head_rows: case.sequences,
+        workers: pool.workers(),
+        kv_format: case.kv_format.unwrap_or(defaults.kv_format),
+        ..defaults
+    };
+    let plan = Plan::new(&config, &limits).map_err(|error| error.to_string())?;
+    let mut memory = AlignedMemory::new(plan.total_bytes()).map_err(|error| error.to_string())?;
+    let engine = Engine::new(loaded.model(), limits, isa, memory.as_mut_slice());
+    let mut engine = engine.map_err(|error| error.to_string())?;
+    let mut speed = Speed { prefill: Vec::new(), decode: f64::MAX };
+    for _ in 0..case.rounds {
+        for sequence in 0..case.sequences {
+            let prompt: Vec<u32> =
+                (0..case.prompt).map(|i| ((i + 31 * sequence) * 7919 % config.vocab_size) as u32).collect();
+            engine.submit(&Request::greedy(&prompt, case.tokens)).map_err(|error| error.to_string())?;
+        }
+        let (mut steps, mut chunk) = (Vec::new(), 0);
+        while let Some(plan) = engine.plan(Budget::UNLIMITED) {
+            let rows = engine.rows(plan).count();
+            let samples = engine.rows(plan).filter(|row| row.samples).count();
+            let start = Instant::now();
+            engine.execute(plan, Masks::NONE, pool, &mut ()).map_err(|error| error.to_string())?;
+            let took = start.elapsed().as_secs_f64();
+            if rows == case.sequences && samples == rows {
+                steps.push(took);
+            } else {
+                match speed.prefill.get_mut(chunk) {
+                    Some((_, best)) => *best = best.min(took),
+                    None => speed.prefill.push((rows, took)),
+                }
+                chunk += 1;
+            }
+        }
+        if !steps.is_empty() {
+            steps.sort_by(f64::total_cmp);
+            // The median of a round: a pause of the machine is not the model's.
+            speed.decode = speed.decode.min(steps[steps.len() / 2]);
+        }
+    }
+    Ok(speed)
+}
+
+/// Weights that one row multiplies, without the head and with it.
+pub(crate) fn multiplied(c: &ModelConfig) -> (usize, usize) {
+    let layer =
+        c.qkv_size() * c.hidden_size + c.q_size() * c.hidden_size + 3 * c.intermediate_size * c.hidden_size;
+    (layer * c.layer_count, c.vocab_size * c.hidden_size)
+}
+
+/// Bytes of packed weights that a step reads, scales and all.
+pub(crate) fn bytes_read(c: &ModelConfig) -> f64 {
+    let of = |format: WeightFormat, outputs: usize, inputs: usize| {
+        (panel_len(format, inputs) * outputs.div_ceil(PANEL) * format.element_bytes()) as f64
+    };
+    let f = c.weight_format;
+    let layer = of(f, c.qkv_size(), c.hidden_size)
+        + of(f, c.hidden_size, c.q_size())
+        + 2.0 * of(f, c.intermediate_size, c.hidden_size)
+        + of(f, c.hidden_size, c.intermediate_size);
+    layer * c.layer_count as f64 + of(c.head_format, c.vocab_size, c.hidden_size)
+}
+
+/// Operations of a prefill of `rows` whose last one alone goes through the head, without attention.
+pub(crate) fn operations(c: &ModelConfig, rows: usize) -> f64 {
+    let (layers, head) = multiplied(c);
+    2.0 * (layers as f64 * rows as f64 + head as f64)
+}
+
+/// A pool that notes how long the tasks of each phase took.
+pub(crate) struct Timed<'p> {
+    pool: &'p dyn Pool,
+    /// Of each phase: for each worker the time spent in its tasks; the longest of a run is added up.
+    phases: Mutex<Vec<(Phase, Duration)>>,
+}
+
+impl<'p> Timed<'p> {
+    pub(crate) fn new(pool: &'p dyn Pool) -> Self {
+        Self { pool, phases: Mutex::new(Vec::new()) }
+    }
+
+    /// Seconds by phase since the last call.
+    pub(crate) fn take(&self) -> Vec<(Phase, Duration)> {
+        std::mem::take(&mut self.phases.lock().expect("nobody panics with the lock"))
+    }
+}
+
+// SAFETY: every run goes to another pool as it is.
+unsafe impl Pool for Timed<'_> {
+    fn workers(&self) -> usize {
+        self.pool.workers()
+    }
+
+    fn run(&self, phase: Phase, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+        let busy: Vec<Mutex<Duration>> = (0..self.workers()).map(|_| Mutex::default()).collect();
+        self.pool.run(phase, tasks, &|task, worker| {
+            let start = Instant::now();
+            job(task, worker);
+            *busy[worker].lock().expect("one worker") += start.elapsed();
+        });
+        let longest = busy.iter().map(|busy| *busy.lock().expect("all have ended")).max().unwrap_or_default();
+        let mut phases = self.phases.lock().expect("nobody panics with the lock");
+        match phases.iter_mut().find(|(known, _)| *known == phase) {
+            Some((_, sum)) => *sum += longest,
+            None => phases.push((phase, longest)),
+        }
+    }
+}
