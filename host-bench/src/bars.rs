@@ -2,10 +2,12 @@
 //!
 //! Shares are of limits measured in the same run, before and after, the better of the two; ratios to peers alternate. What needs a
 //! program or file that was not given is left out and said.
+#[cfg(feature = "openblas")]
+use super::gemm::best;
 use super::gemm::{Split, Weights, bound, packed};
 use super::limits::{Limits, measure};
 use super::model::{ModelChoice, batch, dispatch_share, load, peak};
-use super::peer::{alternate, llama_batched, llama_bench, ours};
+use super::peer::{LlamaPrograms, alternate, llama_batched, llama_bench, ours};
 use super::report::{Line, Report};
 use super::speed::{Case, bytes_read, operations, run};
 use std::path::PathBuf;
@@ -18,20 +20,16 @@ use verbatim_core::isa::Isa;
 /// The peers' programs and files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BarsArgs {
-    /// llama.cpp's llama-bench.
-    #[arg(long)]
-    llama_bench: Option<PathBuf>,
-    /// llama.cpp's llama-batched-bench.
-    #[arg(long)]
-    llama_batched_bench: Option<PathBuf>,
+    #[command(flatten)]
+    llama: LlamaPrograms,
     /// The model for llama.cpp in BF16.
     #[arg(long)]
     gguf_bf16: Option<PathBuf>,
     /// In Q8_0.
-    #[arg(long)]
+    #[arg(long = "gguf-q8_0")]
     gguf_q8_0: Option<PathBuf>,
     /// In Q4_0.
-    #[arg(long)]
+    #[arg(long = "gguf-q4_0")]
     gguf_q4_0: Option<PathBuf>,
     /// Weight formats to look at: bf16, int8, int4 [default: all].
     #[arg(long, value_delimiter = ',')]
@@ -149,13 +147,8 @@ pub(crate) fn report(
             false,
         );
         if bars.format == WeightFormat::Bf16 {
-            let case = Case { rounds: 2, ..Case::one(2047, 0) };
-            let chunks = run(
-                &loaded,
-                isa,
-                &pool,
-                &Case { prompt: case.prompt.min(config.position_count - 2), ..case },
-            )?;
+            let case = Case { rounds: 2, ..Case::one(2046, 1) };
+            let chunks = run(&loaded, isa, &pool, &case)?;
             let (last, first) = (chunks.prefill[3], chunks.prefill[0]);
             let ratio = (last.0 as f64 / last.1) / (first.0 as f64 / first.1);
             table.row("prefill512.depth1536: over depth 0", ratio, 0.8, false);
@@ -164,7 +157,7 @@ pub(crate) fn report(
             let (dispatch, _) = dispatch_share(&loaded, isa, &pool)?;
             table.row("dispatch: share of decode in no kernel", dispatch, 0.02, true);
         }
-        if let (Some(program), Some(gguf)) = (&args.llama_bench, gguf) {
+        if let (Some(program), Some(gguf)) = (&args.llama.llama_bench, gguf) {
             let (a, b) = alternate(
                 2,
                 || ours(&loaded, &pool, (512, 0)),
@@ -173,7 +166,7 @@ pub(crate) fn report(
             let case = format!("prefill512.{name}: against llama.cpp {}", bars.peer);
             table.row(&case, a / b, bars.prefill_peer, false);
         }
-        if let (Some(program), Some(gguf)) = (&args.llama_batched_bench, gguf) {
+        if let (Some(program), Some(gguf)) = (&args.llama.llama_batched_bench, gguf) {
             let (a, b) = alternate(
                 2,
                 || batch(&loaded, isa, &pool, 16, 32),
@@ -200,7 +193,7 @@ pub(crate) fn report(
             table.row("prefill512.bf16.compressed: against prefill512.bf16", a / b, 0.97, false);
             loaded = coded;
         }
-        if let (Some(program), Some(gguf)) = (&args.llama_bench, gguf) {
+        if let (Some(program), Some(gguf)) = (&args.llama.llama_bench, gguf) {
             let (a, b) = alternate(
                 3,
                 || ours(&loaded, &pool, (0, 0)),
@@ -211,7 +204,7 @@ pub(crate) fn report(
         }
     }
     products(&mut table, &pool, isa, &mut limits)?;
-    if args.llama_bench.is_none() {
+    if args.llama.llama_bench.is_none() {
         table.report.section("left out: peers, whose programs and files were not given (--help)");
     }
     let failed = table.failed;
@@ -241,14 +234,9 @@ fn products(table: &mut Table, pool: &FutexPool, isa: Isa, limits: &mut Limits) 
             let act = vec![0.5_f32; m * k];
             let weight = vec![0.25_f32; n * k];
             let mut out = vec![0.0_f32; m * n];
-            let mut best = f64::MAX;
-            for _ in 0..20 {
-                let start = std::time::Instant::now();
-                super::openblas::multiply(&act, &weight, &mut out, (m, k, n));
-                best = best.min(start.elapsed().as_secs_f64());
-            }
+            let theirs = best(|_| super::openblas::multiply(&act, &weight, &mut out, (m, k, n)));
             let bar = if is_zen4() { 1.3 } else { 1.7 };
-            table.row("gemm128.f32: against OpenBLAS", best / seconds, bar, false);
+            table.row("gemm128.f32: against OpenBLAS", theirs / seconds, bar, false);
         }
     }
     Ok(())

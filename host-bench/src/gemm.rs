@@ -165,7 +165,7 @@ impl Operands {
 }
 
 /// The best seconds of a product, over a while.
-fn best(mut product: impl FnMut(usize)) -> f64 {
+pub(crate) fn best(mut product: impl FnMut(usize)) -> f64 {
     let mut best = f64::MAX;
     let begin = Instant::now();
     let mut copy = 0;

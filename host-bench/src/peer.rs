@@ -14,15 +14,22 @@ use verbatim::pool::FutexPool;
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::isa::Isa;
 
-/// Where the peers are.
+/// Where llama.cpp is.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct PeerArgs {
+pub(crate) struct LlamaPrograms {
     /// llama.cpp's llama-bench.
     #[arg(long)]
     pub(crate) llama_bench: Option<PathBuf>,
     /// llama.cpp's llama-batched-bench.
     #[arg(long)]
     pub(crate) llama_batched_bench: Option<PathBuf>,
+}
+
+/// Where the peers are.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct PeerArgs {
+    #[command(flatten)]
+    pub(crate) llama: LlamaPrograms,
     /// The same model for llama.cpp, in the format to compare with.
     #[arg(long)]
     pub(crate) gguf: Option<PathBuf>,
@@ -125,7 +132,7 @@ pub(crate) fn report(
             loaded.model().config().weight_format.name(),
             gguf.display()
         ));
-        if let Some(program) = &args.llama_bench {
+        if let Some(program) = &args.llama.llama_bench {
             for (name, prompt, depth) in [
                 ("prefill 128", 128, 0),
                 ("prefill 512", 512, 0),
@@ -142,7 +149,7 @@ pub(crate) fn report(
                 report.line(&Line::new(name, a, "tokens/s").peer("llama.cpp", b));
             }
         }
-        if let Some(program) = &args.llama_batched_bench {
+        if let Some(program) = &args.llama.llama_batched_bench {
             for sequences in [1, 4, 8, 16] {
                 let (a, b) = alternate(
                     args.rounds,
