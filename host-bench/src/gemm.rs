@@ -183,7 +183,7 @@ pub(crate) fn packed(pool: &dyn Pool, isa: Isa, weights: &Weights, rows: usize, 
     let act = Operands::new(rows, weights.k);
     let stride = padded(weights.n);
     let mut out = vec![0.0_f32; rows * stride];
-    let len = scratch_bytes(weights.format, weights.k, 1).next_multiple_of(64).max(64);
+    let len = scratch_bytes(rows, 1);
     let mut scratch = AlignedMemory::new(len * pool.workers()).expect("memory");
     let scratch = Shared::new(scratch.as_mut_slice());
     let panels = weights.n.div_ceil(PANEL);

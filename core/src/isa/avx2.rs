@@ -50,7 +50,7 @@ fn widened(raw: [__m256i; 2]) -> ([__m256; 2], [__m256; 2]) {
 // IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
 unsafe impl Simd for Avx2 {
     // 3 rows x 4 registers of columns = 12 accumulators of the 16 registers.
-    tile_sizes!(1 2 | 3);
+    tile_sizes!(Avx2, #[target_feature(enable = "avx2,fma")] 1 2 | 3; unpacking 3);
     type F = [__m256; 2];
     type Pairs = ([__m256; 2], [__m256; 2]);
     type Ints = [__m256i; 2];

@@ -268,7 +268,7 @@ macro_rules! sixteen_lanes {
         #[inline(always)]
         fn prefetch(self, p: *const u8) {
             // SAFETY: a prefetch cannot fault.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
     };
 }
@@ -289,7 +289,11 @@ fn widened(raw: __m512i) -> (__m512, __m512) {
 unsafe impl Simd for Avx512 {
     sixteen_lanes!();
     // Pairs take two registers a vector here: 8 rows x 2 vectors of columns, and what they are multiplied by.
-    tile_sizes!(1 2 3 4 5 6 7 | 8);
+    tile_sizes!(
+        Avx512,
+        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
+        1 2 3 4 5 6 7 | 8; unpacking 8
+    );
     type Pairs = (__m512, __m512);
 
     #[inline(always)]
@@ -319,7 +323,11 @@ unsafe impl Simd for Avx512 {
 unsafe impl Simd for Avx512Bf16 {
     sixteen_lanes!();
     // 12 rows x 2 registers of columns = 24 accumulators of the 32 registers.
-    tile_sizes!(1 2 3 4 5 6 7 8 9 10 11 | 12);
+    tile_sizes!(
+        Avx512Bf16,
+        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16")]
+        1 2 3 4 5 6 7 8 9 10 11 | 12; unpacking 8
+    );
     type Pairs = __m512bh;
 
     #[inline(always)]

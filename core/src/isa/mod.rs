@@ -41,6 +41,8 @@ pub const LANES: usize = 16;
 pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Rows of a matrix product kept in registers at a time, beside two vectors of columns.
     const TILE_ROWS: usize;
+    /// Rows that are multiplied while weights are unpacked for the tiles that follow: fewer, for what unpacking takes.
+    const UNPACK_ROWS: usize;
     /// Sixteen lanes.
     type F: Copy;
     /// Sixteen lanes of bf16 pairs (even element, odd element).
@@ -191,6 +193,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Panics
     /// For other numbers of rows.
     fn run_tile<T: RowTile<Self>>(self, rows: usize, row: usize, tile: &mut T);
+    /// Calls `tile.run::<UNPACK_ROWS>(self, 0)`.
+    fn run_unpacking_tile<T: RowTile<Self>>(self, tile: &mut T);
 
     /// Hints that the cache line at `p` will be read soon. Any address is allowed.
     #[inline(always)]
@@ -249,17 +253,38 @@ pub trait RowTile<S: Simd> {
     fn run<const ROWS: usize>(&mut self, simd: S, row: usize);
 }
 
-/// Writes `Simd::TILE_ROWS` and `Simd::run_tile` for the sizes `1..=` the last one listed.
+/// Writes `Simd::TILE_ROWS` and `Simd::run_tile` for the sizes `1..=` the last one listed, and the same for tiles that unpack.
+///
+/// Every size is a function of its own, compiled as the attributes say: inlined into one, the tiles' loops compete for registers,
+/// and the largest lose.
 macro_rules! tile_sizes {
-    ($($rows:literal)* | $most:literal) => {
+    ($simd:ty, $(#[$attribute:meta])* $($rows:literal)* | $most:literal; unpacking $unpack:literal) => {
         const TILE_ROWS: usize = $most;
+        const UNPACK_ROWS: usize = $unpack;
+
+        #[inline(always)]
+        fn run_unpacking_tile<T: $crate::isa::RowTile<Self>>(self, tile: &mut T) {
+            self.run_tile($unpack, 0, tile);
+        }
 
         #[inline(always)]
         fn run_tile<T: $crate::isa::RowTile<Self>>(self, rows: usize, row: usize, tile: &mut T) {
-            match rows {
-                $($rows => tile.run::<$rows>(self, row),)*
-                $most => tile.run::<$most>(self, row),
-                _ => unreachable!("a tile has 1 to TILE_ROWS rows"),
+            $(#[$attribute])*
+            #[inline(never)]
+            unsafe fn apart<T: $crate::isa::RowTile<$simd>, const ROWS: usize>(
+                simd: $simd,
+                row: usize,
+                tile: &mut T,
+            ) {
+                tile.run::<ROWS>(simd, row);
+            }
+            // SAFETY: `self` proves the instructions.
+            unsafe {
+                match rows {
+                    $($rows => apart::<T, $rows>(self, row, tile),)*
+                    $most => apart::<T, $most>(self, row, tile),
+                    _ => unreachable!("a tile has 1 to TILE_ROWS rows"),
+                }
             }
         }
     };

@@ -57,7 +57,7 @@ fn widened(raw: [uint32x4_t; 4]) -> ([float32x4_t; 4], [float32x4_t; 4]) {
 // compare-and-select, which gives the second operand on NaN, as the trait asks (FMAX would not).
 unsafe impl Simd for Neon {
     // 3 rows x 8 registers of columns = 24 accumulators of the 32 registers.
-    tile_sizes!(1 2 | 3);
+    tile_sizes!(Neon, 1 2 | 3; unpacking 3);
     type F = [float32x4_t; 4];
     type Pairs = ([float32x4_t; 4], [float32x4_t; 4]);
     type Ints = [int32x4_t; 4];

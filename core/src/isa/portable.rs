@@ -37,7 +37,7 @@ fn lanes(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 
 // SAFETY: no instruction beyond the target's own is used; the bits are the definition.
 unsafe impl Simd for Portable {
-    tile_sizes!(| 1);
+    tile_sizes!(Portable, | 1; unpacking 1);
     type F = [f32; LANES];
     type Pairs = ([f32; LANES], [f32; LANES]);
     type Ints = [i32; LANES];

@@ -37,15 +37,9 @@ pub struct ForwardLimits {
 /// Splits of a long context go to several workers while their partial results fit in this many floats.
 const PARTIAL_FLOATS_MAX: usize = 1 << 22;
 
-/// Bytes in which a worker unpacks panels.
-fn panel_scratch_bytes(config: &ModelConfig) -> usize {
-    let c = config;
-    let format = c.weight_format;
-    let most = scratch_bytes(format, c.hidden_size, 2)
-        .max(scratch_bytes(format, c.intermediate_size, 1))
-        .max(scratch_bytes(format, c.q_size(), 1))
-        .max(scratch_bytes(c.head_format, c.hidden_size, 1));
-    most.next_multiple_of(REGION_ALIGN)
+/// Bytes of a worker's scratch for products.
+fn product_scratch_bytes(limits: &ForwardLimits) -> usize {
+    scratch_bytes(limits.rows.max(limits.head_rows), 2).next_multiple_of(REGION_ALIGN)
 }
 
 /// The activations of a step.
@@ -73,8 +67,8 @@ pub struct Forward<'s> {
     groups: &'s mut [RowGroup],
     attention_scratch: &'s mut [f32],
     attention_partials: &'s mut [f32],
-    /// Unpacked panels of the weight that each worker is at.
-    panel_scratch: &'s mut [u8],
+    /// Sums and unpacked weights of the product that each worker is at.
+    product_scratch: &'s mut [u8],
     /// `[head_rows, operand_stride(hidden)]`
     hidden: &'s mut [f32],
     /// `[head_rows, hidden]`
@@ -129,9 +123,9 @@ impl<'s> Forward<'s> {
             attention_scratch: carver
                 .carve("attention scratch", times("attention scratch", limits.workers, scratch)?)?,
             attention_partials: carver.carve("attention partials", partials)?,
-            panel_scratch: carver.carve(
-                "panel scratch",
-                times("panel scratch", limits.workers, panel_scratch_bytes(config))?,
+            product_scratch: carver.carve(
+                "product scratch",
+                times("product scratch", limits.workers, product_scratch_bytes(limits))?,
             )?,
             hidden: carver.carve(
                 "hidden states",
@@ -169,7 +163,11 @@ impl<'s> Forward<'s> {
         let config = model.config();
         assert!(rows.len() <= self.limits.rows && pool.workers() <= self.limits.workers);
         assert!(rows.iter().all(|row| (row.token as usize) < config.vocab_size));
-        let ops = Ops { isa, pool, scratch: (Shared::new(self.panel_scratch), panel_scratch_bytes(config)) };
+        let ops = Ops {
+            isa,
+            pool,
+            scratch: (Shared::new(self.product_scratch), product_scratch_bytes(&self.limits)),
+        };
         let (eps, hidden, group_size) = (config.rms_norm_eps, config.hidden_size, config.group_size());
         let (count, all) = (rows.len(), |row: usize| row);
         if !self.ready {
@@ -238,7 +236,11 @@ impl<'s> Forward<'s> {
     pub fn head(&mut self, isa: Isa, pool: &dyn Pool, model: &PackedModel<'_>, rows: &[u32]) {
         assert!(rows.len() <= self.limits.head_rows);
         let (config, outer) = (model.config(), model.outer());
-        let ops = Ops { isa, pool, scratch: (Shared::new(self.panel_scratch), panel_scratch_bytes(config)) };
+        let ops = Ops {
+            isa,
+            pool,
+            scratch: (Shared::new(self.product_scratch), product_scratch_bytes(&self.limits)),
+        };
         let width = config.hidden_size;
         let row_of = |i: usize| rows[i] as usize;
         let norm = (outer.final_norm, width, config.rms_norm_eps);

@@ -353,11 +353,11 @@ fn score<S: Simd, E: KvElement<S>>(
     let mut column = 0;
     for pair in &mut pairs {
         let b = [keys(pair[0]), keys(pair[1])];
-        each_tile(s, rows, &mut Score { steps, queries, d, b, scores, column });
+        each_tile(s, 0..rows, &mut Score { steps, queries, d, b, scores, column });
         column += 2 * BLOCK;
     }
     if let [last] = pairs.remainder() {
-        each_tile(s, rows, &mut Score { steps, queries, d, b: [keys(*last)], scores, column });
+        each_tile(s, 0..rows, &mut Score { steps, queries, d, b: [keys(*last)], scores, column });
     }
 }
 
@@ -380,7 +380,7 @@ impl<S: Simd, E: KvElement<S>, const NV: usize> RowTile<S> for Score<'_, E, NV> 
         // which the NV blocks from `column` on are part.
         unsafe {
             let a = self.queries.add(row * self.d);
-            tile::<S, E, MR, NV>(s, self.steps, a, self.d, self.b, BLOCK * E::STEP, &mut acc);
+            tile::<S, E, MR, NV>(s, self.steps, (a, self.d), (self.b, BLOCK * E::STEP), &mut acc, None);
             for (r, acc) in acc.iter().enumerate() {
                 for (v, acc) in acc.iter().enumerate() {
                     s.store(out.as_mut_ptr().add(r * TILE + self.column + v * BLOCK), *acc);
@@ -466,11 +466,11 @@ fn weigh<S: Simd, E: KvElement<S>>(
     let values = &mut state.values[first * value_dim..];
     let mut column = 0;
     while column + 2 * LANES <= value_dim {
-        each_tile(s, rows, &mut Weigh::<E, 2> { steps, probabilities, parts, value_dim, values, column });
+        each_tile(s, 0..rows, &mut Weigh::<E, 2> { steps, probabilities, parts, value_dim, values, column });
         column += 2 * LANES;
     }
     if column < value_dim {
-        each_tile(s, rows, &mut Weigh::<E, 1> { steps, probabilities, parts, value_dim, values, column });
+        each_tile(s, 0..rows, &mut Weigh::<E, 1> { steps, probabilities, parts, value_dim, values, column });
     }
 }
 
@@ -507,7 +507,7 @@ impl<S: Simd, E: KvElement<S>, const NV: usize> RowTile<S> for Weigh<'_, E, NV> 
                 for (v, b) in b.iter_mut().enumerate() {
                     *b = b.add(v * LANES * E::STEP);
                 }
-                tile::<S, E, MR, NV>(s, steps, a, TILE, b, self.value_dim * E::STEP, &mut acc);
+                tile::<S, E, MR, NV>(s, steps, (a, TILE), (b, self.value_dim * E::STEP), &mut acc, None);
                 left -= steps;
             }
             for (r, acc) in acc.iter().enumerate() {

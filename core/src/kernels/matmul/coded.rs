@@ -7,34 +7,35 @@
 //! theirs, are decoded by one table look-up in a register, in the K loop.)
 //!
 //! ```text
-//! header    64 bytes: the 16 exponents (the last one is unused), number of escapes (u32), zeros
+//! header    64 bytes: the 16 exponents (the last one is unused), zeros
 //! blocks    [ceil(K / 4)] of 192 bytes, two pairs of inputs:
 //!             sign and mantissa  [2][64]  one pair of all 32 columns after the other
 //!             codes              [64]     the first pair's in the low halves, the second's in the high ones
-//! escapes   one byte each, in the order of the weights; room for one in 256, and 64 bytes of zeros
+//! escapes   one byte each, in the order of the weights; room for one in 256, whole cache lines
 //! ```
 //!
 //! The 64 weights of a pair of inputs stand in the order in which interleaving registers yields them: sixteen bytes after sixteen,
 //! eight of the first 16 columns, eight of the second ([`position`]). Weights whose escapes do not fit cannot be coded:
 //! [`encode`] says so, and the model is kept as it is.
+use super::micro::Ahead;
 use super::panel::PANEL;
+use super::weight::{Slice, SliceRows};
 use crate::dtype::Coded;
 use crate::isa::{Escapes, Simd};
 use half::bf16;
 
 const HEADER_BYTES: usize = 64;
-const BLOCK_INPUTS: usize = 4;
+/// Inputs of a block.
+pub(super) const BLOCK_INPUTS: usize = 4;
 const BLOCK_BYTES: usize = 3 * 64;
 /// Weights of a pair of inputs.
 const PAIR: usize = 2 * PANEL;
 /// What says that an exponent is escaped.
 const ESCAPE: u8 = 15;
-/// Bytes that may be read behind the last escape.
-const SLACK: usize = 64;
 
 /// Bytes of a panel of `k` inputs.
 pub const fn coded_len(k: usize) -> usize {
-    HEADER_BYTES + k.div_ceil(BLOCK_INPUTS) * BLOCK_BYTES + escape_room(k) + SLACK
+    HEADER_BYTES + k.div_ceil(BLOCK_INPUTS) * BLOCK_BYTES + escape_room(k)
 }
 
 /// Escapes that a panel has room for.
@@ -86,8 +87,8 @@ pub fn encode(k: usize, weight: impl Fn(usize) -> bf16, out: &mut [Coded]) -> Re
         codes[best] = code;
         out[usize::from(code)] = Coded(best as u8);
     }
-    let (head, escapes) = out.split_at_mut(HEADER_BYTES + k.div_ceil(BLOCK_INPUTS) * BLOCK_BYTES);
-    let (header, blocks) = head.split_at_mut(HEADER_BYTES);
+    let (head, escapes) = out.split_at_mut(offset(k.next_multiple_of(BLOCK_INPUTS)));
+    let blocks = &mut head[HEADER_BYTES..];
     escapes.fill(Coded(0));
     let mut escape_count = 0;
     for (number, block) in blocks.chunks_exact_mut(BLOCK_BYTES).enumerate() {
@@ -126,9 +127,6 @@ pub fn encode(k: usize, weight: impl Fn(usize) -> bf16, out: &mut [Coded]) -> Re
             *out = Coded(nibbles[0][at] | nibbles[1][at] << 4);
         }
     }
-    for (out, byte) in header[16..20].iter_mut().zip((escape_count as u32).to_le_bytes()) {
-        *out = Coded(byte);
-    }
     Ok(())
 }
 
@@ -140,17 +138,17 @@ const fn column(at: usize) -> (usize, usize) {
 
 /// The weights of one column, in order of K, for a tied embedding.
 pub(super) fn read_column(k: usize, panel: &[Coded], lane: usize, out: &mut [f32]) {
-    let escapes = &panel[HEADER_BYTES + k.div_ceil(BLOCK_INPUTS) * BLOCK_BYTES..];
+    let escapes = &panel[offset(k.next_multiple_of(BLOCK_INPUTS))..];
     let mut seen = 0;
     for (first, block) in (0..k).step_by(BLOCK_INPUTS).zip(panel[HEADER_BYTES..].chunks_exact(BLOCK_BYTES)) {
         let (rest, codes) = block.split_at(2 * PAIR);
         for step in 0..2 {
             let code = |at: usize| codes[at].0 >> (4 * step) & 15;
+            let escapes_before = |at: usize| (0..at).filter(|at| code(*at) == ESCAPE).count();
             for odd in 0..2 {
                 let (input, at) = (first + 2 * step + odd, position(lane, odd));
                 let exponent = if code(at) == ESCAPE {
-                    let before = (0..at).filter(|at| code(*at) == ESCAPE).count();
-                    escapes.get(seen + before).map_or(0, |e| e.0)
+                    escapes.get(seen + escapes_before(at)).map_or(0, |e| e.0)
                 } else {
                     panel[usize::from(code(at))].0
                 };
@@ -160,91 +158,85 @@ pub(super) fn read_column(k: usize, panel: &[Coded], lane: usize, out: &mut [f32
                     *out = f32::from_bits(u32::from(bits) << 16);
                 }
             }
-            seen += count_escapes(codes, step);
+            seen += escapes_before(PAIR);
         }
     }
 }
 
-/// How many codes of a pair of inputs are escapes.
-fn count_escapes(codes: &[Coded], step: usize) -> usize {
-    codes.iter().filter(|code| code.0 >> (4 * step) & 15 == ESCAPE).count()
+/// Elements of a panel before a block's first input.
+pub(super) const fn offset(input: usize) -> usize {
+    HEADER_BYTES + input / BLOCK_INPUTS * BLOCK_BYTES
 }
 
-/// The parts of a panel: table, blocks, escapes.
+/// The escapes of a panel.
+///
+/// # Panics
+/// If the panel has another length than `k` says.
 #[inline(always)]
-fn parts<S: Simd>(s: S, k: usize, panel: &[Coded]) -> (S::CodeTable, *const u8, Escapes) {
+pub(super) fn escapes(k: usize, panel: &[Coded]) -> Escapes {
     assert!(panel.len() == coded_len(k));
-    let start = panel.as_ptr().cast::<u8>();
-    // SAFETY: a panel begins with 16 exponents; escapes and slack are the rest of it behind the blocks.
-    unsafe {
-        let escapes = start.add(HEADER_BYTES + k.div_ceil(BLOCK_INPUTS) * BLOCK_BYTES);
-        let end = start.add(panel.len() - SLACK);
-        (s.load_code_table(start), start.add(HEADER_BYTES), Escapes::new(escapes, end))
-    }
+    let escapes = &panel[offset(k.next_multiple_of(BLOCK_INPUTS))..];
+    let start = escapes.as_ptr().cast::<u8>();
+    // SAFETY: the bytes of the slice.
+    unsafe { Escapes::new(start, start.add(escapes.len())) }
 }
 
-/// Adds the products of MR rows and the 32 columns of a panel, in the order of bf16.
+/// Adds the products of MR rows and a slice of the 32 columns of a panel, in the order of bf16. With `KEEP` the weights are left at
+/// `keep` as bf16 has them.
 ///
 /// # Safety
-/// For each `r < MR`, `a + r * a_stride` is valid for reading `k` elements rounded up to four.
+/// For each `r < MR`, `a + r * a_stride` is valid for reading the slice's inputs, rounded up to four; with `KEEP`, `keep` for writing
+/// so many inputs of 32 columns. `escapes` are the panel's.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const MR: usize>(
+pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     s: S,
-    k: usize,
-    a: *const bf16,
-    a_stride: usize,
-    panel: &[Coded],
+    slice: Slice<'_, Coded>,
+    escapes: &mut Escapes,
+    (a, a_stride): SliceRows<bf16>,
     acc: &mut [[S::F; 2]; MR],
+    keep: *mut bf16,
+    ahead: Ahead,
 ) {
-    let (table, blocks, mut escapes) = parts(s, k, panel);
-    let mut sums = *acc;
-    for block in 0..k.div_ceil(BLOCK_INPUTS) {
-        // SAFETY: the panel has that many blocks, and each row those inputs.
+    let block_count = slice.len.div_ceil(BLOCK_INPUTS);
+    let blocks = slice.panel[offset(slice.first)..][..block_count * BLOCK_BYTES].as_ptr().cast::<u8>();
+    // SAFETY: a panel begins with 16 exponents.
+    let table = unsafe { s.load_code_table(slice.panel.as_ptr().cast()) };
+    let (mut sums, mut left) = (*acc, *escapes);
+    let mut ahead = ahead.cut(block_count * 4);
+    for block in 0..block_count {
+        // SAFETY: the slice has that many blocks, each row their inputs, and `keep` room for them.
         unsafe {
             let rest = blocks.add(block * BLOCK_BYTES);
             let codes = rest.add(2 * PAIR);
             let a = a.add(block * BLOCK_INPUTS);
-            let even = s.pairs_of_words(s.decode_words::<false>(rest, codes, table, &mut escapes));
+            let keep = keep.wrapping_add(block * 2 * PAIR);
+            let words = s.decode_words::<false>(rest, codes, table, &mut left);
+            if KEEP {
+                s.store_words(keep, words);
+            }
+            ahead.fetch(s);
+            ahead.fetch(s);
+            let columns = s.pairs_of_words(words);
             for r in 0..MR {
                 let row = s.splat_pair(a.add(r * a_stride));
-                sums[r][0] = s.dot_pairs(row, even[0], sums[r][0]);
-                sums[r][1] = s.dot_pairs(row, even[1], sums[r][1]);
+                sums[r][0] = s.dot_pairs(row, columns[0], sums[r][0]);
+                sums[r][1] = s.dot_pairs(row, columns[1], sums[r][1]);
             }
-            let odd = s.pairs_of_words(s.decode_words::<true>(rest.add(PAIR), codes, table, &mut escapes));
+            let words = s.decode_words::<true>(rest.add(PAIR), codes, table, &mut left);
+            if KEEP {
+                s.store_words(keep.add(PAIR), words);
+            }
+            ahead.fetch(s);
+            ahead.fetch(s);
+            let columns = s.pairs_of_words(words);
             for r in 0..MR {
                 let row = s.splat_pair(a.add(r * a_stride + 2));
-                sums[r][0] = s.dot_pairs(row, odd[0], sums[r][0]);
-                sums[r][1] = s.dot_pairs(row, odd[1], sums[r][1]);
+                sums[r][0] = s.dot_pairs(row, columns[0], sums[r][0]);
+                sums[r][1] = s.dot_pairs(row, columns[1], sums[r][1]);
             }
         }
     }
-    *acc = sums;
-}
-
-/// Elements of `out` that [`expand`] fills for `k` inputs.
-pub(super) const fn expanded_len(k: usize) -> usize {
-    k.next_multiple_of(BLOCK_INPUTS) * PANEL
-}
-
-/// Writes a panel as plain bf16, its inputs rounded up to whole blocks.
-///
-/// # Panics
-/// If a slice has another length than `k` says.
-#[inline(always)]
-pub(super) fn expand<S: Simd>(s: S, k: usize, panel: &[Coded], out: &mut [bf16]) {
-    assert!(out.len() == expanded_len(k));
-    let (table, blocks, mut escapes) = parts(s, k, panel);
-    for block in 0..k.div_ceil(BLOCK_INPUTS) {
-        // SAFETY: the panel has that many blocks; each is 128 elements of `out`.
-        unsafe {
-            let rest = blocks.add(block * BLOCK_BYTES);
-            let codes = rest.add(2 * PAIR);
-            let to = out.as_mut_ptr().add(block * 2 * PAIR);
-            s.store_words(to, s.decode_words::<false>(rest, codes, table, &mut escapes));
-            let odd = s.decode_words::<true>(rest.add(PAIR), codes, table, &mut escapes);
-            s.store_words(to.add(PAIR), odd);
-        }
-    }
+    (*acc, *escapes) = (sums, left);
 }
 
 #[cfg(test)]
@@ -260,8 +252,30 @@ mod tests {
         type Output = ();
         #[inline(always)]
         fn eval<S: Simd>(self, s: S) {
-            expand(s, self.0, self.1, self.2);
+            let Self(k, panel, out) = self;
+            assert_eq!(out.len(), expanded_len(k));
+            let row = vec![bf16::ONE; k.next_multiple_of(BLOCK_INPUTS)];
+            let slice = Slice { panel, k, first: 0, len: k };
+            let ahead = Ahead::share((panel.as_ptr().cast(), panel.len()), 0..1, 1);
+            let mut sums = [[s.splat(0.0); 2]];
+            // SAFETY: `row` and `out` hold the inputs, rounded up.
+            unsafe {
+                let mut escapes = escapes(k, panel);
+                tile::<S, 1, true>(
+                    s,
+                    slice,
+                    &mut escapes,
+                    (row.as_ptr(), 0),
+                    &mut sums,
+                    out.as_mut_ptr(),
+                    ahead,
+                );
+            }
         }
+    }
+
+    fn expanded_len(k: usize) -> usize {
+        k.next_multiple_of(BLOCK_INPUTS) * PANEL
     }
 
     fn panel(k: usize, value: impl Fn(usize) -> f32) -> Vec<bf16> {

@@ -15,7 +15,9 @@
 //! Sixty-four bytes are two vectors of quads: a mask, a shift, and for each half a 16-bit multiply (two bytes of at most 15 times
 //! 15 have no carry) and a subtraction. For a few rows that happens in registers, within the K loop ([`tile`]); for many
 //! a panel is expanded once into cache ([`expand`]) and multiplied as int8.
+use super::micro::Ahead;
 use super::panel::{INT8_TAIL, PANEL};
+use super::weight::SliceRows;
 use crate::dtype::{FLUSH_BELOW, Int4, Int8, nearest_int};
 use crate::isa::{LANES, Simd};
 
@@ -195,23 +197,26 @@ pub(super) fn write_group(
     }
 }
 
-/// Adds the products of MR rows and the 32 columns of a panel: 32 inputs for each of `groups`.
+/// Adds the products of MR rows and the 32 columns of a panel: 32 inputs for each of `groups`. With `KEEP` the weights are left at `keep`
+/// as int8 has them.
 ///
 /// # Safety
 /// For each `r < MR`, `a + r * a_stride` is valid for reading `groups * 32` elements; `panel` is valid for reading
-/// `groups.div_ceil(2)` blocks.
+/// `groups.div_ceil(2)` blocks; with `KEEP`, `keep` for writing `groups * 32` inputs of 32 columns.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const MR: usize>(
+pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     s: S,
     groups: usize,
-    a: *const Int8,
-    a_stride: usize,
+    (a, a_stride): SliceRows<Int8>,
     panel: *const Int4,
     acc: &mut [[S::Ints; 2]; MR],
+    keep: *mut Int8,
+    ahead: Ahead,
 ) {
     let mut sums = *acc;
+    let mut ahead = ahead.cut(groups * 8);
     for group in 0..groups {
-        // SAFETY: the group lies in one of the blocks, its inputs in each row.
+        // SAFETY: the group lies in one of the blocks, its inputs in each row, and 32 inputs of 32 columns in `keep`.
         unsafe {
             let (scales, weights) = group_parts(panel, group);
             let scales = [s.load_group_scales(scales), s.load_group_scales(scales.add(LANES))];
@@ -220,6 +225,15 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize>(
                 let weights = weights.add(pair * PANEL * 4);
                 let first = s.load_nibbles(weights, scales[0]);
                 let second = s.load_nibbles(weights.add(PANEL * 2), scales[1]);
+                if KEEP {
+                    let keep = keep.add((group * 4 + pair) * PANEL * 8);
+                    s.store_quads(keep, first.0);
+                    s.store_quads(keep.add(PANEL * 2), second.0);
+                    s.store_quads(keep.add(PANEL * 4), first.1);
+                    s.store_quads(keep.add(PANEL * 6), second.1);
+                }
+                ahead.fetch(s);
+                ahead.fetch(s);
                 for r in 0..MR {
                     let a = a.add(r * a_stride + pair * 8);
                     let (low, high) = (s.splat_quad(a), s.splat_quad(a.add(4)));
@@ -244,40 +258,5 @@ unsafe fn group_parts(panel: *const Int4, group: usize) -> (*const Int4, *const 
     unsafe {
         let block = panel.add(group / 2 * BLOCK_BYTES);
         (block.add(group % 2 * PANEL), block.add(SCALES_BYTES + group % 2 * GROUP_BYTES))
-    }
-}
-
-/// Elements of `out` that [`expand`] fills for `k` inputs.
-pub(super) const fn expanded_len(k: usize) -> usize {
-    k.next_multiple_of(GROUP) * PANEL + INT8_TAIL
-}
-
-/// Writes a panel as one of int8, its inputs rounded up to whole groups.
-///
-/// # Panics
-/// If a slice has another length than `k` says.
-#[inline(always)]
-pub(super) fn expand<S: Simd>(s: S, k: usize, panel: &[Int4], out: &mut [Int8]) {
-    assert!(panel.len() == k.div_ceil(BLOCK) * BLOCK_BYTES + INT8_TAIL && out.len() == expanded_len(k));
-    let to = out.as_mut_ptr();
-    for group in 0..k.div_ceil(GROUP) {
-        // SAFETY: the lengths were just compared: the panel has the group, and `out` its 32 inputs of 32 columns.
-        unsafe {
-            let (scales, weights) = group_parts(panel.as_ptr(), group);
-            let scales = [s.load_group_scales(scales), s.load_group_scales(scales.add(LANES))];
-            for pair in 0..4 {
-                for half in 0..2 {
-                    let at = pair * PANEL * 4 + half * LANES * 4;
-                    let (low, high) = s.load_nibbles(weights.add(at), scales[half]);
-                    let to = to.add(group * GROUP * PANEL + 2 * pair * PANEL * 4 + half * LANES * 4);
-                    s.store_quads(to, low);
-                    s.store_quads(to.add(PANEL * 4), high);
-                }
-            }
-        }
-    }
-    let (from, to) = (&panel[panel.len() - INT8_TAIL..], &mut out[k.next_multiple_of(GROUP) * PANEL..]);
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = Int8(from.0);
     }
 }

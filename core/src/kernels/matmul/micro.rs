@@ -9,6 +9,7 @@
 //! vectors side by side), by keys (a block of 16 positions a vector) and by values.
 use crate::dtype::Int8;
 use crate::isa::{RowTile, Simd};
+use core::ops::Range;
 use half::bf16;
 
 /// What the kinds of product differ in: an element is a step of K.
@@ -98,6 +99,34 @@ impl<S: Simd> Element<S> for Int8 {
     }
 }
 
+/// Memory that is needed after a tile, fetched evenly while the tile computes.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    next: *const u8,
+    bytes: usize,
+}
+
+impl Ahead {
+    /// What the rows `rows` of `count` fetch of what all of them do.
+    #[inline(always)]
+    pub fn share((from, bytes): (*const u8, usize), rows: Range<usize>, count: usize) -> Self {
+        Self { next: from.wrapping_add(bytes * rows.start / count), bytes: bytes * rows.len() / count }
+    }
+
+    /// Cuts it into so many fetches.
+    #[inline(always)]
+    pub fn cut(self, fetches: usize) -> Self {
+        Self { next: self.next, bytes: self.bytes / fetches }
+    }
+
+    /// One of the fetches.
+    #[inline(always)]
+    pub fn fetch<S: Simd>(&mut self, s: S) {
+        s.prefetch(self.next);
+        self.next = self.next.wrapping_add(self.bytes);
+    }
+}
+
 /// `acc[r][v] += Σ a[r][k] b[v][k]` over `steps` steps of K, in ascending order.
 ///
 /// Row `r` of the activations starts at `a + r * a_stride`, vector `v` of the columns at `b[v]`, and each step
@@ -110,37 +139,51 @@ impl<S: Simd> Element<S> for Int8 {
 pub unsafe fn tile<S: Simd, E: Element<S>, const MR: usize, const NV: usize>(
     s: S,
     steps: usize,
-    a: *const E,
-    a_stride: usize,
-    b: [*const E; NV],
-    b_stride: usize,
+    (a, a_stride): (*const E, usize),
+    (b, b_stride): ([*const E; NV], usize),
     acc: &mut [[E::Sums; NV]; MR],
+    ahead: Option<Ahead>,
 ) {
     let mut sums = *acc;
-    for step in 0..steps {
-        // SAFETY: the function's own conditions; `step < steps`, `r < MR`, `v < NV`.
-        let mut columns = [unsafe { E::load(s, b[0].add(step * b_stride)) }; NV];
-        for v in 1..NV {
-            // SAFETY: as above.
-            columns[v] = unsafe { E::load(s, b[v].add(step * b_stride)) };
-        }
-        for r in 0..MR {
-            // SAFETY: as above.
-            let row = unsafe { E::splat(s, a.add(r * a_stride + step * E::STEP)) };
-            for v in 0..NV {
-                sums[r][v] = E::product(s, row, columns[v], sums[r][v]);
+    let mut ahead = ahead.map(|ahead| ahead.cut(steps * NV));
+    let mut first = 0;
+    while first < steps {
+        // In bunches, outside of the inner loop, whose registers the compiler would else lose sight of.
+        let last = if ahead.is_some() { (first + FETCH_STEPS).min(steps) } else { steps };
+        if let Some(ahead) = &mut ahead {
+            for _ in 0..FETCH_STEPS * NV {
+                ahead.fetch(s);
             }
         }
+        for step in first..last {
+            // SAFETY: the function's own conditions; `step < steps`, `r < MR`, `v < NV`.
+            let mut columns = [unsafe { E::load(s, b[0].add(step * b_stride)) }; NV];
+            for v in 1..NV {
+                // SAFETY: as above.
+                columns[v] = unsafe { E::load(s, b[v].add(step * b_stride)) };
+            }
+            for r in 0..MR {
+                // SAFETY: as above.
+                let row = unsafe { E::splat(s, a.add(r * a_stride + step * E::STEP)) };
+                for v in 0..NV {
+                    sums[r][v] = E::product(s, row, columns[v], sums[r][v]);
+                }
+            }
+        }
+        first = if ahead.is_some() { last } else { steps };
     }
     *acc = sums;
 }
 
-/// Cuts `count` rows into as few tiles as the registers allow, as even as they can be.
+/// Steps of K between fetches.
+const FETCH_STEPS: usize = 8;
+
+/// Cuts rows into as few tiles as the registers allow, as even as they can be.
 #[inline(always)]
-pub fn each_tile<S: Simd, T: RowTile<S>>(s: S, count: usize, tile: &mut T) {
-    let mut row = 0;
-    while row < count {
-        let left = count - row;
+pub fn each_tile<S: Simd, T: RowTile<S>>(s: S, rows: Range<usize>, tile: &mut T) {
+    let mut row = rows.start;
+    while row < rows.end {
+        let left = rows.end - row;
         let mr = left.div_ceil(left.div_ceil(S::TILE_ROWS));
         s.run_tile(mr, row, tile);
         row += mr;

@@ -5,6 +5,7 @@
 //! * [`int4`]: what 4-bit weights are, and how they are unpacked.
 //! * [`pack`]: from rows of a checkpoint to panels.
 //! * [`micro`]: the micro-kernel: a few rows times a few vectors of columns, held in registers.
+//! * `weight`: what each format does within it.
 //! * [`product`]: one task: a range of panels for all rows, with its epilogue.
 //! * [`reference`]: the same sums, one element at a time.
 //!
@@ -24,6 +25,7 @@ pub mod pack;
 pub mod panel;
 pub mod product;
 pub mod reference;
+mod weight;
 
 pub use panel::{Linear, Panels};
 pub use product::{Activations, Epilogue};

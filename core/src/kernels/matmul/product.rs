@@ -1,15 +1,15 @@
 //! One task of a product: a range of panels, all rows, and what is done with the sums.
 //!
-//! The loops: panels outermost, so that a weight is read from memory once, whatever the number of rows; then
-//! tiles of rows. A panel (128 KiB at K = 2048 in bf16) stays in L2 while the rows pass by. A panel whose weights take some
-//! unpacking is unpacked within the K loop for one tile of rows, and once, into the worker's scratch, for more.
-use super::micro::{Element, each_tile, tile};
-use super::panel::{INT8_TAIL, Linear, PANEL, Panels, panel_len};
-use super::{coded, int4};
-use crate::dtype::{Coded, Int4, Int8, OperandFormat, WeightFormat};
+//! The loops: panels outermost, so that a weight is read from memory once, whatever the number of rows; then **slices** of K, that
+//! half of L1 holds; then tiles of rows. A tile's sums wait in the worker's scratch from slice to slice, exactly, so slices change no bit.
+//! Every tile fetches its share of the next slice while it computes: memory is read at an even pace, not in fits between
+//! computations. Where one tile holds all rows there is one slice, the whole panel.
+use super::micro::{Ahead, Element, each_tile};
+use super::panel::{Linear, PANEL, Panels, panel_len};
+use super::weight::{SLICE_BYTES, SLICE_STEPS, Slice, SliceRows, Sums, Weight, accumulate_operands};
+use crate::dtype::{Coded, Int4, Int8, OperandFormat};
 use crate::isa::{Isa, LANES, RowTile, Simd, SimdOp};
 use crate::kernels::math::silu;
-use crate::memory::{AnyBits, cast_mut};
 use crate::tensor::{Rows, Shared};
 use core::ops::Range;
 use half::bf16;
@@ -32,6 +32,15 @@ impl Activations<'_> {
             Self::F32(rows) => rows.count(),
             Self::Bf16(rows) => rows.count(),
             Self::Int8(rows, _) => rows.count(),
+        }
+    }
+
+    /// K.
+    fn width(&self) -> usize {
+        match self {
+            Self::F32(rows) => rows.width(),
+            Self::Bf16(rows) => rows.width(),
+            Self::Int8(rows, _) => rows.width(),
         }
     }
 
@@ -67,14 +76,13 @@ impl Epilogue<'_> {
     }
 }
 
-/// Bytes of scratch that a task of [`multiply`] needs for such a weight: a multiple of 64.
-pub const fn scratch_bytes(format: WeightFormat, inputs: usize, panels_per_output: usize) -> usize {
-    match format {
-        WeightFormat::F32 | WeightFormat::Bf16 | WeightFormat::Int8 => 0,
-        WeightFormat::Int4 => panels_per_output * int4::expanded_len(inputs),
-        WeightFormat::Bf16Coded => panels_per_output * coded::expanded_len(inputs) * size_of::<bf16>(),
-    }
+/// Bytes of scratch that a task of [`multiply`] needs for `rows` rows: sums, and a slice of unpacked weights. A multiple of 64.
+pub const fn scratch_bytes(rows: usize, panels_per_output: usize) -> usize {
+    SLICE_BYTES + rows * panels_per_output * SUMS_BYTES
 }
+
+/// Sums of a row and a panel.
+const SUMS_BYTES: usize = PANEL * size_of::<f32>();
 
 /// Computes the output panels `panels` (each [`PANEL`] columns of the output) of `act · weightᵀ`; rows of the output are
 /// `out_stride` elements apart. `scratch` has at least [`scratch_bytes`], from a multiple of 64.
@@ -103,30 +111,26 @@ pub unsafe fn multiply(
     assert!(out_len >= act.count() * out_stride, "the output is shorter than the product");
     let format = weight.panels().format();
     assert!(act.format() == format.operands(), "the activations are not in the format of the weights");
+    assert!(act.width() == k, "the rows are not as wide as the weight has inputs");
+    assert!(
+        scratch.len() >= scratch_bytes(act.count(), per_output) && scratch.as_ptr().addr().is_multiple_of(64)
+    );
     let (bias, panel_len) = (weight.bias(), panel_len(format, k));
+    macro_rules! run {
+        ($rows:expr, $scales:expr, $data:expr) => {{
+            let job = Job { rows: $rows, scales: $scales, k, bias, epilogue, out_stride };
+            isa.run(Product { job, data: $data, panel_len, panels, scratch })
+        }};
+    }
+    if let Activations::Int8(rows, scales) = act {
+        assert!(scales.len() >= rows.count());
+    }
     match (act, weight.panels()) {
-        (Activations::F32(rows), Panels::F32(data)) => {
-            let job = Job { rows, scales: &[], k, bias, epilogue, out_stride };
-            isa.run(Product { job, data, panel_len, panels, scratch });
-        }
-        (Activations::Bf16(rows), Panels::Bf16(data)) => {
-            let job = Job { rows, scales: &[], k, bias, epilogue, out_stride };
-            isa.run(Product { job, data, panel_len, panels, scratch });
-        }
-        (Activations::Bf16(rows), Panels::Coded(data)) => {
-            let job = Job { rows, scales: &[], k, bias, epilogue, out_stride };
-            isa.run(Product { job, data, panel_len, panels, scratch });
-        }
-        (Activations::Int8(rows, scales), Panels::Int8(data)) => {
-            assert!(scales.len() >= rows.count());
-            let job = Job { rows, scales, k, bias, epilogue, out_stride };
-            isa.run(Product { job, data, panel_len, panels, scratch });
-        }
-        (Activations::Int8(rows, scales), Panels::Int4(data)) => {
-            assert!(scales.len() >= rows.count());
-            let job = Job { rows, scales, k, bias, epilogue, out_stride };
-            isa.run(Product { job, data, panel_len, panels, scratch });
-        }
+        (Activations::F32(rows), Panels::F32(data)) => run!(rows, &[], data),
+        (Activations::Bf16(rows), Panels::Bf16(data)) => run!(rows, &[], data),
+        (Activations::Bf16(rows), Panels::Coded(data)) => run!(rows, &[], data),
+        (Activations::Int8(rows, scales), Panels::Int8(data)) => run!(rows, scales, data),
+        (Activations::Int8(rows, scales), Panels::Int4(data)) => run!(rows, scales, data),
         _ => unreachable!("the formats were compared"),
     }
 }
@@ -151,316 +155,218 @@ struct Product<'a, W, O> {
     scratch: &'a mut [u8],
 }
 
-macro_rules! plain_product {
-    ($element:ty) => {
-        impl SimdOp for Product<'_, $element, $element> {
+macro_rules! product_of {
+    ($weight:ty, $operand:ty) => {
+        impl SimdOp for Product<'_, $weight, $operand> {
             type Output = ();
             #[inline(always)]
             fn eval<S: Simd>(self, s: S) {
-                let Self { job, data, panel_len, panels, scratch: _ } = self;
-                let per_output = job.epilogue.panels_per_output();
-                let weight = |number: usize| &data[number * panel_len..][..panel_len];
-                for panel in panels {
-                    let first = panel * per_output;
-                    let weights = [weight(first), weight(first + per_output - 1)];
-                    each_tile(s, job.rows.count(), &mut PanelTile { job: &job, weights, panel });
-                }
+                product::<S, $weight>(s, self);
             }
         }
     };
 }
-plain_product!(f32);
-plain_product!(bf16);
-plain_product!(Int8);
+product_of!(f32, f32);
+product_of!(bf16, bf16);
+product_of!(Int8, Int8);
+product_of!(Int4, Int8);
+product_of!(Coded, bf16);
 
-/// A format that is unpacked to panels of another one.
-trait Packed<S: Simd>: Weight<S> {
-    /// Elements that a panel is unpacked to.
-    fn expanded_len(k: usize) -> usize;
-    /// Unpacks a panel.
-    fn expand(s: S, k: usize, panel: &[Self], out: &mut [Self::Operand]);
-}
-
-impl<S: Simd> Packed<S> for Int4 {
-    #[inline(always)]
-    fn expanded_len(k: usize) -> usize {
-        int4::expanded_len(k)
-    }
-    #[inline(always)]
-    fn expand(s: S, k: usize, panel: &[Int4], out: &mut [Int8]) {
-        int4::expand(s, k, panel, out);
-    }
-}
-
-impl<S: Simd> Packed<S> for Coded {
-    #[inline(always)]
-    fn expanded_len(k: usize) -> usize {
-        coded::expanded_len(k)
-    }
-    #[inline(always)]
-    fn expand(s: S, k: usize, panel: &[Coded], out: &mut [bf16]) {
-        coded::expand(s, k, panel, out);
-    }
-}
-
-macro_rules! packed_product {
-    ($packed:ty => $element:ty) => {
-        impl SimdOp for Product<'_, $packed, $element> {
-            type Output = ();
-            #[inline(always)]
-            fn eval<S: Simd>(self, s: S) {
-                let Self { job, data, panel_len, panels, scratch } = self;
-                let per_output = job.epilogue.panels_per_output();
-                let weight = |number: usize| &data[number * panel_len..][..panel_len];
-                if job.rows.count() <= S::TILE_ROWS {
-                    for panel in panels {
-                        let first = panel * per_output;
-                        let weights = [weight(first), weight(first + per_output - 1)];
-                        each_tile(s, job.rows.count(), &mut PanelTile { job: &job, weights, panel });
-                    }
-                    return;
-                }
-                let len = <$packed as Packed<S>>::expanded_len(job.k);
-                let expanded = cast_mut::<$element>(scratch).expect("the scratch is aligned");
-                for panel in panels {
-                    for i in 0..per_output {
-                        let out = &mut expanded[i * len..][..len];
-                        <$packed as Packed<S>>::expand(s, job.k, weight(panel * per_output + i), out);
-                    }
-                    let last = (per_output - 1) * len;
-                    let weights = [&expanded[..len], &expanded[last..last + len]];
-                    each_tile(s, job.rows.count(), &mut PanelTile { job: &job, weights, panel });
+#[inline(always)]
+fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
+    const { assert!(size_of::<[Sums<S, W>; 2]>() == SUMS_BYTES && align_of::<Sums<S, W>>() <= 64) };
+    let Product { job, data, panel_len, panels, scratch } = product;
+    let (k, rows, per_output) = (job.k, job.rows.count(), job.epilogue.panels_per_output());
+    // One tile keeps its sums in registers from end to end. More of them share each slice while it is in L1.
+    let one_tile = rows <= if W::PACKED { S::UNPACK_ROWS } else { S::TILE_ROWS };
+    let slice_len = if one_tile { k } else { SLICE_STEPS * <W::Operand as Element<S>>::STEP };
+    let (unpacked, sums) = scratch.split_at_mut(SLICE_BYTES);
+    let (unpacked, sums) =
+        (unpacked.as_mut_ptr().cast::<W::Operand>(), sums.as_mut_ptr().cast::<[Sums<S, W>; 2]>());
+    for panel in panels {
+        let weights = [0, per_output - 1].map(|i| &data[(panel * per_output + i) * panel_len..][..panel_len]);
+        let mut cursors = weights.map(|panel| W::cursor(k, panel));
+        for first in (0..k).step_by(slice_len) {
+            for i in 0..per_output {
+                let slice = Slice { panel: weights[i], k, first, len: slice_len.min(k - first) };
+                let ahead = if one_tile { after::<S, W>(slice) } else { next::<S, W>(slice, per_output) };
+                // SAFETY: there is room for the sums of so many rows of so many panels, which `multiply` asked for.
+                let sums = unsafe { sums.add(i * rows) };
+                let tile = SliceTile { job: &job, slice, sums, unpacked, cursor: &mut cursors[i], ahead };
+                if W::PACKED && !one_tile {
+                    s.run_unpacking_tile(&mut Unpacking(tile));
+                    let tile = SliceTile { job: &job, slice, sums, unpacked, cursor: &mut cursors[i], ahead };
+                    each_tile(s, S::UNPACK_ROWS..rows, &mut Unpacked(tile));
+                } else {
+                    each_tile(s, 0..rows, &mut Direct(tile));
                 }
             }
         }
-    };
-}
-packed_product!(Int4 => Int8);
-packed_product!(Coded => bf16);
-
-/// What a format of weights does for a tile of rows: from where its sums start to numbers.
-trait Weight<S: Simd>: Copy {
-    /// What the rows are made of.
-    type Operand: Element<S> + AnyBits;
-    /// Where the sums of a panel's 32 columns start.
-    fn begin(s: S, panel: &[Self]) -> [Sums<S, Self>; 2];
-    /// Adds the products with MR rows, `k` of each.
-    ///
-    /// # Safety
-    /// Each row, `a + r * a_stride` for `r < MR`, is readable for `k` elements rounded up to [`Weight::read_len`].
-    unsafe fn accumulate<const MR: usize>(
-        s: S,
-        k: usize,
-        a: *const Self::Operand,
-        a_stride: usize,
-        panel: &[Self],
-        sums: &mut [[Sums<S, Self>; 2]; MR],
-    );
-    /// Elements of a row that [`Weight::accumulate`] reads.
-    fn read_len(k: usize) -> usize;
-    /// The sums as numbers, for a row with that scale.
-    fn finish(s: S, sums: [Sums<S, Self>; 2], panel: &[Self], row_scale: f32) -> [S::F; 2];
-}
-
-type Sums<S, W> = <<W as Weight<S>>::Operand as Element<S>>::Sums;
-
-macro_rules! unscaled {
-    () => {
-        #[inline(always)]
-        fn begin(s: S, _panel: &[Self]) -> [S::F; 2] {
-            [s.splat(0.0); 2]
+        for row in 0..rows {
+            finish_row::<S, W>(s, &job, (weights, panel), row, sums);
         }
-        #[inline(always)]
-        fn finish(_s: S, sums: [S::F; 2], _panel: &[Self], _row_scale: f32) -> [S::F; 2] {
-            sums
-        }
-    };
-}
-
-macro_rules! scaled {
-    () => {
-        #[inline(always)]
-        fn begin(s: S, panel: &[Self]) -> [S::Ints; 2] {
-            let starts = panel[panel.len() - INT8_TAIL..].as_ptr().cast::<i32>();
-            // SAFETY: the tail begins with 32 integers.
-            unsafe { [s.load_ints(starts), s.load_ints(starts.add(LANES))] }
-        }
-        #[inline(always)]
-        fn finish(s: S, sums: [S::Ints; 2], panel: &[Self], row_scale: f32) -> [S::F; 2] {
-            let scales = panel[panel.len() - PANEL * size_of::<f32>()..].as_ptr().cast::<f32>();
-            // SAFETY: the tail ends with 32 floats.
-            let scales = unsafe { [s.load(scales), s.load(scales.add(LANES))] };
-            let row_scale = s.splat(row_scale);
-            let [first, second] = [s.ints_to_floats(sums[0]), s.ints_to_floats(sums[1])];
-            [s.mul(s.mul(first, row_scale), scales[0]), s.mul(s.mul(second, row_scale), scales[1])]
-        }
-    };
-}
-
-macro_rules! plain {
-    ($element:ty) => {
-        type Operand = $element;
-        #[inline(always)]
-        fn read_len(k: usize) -> usize {
-            k.next_multiple_of(<$element as Element<S>>::STEP)
-        }
-        #[inline(always)]
-        unsafe fn accumulate<const MR: usize>(
-            s: S,
-            k: usize,
-            a: *const $element,
-            a_stride: usize,
-            panel: &[$element],
-            sums: &mut [[Sums<S, Self>; 2]; MR],
-        ) {
-            let step = <$element as Element<S>>::STEP;
-            let (steps, width) = (k.div_ceil(step), LANES * step);
-            assert!(panel.len() >= steps * 2 * width);
-            let b = panel.as_ptr();
-            // SAFETY: the caller vouches for the rows; the panel has `steps` steps of two vectors of 16 columns.
-            unsafe {
-                tile::<S, $element, MR, 2>(s, steps, a, a_stride, [b, b.add(width)], 2 * width, sums);
-            }
-        }
-    };
-}
-
-impl<S: Simd> Weight<S> for f32 {
-    unscaled!();
-    plain!(f32);
-}
-
-impl<S: Simd> Weight<S> for bf16 {
-    unscaled!();
-    plain!(bf16);
-}
-
-impl<S: Simd> Weight<S> for Int8 {
-    scaled!();
-    plain!(Int8);
-}
-
-impl<S: Simd> Weight<S> for Int4 {
-    scaled!();
-    type Operand = Int8;
-    #[inline(always)]
-    fn read_len(k: usize) -> usize {
-        k.next_multiple_of(int4::GROUP)
-    }
-    #[inline(always)]
-    unsafe fn accumulate<const MR: usize>(
-        s: S,
-        k: usize,
-        a: *const Int8,
-        a_stride: usize,
-        panel: &[Int4],
-        sums: &mut [[S::Ints; 2]; MR],
-    ) {
-        assert!(panel.len() >= k.div_ceil(int4::BLOCK) * int4::BLOCK_BYTES);
-        // SAFETY: the caller vouches for the rows; the panel has that many blocks.
-        unsafe { int4::tile(s, k.div_ceil(int4::GROUP), a, a_stride, panel.as_ptr(), sums) };
     }
 }
 
-impl<S: Simd> Weight<S> for Coded {
-    unscaled!();
-    type Operand = bf16;
-    #[inline(always)]
-    fn read_len(k: usize) -> usize {
-        k.next_multiple_of(4)
-    }
-    #[inline(always)]
-    unsafe fn accumulate<const MR: usize>(
-        s: S,
-        k: usize,
-        a: *const bf16,
-        a_stride: usize,
-        panel: &[Coded],
-        sums: &mut [[S::F; 2]; MR],
-    ) {
-        // SAFETY: the caller vouches for the rows.
-        unsafe { coded::tile(s, k, a, a_stride, panel, sums) };
-    }
+/// What one tile of rows reads soon: it runs ahead of the reader by a few pages' lines.
+#[inline(always)]
+fn after<S: Simd, W: Weight<S>>(slice: Slice<'_, W>) -> (*const u8, usize) {
+    (slice.panel.as_ptr().cast::<u8>().wrapping_add(AHEAD_BYTES), size_of_val(slice.panel))
 }
 
-/// One panel of the output for all rows; two panels of the weight where gate and up meet, else one twice.
-struct PanelTile<'p, 'a, W, O> {
-    job: &'p Job<'a, O>,
-    weights: [&'p [W]; 2],
-    panel: usize,
+/// Bytes that a single tile of rows fetches ahead.
+const AHEAD_BYTES: usize = 4096;
+
+/// Where the slice after this one lies, and how long it is: the next of the panel, or the first of the next output.
+#[inline(always)]
+fn next<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, panels_per_output: usize) -> (*const u8, usize) {
+    let Slice { panel, k, first, len } = slice;
+    let at = if first + len < k { W::offset(first + len) } else { panels_per_output * panel.len() };
+    let bytes = (W::offset(first + len) - W::offset(first)) * size_of::<W>();
+    (panel.as_ptr().wrapping_add(at).cast(), bytes)
 }
 
-impl<S: Simd, W: Weight<S>> RowTile<S> for PanelTile<'_, '_, W, W::Operand> {
+/// A slice of a panel for tiles of rows.
+struct SliceTile<'t, 'a, S: Simd, W: Weight<S>> {
+    job: &'t Job<'a, W::Operand>,
+    slice: Slice<'t, W>,
+    /// `[rows]`
+    sums: *mut [Sums<S, W>; 2],
+    unpacked: *mut W::Operand,
+    cursor: &'t mut W::Cursor,
+    /// What is needed next: where, and how many bytes, which all tiles fetch together.
+    ahead: (*const u8, usize),
+}
+
+/// A tile that reads the panel as it is stored.
+struct Direct<'t, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'a, S, W>);
+/// The tile that unpacks the slice.
+struct Unpacking<'t, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'a, S, W>);
+/// A tile that reads what was unpacked.
+struct Unpacked<'t, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'a, S, W>);
+
+impl<S: Simd, W: Weight<S>> RowTile<S> for Direct<'_, '_, S, W> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
-        panel_tile::<S, W, MR>(s, self, row);
+        self.0.run(
+            s,
+            row,
+            #[inline(always)]
+            |tile, rows, sums: &mut [_; MR], ahead| {
+                // SAFETY: `SliceTile::run` gives rows of the right length; slices come in order.
+                unsafe {
+                    W::accumulate::<MR, false>(s, tile.slice, tile.cursor, rows, sums, tile.unpacked, ahead)
+                }
+            },
+        );
     }
 }
 
-/// The sums of MR rows and one panel of the weight, with its bias.
-#[inline(always)]
-fn panel_sums<S: Simd, W: Weight<S>, const MR: usize>(
-    s: S,
-    job: &Job<'_, W::Operand>,
-    (weight, number): (&[W], usize),
-    row: usize,
-) -> [[S::F; 2]; MR] {
-    let stride = job.rows.stride();
-    let a = job.rows.data()[row * stride..][..(MR - 1) * stride + W::read_len(job.k)].as_ptr();
-    let mut sums = [W::begin(s, weight); MR];
-    // SAFETY: `a` was just sliced to MR rows of what is read.
-    unsafe { W::accumulate(s, job.k, a, stride, weight, &mut sums) };
-    let mut acc = [[s.splat(0.0); 2]; MR];
-    for r in 0..MR {
-        let row_scale = if job.scales.is_empty() { 1.0 } else { job.scales[row + r] };
-        acc[r] = W::finish(s, sums[r], weight, row_scale);
+impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacking<'_, '_, S, W> {
+    #[inline(always)]
+    fn run<const MR: usize>(&mut self, s: S, row: usize) {
+        self.0.run(
+            s,
+            row,
+            #[inline(always)]
+            |tile, rows, sums: &mut [_; MR], ahead| {
+                // SAFETY: as above; the scratch has room for a slice, whose length `product` chose.
+                unsafe {
+                    W::accumulate::<MR, true>(s, tile.slice, tile.cursor, rows, sums, tile.unpacked, ahead)
+                }
+            },
+        );
     }
-    if let Some(bias) = job.bias {
-        let bias = &bias[number * PANEL..][..PANEL];
-        // SAFETY: the slice is 32 floats.
-        let columns = unsafe { [s.load(bias.as_ptr()), s.load(bias.as_ptr().add(LANES))] };
-        for sums in &mut acc {
-            sums[0] = s.add(sums[0], columns[0]);
-            sums[1] = s.add(sums[1], columns[1]);
+}
+
+impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, S, W> {
+    #[inline(always)]
+    fn run<const MR: usize>(&mut self, s: S, row: usize) {
+        self.0.run(
+            s,
+            row,
+            #[inline(always)]
+            |tile, rows, sums: &mut [_; MR], ahead| {
+                // SAFETY: as above; the tile before wrote the slice's operands.
+                unsafe {
+                    accumulate_operands(s, tile.slice.len, tile.unpacked.cast_const(), rows, sums, ahead)
+                }
+            },
+        );
+    }
+}
+
+impl<S: Simd, W: Weight<S>> SliceTile<'_, '_, S, W> {
+    /// Takes the sums of MR rows on from where the slice before left them.
+    #[inline(always)]
+    fn run<const MR: usize>(
+        &mut self,
+        s: S,
+        row: usize,
+        accumulate: impl FnOnce(&mut Self, SliceRows<W::Operand>, &mut [[Sums<S, W>; 2]; MR], Ahead),
+    ) {
+        let (rows, slice) = (self.job.rows, self.slice);
+        let stride = rows.stride();
+        let from = row * stride + slice.first;
+        let a = rows.data()[from..][..(MR - 1) * stride + W::read_len(slice.len)].as_ptr();
+        let ahead = Ahead::share(self.ahead, row..row + MR, rows.count());
+        let mut sums = [W::begin(s, slice.panel); MR];
+        if slice.first > 0 {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the first slice left the sums of every row there.
+                *sums = unsafe { self.sums.add(row + r).read() };
+            }
+        }
+        accumulate(self, (a, stride), &mut sums, ahead);
+        for (r, sums) in sums.iter().enumerate() {
+            // SAFETY: there is room for the sums of every row, aligned; nobody else has the worker's scratch.
+            unsafe { self.sums.add(row + r).write(*sums) };
         }
     }
-    acc
 }
 
+/// Turns the sums of a row into a panel of the output; two panels of the weight where gate and up meet, else one twice.
 #[inline(always)]
-fn panel_tile<S: Simd, W: Weight<S>, const MR: usize>(
+fn finish_row<S: Simd, W: Weight<S>>(
     s: S,
-    tile: &PanelTile<'_, '_, W, W::Operand>,
+    job: &Job<'_, W::Operand>,
+    (weights, panel): ([&[W]; 2], usize),
     row: usize,
+    sums: *const [Sums<S, W>; 2],
 ) {
-    let PanelTile { job, weights, panel } = tile;
     let per_output = job.epilogue.panels_per_output();
-    // One call in a loop, not one for each epilogue: each is a loop over K of its own when compiled.
-    let mut sums = [[[s.splat(0.0); 2]; MR]; 2];
-    for (i, sums) in sums.iter_mut().enumerate().take(per_output) {
-        *sums = panel_sums::<S, W, MR>(s, job, (weights[i], panel * per_output + i), row);
+    let row_scale = if job.scales.is_empty() { 1.0 } else { job.scales[row] };
+    let mut numbers = [[s.splat(0.0); 2]; 2];
+    for i in 0..per_output {
+        // SAFETY: every tile of every slice has left its sums.
+        let sums = unsafe { sums.add(i * job.rows.count() + row).read() };
+        numbers[i] = W::finish(s, sums, weights[i], row_scale);
+        if let Some(bias) = job.bias {
+            let bias = &bias[(panel * per_output + i) * PANEL..][..PANEL];
+            // SAFETY: the slice is 32 floats.
+            let columns = unsafe { [s.load(bias.as_ptr()), s.load(bias.as_ptr().add(LANES))] };
+            numbers[i] = [s.add(numbers[i][0], columns[0]), s.add(numbers[i][1], columns[1])];
+        }
     }
-    let [sums, ups] = sums;
-    for r in 0..MR {
-        for v in 0..2 {
-            let at = (row + r) * job.out_stride + panel * PANEL + v * LANES;
-            // SAFETY: no other task has this panel of the output (`multiply`'s condition), and within this one each
-            // part is taken once; it is 16 elements, half a panel.
-            unsafe {
-                match job.epilogue {
-                    Epilogue::Store(out) => s.store(out.part(at, LANES).as_mut_ptr(), sums[r][v]),
-                    Epilogue::Add(out) => {
-                        let part = out.part(at, LANES).as_mut_ptr();
-                        s.store(part, s.add(s.load(part), sums[r][v]));
-                    }
-                    Epilogue::SwigluF32(out) => {
-                        let y = s.mul(silu(s, sums[r][v]), ups[r][v]);
-                        s.store(out.part(at, LANES).as_mut_ptr(), y);
-                    }
-                    Epilogue::SwigluBf16(out) => {
-                        let y = s.mul(silu(s, sums[r][v]), ups[r][v]);
-                        s.store_bf16(out.part(at, LANES).as_mut_ptr(), y);
-                    }
+    let [sums, ups] = numbers;
+    for v in 0..2 {
+        let at = row * job.out_stride + panel * PANEL + v * LANES;
+        // SAFETY: no other task has this panel of the output (`multiply`'s condition), and within this one each part is
+        // taken once; it is 16 elements, half a panel.
+        unsafe {
+            match job.epilogue {
+                Epilogue::Store(out) => s.store(out.part(at, LANES).as_mut_ptr(), sums[v]),
+                Epilogue::Add(out) => {
+                    let part = out.part(at, LANES).as_mut_ptr();
+                    s.store(part, s.add(s.load(part), sums[v]));
+                }
+                Epilogue::SwigluF32(out) => {
+                    let y = s.mul(silu(s, sums[v]), ups[v]);
+                    s.store(out.part(at, LANES).as_mut_ptr(), y);
+                }
+                Epilogue::SwigluBf16(out) => {
+                    let y = s.mul(silu(s, sums[v]), ups[v]);
+                    s.store_bf16(out.part(at, LANES).as_mut_ptr(), y);
                 }
             }
         }

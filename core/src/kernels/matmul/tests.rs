@@ -134,7 +134,7 @@ impl Case {
         let mut out = vec![f32::NAN; act.count() * padded(self.n)];
         let shared = Shared::new(&mut out);
         let panels = weight.panel_count();
-        let mut scratch = Scratch::new(format, self.k);
+        let mut scratch = Scratch::new(act.count());
         for cut in 0..cuts {
             let range = panels * cut / cuts..panels * (cut + 1) / cuts;
             // SAFETY: one task at a time.
@@ -154,15 +154,20 @@ impl Case {
 }
 
 /// Aligned bytes in which panels are unpacked.
-struct Scratch(Vec<f64>);
+struct Scratch(Vec<Line>);
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
 
 impl Scratch {
-    fn new(format: WeightFormat, k: usize) -> Self {
-        Self(vec![0.0; scratch_bytes(format, k, 2).div_ceil(8)])
+    fn new(rows: usize) -> Self {
+        Self(vec![Line([0xff; 64]); scratch_bytes(rows, 2) / 64])
     }
 
     fn bytes(&mut self) -> &mut [u8] {
-        crate::memory::bytes_mut(&mut self.0)
+        // SAFETY: lines are bytes.
+        unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 64) }
     }
 }
 
@@ -280,7 +285,7 @@ fn epilogues(rows: usize, k: usize) {
         let plain = case.product(Isa::PORTABLE, format, 1);
         let (act, weight) = case.operands(format);
         for isa in Isa::available().iter() {
-            let mut scratch = Scratch::new(format, k);
+            let mut scratch = Scratch::new(rows);
             let scratch = scratch.bytes();
             let mut added = vec![1.5; plain.len()];
             let mut gated = vec![0.0; rows * 3 * PANEL];
