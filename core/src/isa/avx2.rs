@@ -1,5 +1,5 @@
 //! AVX2 and FMA: sixteen lanes as two registers of eight.
-use super::{Escapes, LANES, Simd, SimdOp, tile_sizes};
+use super::{LANES, Simd, SimdOp, tile_sizes};
 use crate::dtype::{Int4, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
@@ -60,8 +60,8 @@ unsafe impl Simd for Avx2 {
     /// The scale in both halves of a lane, and scale times zero in all four bytes, for each register.
     type GroupScales = ([__m256i; 2], [__m256i; 2]);
     type Words = [[__m256i; 2]; 2];
-    /// What the exponents give to the upper byte of a bf16, and to the lower one.
-    type CodeTable = (__m256i, __m256i);
+    /// The exponents, in both halves.
+    type CodeTable = __m256i;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -225,48 +225,47 @@ unsafe impl Simd for Avx2 {
     unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
         // SAFETY: the caller vouches for 16 bytes.
         unsafe {
-            let exponents = _mm256_broadcastsi128_si256(_mm_loadu_si128(p.cast()));
-            let upper = _mm256_and_si256(_mm256_srli_epi16::<1>(exponents), _mm256_set1_epi8(0x7f));
-            (upper, _mm256_and_si256(_mm256_slli_epi16::<7>(exponents), _mm256_set1_epi8(-128)))
+            let exponents = _mm_insert_epi8::<15>(_mm_loadu_si128(p.cast()), 0);
+            _mm256_broadcastsi128_si256(exponents)
         }
     }
     #[inline(always)]
-    unsafe fn decode_words<const HIGH: bool>(
+    unsafe fn decode_words<const SECOND: bool>(
         self,
         rest: *const u8,
         codes: *const u8,
         table: Self::CodeTable,
-        escapes: &mut Escapes,
     ) -> Self::Words {
-        // SAFETY: the caller vouches for 64 bytes each.
+        // SAFETY: the caller vouches for 64 bytes each. The upper byte of an index has its highest bit set, which looks up 0.
         unsafe {
             let rest = both!(i => _mm256_loadu_si256(rest.add(32 * i).cast()));
             let codes = both!(i => _mm256_loadu_si256(codes.add(32 * i).cast()));
-            let codes = if HIGH { both!(i => _mm256_srli_epi16::<4>(codes[i])) } else { codes };
-            let code = both!(i => _mm256_and_si256(codes[i], _mm256_set1_epi8(15)));
-            let found =
-                both!(i => _mm256_movemask_epi8(_mm256_cmpeq_epi8(code[i], _mm256_set1_epi8(15))) as u32);
-            let escaped = u64::from(found[0]) | u64::from(found[1]) << 32;
-            let sign = _mm256_set1_epi8(-128);
-            let mut upper = both!(i => {
-                _mm256_or_si256(_mm256_and_si256(sign, rest[i]), _mm256_shuffle_epi8(table.0, code[i]))
-            });
-            let mut lower = both!(i => {
-                _mm256_or_si256(_mm256_andnot_si256(sign, rest[i]), _mm256_shuffle_epi8(table.1, code[i]))
-            });
-            if escaped != 0 {
-                let (mut u, mut l) = ([0_u8; 64], [0_u8; 64]);
-                for i in 0..2 {
-                    _mm256_storeu_si256(u.as_mut_ptr().add(32 * i).cast(), upper[i]);
-                    _mm256_storeu_si256(l.as_mut_ptr().add(32 * i).cast(), lower[i]);
-                }
-                escapes.patch(escaped, &mut u, &mut l);
-                upper = both!(i => _mm256_loadu_si256(u.as_ptr().add(32 * i).cast()));
-                lower = both!(i => _mm256_loadu_si256(l.as_ptr().add(32 * i).cast()));
+            let code = both!(i => if SECOND { _mm256_srli_epi16::<8>(codes[i]) } else { codes[i] });
+            let (nibble, none) = (_mm256_set1_epi16(15), _mm256_set1_epi16(i16::MIN));
+            let mask = _mm256_set1_epi16(0x807f_u16 as i16);
+            macro_rules! word {
+                ($rest:expr, $code:expr) => {{
+                    let index = _mm256_or_si256(_mm256_and_si256($code, nibble), none);
+                    let exponent = _mm256_slli_epi16::<7>(_mm256_shuffle_epi8(table, index));
+                    _mm256_or_si256(_mm256_and_si256($rest, mask), exponent)
+                }};
             }
             [
-                both!(i => _mm256_unpacklo_epi8(lower[i], upper[i])),
-                both!(i => _mm256_unpackhi_epi8(lower[i], upper[i])),
+                both!(i => word!(rest[i], code[i])),
+                both!(i => {
+                    let swapped = _mm256_or_si256(_mm256_slli_epi16::<8>(rest[i]), _mm256_srli_epi16::<8>(rest[i]));
+                    word!(swapped, _mm256_srli_epi16::<4>(code[i]))
+                }),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const bf16) -> Self::Words {
+        // SAFETY: the caller vouches for 64 bf16.
+        unsafe {
+            [
+                both!(i => _mm256_loadu_si256(p.add(16 * i).cast())),
+                both!(i => _mm256_loadu_si256(p.add(32 + 16 * i).cast())),
             ]
         }
     }

@@ -1,5 +1,5 @@
 //! AVX-512: sixteen lanes are one register. Two proofs: with the bf16 dot product and without.
-use super::{Escapes, Simd, SimdOp, tile_sizes};
+use super::{Simd, SimdOp, tile_sizes};
 use crate::dtype::{FLUSH_BELOW, Int4, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
@@ -39,8 +39,8 @@ macro_rules! sixteen_lanes {
         /// The scale in both halves of a lane; scale times zero in all four bytes.
         type GroupScales = (__m512i, __m512i);
         type Words = [__m512i; 2];
-        /// What the exponents give to the upper byte of a bf16, and to the lower one.
-        type CodeTable = (__m512i, __m512i);
+        /// The exponents in their place in a bf16, twice: the fifth bit of an index does not matter.
+        type CodeTable = __m512i;
 
         #[inline(always)]
         unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
@@ -108,43 +108,53 @@ macro_rules! sixteen_lanes {
         unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
             // SAFETY: the caller vouches for 16 bytes.
             unsafe {
-                let exponents = _mm512_broadcast_i32x4(_mm_loadu_si128(p.cast()));
-                let upper = _mm512_and_si512(_mm512_srli_epi16::<1>(exponents), _mm512_set1_epi8(0x7f));
-                let lower = _mm512_and_si512(_mm512_slli_epi16::<7>(exponents), _mm512_set1_epi8(-128));
-                (upper, lower)
+                let exponents = _mm256_maskz_cvtepu8_epi16(0x7fff, _mm_loadu_si128(p.cast()));
+                _mm512_broadcast_i64x4(_mm256_slli_epi16::<7>(exponents))
             }
         }
         #[inline(always)]
-        unsafe fn decode_words<const HIGH: bool>(
+        unsafe fn decode_words<const SECOND: bool>(
             self,
             rest: *const u8,
             codes: *const u8,
             table: Self::CodeTable,
-            escapes: &mut Escapes,
         ) -> Self::Words {
             // SAFETY: the caller vouches for 64 bytes each.
             unsafe {
                 let rest = _mm512_loadu_si512(rest.cast());
                 let codes = _mm512_loadu_si512(codes.cast());
-                let codes = if HIGH { _mm512_srli_epi16::<4>(codes) } else { codes };
-                let code = _mm512_and_si512(codes, _mm512_set1_epi8(15));
-                let escaped = _mm512_cmpeq_epi8_mask(code, _mm512_set1_epi8(15));
-                // looked up | (sign & rest), and looked up | (!sign & rest).
-                let sign = _mm512_set1_epi8(-128);
-                let upper = _mm512_shuffle_epi8(table.0, code);
-                let lower = _mm512_shuffle_epi8(table.1, code);
-                let mut upper = _mm512_ternarylogic_epi32::<0xf8>(upper, sign, rest);
-                let mut lower = _mm512_ternarylogic_epi32::<0xf2>(lower, sign, rest);
-                if escaped != 0 {
-                    let (mut u, mut l) = ([0_u8; 64], [0_u8; 64]);
-                    _mm512_storeu_si512(u.as_mut_ptr().cast(), upper);
-                    _mm512_storeu_si512(l.as_mut_ptr().cast(), lower);
-                    escapes.patch(escaped, &mut u, &mut l);
-                    upper = _mm512_loadu_si512(u.as_ptr().cast());
-                    lower = _mm512_loadu_si512(l.as_ptr().cast());
-                }
-                [_mm512_unpacklo_epi8(lower, upper), _mm512_unpackhi_epi8(lower, upper)]
+                let (first, second) = if SECOND {
+                    (_mm512_srli_epi16::<8>(codes), _mm512_srli_epi16::<12>(codes))
+                } else {
+                    (codes, _mm512_srli_epi16::<4>(codes))
+                };
+                // The bytes of each word change places.
+                let swap = _mm512_set4_epi32(0x0e0f_0c0d, 0x0a0b_0809, 0x0607_0405, 0x0203_0001);
+                let swapped = _mm512_shuffle_epi8(rest, swap);
+                // exponent | (rest & mask)
+                let mask = _mm512_set1_epi16(0x807f_u16 as i16);
+                [
+                    _mm512_ternarylogic_epi32::<0xf8>(_mm512_permutexvar_epi16(first, table), rest, mask),
+                    _mm512_ternarylogic_epi32::<0xf8>(_mm512_permutexvar_epi16(second, table), swapped, mask),
+                ]
             }
+        }
+        #[inline(always)]
+        fn with_exponent(self, words: Self::Words, position: usize, exponent: u8) -> Self::Words {
+            let which = 1_u64 << (position % 64);
+            // SAFETY: self proves AVX-512 BW.
+            unsafe {
+                let exponent = _mm512_set1_epi16(i16::from(exponent) << 7);
+                [
+                    _mm512_mask_add_epi16(words[0], which as u32, words[0], exponent),
+                    _mm512_mask_add_epi16(words[1], (which >> 32) as u32, words[1], exponent),
+                ]
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_words(self, p: *const bf16) -> Self::Words {
+            // SAFETY: the caller vouches for 64 bf16.
+            unsafe { [_mm512_loadu_si512(p.cast()), _mm512_loadu_si512(p.add(32).cast())] }
         }
         #[inline(always)]
         unsafe fn store_words(self, p: *mut bf16, words: Self::Words) {

@@ -10,7 +10,6 @@
 //!
 //! To see that inlining went wrong: a kernel that is ten times too slow has a `call` in its inner loop;
 //! every function between [`Isa::run`] and the operations must be `#[inline(always)]`.
-mod escapes;
 pub mod portable;
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -23,7 +22,6 @@ pub mod neon;
 mod x86_detect;
 
 use crate::dtype::{Int4, Int8, nearest_int};
-pub use escapes::Escapes;
 use half::bf16;
 pub use portable::Portable;
 
@@ -57,7 +55,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     type GroupScales: Copy;
     /// Two vectors of 32 bf16, as they lie in memory.
     type Words: Copy;
-    /// Sixteen exponents of bf16, to be looked up by a code of 4 bits.
+    /// Fifteen exponents of bf16, to be looked up by a code of 4 bits; the last code has none, 0.
     type CodeTable: Copy;
 
     /// `x` in every lane.
@@ -152,23 +150,39 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for reading 64 bytes; no alignment is needed.
     unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads);
-    /// Reads the exponents of 16 codes.
+    /// Reads the exponents of 15 codes.
     ///
     /// # Safety
     /// `p` is valid for reading 16 bytes.
     unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable;
-    /// Decodes 64 bf16: byte `i` of `rest` is sign and mantissa, the low (or high) half of byte `i` of `codes` the code of the
-    /// exponent, where 15 takes the next escape. Of each 16 bytes the first 8 go to the first vector.
+    /// Decodes 64 bf16. Word `i` of `rest` holds of element `i` the sign and the mantissa where bf16 has them, and of element
+    /// `32 + i` the same with its bytes swapped; word `i` of `codes` their codes, in its bits 0–3 and 4–7 or, if `SECOND`, 8–11 and 12–15.
     ///
     /// # Safety
     /// `rest` and `codes` are valid for reading 64 bytes.
-    unsafe fn decode_words<const HIGH: bool>(
+    unsafe fn decode_words<const SECOND: bool>(
         self,
         rest: *const u8,
         codes: *const u8,
         table: Self::CodeTable,
-        escapes: &mut Escapes,
     ) -> Self::Words;
+    /// Gives an exponent to the element at `position`, which has none yet. Rare, so that it may go through memory.
+    #[inline(always)]
+    fn with_exponent(self, words: Self::Words, position: usize, exponent: u8) -> Self::Words {
+        let mut elements = [bf16::ZERO; 64];
+        // SAFETY: 64 elements, written and read.
+        unsafe {
+            self.store_words(elements.as_mut_ptr(), words);
+            let element = &mut elements[position % 64];
+            *element = bf16::from_bits(element.to_bits() | u16::from(exponent) << 7);
+            self.load_words(elements.as_ptr())
+        }
+    }
+    /// Reads 64 bf16.
+    ///
+    /// # Safety
+    /// `p` is valid for reading 64 bf16; no alignment is needed.
+    unsafe fn load_words(self, p: *const bf16) -> Self::Words;
     /// The two vectors as pairs.
     fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2];
     /// Writes 64 bf16.

@@ -1,7 +1,7 @@
 //! NEON on AArch64: sixteen lanes as four registers of four.
 //!
 //! BFDOT and BFMMLA round differently from two fused multiply-adds, so bf16 goes through FMLA.
-use super::{Escapes, Simd, SimdOp, tile_sizes};
+use super::{Simd, SimdOp, tile_sizes};
 use crate::dtype::{FLUSH_BELOW, Int4, Int8};
 use core::arch::aarch64::*;
 use half::bf16;
@@ -67,8 +67,8 @@ unsafe impl Simd for Neon {
     /// The scale, and scale times zero, in all four bytes of a lane.
     type GroupScales = ([uint8x16_t; 4], [uint8x16_t; 4]);
     type Words = [[uint8x16_t; 4]; 2];
-    /// What the exponents give to the upper byte of a bf16, and to the lower one.
-    type CodeTable = (uint8x16_t, uint8x16_t);
+    /// The exponents.
+    type CodeTable = uint8x16_t;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -188,47 +188,40 @@ unsafe impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
-        // SAFETY: the caller vouches for 16 bytes.
-        unsafe {
-            let exponents = vld1q_u8(p);
-            (vshrq_n_u8::<1>(exponents), vshlq_n_u8::<7>(exponents))
-        }
+        // SAFETY: the caller vouches for 16 bytes; self proves NEON.
+        unsafe { vsetq_lane_u8::<15>(0, vld1q_u8(p)) }
     }
     #[inline(always)]
-    unsafe fn decode_words<const HIGH: bool>(
+    unsafe fn decode_words<const SECOND: bool>(
         self,
         rest: *const u8,
         codes: *const u8,
         table: Self::CodeTable,
-        escapes: &mut Escapes,
     ) -> Self::Words {
-        // SAFETY: the caller vouches for 64 bytes each.
+        // SAFETY: the caller vouches for 64 bytes each. The upper byte of an index is beyond the table, which looks up 0.
         unsafe {
             let rest = four!(i => vld1q_u8(rest.add(16 * i)));
-            let codes = four!(i => vld1q_u8(codes.add(16 * i)));
-            let code = if HIGH {
-                four!(i => vshrq_n_u8::<4>(codes[i]))
-            } else {
-                four!(i => vandq_u8(codes[i], vdupq_n_u8(15)))
-            };
-            let sign = vdupq_n_u8(0x80);
-            let mut upper = four!(i => vorrq_u8(vandq_u8(rest[i], sign), vqtbl1q_u8(table.0, code[i])));
-            let mut lower = four!(i => vorrq_u8(vbicq_u8(rest[i], sign), vqtbl1q_u8(table.1, code[i])));
-            let most = vmaxq_u8(vmaxq_u8(code[0], code[1]), vmaxq_u8(code[2], code[3]));
-            if vmaxvq_u8(most) == 15 {
-                let (mut c, mut u, mut l) = ([0_u8; 64], [0_u8; 64], [0_u8; 64]);
-                for i in 0..4 {
-                    vst1q_u8(c.as_mut_ptr().add(16 * i), code[i]);
-                    vst1q_u8(u.as_mut_ptr().add(16 * i), upper[i]);
-                    vst1q_u8(l.as_mut_ptr().add(16 * i), lower[i]);
-                }
-                let escaped = (0..64).fold(0, |bits, i| bits | u64::from(c[i] == 15) << i);
-                escapes.patch(escaped, &mut u, &mut l);
-                upper = four!(i => vld1q_u8(u.as_ptr().add(16 * i)));
-                lower = four!(i => vld1q_u8(l.as_ptr().add(16 * i)));
+            let codes = four!(i => vreinterpretq_u16_u8(vld1q_u8(codes.add(16 * i))));
+            let code = four!(i => if SECOND { vshrq_n_u16::<8>(codes[i]) } else { codes[i] });
+            let (nibble, none) = (vdupq_n_u16(15), vdupq_n_u16(0x8000));
+            let mask = vreinterpretq_u8_u16(vdupq_n_u16(0x807f));
+            macro_rules! word {
+                ($rest:expr, $code:expr) => {{
+                    let index = vreinterpretq_u8_u16(vorrq_u16(vandq_u16($code, nibble), none));
+                    let exponent = vshlq_n_u16::<7>(vreinterpretq_u16_u8(vqtbl1q_u8(table, index)));
+                    vorrq_u8(vandq_u8($rest, mask), vreinterpretq_u8_u16(exponent))
+                }};
             }
-            [four!(i => vzip1q_u8(lower[i], upper[i])), four!(i => vzip2q_u8(lower[i], upper[i]))]
+            [
+                four!(i => word!(rest[i], code[i])),
+                four!(i => word!(vrev16q_u8(rest[i]), vshrq_n_u16::<4>(code[i]))),
+            ]
         }
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const bf16) -> Self::Words {
+        // SAFETY: the caller vouches for 64 bf16.
+        unsafe { [four!(i => vld1q_u8(p.add(8 * i).cast())), four!(i => vld1q_u8(p.add(32 + 8 * i).cast()))] }
     }
     #[inline(always)]
     unsafe fn store_words(self, p: *mut bf16, words: Self::Words) {

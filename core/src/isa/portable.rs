@@ -3,7 +3,7 @@
 //! `core` has no fused multiply-add, so [`fma`] makes one: the product of two f32 is exact in f64; the sum
 //! is rounded to odd there, which makes the second rounding, to f32, the only one that counts (Boldo and
 //! Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
-use super::{Escapes, LANES, Simd, tile_sizes};
+use super::{LANES, Simd, tile_sizes};
 use crate::dtype::{Int4, Int8, bf16_operand, bf16_widen};
 use half::bf16;
 
@@ -177,36 +177,35 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
         // SAFETY: the caller vouches for 16 bytes.
-        unsafe { p.cast::<Self::CodeTable>().read_unaligned() }
+        let mut table = unsafe { p.cast::<Self::CodeTable>().read_unaligned() };
+        table[15] = 0;
+        table
     }
     #[inline(always)]
-    unsafe fn decode_words<const HIGH: bool>(
+    unsafe fn decode_words<const SECOND: bool>(
         self,
         rest: *const u8,
         codes: *const u8,
         table: Self::CodeTable,
-        escapes: &mut Escapes,
     ) -> Self::Words {
         // SAFETY: the caller vouches for 64 bytes each.
         let (rest, codes) =
             unsafe { (rest.cast::<[u8; 64]>().read_unaligned(), codes.cast::<[u8; 64]>().read_unaligned()) };
-        let (mut upper, mut lower, mut escaped) = ([0; 64], [0; 64], 0);
-        for i in 0..64 {
-            let code = if HIGH { codes[i] >> 4 } else { codes[i] & 15 };
-            let exponent = table[usize::from(code)];
-            upper[i] = rest[i] & 0x80 | exponent >> 1;
-            lower[i] = rest[i] & 0x7f | exponent << 7;
-            escaped |= u64::from(code == 15) << i;
-        }
-        if escaped != 0 {
-            escapes.patch(escaped, &mut upper, &mut lower);
-        }
         let mut words = [[bf16::ZERO; 2 * LANES]; 2];
-        for i in 0..64 {
-            let (vector, word) = (i % 16 / 8, i / 16 * 8 + i % 8);
-            words[vector][word] = bf16::from_le_bytes([lower[i], upper[i]]);
+        for i in 0..2 * LANES {
+            let rest = u16::from_le_bytes([rest[2 * i], rest[2 * i + 1]]);
+            let codes = codes[2 * i + usize::from(SECOND)];
+            let parts = [(rest, codes & 15), (rest.swap_bytes(), codes >> 4)];
+            for (words, (rest, code)) in words.iter_mut().zip(parts) {
+                words[i] = bf16::from_bits(rest & 0x807f | u16::from(table[usize::from(code)]) << 7);
+            }
         }
         words
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const bf16) -> Self::Words {
+        // SAFETY: the caller vouches for 64 bf16.
+        unsafe { p.cast::<Self::Words>().read_unaligned() }
     }
     #[inline(always)]
     fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {

@@ -2,26 +2,27 @@
 //!
 //! A trained weight's sign and mantissa look like noise, but its exponent is one of a few: the 15 most frequent exponents of a panel
 //! cover all but a few weights in ten thousand. So a weight is stored as 8 bits of sign and mantissa and a 4-bit code, an index
-//! into the panel's table of exponents; code 15 says that the exponent is the next byte of the panel's escapes.
+//! into the panel's table of exponents; the exponents of the others, code 15, stand apart with their places.
 //! (That trained exponents hold under 3 bits: Zhang et al., "DFloat11", arXiv 2504.11651. Codes of a fixed length, unlike
 //! theirs, are decoded by one table look-up in a register, in the K loop.)
 //!
 //! ```text
-//! header    64 bytes: the 16 exponents (the last one is unused), zeros
+//! header    64 bytes: the 15 exponents, zeros
 //! blocks    [ceil(K / 4)] of 192 bytes, two pairs of inputs:
-//!             sign and mantissa  [2][64]  one pair of all 32 columns after the other
-//!             codes              [64]     the first pair's in the low halves, the second's in the high ones
-//! escapes   one byte each, in the order of the weights; room for one in 256, whole cache lines
+//!             rest   [2 pairs][32 words]  word i: sign and mantissa of element i, and of element 32 + i with its bytes swapped
+//!             codes  [32 words]           word i: 4 bits each, of pair 0: element i, element 32 + i; of pair 1 likewise
+//! escapes   a u32 each, ascending: pair << 14 | element << 8 | exponent; room for one in 512 weights, whole cache lines
 //! ```
 //!
-//! The 64 weights of a pair of inputs stand in the order in which interleaving registers yields them: sixteen bytes after sixteen,
-//! eight of the first 16 columns, eight of the second ([`position`]). Weights whose escapes do not fit cannot be coded:
-//! [`encode`] says so, and the model is kept as it is.
+//! The 64 elements of a pair of inputs are numbered as a bf16 panel has them, `[32][2]`. A look-up by words then gives the exponents
+//! of 32 elements in their place, and one logical operation the rest: what is decoded needs no shuffle. Whether a pair has an escape
+//! is a comparison of two integers that hardly ever comes true, so the vector units do not hear of it. Weights whose escapes do not fit
+//! cannot be coded: [`encode`] says so, and the model is kept as it is.
 use super::micro::Ahead;
 use super::panel::PANEL;
 use super::weight::{Slice, SliceRows};
 use crate::dtype::Coded;
-use crate::isa::{Escapes, Simd};
+use crate::isa::Simd;
 use half::bf16;
 
 const HEADER_BYTES: usize = 64;
@@ -32,24 +33,23 @@ const BLOCK_BYTES: usize = 3 * 64;
 const PAIR: usize = 2 * PANEL;
 /// What says that an exponent is escaped.
 const ESCAPE: u8 = 15;
+/// Where sign and mantissa of a bf16 are.
+const REST: u16 = 0x807f;
+const ESCAPE_BYTES: usize = 4;
+/// What follows the last escape: no pair has that number.
+const NO_ESCAPE: u32 = u32::MAX;
 
 /// Bytes of a panel of `k` inputs.
 pub const fn coded_len(k: usize) -> usize {
-    HEADER_BYTES + k.div_ceil(BLOCK_INPUTS) * BLOCK_BYTES + escape_room(k)
+    HEADER_BYTES + k.div_ceil(BLOCK_INPUTS) * BLOCK_BYTES + escape_room(k) * ESCAPE_BYTES
 }
 
-/// Escapes that a panel has room for.
+/// Escapes that a panel has room for; the zeros that fill up an odd K may all be escapes.
 const fn escape_room(k: usize) -> usize {
-    (k * PANEL / 256 + 1).next_multiple_of(64)
+    (k * PANEL / 512 + 1 + k % 2 * PANEL).next_multiple_of(64 / ESCAPE_BYTES)
 }
 
-/// Where the weight of a column, the even or the odd one of a pair, stands among the 64.
-const fn position(lane: usize, odd: usize) -> usize {
-    let word = lane % 16 * 2 + odd;
-    word / 8 * 16 + lane / 16 * 8 + word % 8
-}
-
-/// The panel's escapes do not fit: too many different exponents.
+/// The panel cannot be coded: its escapes do not fit (too many different exponents), or their places (2^19 inputs and more).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyExponents;
 
@@ -61,6 +61,9 @@ pub struct TooManyExponents;
 pub fn encode(k: usize, weight: impl Fn(usize) -> bf16, out: &mut [Coded]) -> Result<(), TooManyExponents> {
     assert!(out.len() == coded_len(k));
     let pair_count = k.div_ceil(2);
+    if pair_count >= (NO_ESCAPE >> 14) as usize {
+        return Err(TooManyExponents);
+    }
     let exponent = |x: bf16| (x.to_bits() >> 7) as u8;
     // Of many pairs of inputs every fourth is asked: what those do not show is rare.
     let asked = if pair_count > 64 { 4 } else { 1 };
@@ -88,77 +91,133 @@ pub fn encode(k: usize, weight: impl Fn(usize) -> bf16, out: &mut [Coded]) -> Re
         out[usize::from(code)] = Coded(best as u8);
     }
     let (head, escapes) = out.split_at_mut(offset(k.next_multiple_of(BLOCK_INPUTS)));
-    let blocks = &mut head[HEADER_BYTES..];
-    escapes.fill(Coded(0));
-    let mut escape_count = 0;
-    for (number, block) in blocks.chunks_exact_mut(BLOCK_BYTES).enumerate() {
-        let (rest, block_codes) = block.split_at_mut(2 * PAIR);
+    escapes.fill(Coded(0xff));
+    let mut escapes = escapes.chunks_exact_mut(ESCAPE_BYTES);
+    for (number, block) in head[HEADER_BYTES..].chunks_exact_mut(BLOCK_BYTES).enumerate() {
+        let (rests, block_codes) = block.split_at_mut(2 * PAIR);
         let mut nibbles = [[0; PAIR]; 2];
-        for (step, nibbles) in nibbles.iter_mut().enumerate() {
-            let rest = &mut rest[step * PAIR..][..PAIR];
+        for (step, rest) in rests.chunks_exact_mut(PAIR).enumerate() {
             let pair = 2 * number + step;
             if pair == pair_count {
                 // A block with one pair: the other is zeros, and a code that any table has.
                 rest.fill(Coded(0));
-                nibbles.fill(0);
                 continue;
             }
             let mut any = 0;
-            for lane in 0..PANEL {
-                for odd in 0..2 {
-                    let (x, at) = (weight(pair * PAIR + 2 * lane + odd), position(lane, odd));
-                    rest[at] = Coded((x.to_bits() >> 8 & 0x80 | x.to_bits() & 0x7f) as u8);
-                    nibbles[at] = codes[usize::from(exponent(x))];
-                    any |= u8::from(nibbles[at] == ESCAPE);
-                }
+            for (i, rest) in rest.chunks_exact_mut(2).enumerate() {
+                let [x, y] = [weight(pair * PAIR + i), weight(pair * PAIR + PANEL + i)];
+                let word = x.to_bits() & REST | (y.to_bits() & REST).swap_bytes();
+                [rest[0], rest[1]] = word.to_le_bytes().map(Coded);
+                let of = [x, y].map(|x| codes[usize::from(exponent(x))]);
+                [nibbles[step][i], nibbles[step][PANEL + i]] = of;
+                any |= u8::from(of[0] == ESCAPE) | u8::from(of[1] == ESCAPE);
             }
             if any != 0 {
-                for at in (0..PAIR).filter(|at| nibbles[*at] == ESCAPE) {
-                    if escape_count == escape_room(k) {
-                        return Err(TooManyExponents);
-                    }
-                    let (lane, odd) = column(at);
-                    escapes[escape_count] = Coded(exponent(weight(pair * PAIR + 2 * lane + odd)));
-                    escape_count += 1;
+                for element in (0..PAIR).filter(|element| nibbles[step][*element] == ESCAPE) {
+                    let entry = escape(pair, element, exponent(weight(pair * PAIR + element)));
+                    let place = escapes.next().ok_or(TooManyExponents)?;
+                    place.copy_from_slice(&entry.to_le_bytes().map(Coded));
                 }
             }
         }
-        for (at, out) in block_codes.iter_mut().enumerate() {
-            *out = Coded(nibbles[0][at] | nibbles[1][at] << 4);
+        for (i, out) in block_codes.chunks_exact_mut(2).enumerate() {
+            for (step, out) in out.iter_mut().enumerate() {
+                *out = Coded(nibbles[step][i] | nibbles[step][PANEL + i] << 4);
+            }
         }
     }
     Ok(())
 }
 
-/// The column at a [`position`], and whether it is the odd one of its pair.
-const fn column(at: usize) -> (usize, usize) {
-    let word = at / 16 * 8 + at % 8;
-    (at % 16 / 8 * 16 + word / 2, word % 2)
+/// An escape as it is stored.
+const fn escape(pair: usize, element: usize, exponent: u8) -> u32 {
+    (pair as u32) << 14 | (element as u32) << 8 | exponent as u32
 }
+
+/// The escapes of a panel that are still to come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Escapes<'p> {
+    next: u32,
+    rest: &'p [Coded],
+}
+
+impl<'p> Escapes<'p> {
+    /// All those of a panel.
+    ///
+    /// # Panics
+    /// If the panel has another length than `k` says.
+    #[inline(always)]
+    pub(super) fn of(k: usize, panel: &'p [Coded]) -> Self {
+        assert!(panel.len() == coded_len(k));
+        let mut all = Self { next: NO_ESCAPE, rest: &panel[offset(k.next_multiple_of(BLOCK_INPUTS))..] };
+        all.advance();
+        all
+    }
+
+    /// The next one.
+    #[inline(always)]
+    fn advance(&mut self) {
+        self.next = NO_ESCAPE;
+        if let Some((entry, rest)) = self.rest.split_first_chunk() {
+            self.next = u32::from_le_bytes(entry.map(|byte: Coded| byte.0));
+            self.rest = rest;
+        }
+    }
+
+    /// The next one's element and exponent, if it is of that pair. Past the last one no pair has any.
+    #[inline(always)]
+    fn of_pair(&self, pair: usize) -> Option<(usize, u8)> {
+        (self.next >> 14 == pair as u32).then_some(((self.next >> 8) as usize % PAIR, self.next as u8))
+    }
+
+    /// Gives the escaped elements of two pairs, an even one and the next, their exponents.
+    #[inline(always)]
+    fn complete<S: Simd>(&mut self, s: S, even_pair: usize, words: [S::Words; 2]) -> [S::Words; 2] {
+        let [mut even, mut odd] = words;
+        while self.next >> 15 == (even_pair / 2) as u32 {
+            rare();
+            if let Some((element, exponent)) = self.of_pair(even_pair) {
+                even = s.with_exponent(even, element, exponent);
+            } else if let Some((element, exponent)) = self.of_pair(even_pair + 1) {
+                odd = s.with_exponent(odd, element, exponent);
+            }
+            self.advance();
+        }
+        [even, odd]
+    }
+}
+
+/// Tells the compiler that the way here is not worth a register.
+#[cold]
+#[inline(never)]
+fn rare() {}
 
 /// The weights of one column, in order of K, for a tied embedding.
 pub(super) fn read_column(k: usize, panel: &[Coded], lane: usize, out: &mut [f32]) {
-    let escapes = &panel[offset(k.next_multiple_of(BLOCK_INPUTS))..];
-    let mut seen = 0;
+    let mut escapes = Escapes::of(k, panel);
     for (first, block) in (0..k).step_by(BLOCK_INPUTS).zip(panel[HEADER_BYTES..].chunks_exact(BLOCK_BYTES)) {
         let (rest, codes) = block.split_at(2 * PAIR);
         for step in 0..2 {
-            let code = |at: usize| codes[at].0 >> (4 * step) & 15;
-            let escapes_before = |at: usize| (0..at).filter(|at| code(*at) == ESCAPE).count();
-            for odd in 0..2 {
-                let (input, at) = (first + 2 * step + odd, position(lane, odd));
-                let exponent = if code(at) == ESCAPE {
-                    escapes.get(seen + escapes_before(at)).map_or(0, |e| e.0)
-                } else {
-                    panel[usize::from(code(at))].0
-                };
-                if let Some(out) = out.get_mut(input) {
-                    let rest = u16::from(rest[step * PAIR + at].0);
-                    let bits = (rest & 0x80) << 8 | u16::from(exponent) << 7 | rest & 0x7f;
+            let mut elements = [0_u16; 2];
+            for (odd, bits) in elements.iter_mut().enumerate() {
+                let (half, word) = (lane / 16, lane % 16 * 2 + odd);
+                let rest = &rest[step * PAIR + 2 * word..][..2];
+                let rest = u16::from_le_bytes([rest[half].0, rest[1 - half].0]) & REST;
+                let code = codes[2 * word + step].0 >> (4 * half) & 15;
+                let exponent = if code == ESCAPE { 0 } else { panel[usize::from(code)].0 };
+                *bits = rest | u16::from(exponent) << 7;
+            }
+            while let Some((element, exponent)) = escapes.of_pair(first / 2 + step) {
+                if element / 2 == lane {
+                    elements[element % 2] |= u16::from(exponent) << 7;
+                }
+                escapes.advance();
+            }
+            for (odd, bits) in elements.into_iter().enumerate() {
+                if let Some(out) = out.get_mut(first + 2 * step + odd) {
                     *out = f32::from_bits(u32::from(bits) << 16);
                 }
             }
-            seen += escapes_before(PAIR);
         }
     }
 }
@@ -168,30 +227,17 @@ pub(super) const fn offset(input: usize) -> usize {
     HEADER_BYTES + input / BLOCK_INPUTS * BLOCK_BYTES
 }
 
-/// The escapes of a panel.
-///
-/// # Panics
-/// If the panel has another length than `k` says.
-#[inline(always)]
-pub(super) fn escapes(k: usize, panel: &[Coded]) -> Escapes {
-    assert!(panel.len() == coded_len(k));
-    let escapes = &panel[offset(k.next_multiple_of(BLOCK_INPUTS))..];
-    let start = escapes.as_ptr().cast::<u8>();
-    // SAFETY: the bytes of the slice.
-    unsafe { Escapes::new(start, start.add(escapes.len())) }
-}
-
 /// Adds the products of MR rows and a slice of the 32 columns of a panel, in the order of bf16. With `KEEP` the weights are left at
 /// `keep` as bf16 has them.
 ///
 /// # Safety
 /// For each `r < MR`, `a + r * a_stride` is valid for reading the slice's inputs, rounded up to four; with `KEEP`, `keep` for writing
-/// so many inputs of 32 columns. `escapes` are the panel's.
+/// so many inputs of 32 columns.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     s: S,
     slice: Slice<'_, Coded>,
-    escapes: &mut Escapes,
+    escapes: &mut Escapes<'_>,
     (a, a_stride): SliceRows<bf16>,
     acc: &mut [[S::F; 2]; MR],
     keep: *mut bf16,
@@ -202,42 +248,42 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     // SAFETY: a panel begins with 16 exponents.
     let table = unsafe { s.load_code_table(slice.panel.as_ptr().cast()) };
     let (mut sums, mut left) = (*acc, *escapes);
-    let mut ahead = ahead.cut(block_count * 4);
+    let mut ahead = ahead.cut(block_count * FETCHES);
     for block in 0..block_count {
+        let pair = slice.first / 2 + 2 * block;
         // SAFETY: the slice has that many blocks, each row their inputs, and `keep` room for them.
         unsafe {
             let rest = blocks.add(block * BLOCK_BYTES);
             let codes = rest.add(2 * PAIR);
             let a = a.add(block * BLOCK_INPUTS);
             let keep = keep.wrapping_add(block * 2 * PAIR);
-            let words = s.decode_words::<false>(rest, codes, table, &mut left);
-            if KEEP {
-                s.store_words(keep, words);
+            for _ in 0..FETCHES {
+                ahead.fetch(s);
             }
-            ahead.fetch(s);
-            ahead.fetch(s);
-            let columns = s.pairs_of_words(words);
-            for r in 0..MR {
-                let row = s.splat_pair(a.add(r * a_stride));
-                sums[r][0] = s.dot_pairs(row, columns[0], sums[r][0]);
-                sums[r][1] = s.dot_pairs(row, columns[1], sums[r][1]);
-            }
-            let words = s.decode_words::<true>(rest.add(PAIR), codes, table, &mut left);
-            if KEEP {
-                s.store_words(keep.add(PAIR), words);
-            }
-            ahead.fetch(s);
-            ahead.fetch(s);
-            let columns = s.pairs_of_words(words);
-            for r in 0..MR {
-                let row = s.splat_pair(a.add(r * a_stride + 2));
-                sums[r][0] = s.dot_pairs(row, columns[0], sums[r][0]);
-                sums[r][1] = s.dot_pairs(row, columns[1], sums[r][1]);
+            // Both pairs first, with one look at the escapes: products between the two would wait in registers for the second.
+            let words = [
+                s.decode_words::<false>(rest, codes, table),
+                s.decode_words::<true>(rest.add(PAIR), codes, table),
+            ];
+            let words = left.complete(s, pair, words);
+            for step in 0..2 {
+                if KEEP {
+                    s.store_words(keep.add(step * PAIR), words[step]);
+                }
+                let columns = s.pairs_of_words(words[step]);
+                for r in 0..MR {
+                    let row = s.splat_pair(a.add(r * a_stride + 2 * step));
+                    sums[r][0] = s.dot_pairs(row, columns[0], sums[r][0]);
+                    sums[r][1] = s.dot_pairs(row, columns[1], sums[r][1]);
+                }
             }
         }
     }
     (*acc, *escapes) = (sums, left);
 }
+
+/// Fetches during a block: one for each of its cache lines.
+const FETCHES: usize = BLOCK_BYTES / 64;
 
 #[cfg(test)]
 mod tests {
@@ -260,7 +306,7 @@ mod tests {
             let mut sums = [[s.splat(0.0); 2]];
             // SAFETY: `row` and `out` hold the inputs, rounded up.
             unsafe {
-                let mut escapes = escapes(k, panel);
+                let mut escapes = Escapes::of(k, panel);
                 tile::<S, 1, true>(
                     s,
                     slice,

@@ -214,8 +214,9 @@ fn after<S: Simd, W: Weight<S>>(slice: Slice<'_, W>) -> (*const u8, usize) {
     (slice.panel.as_ptr().cast::<u8>().wrapping_add(AHEAD_BYTES), size_of_val(slice.panel))
 }
 
-/// Bytes that a single tile of rows fetches ahead.
-const AHEAD_BYTES: usize = 4096;
+/// Bytes that a single tile of rows fetches ahead: more than are on their way to a core at full bandwidth (bandwidth times latency, some
+/// 6 KiB).
+const AHEAD_BYTES: usize = 8192;
 
 /// Where the slice after this one lies, and how long it is: the next of the panel, or the first of the next output.
 #[inline(always)]
@@ -227,25 +228,25 @@ fn next<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, panels_per_output: usize) ->
 }
 
 /// A slice of a panel for tiles of rows.
-struct SliceTile<'t, 'a, S: Simd, W: Weight<S>> {
+struct SliceTile<'t, 'w, 'a, S: Simd, W: Weight<S>> {
     job: &'t Job<'a, W::Operand>,
-    slice: Slice<'t, W>,
+    slice: Slice<'w, W>,
     /// `[rows]`
     sums: *mut [Sums<S, W>; 2],
     unpacked: *mut W::Operand,
-    cursor: &'t mut W::Cursor,
+    cursor: &'t mut W::Cursor<'w>,
     /// What is needed next: where, and how many bytes, which all tiles fetch together.
     ahead: (*const u8, usize),
 }
 
 /// A tile that reads the panel as it is stored.
-struct Direct<'t, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'a, S, W>);
+struct Direct<'t, 'w, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
 /// The tile that unpacks the slice.
-struct Unpacking<'t, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'a, S, W>);
+struct Unpacking<'t, 'w, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
 /// A tile that reads what was unpacked.
-struct Unpacked<'t, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'a, S, W>);
+struct Unpacked<'t, 'w, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
 
-impl<S: Simd, W: Weight<S>> RowTile<S> for Direct<'_, '_, S, W> {
+impl<S: Simd, W: Weight<S>> RowTile<S> for Direct<'_, '_, '_, S, W> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         self.0.run(
@@ -262,7 +263,7 @@ impl<S: Simd, W: Weight<S>> RowTile<S> for Direct<'_, '_, S, W> {
     }
 }
 
-impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacking<'_, '_, S, W> {
+impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacking<'_, '_, '_, S, W> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         self.0.run(
@@ -279,7 +280,7 @@ impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacking<'_, '_, S, W> {
     }
 }
 
-impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, S, W> {
+impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, '_, S, W> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         self.0.run(
@@ -296,7 +297,7 @@ impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, S, W> {
     }
 }
 
-impl<S: Simd, W: Weight<S>> SliceTile<'_, '_, S, W> {
+impl<S: Simd, W: Weight<S>> SliceTile<'_, '_, '_, S, W> {
     /// Takes the sums of MR rows on from where the slice before left them.
     #[inline(always)]
     fn run<const MR: usize>(

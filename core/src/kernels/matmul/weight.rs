@@ -2,11 +2,12 @@
 //!
 //! A plain format's elements are operands. A packed one is unpacked in registers while the first tile of rows is multiplied; with
 //! `KEEP` the unpacked slice is left behind, in L1, for the other tiles. So unpacking costs no pass of its own.
+use super::coded::{self, Escapes};
+use super::int4;
 use super::micro::{Ahead, Element, tile};
 use super::panel::{INT8_TAIL, PANEL};
-use super::{coded, int4};
 use crate::dtype::{Coded, Int4, Int8};
-use crate::isa::{Escapes, LANES, Simd};
+use crate::isa::{LANES, Simd};
 use half::bf16;
 
 /// Steps of K in a slice: its operands fill half of a 32 KiB L1. Slices are whole blocks in every format.
@@ -34,7 +35,7 @@ pub(super) type SliceRows<O> = (*const O, usize);
 pub(super) trait Weight<S: Simd>: Copy {
     type Operand: Element<S>;
     /// What is remembered of a panel from slice to slice.
-    type Cursor: Copy;
+    type Cursor<'p>: Copy;
     /// Whether the elements are not operands.
     const PACKED: bool;
 
@@ -43,7 +44,7 @@ pub(super) trait Weight<S: Simd>: Copy {
     /// Elements of a row that the first `k` inputs are multiplied with.
     fn read_len(k: usize) -> usize;
     /// Before the first slice.
-    fn cursor(k: usize, panel: &[Self]) -> Self::Cursor;
+    fn cursor(k: usize, panel: &[Self]) -> Self::Cursor<'_>;
     /// Where the sums of a panel's 32 columns start.
     fn begin(s: S, panel: &[Self]) -> [Sums<S, Self>; 2];
     /// The sums as numbers, for a row with that scale.
@@ -58,7 +59,7 @@ pub(super) trait Weight<S: Simd>: Copy {
     unsafe fn accumulate<const MR: usize, const KEEP: bool>(
         s: S,
         slice: Slice<'_, Self>,
-        cursor: &mut Self::Cursor,
+        cursor: &mut Self::Cursor<'_>,
         rows: SliceRows<Self::Operand>,
         sums: &mut [[Sums<S, Self>; 2]; MR],
         keep: *mut Self::Operand,
@@ -92,7 +93,7 @@ pub(super) unsafe fn accumulate_operands<S: Simd, E: Element<S>, const MR: usize
 macro_rules! plain {
     ($element:ty) => {
         type Operand = $element;
-        type Cursor = ();
+        type Cursor<'p> = ();
         const PACKED: bool = false;
 
         #[inline(always)]
@@ -175,7 +176,7 @@ impl<S: Simd> Weight<S> for Int8 {
 impl<S: Simd> Weight<S> for Int4 {
     scaled!();
     type Operand = Int8;
-    type Cursor = ();
+    type Cursor<'p> = ();
     const PACKED: bool = true;
 
     #[inline(always)]
@@ -210,7 +211,7 @@ impl<S: Simd> Weight<S> for Int4 {
 impl<S: Simd> Weight<S> for Coded {
     unscaled!();
     type Operand = bf16;
-    type Cursor = Escapes;
+    type Cursor<'p> = Escapes<'p>;
     const PACKED: bool = true;
 
     #[inline(always)]
@@ -222,21 +223,21 @@ impl<S: Simd> Weight<S> for Coded {
         k.next_multiple_of(coded::BLOCK_INPUTS)
     }
     #[inline(always)]
-    fn cursor(k: usize, panel: &[Coded]) -> Escapes {
-        coded::escapes(k, panel)
+    fn cursor(k: usize, panel: &[Coded]) -> Escapes<'_> {
+        Escapes::of(k, panel)
     }
 
     #[inline(always)]
     unsafe fn accumulate<const MR: usize, const KEEP: bool>(
         s: S,
         slice: Slice<'_, Coded>,
-        escapes: &mut Escapes,
+        escapes: &mut Escapes<'_>,
         rows: SliceRows<bf16>,
         sums: &mut [[S::F; 2]; MR],
         keep: *mut bf16,
         ahead: Ahead,
     ) {
-        // SAFETY: the caller vouches for the rows, for `keep` and that the escapes are the panel's.
+        // SAFETY: the caller vouches for the rows, for `keep` as the panel's escapes.
         unsafe { coded::tile::<S, MR, KEEP>(s, slice, escapes, rows, sums, keep, ahead) };
     }
 }
