@@ -10,7 +10,7 @@ use super::folder::Folder;
 use super::generation_config::{GenerationDefaults, parse_generation_config};
 use super::plan::{LEAF_ROWS, Parts, Plan, Segment, Source};
 use super::safetensors::Checkpoint;
-use crate::memory::AlignedMemory;
+use crate::memory::{AlignedMemory, WeightMemory};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -109,10 +109,10 @@ impl Progress for NoProgress {
     fn advance(&self, _done: u64, _total: u64) {}
 }
 
-/// A model, packed, in memory of its own.
+/// A model, packed.
 #[derive(Debug)]
 pub struct LoadedModel {
-    pub(crate) memory: AlignedMemory,
+    pub(crate) memory: WeightMemory,
     pub(crate) path: PathBuf,
     pub(crate) generation: GenerationDefaults,
     pub(crate) notes: Vec<String>,
@@ -121,12 +121,21 @@ pub struct LoadedModel {
 impl LoadedModel {
     /// The model, ready to run.
     pub fn model(&self) -> PackedModel<'_> {
-        PackedModel::parse(self.image()).expect("the image was parsed when it was loaded and is ours alone")
+        PackedModel::parse(self.image())
+            .expect("the image was parsed when it was loaded, and its head is ours alone")
     }
 
     /// The bytes of the image.
     pub fn image(&self) -> &[u8] {
         self.memory.as_slice()
+    }
+
+    /// Where the weights lie, in words.
+    pub fn residence(&self) -> &'static str {
+        match self.memory {
+            WeightMemory::Own(_) => "in memory of their own",
+            WeightMemory::Mapped(_) => "mapped from the file",
+        }
     }
 
     /// What it was loaded from.
@@ -185,6 +194,7 @@ pub fn load_model(
         }
         packed => packed?,
     };
+    let memory = WeightMemory::Own(memory);
     Ok(LoadedModel { memory, path: directory.to_owned(), generation, notes })
 }
 
@@ -236,7 +246,7 @@ impl Sources<'_> {
                 slot.copy_from_slice(bytes);
             }
         }
-        writer.header(&hash, &[0; 32], flushed);
+        writer.header(&hash, flushed);
         PackedModel::parse(memory.as_slice()).map_err(image_error)?;
         Ok(memory)
     }
@@ -593,4 +603,4 @@ pub fn source_type_name(source: SourceType) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
