@@ -177,8 +177,8 @@ fn image(report: &Report, path: &Path, choice: WeightChoice, pool: &FutexPool) -
                 .note(format!("{best:.3} s; {resident}"))
         } else {
             let holds = verdict(best <= OPEN_BAR_S);
-            Line::new(format!("{name}: warm"), best, "s")
-                .note(format!("at most {OPEN_BAR_S} s: {holds}; {resident}"))
+            Line::new(format!("{name}: warm"), best * 1e3, "ms")
+                .note(format!("at most {} ms: {holds}; {resident}", OPEN_BAR_S * 1e3))
         };
         report.line(&line);
     }
