@@ -333,7 +333,7 @@ fn write_weights(layout: &ImageLayout<'_>, image: &mut [u8]) -> Result<(), Selft
             middle + scale * uniform
         });
     }
-    writer.header(&[0; 32], &[0; 32], 0);
+    writer.header(&[0; 32], 0);
     Ok(())
 }
 

@@ -123,7 +123,7 @@ pub(crate) fn report(
             continue;
         }
         let choice = WeightChoice { compress: Compress::Off, ..WeightChoice::all(bars.format) };
-        let mut loaded = load(&path, choice, &pool)?;
+        let mut loaded = load(&path, choice, model.access(), &pool)?;
         let config = *loaded.model().config();
         let shallow = run(&loaded, isa, &pool, &Case::one(16, 48))?;
         let short = run(&loaded, isa, &pool, &Case::one(512, 1))?;
@@ -177,7 +177,8 @@ pub(crate) fn report(
         }
         if bars.format == WeightFormat::Bf16 {
             // Plain and in 12 bits, one after the other: both fit memory.
-            let coded = load(&path, WeightChoice { compress: Compress::On, ..choice }, &pool)?;
+            let coded =
+                load(&path, WeightChoice { compress: Compress::On, ..choice }, model.access(), &pool)?;
             let (a, b) = alternate(3, || ours(&coded, &pool, (0, 0)), || ours(&loaded, &pool, (0, 0)))?;
             table.row("decode.bf16.compressed: against decode.bf16", a / b, 1.2, false);
             for sequences in [8, 16] {

@@ -89,21 +89,19 @@ pub(crate) struct Weights {
 impl Weights {
     /// Packs one panel of noise and repeats it: what it holds does not matter, where it lies does.
     pub(crate) fn new(format: WeightFormat, k: usize, n: usize) -> Result<Self, String> {
-        let rows: Vec<Vec<u8>> =
-            (0..PANEL).map(|r| (0..k).flat_map(|i| noise(r * k + i).to_le_bytes()).collect()).collect();
-        let lanes: [Option<&[u8]>; PANEL] = std::array::from_fn(|lane| Some(&rows[lane][..]));
+        let rows: Vec<u8> = (0..PANEL * k).flat_map(|i| noise(i).to_le_bytes()).collect();
         let panel_bytes = panel_len(format, k) * format.element_bytes();
         let mut panel = vec![0_u8; panel_bytes];
         if format == WeightFormat::Bf16Coded {
             let mut plain = vec![bf16::ZERO; panel_len(WeightFormat::Bf16, k)];
             let bytes = bytes_mut(&mut plain);
-            pack_panel(Isa::detect(), WeightFormat::Bf16, bytes, k, SourceType::F32, lanes)
+            pack_panel(Isa::detect(), WeightFormat::Bf16, bytes, k, SourceType::F32, &rows)
                 .map_err(|_| "noise is finite")?;
             let out = cast_mut::<Coded>(&mut panel).ok_or("bytes")?;
             debug_assert_eq!(out.len(), coded_len(k));
             encode(k, |i| plain[i], out).map_err(|_| "noise has few exponents")?;
         } else {
-            pack_panel(Isa::detect(), format, &mut panel, k, SourceType::F32, lanes)
+            pack_panel(Isa::detect(), format, &mut panel, k, SourceType::F32, &rows)
                 .map_err(|_| "noise is finite")?;
         }
         let bytes = panel_bytes * n.div_ceil(PANEL);

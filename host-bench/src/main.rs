@@ -92,7 +92,7 @@ enum Command {
         #[arg(long, default_value_t = 32)]
         tokens: usize,
     },
-    /// Loading from a cold and a warm page cache, beside a copy of as many bytes.
+    /// Packing from a cold and a warm page cache, beside a copy; the image mapped, copied, verified; decode from either.
     Load {
         #[command(flatten)]
         model: ModelChoice,

@@ -6,7 +6,7 @@ use super::speed::{Case, Timed, bytes_read, multiplied, operations, run};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use verbatim::cpu::worker_count;
-use verbatim::load::{LoadedModel, NoProgress, WeightChoice, image_file};
+use verbatim::load::{ImageAccess, LoadedModel, NoProgress, WeightChoice, image_file};
 use verbatim::pool::FutexPool;
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::isa::Isa;
@@ -21,9 +21,20 @@ pub(crate) struct ModelChoice {
     /// A shape to make in the system's temporary folder, in place of a path.
     #[arg(long)]
     shape: Option<String>,
+    /// Of an image: check the weights' hash too.
+    #[arg(long)]
+    verify: bool,
+    /// Of an image: read it into memory, rather than map the file.
+    #[arg(long)]
+    copy: bool,
 }
 
 impl ModelChoice {
+    /// How an image's file is used.
+    pub(crate) fn access(&self) -> ImageAccess {
+        ImageAccess { copy: self.copy, verify: self.verify }
+    }
+
     /// The path, after making what is to be made.
     pub(crate) fn resolve(&self) -> Result<PathBuf, String> {
         match (&self.path, &self.shape) {
@@ -58,8 +69,13 @@ pub(crate) fn peak(limits: &Limits, config: &ModelConfig) -> f64 {
 }
 
 /// Loads a model.
-pub(crate) fn load(path: &Path, choice: WeightChoice, pool: &dyn Pool) -> Result<LoadedModel, String> {
-    image_file::load(path, choice, pool, &NoProgress).map_err(|error| error.to_string())
+pub(crate) fn load(
+    path: &Path,
+    choice: WeightChoice,
+    access: ImageAccess,
+    pool: &dyn Pool,
+) -> Result<LoadedModel, String> {
+    image_file::load(path, choice, access, pool, &NoProgress).map_err(|error| error.to_string())
 }
 
 /// Prints everything.
@@ -76,7 +92,7 @@ pub(crate) fn report(
     let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
     let report = Report::new("model", json, workers);
     let start = Instant::now();
-    let loaded = load(&path, choice, &pool)?;
+    let loaded = load(&path, choice, model.access(), &pool)?;
     let config = *loaded.model().config();
     let weights = loaded.model().weight_bytes() as f64;
     let (layers, head) = multiplied(&config);

@@ -126,7 +126,7 @@ pub(crate) fn report(
     let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
     let report = Report::new("peer", json, workers);
     if let Some(gguf) = &args.gguf {
-        let loaded = load(&model.resolve()?, choice, &pool)?;
+        let loaded = load(&model.resolve()?, choice, model.access(), &pool)?;
         report.section(&format!(
             "ours: {}; llama.cpp: {}",
             loaded.model().config().weight_format.name(),

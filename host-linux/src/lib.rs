@@ -1,6 +1,6 @@
 //! The Linux host of `verbatim-core`: a library, and the binary `verbatim`.
 //!
-//! * [`memory`]: anonymous memory for arenas. [`cpu`]: how many workers. [`pool`]: the futex pool.
+//! * [`memory`]: anonymous memory for arenas. [`mmap`]: mapped files. [`cpu`]: how many workers. [`pool`]: the futex pool.
 //! * [`runtime`]: a model with its engine running. [`serve`]: the HTTP server. [`cli`]: the command line.
 //! * [`text`]: between strings and ids.
 //! * [`load`]: from a checkpoint or an image file to a packed model.
@@ -8,6 +8,7 @@ pub mod cli;
 pub mod cpu;
 pub mod load;
 pub mod memory;
+pub mod mmap;
 pub mod pool;
 pub mod runtime;
 pub mod serve;

@@ -1,4 +1,5 @@
-//! Anonymous memory for an image: zeroed, 2 MiB-aligned, huge pages advised.
+//! Anonymous memory for an image: zeroed, 2 MiB-aligned, huge pages advised; and [`WeightMemory`], that or a file's.
+use crate::mmap::MappedFile;
 use std::io;
 use std::ptr::NonNull;
 
@@ -69,5 +70,24 @@ impl Drop for AlignedMemory {
     fn drop(&mut self) {
         // SAFETY: our own mapping, whole, which nothing borrows any more.
         unsafe { libc::munmap(self.mapping.as_ptr().cast(), self.mapping_len) };
+    }
+}
+
+/// The memory that an image lies in.
+#[derive(Debug)]
+pub enum WeightMemory {
+    /// Of this process alone.
+    Own(AlignedMemory),
+    /// A file's pages, shared with whoever maps it too.
+    Mapped(MappedFile),
+}
+
+impl WeightMemory {
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Own(memory) => memory.as_slice(),
+            Self::Mapped(file) => file.as_slice(),
+        }
     }
 }

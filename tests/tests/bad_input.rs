@@ -337,6 +337,15 @@ fn wrong_flags_and_prompts_are_refused_in_one_line() {
         ("a top-p of 2", &["generate", "--top-p", "2", "x"], &["--top-p"]),
         ("a min-p of 2", &["generate", "--min-p", "2", "x"], &["--min-p"]),
         ("no tokens wanted", &["generate", "--max-tokens", "0", "x"], &["--max-tokens"]),
+        ("nothing to write to", &["pack"], &["no output", "-o FILE"]),
+        ("a directory to write to", &["pack", "-o", "/"], &["/: is a directory"]),
+        ("a device to write to", &["pack", "-o", "/dev/null"], &["/dev/null: is there", "regular file"]),
+        (
+            "a place that is not there",
+            &["pack", "-o", "/no/dir/x"],
+            &["/no/dir/x: cannot write", "No such file"],
+        ),
+        ("two models to pack", &["pack", "one", "-o", "x"], &["two models", "one", "--model"]),
         ("an address that is none", &["serve", "--host", "256.0.0.1"], &["256.0.0.1"]),
     ];
     for (case, args, parts) in cases {
@@ -346,6 +355,84 @@ fn wrong_flags_and_prompts_are_refused_in_one_line() {
         }
         args.extend(["--threads", "1"]);
         assert_refused(case, &output(&args), parts);
+    }
+}
+
+#[test]
+fn nothing_to_pack_is_told() {
+    assert_refused(
+        "no model",
+        &output(&["pack", "-o", "/tmp/x"]),
+        &["no model", "verbatim pack MODEL -o FILE"],
+    );
+    let refused = output(&["pack", "/no/such/model", "-o", "/tmp/x"]);
+    assert_refused("no such model", &refused, &["no model /no/such/model"]);
+}
+
+#[test]
+fn spoiled_images_are_refused_in_one_line() {
+    let directory = Files::tiny().directory("packed");
+    let path = directory.path().join("tiny.vb");
+    let image = path.to_str().expect("UTF-8");
+    let model = directory.path().to_str().expect("UTF-8");
+    let packed = output(&["pack", "--threads", "1", model, "--output", image]);
+    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    let good = std::fs::read(&path).expect("readable");
+    let tokenizer =
+        good.windows(9).position(|bytes| bytes == b"\"version\"").expect("it carries the tokenizer");
+    type Spoil<'s> = &'s dyn Fn(&mut Vec<u8>);
+    let head: &[(&str, Spoil, &[&str])] = &[
+        ("another version", &|bytes| bytes[8] = 2, &["format version", "found 2", "expected 3"]),
+        ("a spoiled header", &|bytes| bytes[40] ^= 1, &["is damaged: its head"]),
+        ("a spoiled hash", &|bytes| bytes[100] ^= 1, &["is damaged: its head"]),
+        ("a spoiled table", &|bytes| bytes[320 + 48] ^= 1, &["is damaged: its head"]),
+        ("a spoiled directory", &|bytes| bytes[320 + 5 * 64 + 8] ^= 1, &["is damaged: its head"]),
+        ("a spoiled tokenizer", &|bytes| bytes[tokenizer] ^= 1, &["is damaged: its head"]),
+        ("an image cut short", &|bytes| bytes.truncate(good.len() - 1), &["length in bytes", "expected"]),
+        ("an image cut in its tables", &|bytes| bytes.truncate(400), &["length in bytes", "found 400"]),
+        ("an image cut in its header", &|bytes| bytes.truncate(200), &["200 bytes", "at least 320"]),
+        ("an image with more", &|bytes| bytes.push(0), &["length in bytes", "expected"]),
+    ];
+    let inspect = |more: &[&str]| {
+        let args = [&["inspect", "--threads", "1", "--model", image], more].concat();
+        output(&args)
+    };
+    for (case, spoil, parts) in head {
+        let mut bytes = good.clone();
+        spoil(&mut bytes);
+        std::fs::write(&path, bytes).expect("written");
+        for more in [&[][..], &["--verify"], &["--copy"], &["--copy", "--verify"]] {
+            assert_refused(case, &inspect(more), &[&["tiny.vb"], *parts].concat());
+        }
+    }
+    let mut bytes = good.clone();
+    *bytes.last_mut().expect("not empty") ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    for more in [&[][..], &["--copy"]] {
+        let taken = inspect(more);
+        assert!(taken.status.success(), "weights are not read: {}", String::from_utf8_lossy(&taken.stderr));
+    }
+    for more in [&["--verify"][..], &["--copy", "--verify"]] {
+        assert_refused("a spoiled weight", &inspect(more), &["tiny.vb", "is damaged: its body"]);
+    }
+    let told = command().args(["inspect", "--model", image]).env("VERBATIM_VERIFY", "1").output();
+    assert_refused("a spoiled weight", &told.expect("it starts"), &["tiny.vb", "is damaged: its body"]);
+    let told = command().args(["inspect", "--model", image]).env("VERBATIM_VERIFY", "0").output();
+    assert!(told.expect("it starts").status.success());
+    // Packed again, spoiled weights would come out with a right hash.
+    let again = directory.path().join("again.vb");
+    let again = again.to_str().expect("UTF-8");
+    assert_refused(
+        "a spoiled image to pack",
+        &output(&["pack", image, "-o", again]),
+        &["is damaged: its body"],
+    );
+    std::fs::write(&path, &good).expect("written");
+    for (flags, parts) in [
+        (["--weights", "int8"], ["tiny.vb: weight format: found f32", "int8"]),
+        (["--head", "bf16"], ["tiny.vb: head format: found f32", "bf16"]),
+    ] {
+        assert_refused("another format than the image's", &inspect(&flags), &parts);
     }
 }
 
@@ -366,8 +453,7 @@ fn a_full_disk_is_told_and_leaves_nothing_behind() {
     // A limit on the size of files fails a write as a full disk does.
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "ulimit -f 8; trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary());
-    let refused =
-        shell.args(["pack", "--threads", "1", "--model", path]).arg(&image).output().expect("sh runs");
+    let refused = shell.args(["pack", "--threads", "1", path, "-o"]).arg(&image).output().expect("sh runs");
     assert_refused("a full disk", &refused, &["tiny.image", "cannot write"]);
     assert_eq!(std::fs::read_dir(target.path()).expect("readable").count(), 0);
 

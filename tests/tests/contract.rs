@@ -64,7 +64,7 @@ fn image(config: &ModelConfig) -> AlignedMemory {
             if norm { 1.0 + 0.25 * x } else { 0.1 * x }
         });
     }
-    writer.header(&[1; 32], &[0; 32], 0);
+    writer.header(&[1; 32], 0);
     memory
 }
 

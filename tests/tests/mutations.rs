@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use verbatim::load::image_file::{load_image, write_image};
 use verbatim::load::random::{Recipe, TemporaryDirectory};
-use verbatim::load::{LoadError, LoadedModel, NoProgress, WeightChoice, load_model};
+use verbatim::load::{ImageAccess, LoadError, LoadedModel, NoProgress, WeightChoice, load_model};
 use verbatim::memory::AlignedMemory;
 use verbatim::runtime::{Options, ServedModel};
 use verbatim::serve::request::{Endpoint, parse};
@@ -187,20 +187,31 @@ fn image_files() {
     let loaded = load(&micro()).expect("it loads");
     let directory = TemporaryDirectory::new("images");
     let path = directory.path().join("model.image");
-    write_image(&loaded, &path).expect("written");
+    write_image(&loaded, &path, &Serial).expect("written");
     let image = std::fs::read(&path).expect("readable");
-    cases("image file", 1_000, |draws| {
+    let head = loaded.model().layout().head_bytes();
+    cases("image file", 2_000, |draws| {
         let mut spoiled = image.clone();
-        match draws.below(3) {
+        match draws.below(4) {
             0 => bytes(draws, &mut spoiled),
             1 => spoiled.truncate(draws.below(image.len())),
+            // A weight: another number, which only the body's hash knows.
+            2 => spoiled[head + draws.below(image.len() - head)] ^= 1 << draws.below(8),
             // What is not spoiled is taken.
             _ => {}
         }
+        // A new file each time: one that is mapped is not written.
+        std::fs::remove_file(&path).expect("it is there");
         std::fs::write(&path, &spoiled).expect("written");
-        let taken = load_image(&path, WeightChoice::default(), &Serial, &NoProgress).is_ok();
-        assert_eq!(taken, spoiled == image, "a hash that does not notice");
-        taken
+        let access = ImageAccess { copy: draws.below(2) == 0, verify: draws.below(2) == 0 };
+        let taken = load_image(&path, WeightChoice::default(), access, &Serial, &NoProgress);
+        let same_head = spoiled.len() == image.len() && spoiled[..head] == image[..head];
+        let expected = if access.verify { spoiled == image } else { same_head };
+        assert_eq!(taken.is_ok(), expected, "a hash that does not notice, or one too many");
+        if let Ok(model) = &taken {
+            run(model.image());
+        }
+        taken.is_ok()
     });
 }
 

@@ -197,6 +197,34 @@ unsafe impl Simd for Avx2 {
         (self.splat(f32::from_bits(pair << 16)), self.splat(f32::from_bits(pair & 0xffff_0000)))
     }
     #[inline(always)]
+    unsafe fn store_transposed(self, rows: *const u8, row_stride: usize, p: *mut u8, stride: usize) {
+        // Blocks of 8 rows and 8 words.
+        for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+            // SAFETY: self proves AVX2; the caller vouches for 64 bytes at each multiple of either stride, of which these are 32.
+            unsafe {
+                let mut r = [_mm256_setzero_si256(); 8];
+                for (row, r) in r.iter_mut().enumerate() {
+                    *r = _mm256_loadu_si256(rows.add((i + row) * row_stride + 4 * j).cast());
+                }
+                for q in [0, 2, 4, 6] {
+                    let (a, b) = (r[q], r[q + 1]);
+                    (r[q], r[q + 1]) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+                }
+                for q in [0, 4] {
+                    let (a, b, c, d) = (r[q], r[q + 1], r[q + 2], r[q + 3]);
+                    (r[q], r[q + 1]) = (_mm256_unpacklo_epi64(a, c), _mm256_unpackhi_epi64(a, c));
+                    (r[q + 2], r[q + 3]) = (_mm256_unpacklo_epi64(b, d), _mm256_unpackhi_epi64(b, d));
+                }
+                for c in 0..4 {
+                    let out = p.add((j + c) * stride + 4 * i);
+                    _mm256_storeu_si256(out.cast(), _mm256_permute2x128_si256::<0x20>(r[c], r[4 + c]));
+                    let out = out.add(4 * stride);
+                    _mm256_storeu_si256(out.cast(), _mm256_permute2x128_si256::<0x31>(r[c], r[4 + c]));
+                }
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
         // SAFETY: the caller vouches for 16 integers.
         both!(i => unsafe { _mm256_loadu_si256(p.add(8 * i).cast()) })

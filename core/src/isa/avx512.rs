@@ -172,6 +172,38 @@ macro_rules! sixteen_lanes {
                 _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(offset));
             }
         }
+        #[inline(always)]
+        unsafe fn store_transposed(self, rows: *const u8, row_stride: usize, p: *mut u8, stride: usize) {
+            // Words, pairs of words, then quarters of a register change places; each stage halves the rows that meet.
+            // SAFETY: self proves AVX-512 F; the caller vouches for 64 bytes at each multiple of either stride.
+            unsafe {
+                let mut r = [_mm512_setzero_si512(); 16];
+                for (i, r) in r.iter_mut().enumerate() {
+                    *r = _mm512_loadu_si512(rows.add(i * row_stride).cast());
+                }
+                for i in (0..16).step_by(2) {
+                    let (a, b) = (r[i], r[i + 1]);
+                    (r[i], r[i + 1]) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+                }
+                // Of rows 4q .. 4q + 4: register 4q + c holds column c of each quarter.
+                for q in (0..16).step_by(4) {
+                    let (a, b, c, d) = (r[q], r[q + 1], r[q + 2], r[q + 3]);
+                    (r[q], r[q + 1]) = (_mm512_unpacklo_epi64(a, c), _mm512_unpackhi_epi64(a, c));
+                    (r[q + 2], r[q + 3]) = (_mm512_unpacklo_epi64(b, d), _mm512_unpackhi_epi64(b, d));
+                }
+                for c in 0..4 {
+                    let low = _mm512_shuffle_i32x4::<0x44>(r[c], r[4 + c]);
+                    let high = _mm512_shuffle_i32x4::<0xee>(r[c], r[4 + c]);
+                    let low2 = _mm512_shuffle_i32x4::<0x44>(r[8 + c], r[12 + c]);
+                    let high2 = _mm512_shuffle_i32x4::<0xee>(r[8 + c], r[12 + c]);
+                    let column = |quarter: usize| p.add((4 * quarter + c) * stride).cast();
+                    _mm512_storeu_si512(column(0), _mm512_shuffle_i32x4::<0x88>(low, low2));
+                    _mm512_storeu_si512(column(1), _mm512_shuffle_i32x4::<0xdd>(low, low2));
+                    _mm512_storeu_si512(column(2), _mm512_shuffle_i32x4::<0x88>(high, high2));
+                    _mm512_storeu_si512(column(3), _mm512_shuffle_i32x4::<0xdd>(high, high2));
+                }
+            }
+        }
 
         #[inline(always)]
         fn splat(self, x: f32) -> Self::F {

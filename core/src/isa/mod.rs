@@ -201,6 +201,24 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
             unsafe { p.add(i).write(Int8((nearest_int(x) + 128) as u8)) };
         }
     }
+    /// Writes 16 rows of 16 words of 4 bytes as columns: word `j` of row `i`, at `rows + i * row_stride + 4 * j`, goes to
+    /// `p + j * stride + 4 * i`.
+    ///
+    /// # Safety
+    /// For each `i < 16`, `rows + i * row_stride` is valid for reading 64 bytes and `p + i * stride` for writing 64; no alignment
+    /// is needed, and they do not overlap.
+    #[inline(always)]
+    unsafe fn store_transposed(self, rows: *const u8, row_stride: usize, p: *mut u8, stride: usize) {
+        for i in 0..LANES {
+            for j in 0..LANES {
+                // SAFETY: four of the 64 bytes that the caller vouches for in each row.
+                unsafe {
+                    let word = rows.add(i * row_stride + 4 * j).cast::<[u8; 4]>().read();
+                    p.add(j * stride + 4 * i).cast::<[u8; 4]>().write(word);
+                }
+            }
+        }
+    }
     /// Calls `tile.run::<ROWS>(self, row)` for `rows` in `1..=TILE_ROWS`: each implementation lists its sizes, so that no
     /// path compiles tiles that its registers cannot hold.
     ///

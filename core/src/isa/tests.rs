@@ -160,6 +160,34 @@ fn the_soft_fma_rounds_once() {
     }
 }
 
+/// Rows written as columns, a few bytes apart.
+struct Transposed<'a>(&'a [[u8; 64]; 16], &'a mut [u8; 16 * 70]);
+
+impl SimdOp for Transposed<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        // SAFETY: rows of 64 bytes, and 64 of every 70 bytes.
+        unsafe { s.store_transposed(self.0.as_ptr().cast(), 64, self.1.as_mut_ptr(), 70) };
+    }
+}
+
+#[test]
+fn rows_become_columns() {
+    let rows: [[u8; 64]; 16] =
+        core::array::from_fn(|i| core::array::from_fn(|b| (i * 64 + b) as u8 ^ (i as u8) << 3));
+    for isa in Isa::available().iter() {
+        let mut out = [0xaa; 16 * 70];
+        isa.run(Transposed(&rows, &mut out));
+        for (j, line) in out.chunks(70).enumerate() {
+            for (i, row) in rows.iter().enumerate() {
+                assert_eq!(line[4 * i..4 * i + 4], row[4 * j..4 * j + 4], "{} [{i}, {j}]", isa.name());
+            }
+            assert_eq!(line[64..], [0xaa; 6], "{}", isa.name());
+        }
+    }
+}
+
 #[test]
 fn paths_are_found_by_name() {
     assert_eq!(Isa::from_name("portable"), Some(Isa::PORTABLE));

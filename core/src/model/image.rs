@@ -1,12 +1,16 @@
 //! The image: a packed model as one run of bytes, in memory or in a file.
 //!
 //! ```text
-//! header      256 bytes: magic, versions, length, hashes, ModelConfig       (all little-endian)
+//! header      320 bytes: magic, versions, lengths, hashes, ModelConfig      (all little-endian)
 //! aux table   64 bytes per named blob: name, offset, bytes
 //! directory   24 bytes per tensor: kind, layer, offset, bytes
-//! tensors     each at a multiple of 64: panels, norms, biases; in the order in which a step reads them
 //! aux         tokenizer, template, defaults: opaque to the core, each at a multiple of 64
+//! tensors     each at a multiple of 64: panels, norms, biases; in the order in which a step reads them
 //! ```
+//!
+//! What comes before the first tensor is the **head**: small, and it steers everything. The tensors are the **body**:
+//! numbers, of which any are valid. The header has a place for a hash of each ([`HEAD_HASH`], [`BODY_HASH`]), so that
+//! whoever opens a file can check the head at once and the body when asked; the core computes neither.
 //!
 //! [`ImageLayout`] computes every offset from the configuration and the blobs' sizes alone, so whoever writes an
 //! image and [`PackedModel::parse`] agree, and a parsed directory is only compared with what it must be. The core
@@ -32,16 +36,19 @@ use crate::memory::{AnyBits, REGION_ALIGN, cast};
 pub const MAGIC: [u8; 8] = *b"vbimage\0";
 
 /// Changes whenever a field or the order of tensors does.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Bytes before the aux table.
-pub const HEADER_BYTES: usize = 256;
+pub const HEADER_BYTES: usize = 320;
 
 /// Bytes of an encoded [`ModelConfig`].
 pub const CONFIG_BYTES: usize = 8 * CONFIG_FIELDS;
 
-/// Where the header holds the payload hash.
-pub const PAYLOAD_HASH: core::ops::Range<usize> = AT_PAYLOAD_HASH..AT_PAYLOAD_HASH + 32;
+/// Where the header holds the hash of the head, this place itself taken as zeros.
+pub const HEAD_HASH: core::ops::Range<usize> = AT_HEAD_HASH..AT_HEAD_HASH + 32;
+
+/// Where the header holds the hash of the body.
+pub const BODY_HASH: core::ops::Range<usize> = AT_BODY_HASH..AT_BODY_HASH + 32;
 
 const CONFIG_FIELDS: usize = 19;
 const AUX_ENTRY_BYTES: usize = 64;
@@ -53,10 +60,12 @@ const AT_NUMERICS: usize = 12;
 const AT_TOTAL: usize = 16;
 const AT_TENSOR_COUNT: usize = 24;
 const AT_AUX_COUNT: usize = 28;
-const AT_SOURCE_HASH: usize = 32;
-const AT_PAYLOAD_HASH: usize = 64;
-const AT_FLUSHED: usize = 96;
-const AT_CONFIG: usize = 104;
+const AT_HEAD_BYTES: usize = 32;
+const AT_FLUSHED: usize = 40;
+const AT_SOURCE_HASH: usize = 48;
+const AT_HEAD_HASH: usize = 80;
+const AT_BODY_HASH: usize = 112;
+const AT_CONFIG: usize = 144;
 
 const _: () = assert!(AT_CONFIG + CONFIG_BYTES <= HEADER_BYTES);
 
@@ -261,13 +270,43 @@ fn decode_config(bytes: &[u8; CONFIG_BYTES]) -> Result<ModelConfig, ImageError> 
     Ok(config)
 }
 
+fn check(field: &'static str, found: u64, expected: u64) -> Result<(), ImageError> {
+    if found == expected { Ok(()) } else { Err(ImageError::Field { field, found, expected }) }
+}
+
+fn short(found: u64, expected: usize) -> ImageError {
+    ImageError::Field { field: "length in bytes", found, expected: expected as u64 }
+}
+
+/// Bytes of the head of an image, from its first [`HEADER_BYTES`] and its whole length: what [`HEAD_HASH`] covers.
+///
+/// Only what says whether the other fields can be understood is looked at: magic, versions, lengths.
+pub fn head_bytes(header: &[u8], total: u64) -> Result<usize, ImageError> {
+    if !header.starts_with(&MAGIC) {
+        return Err(ImageError::NotAnImage);
+    }
+    let number = |at| u32_at(header, at).map(u64::from).ok_or(short(total, HEADER_BYTES));
+    check("format version", number(AT_FORMAT)?, u64::from(FORMAT_VERSION))?;
+    check("numerics version", number(AT_NUMERICS)?, u64::from(crate::NUMERICS_VERSION))?;
+    let long = |at| u64_at(header, at).ok_or(short(total, HEADER_BYTES));
+    check("length in bytes", total, long(AT_TOTAL)?)?;
+    let head = long(AT_HEAD_BYTES)?;
+    if header.len() < HEADER_BYTES {
+        return Err(short(total, HEADER_BYTES));
+    }
+    usize::try_from(head)
+        .ok()
+        .filter(|bytes| *bytes >= HEADER_BYTES && head <= total)
+        .ok_or(ImageError::Unknown { field: "length of the head in bytes", found: head })
+}
+
 /// An image, checked: a model that can run.
 #[derive(Clone, Debug)]
 pub struct PackedModel<'w> {
     bytes: &'w [u8],
     layout: ImageLayout<'w>,
     source_hash: &'w [u8; 32],
-    payload_hash: &'w [u8; 32],
+    body_hash: &'w [u8; 32],
     flushed_count: u64,
 }
 
@@ -283,22 +322,10 @@ impl<'w> PackedModel<'w> {
         if found != 0 {
             return Err(ImageError::Misaligned { found });
         }
-        if !bytes.starts_with(&MAGIC) {
-            return Err(ImageError::NotAnImage);
-        }
-        let field = |field, found: u64, expected: u64| {
-            if found == expected { Ok(()) } else { Err(ImageError::Field { field, found, expected }) }
-        };
-        let short = |expected: usize| ImageError::Field {
-            field: "length in bytes",
-            found: bytes.len() as u64,
-            expected: expected as u64,
-        };
+        let total = bytes.len() as u64;
+        let head = head_bytes(bytes, total)?;
+        let short = |expected: usize| short(total, expected);
         let number = |at| u32_at(bytes, at).map(u64::from).ok_or(short(HEADER_BYTES));
-        field("format version", number(AT_FORMAT)?, u64::from(FORMAT_VERSION))?;
-        field("numerics version", number(AT_NUMERICS)?, u64::from(crate::NUMERICS_VERSION))?;
-        let total = u64_at(bytes, AT_TOTAL).ok_or(short(HEADER_BYTES))?;
-        field("length in bytes", bytes.len() as u64, total)?;
         let config = bytes.get(AT_CONFIG..AT_CONFIG + CONFIG_BYTES).and_then(|bytes| bytes.try_into().ok());
         let config = decode_config(config.ok_or(short(HEADER_BYTES))?)?;
 
@@ -320,12 +347,13 @@ impl<'w> PackedModel<'w> {
             *slot = (name, size);
         }
         let layout = ImageLayout::new(&config, &aux[..aux_count as usize])?;
-        field("length in bytes", total, layout.total_bytes() as u64)?;
-        field("number of tensors", number(AT_TENSOR_COUNT)?, layout.tensor_count() as u64)?;
+        check("length in bytes", total, layout.total_bytes() as u64)?;
+        check("length of the head in bytes", head as u64, layout.head_bytes() as u64)?;
+        check("number of tensors", number(AT_TENSOR_COUNT)?, layout.tensor_count() as u64)?;
         for (entry, (_, span)) in layout.aux().enumerate() {
             let at = HEADER_BYTES + entry * AUX_ENTRY_BYTES + AUX_NAME_MAX;
             let offset = u64_at(bytes, at).ok_or(short(at + 16))?;
-            field("offset of an aux blob", offset, span.offset as u64)?;
+            check("offset of an aux blob", offset, span.offset as u64)?;
         }
         for (entry, (kind, layer, span)) in layout.tensors().enumerate() {
             let at = layout.directory_offset() + entry * TENSOR_ENTRY_BYTES;
@@ -345,7 +373,7 @@ impl<'w> PackedModel<'w> {
             bytes,
             layout,
             source_hash: hash_at(bytes, AT_SOURCE_HASH).ok_or(short(HEADER_BYTES))?,
-            payload_hash: hash_at(bytes, AT_PAYLOAD_HASH).ok_or(short(HEADER_BYTES))?,
+            body_hash: hash_at(bytes, AT_BODY_HASH).ok_or(short(HEADER_BYTES))?,
             flushed_count: u64_at(bytes, AT_FLUSHED).ok_or(short(HEADER_BYTES))?,
         })
     }
@@ -365,9 +393,9 @@ impl<'w> PackedModel<'w> {
         self.source_hash
     }
 
-    /// The hash of the image's own bytes, as its writer stored it; zeros where it did not.
-    pub fn payload_hash(&self) -> &'w [u8; 32] {
-        self.payload_hash
+    /// The hash of the body, as its writer stored it; zeros where it did not.
+    pub fn body_hash(&self) -> &'w [u8; 32] {
+        self.body_hash
     }
 
     /// Nonzero weights that packing set to zero (`dtype::flush`).

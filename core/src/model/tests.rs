@@ -86,7 +86,7 @@ pub(crate) fn image(config: &ModelConfig) -> Memory {
             if is_norm { 1.0 + 0.3 * x } else { 0.5 * x }
         });
     }
-    writer.header(&[7; 32], &[0; 32], 0);
+    writer.header(&[7; 32], 0);
     memory
 }
 

@@ -1,6 +1,9 @@
 //! Flags: each is also an environment variable, `VERBATIM_` and its name.
+use crate::load::ImageAccess;
 use crate::runtime::Options;
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
+use std::path::{Path, PathBuf};
 
 /// Serves Llama-family models on CPUs. The answer to a request is the same, bit for bit, whatever else is served.
 #[derive(Debug, Parser)]
@@ -15,6 +18,7 @@ Examples:
   verbatim generate --model ./stories260K 'Once upon a time'
   verbatim chat --model HuggingFaceTB/SmolLM2-135M-Instruct
   verbatim inspect --model ./TinyLlama-1.1B-Chat-v1.0      plan, memory, fingerprint
+  verbatim pack ./TinyLlama-1.1B-Chat-v1.0 -o tiny.vb      one file that is served at once
   verbatim selftest                                        do the bits hold on this CPU?"
 )]
 pub(super) struct Arguments {
@@ -34,7 +38,7 @@ pub(super) enum Command {
     Chat(ChatArgs),
     /// Say what a model is, what it will take, and how it will run.
     Inspect(ModelArgs),
-    /// Write a model as a packed image: one file that loads faster and carries tokenizer and template.
+    /// Write a model as a packed image: one file that is served at once and carries tokenizer and template.
     Pack(PackArgs),
     /// Run tiny models through every layer on every path and compare the bits with the stored hash.
     Selftest(SelftestArgs),
@@ -55,6 +59,12 @@ pub(super) struct ModelArgs {
     /// Store bf16 weights in 12 bits each, the same bits of every answer: auto, on or off [default: auto].
     #[arg(long, env = "VERBATIM_COMPRESS", value_name = "WHEN")]
     compress: Option<String>,
+    /// Of an image: check the weights' hash too, which reads the whole file.
+    #[arg(long, env = "VERBATIM_VERIFY", value_parser = BoolishValueParser::new())]
+    verify: bool,
+    /// Of an image: read it into memory with huge pages, rather than serve from the mapped file.
+    #[arg(long, env = "VERBATIM_COPY", value_parser = BoolishValueParser::new())]
+    copy: bool,
     /// KV format: f32 or bf16 [default: as the weights].
     #[arg(long, env = "VERBATIM_KV", value_name = "FORMAT")]
     kv: Option<String>,
@@ -106,6 +116,7 @@ impl ModelArgs {
             weights: self.weights.clone(),
             head: self.head.clone(),
             compress: self.compress.clone(),
+            access: ImageAccess { copy: self.copy, verify: self.verify },
             kv: self.kv.clone(),
             threads: self.threads,
             isa: self.isa.clone(),
@@ -178,10 +189,41 @@ pub(super) struct ChatArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct PackArgs {
+    /// What to pack: as --model.
+    #[arg(value_name = "MODEL")]
+    source: Option<String>,
+    /// The file to write; one that is there is replaced once the new one is complete.
+    #[arg(short, long, env = "VERBATIM_OUTPUT", value_name = "FILE")]
+    output: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) model: ModelArgs,
-    /// The file to write.
-    pub(super) output: std::path::PathBuf,
+    model: ModelArgs,
+}
+
+impl PackArgs {
+    /// What to load, and the file to write.
+    pub(super) fn options(&self) -> Result<(Options, &Path), String> {
+        let mut options = self.model.options()?;
+        // An environment that names the model to serve is no second model to pack.
+        let flag = options.model.filter(|model| std::env::var("VERBATIM_MODEL").as_ref() != Ok(model));
+        options.model = match (&self.source, flag) {
+            (Some(source), Some(flag)) => {
+                return Err(format!(
+                    "pack: found two models, {source} and --model {flag}, expected one; -o names the file"
+                ));
+            }
+            (Some(source), None) => Some(source.clone()),
+            (None, Some(flag)) => Some(flag),
+            (None, None) => self.model.model.clone(),
+        };
+        if options.model.is_none() {
+            return Err("pack: found no model, expected verbatim pack MODEL -o FILE".to_owned());
+        }
+        let output = self.output.as_deref().filter(|output| !output.as_os_str().is_empty());
+        let output = output.ok_or("pack: found no output, expected verbatim pack MODEL -o FILE")?;
+        // A hash over spoiled weights would pass them off as whole.
+        options.access.verify = true;
+        Ok((options, output))
+    }
 }
 
 #[derive(Clone, Debug, Args)]

@@ -33,7 +33,8 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
     let head = if c.head_format == c.weight_format { "" } else { ", head " };
     let head_format = if head.is_empty() { "" } else { c.head_format.name() };
     let weights = megabytes(model.weight_bytes());
-    println!("weights      {weights} as {}{head}{head_format}", c.weight_format.name());
+    let residence = served.loaded.residence();
+    println!("weights      {weights} as {}{head}{head_format}, {residence}", c.weight_format.name());
     println!("flushed      {} nonzero weights below 2^-50", model.flushed_count());
     let per_context = c.kv_layout(limits.kv_format, limits.model_len.div_ceil(BLOCK)).total_bytes();
     println!(

@@ -1,123 +1,268 @@
-//! An image in a file: written once, then loaded without packing.
+//! An image in a file: written once, then served without packing.
 //!
-//! An image is read, not mapped: in anonymous memory the weights get huge pages, a file that shrinks is an error
-//! instead of a signal, nobody can change a weight under a running model, and its hash is checked on the way.
+//! A file is **mapped** unless told otherwise: its weights are the page cache's pages, nothing of them is read before a
+//! step needs it, and processes that serve the same file share them. **Copied**, it is read into anonymous memory by
+//! all workers: that takes a moment and memory of its own, gives huge pages, and is then apart from the file.
 //!
-//! The payload hash is the BLAKE3 of the header (with zeros in the hash's own place) and of the BLAKE3s of every
-//! mebibyte after it.
+//! Two hashes in the header (BLAKE3) say whether the file is what was written:
+//! * the head's, over everything before the first tensor (with zeros in this hash's own place): header, tables,
+//!   configuration, tokenizer. Checked whenever a file is opened.
+//! * the body's, over the BLAKE3s of every mebibyte of the tensors, so that all workers can take part. Checked when asked
+//!   ([`ImageAccess::verify`]), for it reads the whole file. The head's hash covers it.
+//!
+//! **What whoever serves a mapped file owes**: nobody writes to it or cuts it while it is served. A new model goes into a new
+//! file, put in place by a rename, as [`NewImage`] does; the old one then lives on until its last server ends. A file
+//! that is written nevertheless gives other weights, one that is cut ends the server (`SIGBUS`). The head is a
+//! private copy also then, so that other bytes of the file are other numbers and lead no read astray. A copied file is
+//! immune from when it is loaded.
 use super::error::LoadError;
 use super::folder::Folder;
 use super::generation_config::GenerationDefaults;
 use super::pack::{AUX_FILES, Compress, LoadedModel, Progress, WeightChoice, generation_defaults};
-use crate::memory::AlignedMemory;
+use crate::memory::{AlignedMemory, WeightMemory};
+use crate::mmap::MappedFile;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use verbatim_core::dtype::WeightFormat;
-use verbatim_core::model::image::{HEADER_BYTES, MAGIC, PAYLOAD_HASH, PackedModel};
+use verbatim_core::model::image::{
+    BODY_HASH, HEAD_HASH, HEADER_BYTES, ImageError, MAGIC, PackedModel, head_bytes,
+};
 use verbatim_core::pool::{Phase, Pool};
 
 const LEAF_BYTES: usize = 1 << 20;
 
-/// Whether the file at `path` begins as an image does.
-pub fn is_image(path: &Path) -> bool {
-    let mut magic = [0; MAGIC.len()];
-    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    is_file && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == MAGIC
+/// Bytes that a head may have: more than the largest files that an image carries take together.
+const HEAD_MOST: usize = 512 << 20;
+
+/// How an image's file is used. A checkpoint is packed, which reads and hashes all of it, whatever this says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageAccess {
+    /// Whether it is read into memory, not mapped.
+    pub copy: bool,
+    /// Whether the body's hash is checked.
+    pub verify: bool,
 }
 
-fn payload_hash(header: &[u8], leaves: &[[u8; 32]]) -> [u8; 32] {
-    let mut header = header.to_vec();
-    header[PAYLOAD_HASH].fill(0);
+fn head_hash(head: &[u8]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(b"verbatim image 1\n");
-    hasher.update(&header);
+    hasher.update(b"verbatim image head 1\n");
+    hasher.update(&head[..HEAD_HASH.start]);
+    hasher.update(&[0; 32]);
+    hasher.update(&head[HEAD_HASH.end..]);
+    *hasher.finalize().as_bytes()
+}
+
+fn body_hash(leaves: &[[u8; 32]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"verbatim image body 1\n");
     hasher.update(leaves.as_flattened());
     *hasher.finalize().as_bytes()
 }
 
-/// Writes a model's image. The file appears under its name only when it is complete.
-pub fn write_image(model: &LoadedModel, path: &Path) -> Result<(), LoadError> {
-    let (header, rest) = model.image().split_at(HEADER_BYTES);
-    let leaves: Vec<_> = rest.chunks(LEAF_BYTES).map(|leaf| *blake3::hash(leaf).as_bytes()).collect();
-    let hash = payload_hash(header, &leaves);
-    let mut header = header.to_vec();
-    header[PAYLOAD_HASH].copy_from_slice(&hash);
-
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(&header)?;
-        file.write_all(rest)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
-    };
-    write().map_err(|error| {
-        let _ = std::fs::remove_file(&partial);
-        LoadError::io(path, "write", error)
-    })
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Loads an image from a file, all workers reading.
+fn unlocked<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The place of a new image, found to be writable before anything is packed.
+#[derive(Debug)]
+pub struct NewImage {
+    path: PathBuf,
+    partial: PathBuf,
+}
+
+impl NewImage {
+    /// An image to be at `path`, in the place of a file that may be there.
+    pub fn at(path: &Path) -> Result<NewImage, LoadError> {
+        let what = match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Some("is a directory, expected the name of a file to write"),
+            Ok(metadata) if !metadata.is_file() => Some("is there and is not a regular file"),
+            _ => None,
+        };
+        if let Some(what) = what {
+            return Err(LoadError::malformed(path, what));
+        }
+        let Some(name) = path.file_name() else {
+            return Err(LoadError::malformed(path, "is not the name of a file"));
+        };
+        let mut name = name.to_owned();
+        name.push(format!(".{}.partial", std::process::id()));
+        let new = NewImage { path: path.to_owned(), partial: path.with_file_name(name) };
+        // Made and removed at once: nothing is left behind if the packing is interrupted.
+        File::create(&new.partial)
+            .and_then(|_| std::fs::remove_file(&new.partial))
+            .map_err(|error| LoadError::io(path, "write", error))?;
+        Ok(new)
+    }
+
+    /// Writes a model's image. The file appears under its name only when it is complete.
+    pub fn write(&self, model: &LoadedModel, pool: &dyn Pool) -> Result<(), LoadError> {
+        let (head, body) = model.image().split_at(model.model().layout().head_bytes());
+        let leaves: Vec<_> = body.chunks(LEAF_BYTES).map(|leaf| (leaf, Mutex::new([0; 32]))).collect();
+        pool.run(Phase::Load, leaves.len(), &|number, _worker| {
+            let (leaf, hash) = &leaves[number];
+            *lock(hash) = *blake3::hash(leaf).as_bytes();
+        });
+        let leaves: Vec<_> = leaves.into_iter().map(|(_, hash)| unlocked(hash)).collect();
+        let mut head = head.to_vec();
+        head[BODY_HASH].copy_from_slice(&body_hash(&leaves));
+        let hash = head_hash(&head);
+        head[HEAD_HASH].copy_from_slice(&hash);
+        let write = || {
+            let mut file = File::create(&self.partial)?;
+            file.write_all(&head)?;
+            file.write_all(body)?;
+            file.sync_all()?;
+            std::fs::rename(&self.partial, &self.path)
+        };
+        write().map_err(|error| {
+            let _ = std::fs::remove_file(&self.partial);
+            LoadError::io(&self.path, "write", error)
+        })
+    }
+}
+
+/// Writes a model's image to a file.
+pub fn write_image(model: &LoadedModel, path: &Path, pool: &dyn Pool) -> Result<(), LoadError> {
+    NewImage::at(path)?.write(model, pool)
+}
+
+fn read_error(path: &Path, action: &'static str, error: std::io::Error) -> LoadError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => LoadError::Shrunk { path: path.to_owned() },
+        _ => LoadError::io(path, action, error),
+    }
+}
+
+/// A file that begins as an image does.
+struct ImageFile<'p> {
+    path: &'p Path,
+    file: File,
+    len: usize,
+    /// Bytes of the head, at most `len`.
+    head: usize,
+}
+
+impl<'p> ImageFile<'p> {
+    /// Opens it and reads its header; the lengths that this says are those that there are.
+    fn open(path: &'p Path) -> Result<Self, LoadError> {
+        let open = |error| LoadError::io(path, "open", error);
+        let neither = || LoadError::malformed(path, "is neither a model directory nor an image");
+        // Asked before it is opened: opening a pipe would wait for its writer.
+        if !std::fs::metadata(path).map_err(open)?.is_file() {
+            return Err(neither());
+        }
+        let file = File::open(path).map_err(open)?;
+        let len = file.metadata().map_err(open)?.len();
+        let mut magic = [0; MAGIC.len()];
+        if len < MAGIC.len() as u64 {
+            return Err(neither());
+        }
+        file.read_exact_at(&mut magic, 0).map_err(|error| read_error(path, "read", error))?;
+        if magic != MAGIC {
+            return Err(neither());
+        }
+        if len < HEADER_BYTES as u64 {
+            let what = format!("has {len} bytes, expected at least {HEADER_BYTES}");
+            return Err(LoadError::malformed(path, what));
+        }
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact_at(&mut header, 0).map_err(|error| read_error(path, "read", error))?;
+        let head = head_bytes(&header, len).map_err(|error| LoadError::image(path, error))?;
+        if head > HEAD_MOST {
+            let field = "length of the head in bytes";
+            return Err(LoadError::field(path, field, head.to_string(), format!("at most {HEAD_MOST}")));
+        }
+        let too_large = ImageError::TooLarge { what: "the image" };
+        let len = usize::try_from(len).map_err(|_| LoadError::image(path, too_large))?;
+        Ok(Self { path, file, len, head })
+    }
+
+    /// The image in memory, of which the head is read.
+    fn memory(&self, copy: bool) -> Result<WeightMemory, LoadError> {
+        if !copy {
+            // SAFETY: as the module's documentation asks of whoever serves a mapped file. What it holds is read as
+            // numbers, of which any are valid, at places that the head says, and the head is a copy.
+            let mapped = unsafe { MappedFile::new(&self.file, self.len, self.head) };
+            let mapped =
+                mapped.map_err(|error| read_error(self.path, "map (--copy reads it instead)", error))?;
+            return Ok(WeightMemory::Mapped(mapped));
+        }
+        let mut memory = AlignedMemory::new(self.len)
+            .map_err(|error| LoadError::io(self.path, "get memory for the weights", error))?;
+        let read = self.file.read_exact_at(&mut memory.as_mut_slice()[..self.head], 0);
+        read.map_err(|error| read_error(self.path, "read", error))?;
+        Ok(WeightMemory::Own(memory))
+    }
+
+    /// Reads the body, all workers taking part, into `out` if there is one; if a hash is expected, it must be that.
+    fn read_body(
+        &self,
+        out: Option<&mut [u8]>,
+        expected: Option<[u8; 32]>,
+        pool: &dyn Pool,
+        progress: &dyn Progress,
+    ) -> Result<(), LoadError> {
+        let total = self.len - self.head;
+        // Without a place to read to, every worker has a buffer.
+        let is_kept = out.is_some();
+        let mut buffers = vec![0; if is_kept { 0 } else { LEAF_BYTES * pool.workers() }];
+        let places = out.unwrap_or(&mut buffers).chunks_mut(LEAF_BYTES);
+        let places: Vec<_> = places.map(Mutex::new).collect();
+        let hashes: Vec<_> = (0..total.div_ceil(LEAF_BYTES)).map(|_| Mutex::new([0; 32])).collect();
+        let done = AtomicU64::new(0);
+        let failure = Mutex::new(None);
+        pool.run(Phase::Load, hashes.len(), &|number, worker| {
+            let start = number * LEAF_BYTES;
+            let len = LEAF_BYTES.min(total - start);
+            let place = &mut lock(&places[if is_kept { number } else { worker }])[..len];
+            match self.file.read_exact_at(place, (self.head + start) as u64) {
+                Ok(()) if expected.is_some() => *lock(&hashes[number]) = *blake3::hash(place).as_bytes(),
+                Ok(()) => {}
+                Err(error) => *lock(&failure) = Some(error),
+            }
+            progress.advance(done.fetch_add(len as u64, Ordering::Relaxed) + len as u64, total as u64);
+        });
+        if let Some(error) = unlocked(failure) {
+            return Err(read_error(self.path, "read", error));
+        }
+        let hashes: Vec<_> = hashes.into_iter().map(unlocked).collect();
+        if expected.is_some_and(|expected| expected != body_hash(&hashes)) {
+            return Err(self.damaged("body"));
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, part: &str) -> LoadError {
+        LoadError::malformed(
+            self.path,
+            format!("is damaged: its {part} does not have the hash in its header; pack the model again"),
+        )
+    }
+}
+
+/// Loads an image from a file.
 pub fn load_image(
     path: &Path,
     weights: WeightChoice,
+    access: ImageAccess,
     pool: &dyn Pool,
     progress: &dyn Progress,
 ) -> Result<LoadedModel, LoadError> {
-    let open = |error| LoadError::io(path, "open", error);
-    if !is_image(path) {
-        File::open(path).map_err(open)?;
-        return Err(LoadError::malformed(path, "is neither a model directory nor an image"));
+    let file = ImageFile::open(path)?;
+    let mut memory = file.memory(access.copy)?;
+    let head = &memory.as_slice()[..file.head];
+    if head[HEAD_HASH] != head_hash(head) {
+        return Err(file.damaged("head"));
     }
-    let file = File::open(path).map_err(open)?;
-    let len = file.metadata().map_err(open)?.len();
-    let too_large = || LoadError::malformed(path, format!("has {len} bytes, more than memory can address"));
-    let size = usize::try_from(len).map_err(|_| too_large())?;
-    let read_error = |error: std::io::Error| match error.kind() {
-        ErrorKind::UnexpectedEof => LoadError::Shrunk { path: path.to_owned() },
-        _ => LoadError::io(path, "read", error),
-    };
-    let mut memory =
-        AlignedMemory::new(size).map_err(|error| LoadError::io(path, "get memory for the weights", error))?;
-    if size < HEADER_BYTES {
-        return Err(LoadError::malformed(path, format!("has {len} bytes, expected at least {HEADER_BYTES}")));
-    }
-    let (header, rest) = memory.as_mut_slice().split_at_mut(HEADER_BYTES);
-    file.read_exact_at(header, 0).map_err(read_error)?;
-    let leaves: Vec<_> = rest.chunks_mut(LEAF_BYTES).map(|out| Mutex::new((out, [0; 32]))).collect();
-    let done = AtomicU64::new(0);
-    let failure = Mutex::new(None);
-    pool.run(Phase::Load, leaves.len(), &|number, _worker| {
-        let mut leaf = leaves[number].lock().unwrap_or_else(PoisonError::into_inner);
-        let (out, hash) = &mut *leaf;
-        let offset = HEADER_BYTES + number * LEAF_BYTES;
-        match file.read_exact_at(out, offset as u64) {
-            Ok(()) => *hash = *blake3::hash(out).as_bytes(),
-            Err(error) => *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
-        }
-        let read = out.len() as u64;
-        progress.advance(done.fetch_add(read, Ordering::Relaxed) + read, len - HEADER_BYTES as u64);
-    });
-    if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(read_error(error));
-    }
-    let leaves: Vec<[u8; 32]> =
-        leaves.into_iter().map(|leaf| leaf.into_inner().unwrap_or_else(PoisonError::into_inner).1).collect();
-    let computed = payload_hash(header, &leaves);
-
     let model = PackedModel::parse(memory.as_slice()).map_err(|error| LoadError::image(path, error))?;
-    if *model.payload_hash() != [0; 32] && *model.payload_hash() != computed {
-        return Err(LoadError::malformed(
-            path,
-            "is damaged: its contents do not have the hash in its header",
-        ));
-    }
     let config = *model.config();
     let found = [("weight format", config.weight_format), ("head format", config.head_format)];
     for ((field, found), wanted) in found.into_iter().zip([weights.format, weights.head.or(weights.format)]) {
@@ -137,6 +282,19 @@ pub fn load_image(
         Some(_) => generation_defaults(path, &files)?,
         None => GenerationDefaults::default(),
     };
+    let expected = access.verify.then_some(*model.body_hash());
+    let out = match &mut memory {
+        WeightMemory::Own(memory) => Some(&mut memory.as_mut_slice()[file.head..]),
+        WeightMemory::Mapped(_) => None,
+    };
+    if out.is_some() || expected.is_some() {
+        file.read_body(out, expected, pool, progress)?;
+    }
+    // Cut since it was opened: better told now than by a signal.
+    let len = file.file.metadata().map_err(|error| LoadError::io(path, "open", error))?.len();
+    if len < file.len as u64 {
+        return Err(LoadError::Shrunk { path: path.to_owned() });
+    }
     Ok(LoadedModel { memory, path: path.to_owned(), generation, notes: Vec::new() })
 }
 
@@ -144,12 +302,16 @@ pub fn load_image(
 pub fn load(
     path: &Path,
     weights: WeightChoice,
+    access: ImageAccess,
     pool: &dyn Pool,
     progress: &dyn Progress,
 ) -> Result<LoadedModel, LoadError> {
     if path.is_dir() {
         super::load_model(&Folder::from(path), weights, pool, progress)
     } else {
-        load_image(path, weights, pool, progress)
+        load_image(path, weights, access, pool, progress)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! * [`config`], [`generation_config`]: what the model is, and its defaults.
 //! * [`safetensors`]: where each tensor lies, in one file or in shards.
 //! * [`pack`]: every tensor read, hashed and packed in one parallel pass, into an image in memory.
-//! * [`image_file`]: an image written to a file, and a file served from.
+//! * [`image_file`]: an image written to a file, and a file served from, mapped or copied.
 //! * [`fingerprint`]: the hash that names a model and everything about it that can change a bit.
 //! * [`random`]: models with weights from a formula, for tests.
 //!
@@ -14,7 +14,7 @@
 //! *.safetensors ──► 32 rows at a time ──► leaf hash ──► panel ──┘
 //! ```
 //!
-//! A source is read through `pread` into a buffer that stays in the cache, not through a mapping: a file that
+//! A checkpoint is read through `pread` into a buffer that stays in the cache, not through a mapping: a file that
 //! shrinks while it is read is then an ordinary error instead of a signal, and none of its OS pages ever count
 //! towards the process, so that the peak is the packed model.
 pub mod builtin;
@@ -34,5 +34,6 @@ pub use error::LoadError;
 pub use fingerprint::{RuntimeChoices, fingerprint, short_form};
 pub use folder::Folder;
 pub use generation_config::GenerationDefaults;
+pub use image_file::ImageAccess;
 pub use pack::{AUX_FILES, Compress, LoadedModel, NoProgress, Progress, WeightChoice, load_model};
 pub use resolve::resolve;

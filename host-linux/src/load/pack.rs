@@ -10,7 +10,7 @@ use super::folder::Folder;
 use super::generation_config::{GenerationDefaults, parse_generation_config};
 use super::plan::{LEAF_ROWS, Parts, Plan, Segment, Source};
 use super::safetensors::Checkpoint;
-use crate::memory::AlignedMemory;
+use crate::memory::{AlignedMemory, WeightMemory};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use verbatim_core::dtype::{Coded, WeightFormat, bf16};
 use verbatim_core::isa::Isa;
 use verbatim_core::kernels::matmul::coded::{TooManyExponents, encode};
 use verbatim_core::kernels::matmul::pack::{NonFinite, SourceType, convert, pack_panel};
-use verbatim_core::kernels::matmul::panel::{PANEL, panel_len};
+use verbatim_core::kernels::matmul::panel::panel_len;
 use verbatim_core::memory::{bytes_mut, cast_mut};
 use verbatim_core::model::ModelConfig;
 use verbatim_core::model::image::{
@@ -109,10 +109,10 @@ impl Progress for NoProgress {
     fn advance(&self, _done: u64, _total: u64) {}
 }
 
-/// A model, packed, in memory of its own.
+/// A model, packed.
 #[derive(Debug)]
 pub struct LoadedModel {
-    pub(crate) memory: AlignedMemory,
+    pub(crate) memory: WeightMemory,
     pub(crate) path: PathBuf,
     pub(crate) generation: GenerationDefaults,
     pub(crate) notes: Vec<String>,
@@ -121,12 +121,21 @@ pub struct LoadedModel {
 impl LoadedModel {
     /// The model, ready to run.
     pub fn model(&self) -> PackedModel<'_> {
-        PackedModel::parse(self.image()).expect("the image was parsed when it was loaded and is ours alone")
+        PackedModel::parse(self.image())
+            .expect("the image was parsed when it was loaded, and its head is ours alone")
     }
 
     /// The bytes of the image.
     pub fn image(&self) -> &[u8] {
         self.memory.as_slice()
+    }
+
+    /// Where the weights lie, in words.
+    pub fn residence(&self) -> &'static str {
+        match self.memory {
+            WeightMemory::Own(_) => "in memory of their own",
+            WeightMemory::Mapped(_) => "mapped from the file",
+        }
     }
 
     /// What it was loaded from.
@@ -185,6 +194,7 @@ pub fn load_model(
         }
         packed => packed?,
     };
+    let memory = WeightMemory::Own(memory);
     Ok(LoadedModel { memory, path: directory.to_owned(), generation, notes })
 }
 
@@ -236,7 +246,7 @@ impl Sources<'_> {
                 slot.copy_from_slice(bytes);
             }
         }
-        writer.header(&hash, &[0; 32], flushed);
+        writer.header(&hash, flushed);
         PackedModel::parse(memory.as_slice()).map_err(image_error)?;
         Ok(memory)
     }
@@ -324,9 +334,7 @@ fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
 impl<'p> Packer<'p> {
     fn new(plan: &'p Plan, checkpoint: &'p Checkpoint, layout: &'p ImageLayout<'p>) -> Self {
         let leaves = Mutex::new(vec![[0; 32]; plan.leaf_count]);
-        // Measured: transposing runs 1.6 times as fast without the gathers that the compiler finds for AVX-512.
-        let isa = Isa::from_name("avx2").unwrap_or_else(Isa::detect);
-        Packer { plan, checkpoint, layout, isa, leaves }
+        Packer { plan, checkpoint, layout, isa: Isa::detect(), leaves }
     }
 
     fn format(&self, kind: TensorKind) -> WeightFormat {
@@ -383,6 +391,12 @@ impl<'p> Packer<'p> {
             let (kind, _, parts) = &self.plan.tensors[task.tensor];
             let buffers = &mut lock(&buffers[worker]);
             let out = &mut **lock(&task.out);
+            // The kernel clears a huge page when it is first written: now, before the cache holds what is to be packed.
+            for at in [0, out.len().saturating_sub(1)] {
+                if let Some(byte) = out.get_mut(at) {
+                    *byte = std::hint::black_box(0);
+                }
+            }
             let mut read = 0;
             let parts = (parts, self.format(*kind));
             let result = match self.storage(*kind) {
@@ -477,17 +491,14 @@ impl<'p> Packer<'p> {
                 self.read_rows(*segment, bytes, &mut buffers.leaf)?;
                 start += bytes.len();
             }
-            let lanes: [Option<&[u8]>; PANEL] = std::array::from_fn(|lane| {
-                (lane < row_count).then(|| &rows[lane * row_bytes..][..row_bytes])
-            });
             let coded = format == WeightFormat::Bf16Coded;
             let packed = if coded {
                 let plain = &mut buffers.panel;
                 plain.resize(panel_len(WeightFormat::Bf16, inputs), bf16::ZERO);
                 let bytes = bytes_mut(plain);
-                pack_panel(self.isa, WeightFormat::Bf16, bytes, inputs, dtype, lanes)
+                pack_panel(self.isa, WeightFormat::Bf16, bytes, inputs, dtype, rows)
             } else {
-                pack_panel(self.isa, format, panel, inputs, dtype, lanes)
+                pack_panel(self.isa, format, panel, inputs, dtype, rows)
             };
             flushed += packed.map_err(|bad| {
                 let mut lane = bad.lane;
@@ -593,4 +604,4 @@ pub fn source_type_name(source: SourceType) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -14,7 +14,8 @@ pub use options::Options;
 use crate::cpu::{WorkerCount, available_memory, worker_count};
 use crate::load::resolve::CacheLocations;
 use crate::load::{
-    LoadedModel, Progress, RuntimeChoices, WeightChoice, builtin, image_file, load_model, resolve, short_form,
+    ImageAccess, LoadedModel, Progress, RuntimeChoices, WeightChoice, builtin, image_file, load_model,
+    resolve, short_form,
 };
 use crate::pool::FutexPool;
 use crate::text::{ChatTemplate, Tokenizer};
@@ -62,7 +63,8 @@ impl ServedModel {
             options.head.as_deref(),
             options.compress.as_deref(),
         )?;
-        let (mut loaded, default_name) = load(options.model.as_deref(), weights, &pool, progress)?;
+        let (mut loaded, default_name) =
+            load(options.model.as_deref(), weights, options.access, &pool, progress)?;
         let config = *loaded.model().config();
         let (tokenizer, template) = text_of(&loaded, options)?;
         let kv_format = match options.kv.as_deref() {
@@ -144,6 +146,7 @@ fn in_flags(error: PlanError) -> String {
 fn load(
     model: Option<&str>,
     weights: WeightChoice,
+    access: ImageAccess,
     pool: &FutexPool,
     progress: &dyn Progress,
 ) -> Result<(LoadedModel, String), String> {
@@ -152,7 +155,8 @@ fn load(
         return Ok((loaded.map_err(|error| error.to_string())?, builtin::NAME.to_owned()));
     };
     let path = resolve(model, &CacheLocations::from_env()).map_err(|error| error.to_string())?;
-    let loaded = image_file::load(&path, weights, pool, progress).map_err(|error| error.to_string())?;
+    let loaded =
+        image_file::load(&path, weights, access, pool, progress).map_err(|error| error.to_string())?;
     let from_cache = model.contains('/') && !path.ends_with(model);
     let file_name = path.file_name().filter(|_| !from_cache);
     Ok((loaded, file_name.map_or_else(|| model.to_owned(), |name| name.to_string_lossy().into_owned())))

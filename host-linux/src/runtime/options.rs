@@ -1,4 +1,5 @@
 //! What can be chosen when a model is started.
+use crate::load::ImageAccess;
 
 /// The options of a model and its engine, as flags give them.
 #[derive(Clone, Debug)]
@@ -11,6 +12,8 @@ pub struct Options {
     pub head: Option<String>,
     /// `auto`, `on` or `off`; none is `auto`.
     pub compress: Option<String>,
+    /// How an image's file is used.
+    pub access: ImageAccess,
     /// `f32` or `bf16`; none is as the weights.
     pub kv: Option<String>,
     /// Workers; none is what the machine is good for.
@@ -42,6 +45,7 @@ impl Default for Options {
             weights: None,
             head: None,
             compress: None,
+            access: ImageAccess::default(),
             kv: None,
             threads: None,
             isa: "auto".to_owned(),

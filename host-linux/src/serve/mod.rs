@@ -39,9 +39,10 @@ pub fn serve(options: &Options, host: &str, port: u16, progress: &dyn Progress) 
     let (engine, thread) = EngineHandle::start(Arc::clone(&model), options.step_ms)?;
     let address = listener.local_addr().map_err(|error| format!("{host}:{port}: {error}"))?;
     eprintln!(
-        "{} ({}) on {} with {}, {} worker{}",
+        "{} ({}), weights {}, on {} with {}, {} worker{}",
         model.name,
         model.fingerprint,
+        model.loaded.residence(),
         model_name(),
         model.isa.name(),
         model.workers.workers,

@@ -2,7 +2,8 @@
 //!
 //! A panel of 32 output columns is 32 contiguous rows of the checkpoint, transposed: [`pack_panel`] takes the rows
 //! as little-endian bytes of any alignment, 32 elements of each at a time (a cache line of a bf16 row), converts
-//! them in a tile that stays in the first-level cache, and writes the tile out in whole cache lines.
+//! them in a tile that stays in the first-level cache, and writes the tile out in whole cache lines. Rows of bf16 that are
+//! operands already, which a look at their extremes tells, go to the panel without the tile.
 //!
 //! | from | to bf16 | to f32 | to int8 and int4 |
 //! |---|---|---|---|
@@ -16,7 +17,7 @@
 use super::int4::{self, GROUP, column_scale_of};
 use super::panel::{INT8_TAIL, PANEL, panel_len};
 use crate::dtype::{FLUSH_BELOW, Int8, WeightFormat, bf16_operand, int8_scale, nearest_int};
-use crate::isa::{Isa, Simd, SimdOp};
+use crate::isa::{Isa, LANES, Simd, SimdOp};
 use half::bf16;
 
 /// Packs 32 rows (columns of the product) of `k` elements each into an f32 panel.
@@ -144,6 +145,11 @@ trait Element {
     }
     /// Whether it is +0 or −0.
     fn is_zero(x: Self::Raw) -> bool;
+    /// Whether the bytes of rows are those of their operands, all of them finite. It may say no.
+    #[inline(always)]
+    fn are_operands(_rows: &[u8]) -> bool {
+        false
+    }
 }
 
 struct F32;
@@ -208,33 +214,66 @@ impl Element for Bf16 {
         if x & 0x7fff < (FLUSH_BELOW.to_bits() >> 16) as u16 { 0 } else { x }
     }
     #[inline(always)]
+    fn are_operands(rows: &[u8]) -> bool {
+        const LEAST: u16 = (FLUSH_BELOW.to_bits() >> 16) as u16;
+        let (mut greatest, mut least, mut signed) = ([0_u16; CHUNK], [u16::MAX; CHUNK], [0_i16; CHUNK]);
+        let (chunks, rest) = rows.as_chunks::<{ 2 * CHUNK }>();
+        for chunk in chunks {
+            for (i, bytes) in chunk.chunks_exact(2).enumerate() {
+                let x = Self::read(bytes);
+                greatest[i] = greatest[i].max(x & 0x7fff);
+                // Zero is less than nothing, and −0 the least of all.
+                least[i] = least[i].min((x & 0x7fff).wrapping_sub(1));
+                signed[i] = signed[i].min(x as i16);
+            }
+        }
+        rest.is_empty()
+            && greatest.iter().all(|x| *x < 0x7f80)
+            && least.iter().all(|x| *x >= LEAST - 1)
+            && signed.iter().all(|x| *x > i16::MIN)
+    }
+    #[inline(always)]
     fn is_zero(x: u16) -> bool {
         x << 1 == 0
     }
 }
 
-/// A chunk as bf16 operands, and as two sums over it: flushed elements, and elements that are not finite.
+/// A chunk as bf16 operands. Where an element of any chunk was flushed or is not finite, its place in `rare` is not 0.
 #[inline(always)]
-fn operands<E: Element>(bytes: &[u8], out: &mut [u16; CHUNK]) -> (u32, u32) {
-    let (mut flushed, mut bad) = (0_u16, 0_u16);
-    for (x, bytes) in out.iter_mut().zip(bytes.chunks_exact(E::BYTES)) {
+fn operands<E: Element>(bytes: &[u8], out: &mut [u8; 2 * CHUNK], rare: &mut [u16; CHUNK]) {
+    for ((out, rare), bytes) in out.chunks_exact_mut(2).zip(rare).zip(bytes.chunks_exact(E::BYTES)) {
         let raw = E::read(bytes);
-        *x = E::operand(raw);
-        flushed += u16::from((*x == 0) & !E::is_zero(raw));
-        bad += u16::from(*x & 0x7f80 == 0x7f80);
+        let x = E::operand(raw);
+        out.copy_from_slice(&x.to_le_bytes());
+        *rare |= u16::from((x == 0) & !E::is_zero(raw)) | u16::from(x & 0x7f80 == 0x7f80);
     }
-    (u32::from(flushed), u32::from(bad))
 }
 
-/// A chunk as bits of f32, and how many elements are not finite.
-#[inline(always)]
-fn floats<E: Element>(bytes: &[u8], out: &mut [u32; CHUNK]) -> u32 {
-    let mut bad = 0;
-    for (x, bytes) in out.iter_mut().zip(bytes.chunks_exact(E::BYTES)) {
-        *x = E::widen(E::read(bytes)).to_bits();
-        bad += u32::from(*x & 0x7f80_0000 == 0x7f80_0000);
+/// Counts what [`operands`] found: it is rare, so the common pass has no sums to carry.
+#[cold]
+#[inline(never)]
+fn count<E: Element>(bytes: &[u8], found: &mut Found) {
+    for bytes in bytes.chunks_exact(E::BYTES) {
+        let raw = E::read(bytes);
+        let x = E::operand(raw);
+        found.flushed += usize::from((x == 0) & !E::is_zero(raw));
+        found.bad |= x & 0x7f80 == 0x7f80;
     }
-    bad
+}
+
+/// A chunk as bits of f32. Where an element of any chunk is not finite, its place in `bad` is not 0.
+#[inline(always)]
+fn floats<E: Element>(bytes: &[u8], out: &mut [u32; CHUNK], bad: &mut [u32; CHUNK]) {
+    for ((x, bad), bytes) in out.iter_mut().zip(bad).zip(bytes.chunks_exact(E::BYTES)) {
+        *x = E::widen(E::read(bytes)).to_bits();
+        *bad |= u32::from(*x & 0x7f80_0000 == 0x7f80_0000);
+    }
+}
+
+/// Whether a place is not 0.
+#[inline(always)]
+fn any<T: Copy + Default + core::ops::BitOr<Output = T> + PartialEq>(places: &[T; CHUNK]) -> bool {
+    places.iter().fold(T::default(), |any, x| any | *x) != T::default()
 }
 
 /// The chunk of a row that starts at element `start`; past the row's end zeros.
@@ -260,45 +299,59 @@ struct PackOp<'p, 'a> {
     format: WeightFormat,
     panel: &'p mut [u8],
     source: SourceType,
-    rows: [Option<&'a [u8]>; PANEL],
+    /// One row after another, 32 at most.
+    rows: &'a [u8],
+    row_bytes: usize,
 }
 
 impl PackOp<'_, '_> {
     #[inline(always)]
-    fn bf16<E: Element>(self) -> Found {
+    fn bf16<E: Element, S: Simd>(self, simd: S) -> Found {
         let mut found = Found::default();
         let mut tail = [0; CHUNK * 4];
-        let mut tile = [[0_u32; CHUNK / 2]; PANEL];
-        for (block, out) in self.panel.chunks_mut(CHUNK / 2 * PANEL * 4).enumerate() {
-            for (lanes, row) in tile.iter_mut().zip(self.rows) {
-                let Some(row) = row else { continue };
-                let mut bits = [0; CHUNK];
-                let (flushed, bad) = operands::<E>(chunk::<E>(row, block * CHUNK, &mut tail), &mut bits);
-                found.flushed += flushed as usize;
-                found.bad |= bad != 0;
-                for (pair, bits) in lanes.iter_mut().zip(bits.chunks_exact(2)) {
-                    *pair = u32::from(bits[0]) | u32::from(bits[1]) << 16;
+        let mut tile = [[0_u8; 64]; PANEL];
+        // Whole tiles of rows that are operands already go straight to the panel.
+        let plain = self.rows.len() == PANEL * self.row_bytes && E::are_operands(self.rows);
+        for (block, out) in self.panel.chunks_mut(TILE_BYTES).enumerate() {
+            if plain
+                && (block + 1) * 64 <= self.row_bytes
+                && let Ok(out) = (&mut *out).try_into()
+            {
+                write_whole_tile(simd, out, &self.rows[block * 64..], self.row_bytes);
+                continue;
+            }
+            let mut rare = [0; CHUNK];
+            for (lanes, row) in tile.iter_mut().zip(self.rows.chunks_exact(self.row_bytes)) {
+                operands::<E>(chunk::<E>(row, block * CHUNK, &mut tail), lanes, &mut rare);
+            }
+            if any(&rare) {
+                for row in self.rows.chunks_exact(self.row_bytes) {
+                    count::<E>(chunk::<E>(row, block * CHUNK, &mut tail), &mut found);
                 }
             }
-            write_tile(out, &tile);
+            write_tile(simd, out, &tile);
         }
         found
     }
 
     #[inline(always)]
-    fn f32<E: Element>(self) -> Found {
-        let mut found = Found::default();
+    fn f32<E: Element, S: Simd>(self, simd: S) -> Found {
+        let mut bad = [0; CHUNK];
         let mut tail = [0; CHUNK * 4];
-        let mut tile = [[0_u32; CHUNK]; PANEL];
-        for (block, out) in self.panel.chunks_mut(CHUNK * PANEL * 4).enumerate() {
-            for (lanes, row) in tile.iter_mut().zip(self.rows) {
-                let Some(row) = row else { continue };
-                let bad = floats::<E>(chunk::<E>(row, block * CHUNK, &mut tail), lanes);
-                found.bad |= bad != 0;
+        let mut tiles = [[[0_u8; 64]; PANEL]; 2];
+        for (block, out) in self.panel.chunks_mut(2 * TILE_BYTES).enumerate() {
+            for (lane, row) in self.rows.chunks_exact(self.row_bytes).enumerate() {
+                let mut bits = [0; CHUNK];
+                floats::<E>(chunk::<E>(row, block * CHUNK, &mut tail), &mut bits, &mut bad);
+                for (tile, bits) in tiles.iter_mut().zip(bits.chunks_exact(LANES)) {
+                    put_words(&mut tile[lane], bits);
+                }
             }
-            write_tile(out, &tile);
+            for (out, tile) in out.chunks_mut(TILE_BYTES).zip(&tiles) {
+                write_tile(simd, out, tile);
+            }
         }
-        found
+        Found { flushed: 0, bad: any(&bad) }
     }
 }
 
@@ -308,54 +361,59 @@ impl PackOp<'_, '_> {
     fn greatest<E: Element>(&self, k: usize) -> Option<[f32; PANEL]> {
         let mut greatest = [0.0; PANEL];
         let mut tail = [0; CHUNK * 4];
-        let mut bad = 0;
-        for (greatest, row) in greatest.iter_mut().zip(self.rows) {
-            let Some(row) = row else { continue };
+        let mut bad = [0; CHUNK];
+        for (greatest, row) in greatest.iter_mut().zip(self.rows.chunks_exact(self.row_bytes)) {
             // The magnitudes of finite floats are ordered as their bits are.
-            let mut max = 0_u32;
+            let mut max = [0_u32; CHUNK];
             for start in (0..k).step_by(CHUNK) {
                 let mut bits = [0; CHUNK];
-                bad += floats::<E>(chunk::<E>(row, start, &mut tail), &mut bits);
-                for bits in bits {
-                    max = max.max(bits & 0x7fff_ffff);
+                floats::<E>(chunk::<E>(row, start, &mut tail), &mut bits, &mut bad);
+                for (max, bits) in max.iter_mut().zip(bits) {
+                    *max = (*max).max(bits & 0x7fff_ffff);
                 }
             }
-            *greatest = f32::from_bits(max);
+            *greatest = f32::from_bits(max.into_iter().fold(0, u32::max));
         }
-        (bad == 0).then_some(greatest)
+        (!any(&bad)).then_some(greatest)
     }
 
     /// K.
     #[inline(always)]
     fn inputs<E: Element>(&self) -> usize {
-        self.rows.iter().flatten().map(|row| row.len() / E::BYTES).max().unwrap_or(0)
+        self.row_bytes / E::BYTES
     }
 
     #[inline(always)]
-    fn int8<E: Element>(self) -> Found {
+    fn int8<E: Element, S: Simd>(self, simd: S) -> Found {
         let k = self.inputs::<E>();
         let Some(greatest) = self.greatest::<E>(k) else { return Found { flushed: 0, bad: true } };
         let mut tail = [0; CHUNK * 4];
         let mut sums = [0_i32; PANEL];
-        let mut tile = [[0_u32; CHUNK / 4]; PANEL];
+        let mut tile = [[0_u8; 64]; PANEL];
+        let inverses = greatest.map(|max| int8_scale(max).1);
         let (weights, panel_tail) = self.panel.split_at_mut(k.next_multiple_of(4) * PANEL);
-        for (block, out) in weights.chunks_mut(CHUNK / 4 * PANEL * 4).enumerate() {
-            for (lane, (lanes, row)) in tile.iter_mut().zip(self.rows).enumerate() {
-                let Some(row) = row else { continue };
-                let mut bits = [0; CHUNK];
-                floats::<E>(chunk::<E>(row, block * CHUNK, &mut tail), &mut bits);
-                let (_, inverse) = int8_scale(greatest[lane]);
-                let mut rounded = [0_i32; CHUNK];
-                for (q, bits) in rounded.iter_mut().zip(bits) {
-                    *q = nearest_int(f32::from_bits(bits) * inverse);
+        for (block, out) in weights.chunks_mut(TILE_BYTES).enumerate() {
+            for (lane, (bytes, row)) in
+                tile.iter_mut().zip(self.rows.chunks_exact(self.row_bytes)).enumerate()
+            {
+                let mut rounded = [[0_i32; CHUNK]; 2];
+                for (half, rounded) in rounded.iter_mut().enumerate() {
+                    let start = (2 * block + half) * CHUNK;
+                    if start >= k {
+                        break;
+                    }
+                    let mut bits = [0; CHUNK];
+                    floats::<E>(chunk::<E>(row, start, &mut tail), &mut bits, &mut [0; CHUNK]);
+                    for (q, bits) in rounded.iter_mut().zip(bits) {
+                        *q = nearest_int(f32::from_bits(bits) * inverses[lane]);
+                    }
                 }
-                sums[lane] += rounded.iter().sum::<i32>();
-                for (quad, q) in lanes.iter_mut().zip(rounded.chunks_exact(4)) {
-                    let byte = |i: usize| (q[i] as u32 & 0xff) << (8 * i);
-                    *quad = byte(0) | byte(1) | byte(2) | byte(3);
+                sums[lane] += rounded.as_flattened().iter().sum::<i32>();
+                for (byte, q) in bytes.iter_mut().zip(rounded.as_flattened()) {
+                    *byte = *q as u8;
                 }
             }
-            write_tile(out, &tile);
+            write_tile(simd, out, &tile);
         }
         write_tail(panel_tail, &sums, greatest.map(|max| int8_scale(max).0));
         Found::default()
@@ -373,10 +431,9 @@ impl PackOp<'_, '_> {
         let (weights, panel_tail) = self.panel.split_at_mut(k.div_ceil(int4::BLOCK) * int4::BLOCK_BYTES);
         weights.fill(0);
         for group in 0..k.div_ceil(GROUP) {
-            for (lane, row) in self.rows.iter().enumerate() {
-                let Some(row) = row else { continue };
+            for (lane, row) in self.rows.chunks_exact(self.row_bytes).enumerate() {
                 let mut bits = [0; CHUNK];
-                floats::<E>(chunk::<E>(row, group * GROUP, &mut tail), &mut bits);
+                floats::<E>(chunk::<E>(row, group * GROUP, &mut tail), &mut bits, &mut [0; CHUNK]);
                 let (_, inverse) = column_scale_of(greatest[lane]);
                 for (x, bits) in x.iter_mut().zip(bits) {
                     x[lane] = f32::from_bits(bits) * inverse;
@@ -400,13 +457,40 @@ fn write_tail(tail: &mut [u8], sums: &[i32; PANEL], scales: [f32; PANEL]) {
     }
 }
 
-/// Writes a tile transposed: 32 numbers of 4 bytes for each of its columns, as many columns as `out` takes.
+/// Bytes of a tile: 16 words of 4 bytes for each of the 32 rows.
+const TILE_BYTES: usize = PANEL * 4 * LANES;
+
+/// Sixteen words as their bytes.
 #[inline(always)]
-fn write_tile<const W: usize>(out: &mut [u8], tile: &[[u32; W]; PANEL]) {
-    for (j, line) in out.chunks_exact_mut(PANEL * 4).enumerate() {
-        let j = j % W;
-        for (bytes, lanes) in line.chunks_exact_mut(4).zip(tile) {
-            bytes.copy_from_slice(&lanes[j].to_le_bytes());
+fn put_words(out: &mut [u8; 64], words: &[u32]) {
+    for (bytes, word) in out.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// Writes a tile transposed: 32 words of 4 bytes for each of its columns, as many columns as `out` takes.
+#[inline(always)]
+fn write_tile<S: Simd>(simd: S, out: &mut [u8], tile: &[[u8; 64]; PANEL]) {
+    if let Ok(out) = out.try_into() {
+        write_whole_tile(simd, out, tile.as_flattened(), 64);
+    } else {
+        let mut whole = [0; TILE_BYTES];
+        write_whole_tile(simd, &mut whole, tile.as_flattened(), 64);
+        out.copy_from_slice(&whole[..out.len()]);
+    }
+}
+
+/// The same for a whole tile, of which row `i` is the 64 bytes at `i * stride`.
+#[inline(always)]
+fn write_whole_tile<S: Simd>(simd: S, out: &mut [u8; TILE_BYTES], rows: &[u8], stride: usize) {
+    const LINE: usize = PANEL * 4;
+    assert!(rows.len() >= (PANEL - 1) * stride + 64);
+    for half in 0..2 {
+        // SAFETY: 16 of 32 rows, the last of which ends within `rows`; 16 lines of 128 bytes, of which these rows fill the first
+        // half or the second. One is borrowed to be read, the other to be written.
+        unsafe {
+            let rows = rows.as_ptr().add(half * LANES * stride);
+            simd.store_transposed(rows, stride, out.as_mut_ptr().add(half * LINE / 2), LINE);
         }
     }
 }
@@ -414,18 +498,18 @@ fn write_tile<const W: usize>(out: &mut [u8], tile: &[[u32; W]; PANEL]) {
 impl SimdOp for PackOp<'_, '_> {
     type Output = Found;
     #[inline(always)]
-    fn eval<S: Simd>(self, _simd: S) -> Found {
+    fn eval<S: Simd>(self, simd: S) -> Found {
         match (self.format, self.source) {
             (WeightFormat::Bf16Coded, _) => unreachable!("panels are packed as bf16, then coded"),
-            (WeightFormat::Bf16, SourceType::Bf16) => self.bf16::<Bf16>(),
-            (WeightFormat::Bf16, SourceType::F16) => self.bf16::<F16>(),
-            (WeightFormat::Bf16, SourceType::F32) => self.bf16::<F32>(),
-            (WeightFormat::F32, SourceType::Bf16) => self.f32::<Bf16>(),
-            (WeightFormat::F32, SourceType::F16) => self.f32::<F16>(),
-            (WeightFormat::F32, SourceType::F32) => self.f32::<F32>(),
-            (WeightFormat::Int8, SourceType::Bf16) => self.int8::<Bf16>(),
-            (WeightFormat::Int8, SourceType::F16) => self.int8::<F16>(),
-            (WeightFormat::Int8, SourceType::F32) => self.int8::<F32>(),
+            (WeightFormat::Bf16, SourceType::Bf16) => self.bf16::<Bf16, S>(simd),
+            (WeightFormat::Bf16, SourceType::F16) => self.bf16::<F16, S>(simd),
+            (WeightFormat::Bf16, SourceType::F32) => self.bf16::<F32, S>(simd),
+            (WeightFormat::F32, SourceType::Bf16) => self.f32::<Bf16, S>(simd),
+            (WeightFormat::F32, SourceType::F16) => self.f32::<F16, S>(simd),
+            (WeightFormat::F32, SourceType::F32) => self.f32::<F32, S>(simd),
+            (WeightFormat::Int8, SourceType::Bf16) => self.int8::<Bf16, S>(simd),
+            (WeightFormat::Int8, SourceType::F16) => self.int8::<F16, S>(simd),
+            (WeightFormat::Int8, SourceType::F32) => self.int8::<F32, S>(simd),
             (WeightFormat::Int4, SourceType::Bf16) => self.int4::<Bf16>(),
             (WeightFormat::Int4, SourceType::F16) => self.int4::<F16>(),
             (WeightFormat::Int4, SourceType::F32) => self.int4::<F32>(),
@@ -435,26 +519,26 @@ impl SimdOp for PackOp<'_, '_> {
 
 /// Packs up to 32 rows of `k` elements into a panel, and returns how many nonzero elements were flushed.
 ///
-/// `rows[lane]` are the bytes of a row, `None` past the last one; `panel` are the bytes of one panel. On an error
-/// the panel's contents are unspecified.
+/// `rows` are the bytes of the rows, one after another; `panel` are the bytes of one panel. On an error the panel's contents are
+/// unspecified.
 ///
 /// # Panics
-/// If a slice has another length than `k` says.
+/// If a slice has another length than `k` says, or `k` is 0.
 pub fn pack_panel(
     isa: Isa,
     format: WeightFormat,
     panel: &mut [u8],
     k: usize,
     source: SourceType,
-    rows: [Option<&[u8]>; PANEL],
+    rows: &[u8],
 ) -> Result<usize, NonFinite> {
     assert!(format != WeightFormat::Bf16Coded, "panels are packed as bf16, then coded");
     assert_eq!(panel.len(), panel_len(format, k) * format.element_bytes());
-    assert!(rows.iter().flatten().all(|row| row.len() == k * source.element_bytes()));
-    let found = isa.run(PackOp { format, panel, source, rows });
+    let row_bytes = k * source.element_bytes();
+    assert!(k > 0 && rows.len() <= PANEL * row_bytes && rows.len().is_multiple_of(row_bytes));
+    let found = isa.run(PackOp { format, panel, source, rows, row_bytes });
     if found.bad {
-        let lanes = rows.iter().enumerate().filter_map(|(lane, row)| Some((lane, (*row)?)));
-        for (lane, row) in lanes {
+        for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
             find_bad(format, source, row, lane)?;
         }
     }
@@ -477,16 +561,16 @@ impl ConvertOp<'_, '_> {
         for (block, out) in self.out.chunks_mut(CHUNK * element_bytes).enumerate() {
             let bytes = chunk::<E>(self.bytes, block * CHUNK, &mut tail);
             if self.format == WeightFormat::Bf16 {
-                let mut bits = [0; CHUNK];
-                let (flushed, bad) = operands::<E>(bytes, &mut bits);
-                found.flushed += flushed as usize;
-                found.bad |= bad != 0;
-                for (out, bits) in out.chunks_exact_mut(2).zip(bits) {
-                    out.copy_from_slice(&bits.to_le_bytes());
+                let (mut operand, mut rare) = ([0; 2 * CHUNK], [0; CHUNK]);
+                operands::<E>(bytes, &mut operand, &mut rare);
+                if any(&rare) {
+                    count::<E>(bytes, &mut found);
                 }
+                out.copy_from_slice(&operand[..out.len()]);
             } else {
-                let mut bits = [0; CHUNK];
-                found.bad |= floats::<E>(bytes, &mut bits) != 0;
+                let (mut bits, mut bad) = ([0; CHUNK], [0; CHUNK]);
+                floats::<E>(bytes, &mut bits, &mut bad);
+                found.bad |= any(&bad);
                 for (out, bits) in out.chunks_exact_mut(4).zip(bits) {
                     out.copy_from_slice(&bits.to_le_bytes());
                 }

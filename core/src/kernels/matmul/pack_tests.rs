@@ -38,8 +38,6 @@ fn panels_equal_the_plain_packing_for_all_types_and_odd_shapes() {
             for i in 0..n * k {
                 bytes[1 + i * size..][..size].copy_from_slice(&element(source, &mut state));
             }
-            let rows =
-                core::array::from_fn(|lane| (lane < n).then(|| &bytes[1 + lane * k * size..][..k * size]));
             let wide: Vec<f32> = bytes[1..].chunks(size).map(|bytes| source.widen(bytes)).collect();
             let wide_row = |lane: usize| (lane < n).then(|| &wide[lane * k..][..k]);
             let (expected, flushed): (Vec<u8>, usize) = match format {
@@ -67,7 +65,7 @@ fn panels_equal_the_plain_packing_for_all_types_and_odd_shapes() {
             };
             for isa in Isa::available().iter() {
                 let mut panel = vec![0xaa; expected.len()];
-                let found = pack_panel(*isa, format, &mut panel, k, source, rows).unwrap();
+                let found = pack_panel(*isa, format, &mut panel, k, source, &bytes[1..]).unwrap();
                 assert_eq!(found, flushed, "{} {source:?} {format:?} {n} x {k}", isa.name());
                 assert!(panel == expected, "{} {source:?} {format:?} {n} x {k}", isa.name());
 
@@ -111,6 +109,37 @@ fn every_bf16_is_an_operand_as_the_rule_says() {
 }
 
 #[test]
+fn rows_that_are_operands_already_are_packed_as_any() {
+    const LEAST: u16 = (FLUSH_BELOW.to_bits() >> 16) as u16;
+    for k in [32, 64, 33, 100] {
+        let plain = |i: usize| (0x3c00 + (i * 7 % 1000) as u16) | (i.is_multiple_of(3) as u16) << 15;
+        // Nothing, and at some place what is no operand, or only just one.
+        for odd in
+            [plain(0), 0, 0x8000, 1, 0x8001, LEAST - 1, LEAST, LEAST | 0x8000, 0x7f7f, 0x7f80, 0xff80, 0x7fc0]
+        {
+            for at in [0, 31, 32 * k / 2 + 5, 32 * k - 1] {
+                let bits: Vec<u16> = (0..32 * k).map(|i| if i == at { odd } else { plain(i) }).collect();
+                let bytes: Vec<u8> = bits.iter().flat_map(|x| x.to_le_bytes()).collect();
+                let wide: Vec<f32> = bits.iter().map(|x| bf16::from_bits(*x).to_f32()).collect();
+                let mut expected = vec![bf16::ONE; panel_len(WeightFormat::Bf16, k)];
+                let flushed = pack_bf16(&mut expected, k, |lane| Some(&wide[lane * k..][..k]));
+                let expected: Vec<u8> = expected.iter().flat_map(|x| x.to_le_bytes()).collect();
+                for isa in Isa::available().iter() {
+                    let mut panel = vec![0xaa; expected.len()];
+                    let found = pack_panel(*isa, WeightFormat::Bf16, &mut panel, k, SourceType::Bf16, &bytes);
+                    if odd & 0x7f80 == 0x7f80 {
+                        assert_eq!(found.map_err(|bad| (bad.lane, bad.k)), Err((at / k, at % k)));
+                    } else {
+                        assert_eq!(found, Ok(flushed), "{} {odd:#x} at {at} of {k}", isa.name());
+                        assert!(panel == expected, "{} {odd:#x} at {at} of {k}", isa.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_not_finite_is_named() {
     let k = 75;
     for isa in Isa::available().iter() {
@@ -119,9 +148,8 @@ fn what_is_not_finite_is_named() {
                 let mut weight = vec![0.5_f32; 32 * k];
                 weight[at] = value;
                 let bytes: Vec<u8> = weight.iter().flat_map(|x| x.to_le_bytes()).collect();
-                let rows = core::array::from_fn(|lane| Some(&bytes[lane * k * 4..][..k * 4]));
                 let mut panel = vec![0; panel_len(format, k) * format.element_bytes()];
-                let found = pack_panel(*isa, format, &mut panel, k, SourceType::F32, rows);
+                let found = pack_panel(*isa, format, &mut panel, k, SourceType::F32, &bytes);
                 let place = found.map_err(|bad| (bad.lane, bad.k));
                 let is_finite = value == f32::MAX && format != WeightFormat::Bf16;
                 assert_eq!(

@@ -173,6 +173,7 @@ pub struct ImageLayout<'n> {
     directory_offset: usize,
     tensor_count: usize,
     weight_bytes: usize,
+    head_bytes: usize,
     total_bytes: usize,
 }
 
@@ -210,6 +211,12 @@ impl<'n> ImageLayout<'n> {
         let directory_offset = HEADER_BYTES + aux.len() * AUX_ENTRY_BYTES;
         let mut cursor = Cursor(directory_offset + tensor_count * TENSOR_ENTRY_BYTES);
 
+        let mut blobs = [("", Span::NONE); AUX_MAX];
+        for (slot, (name, bytes)) in blobs.iter_mut().zip(aux) {
+            *slot = (*name, cursor.take(Some(*bytes), "an aux blob")?);
+        }
+        let head_bytes = cursor.take(Some(0), "an aux blob")?.offset;
+
         let mut spans = [Span::NONE; KIND_COUNT];
         let mut lay = |kinds: &[TensorKind], cursor: &mut Cursor| -> Result<usize, ImageError> {
             let mut sum = 0_usize;
@@ -234,10 +241,6 @@ impl<'n> ImageLayout<'n> {
             .and_then(|layers| layers.checked_add(before)?.checked_add(after))
             .ok_or(ImageError::TooLarge { what: "all layers" })?;
 
-        let mut blobs = [("", Span::NONE); AUX_MAX];
-        for (slot, (name, bytes)) in blobs.iter_mut().zip(aux) {
-            *slot = (*name, cursor.take(Some(*bytes), "an aux blob")?);
-        }
         Ok(ImageLayout {
             config: *config,
             spans,
@@ -247,6 +250,7 @@ impl<'n> ImageLayout<'n> {
             directory_offset,
             tensor_count,
             weight_bytes,
+            head_bytes,
             total_bytes: cursor.0,
         })
     }
@@ -259,6 +263,11 @@ impl<'n> ImageLayout<'n> {
     /// Bytes of the whole image.
     pub fn total_bytes(&self) -> usize {
         self.total_bytes
+    }
+
+    /// Bytes before the first tensor.
+    pub fn head_bytes(&self) -> usize {
+        self.head_bytes
     }
 
     /// Bytes of all tensors.

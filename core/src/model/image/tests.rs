@@ -74,7 +74,7 @@ fn image(config: &ModelConfig) -> Memory {
         writer.fill(kind, layer, |row, column| value(kind, layer, row, column));
     }
     writer.aux_mut("tokenizer.json").unwrap().copy_from_slice(b"hello");
-    writer.header(&[7; 32], &[0; 32], 3);
+    writer.header(&[7; 32], 3);
     memory
 }
 
@@ -171,7 +171,9 @@ fn spans_are_aligned_ordered_and_apart() {
     for (format, tied, extras) in ALL.into_iter().chain(whole) {
         let layout = ImageLayout::new(&config(format, tied, extras), &[("a", 1), ("b", 65)]).unwrap();
         let mut end = layout.directory_offset() + layout.tensor_count() * TENSOR_ENTRY_BYTES;
-        let spans = layout.tensors().map(|(_, _, span)| span).chain(layout.aux().map(|(_, span)| span));
+        let spans = layout.aux().map(|(_, span)| span).chain(layout.tensors().map(|(_, _, span)| span));
+        let first = layout.tensors().next().unwrap().2.offset;
+        assert_eq!(layout.head_bytes(), first, "the head ends where the tensors begin");
         let mut count = 0;
         for span in spans {
             assert!(
@@ -191,7 +193,7 @@ fn the_flush_is_counted() {
     let mut memory = Memory::new(layout.total_bytes());
     let mut writer = ImageWriter::new(&layout, memory.get_mut()).unwrap();
     writer.fill(TensorKind::Down, 1, |_, k| if k == 69 { 1e-30 } else { -0.0 });
-    writer.header(&[0; 32], &[0; 32], 0);
+    writer.header(&[0; 32], 0);
     assert_eq!(PackedModel::parse(memory.get()).unwrap().flushed_count(), 48);
 }
 
@@ -208,7 +210,7 @@ fn lies_are_named() {
     };
     let put64 = |at: usize, x: u64| move |b: &mut [u8]| b[at..at + 8].copy_from_slice(&x.to_le_bytes());
     assert_eq!(message(&|b| b[0] = 0), "not an image: the first 8 bytes are not \"vbimage\\0\"");
-    assert_eq!(message(&|b| b[AT_FORMAT] = 9), "image header: format version: found 9, expected 2");
+    assert_eq!(message(&|b| b[AT_FORMAT] = 9), "image header: format version: found 9, expected 3");
     assert_eq!(
         message(&|b| b[AT_NUMERICS + 3] = 1),
         std::format!(
@@ -238,6 +240,17 @@ fn lies_are_named() {
     assert_eq!(
         message(&|b| b[HEADER_BYTES] = 0xff),
         "image aux table: entry 0: expected a unique name of 1 to 48 bytes of UTF-8"
+    );
+    for lie in [0, HEADER_BYTES as u64 - 1, total as u64 + 1, u64::MAX] {
+        assert_eq!(
+            message(&put64(AT_HEAD_BYTES, lie)),
+            std::format!("image header: length of the head in bytes: found {lie}, which is unknown")
+        );
+    }
+    let head = u64_at(good.get(), AT_HEAD_BYTES).unwrap();
+    assert_eq!(
+        message(&put64(AT_HEAD_BYTES, head + 64)),
+        std::format!("image header: length of the head in bytes: found {}, expected {head}", head + 64)
     );
     let directory = HEADER_BYTES + 2 * AUX_ENTRY_BYTES;
     assert_eq!(

@@ -5,7 +5,7 @@
 //! for small models, tests, and systems without a loader.
 use super::layout::{ImageLayout, Storage, TensorKind, gate_up_source};
 use super::{
-    AT_AUX_COUNT, AT_CONFIG, AT_FLUSHED, AT_FORMAT, AT_NUMERICS, AT_PAYLOAD_HASH, AT_SOURCE_HASH,
+    AT_AUX_COUNT, AT_CONFIG, AT_FLUSHED, AT_FORMAT, AT_HEAD_BYTES, AT_NUMERICS, AT_SOURCE_HASH,
     AT_TENSOR_COUNT, AT_TOTAL, AUX_ENTRY_BYTES, AUX_NAME_MAX, CONFIG_BYTES, FORMAT_VERSION, HEADER_BYTES,
     ImageError, MAGIC, NO_LAYER, TENSOR_ENTRY_BYTES, encode_config,
 };
@@ -150,8 +150,8 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
     }
 
     /// Writes the header and the tables: the last step. `flushed_count` is added to what [`ImageWriter::fill`]
-    /// counted; `payload_hash` is zeros where there is none.
-    pub fn header(self, source_hash: &[u8; 32], payload_hash: &[u8; 32], flushed_count: u64) {
+    /// counted. The hashes of head and body are left to the host, and zeros until then.
+    pub fn header(self, source_hash: &[u8; 32], flushed_count: u64) {
         let Self { layout, bytes, flushed_count: counted } = self;
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(0, &[0; HEADER_BYTES]);
@@ -161,8 +161,8 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
         put(AT_TOTAL, &(layout.total_bytes() as u64).to_le_bytes());
         put(AT_TENSOR_COUNT, &(layout.tensor_count() as u32).to_le_bytes());
         put(AT_AUX_COUNT, &(layout.aux().count() as u32).to_le_bytes());
+        put(AT_HEAD_BYTES, &(layout.head_bytes() as u64).to_le_bytes());
         put(AT_SOURCE_HASH, source_hash);
-        put(AT_PAYLOAD_HASH, payload_hash);
         put(AT_FLUSHED, &counted.saturating_add(flushed_count).to_le_bytes());
         let config: [u8; CONFIG_BYTES] = encode_config(layout.config());
         put(AT_CONFIG, &config);

@@ -1,5 +1,5 @@
 //! Whole directories: packed right for every type and shape, refused with exact messages when wrong.
-use super::super::image_file::{load, load_image, write_image};
+use super::super::image_file::{ImageAccess, load, write_image};
 use super::super::random::{Recipe, TemporaryDirectory, TensorData, write_safetensors};
 use super::super::{NoProgress, short_form};
 use super::*;
@@ -12,7 +12,7 @@ use verbatim_core::model::Embedding;
 use verbatim_core::pool::Serial;
 
 /// Runs the tasks on three threads at once.
-struct Threads;
+pub(in crate::load) struct Threads;
 
 // SAFETY: worker `w` runs tasks w, w + 3, … one after another on its own thread; the scope joins them all.
 unsafe impl Pool for Threads {
@@ -39,11 +39,11 @@ fn config(model_type: &str, tied: bool) -> Value {
     })
 }
 
-fn recipe(model_type: &str, tied: bool, dtype: &'static str) -> Recipe {
+pub(in crate::load) fn recipe(model_type: &str, tied: bool, dtype: &'static str) -> Recipe {
     Recipe::uniform(config(model_type, tied), 5, dtype, 0.1, 0.2)
 }
 
-fn load_from(directory: &Path, weights: WeightChoice) -> Result<LoadedModel, String> {
+pub(in crate::load) fn load_from(directory: &Path, weights: WeightChoice) -> Result<LoadedModel, String> {
     load_model(&Folder::from(directory), weights, &Threads, &NoProgress)
         .map_err(|error| error.to_string().replace(&format!("{}", directory.display()), "DIR"))
 }
@@ -244,11 +244,15 @@ fn shards_and_images_have_the_same_fingerprint() {
     assert!(name.len() == 19 && name.starts_with("vb-"), "{name}");
 
     let file = directory.path().join("model.image");
-    write_image(&one, &file).unwrap();
-    let image = load(&file, WeightChoice::default(), &Threads, &NoProgress).unwrap();
-    assert_eq!(image.fingerprint(&choices), one.fingerprint(&choices));
-    assert_eq!((image.file("tokenizer.json"), image.generation()), (Some(&b"{}"[..]), one.generation()));
-    check(&image.model(), &recipe.tensors().unwrap());
+    write_image(&one, &file, &Threads).unwrap();
+    for (copy, verify) in [(false, false), (false, true), (true, false), (true, true)] {
+        let access = ImageAccess { copy, verify };
+        let image = load(&file, WeightChoice::default(), access, &Threads, &NoProgress).unwrap();
+        assert_eq!(image.fingerprint(&choices), one.fingerprint(&choices));
+        assert_eq!((image.file("tokenizer.json"), image.generation()), (Some(&b"{}"[..]), one.generation()));
+        assert_eq!(image.residence(), if copy { one.residence() } else { "mapped from the file" });
+        check(&image.model(), &recipe.tensors().unwrap());
+    }
 
     // Whatever can change a bit moves it.
     let other_format = load_from(&single, WeightChoice::all(WeightFormat::F32)).unwrap();
@@ -272,45 +276,6 @@ fn shards_and_images_have_the_same_fingerprint() {
         let other = load_from(&single, WeightChoice::default()).unwrap();
         assert_ne!(other.model().fingerprint(), one.model().fingerprint(), "{}", tensors[tensor].name);
     }
-}
-
-#[test]
-fn damaged_images_are_told() {
-    let directory = TemporaryDirectory::new("image");
-    recipe("qwen2", true, "BF16").write(directory.path(), 1).unwrap();
-    let file = directory.path().join("model.image");
-    write_image(&load_from(directory.path(), WeightChoice::default()).unwrap(), &file).unwrap();
-    let good = fs::read(&file).unwrap();
-    let message = |bytes: &[u8], weights| {
-        fs::write(&file, bytes).unwrap();
-        let error = load_image(&file, weights, &Threads, &NoProgress).unwrap_err().to_string();
-        error.replace(&format!("{}", file.display()), "FILE")
-    };
-    let mut bad = good.clone();
-    *bad.last_mut().unwrap() ^= 1;
-    let damaged = "FILE: is damaged: its contents do not have the hash in its header";
-    assert_eq!(message(&bad, WeightChoice::default()), damaged);
-    let mut bad = good.clone();
-    bad[96] ^= 1; // the count of flushed weights, in the header
-    assert_eq!(message(&bad, WeightChoice::default()), damaged);
-    let len = good.len();
-    assert_eq!(
-        message(&good[..len - 1], WeightChoice::default()),
-        format!("FILE: image header: length in bytes: found {}, expected {len}", len - 1)
-    );
-    assert_eq!(message(&good[..100], WeightChoice::default()), "FILE: has 100 bytes, expected at least 256");
-    assert_eq!(message(b"hello", WeightChoice::default()), "FILE: is neither a model directory nor an image");
-    assert_eq!(
-        message(&good, WeightChoice::all(WeightFormat::F32)),
-        "FILE: weight format: found bf16, expected f32"
-    );
-    let missing = load(&directory.path().join("none"), WeightChoice::default(), &Serial, &NoProgress);
-    assert!(
-        missing
-            .unwrap_err()
-            .to_string()
-            .ends_with("none: cannot open: No such file or directory (os error 2)")
-    );
 }
 
 /// What a change to a good directory makes of it.
