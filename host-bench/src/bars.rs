@@ -1,27 +1,34 @@
 //! The bars that this engine holds itself to, measured: case, value, bar, holds or not.
 //!
-//! Shares are of limits measured in the same run, before and after, the better of the two; ratios to peers alternate. What needs a
-//! program or file that was not given is left out and said.
+//! A share is of a limit measured right before and right after, the better of the two; a ratio is of two things in turn; of some rounds
+//! the median counts. What needs a program or file that was not given is left out and said.
 #[cfg(feature = "openblas")]
 use super::gemm::best;
 use super::gemm::{Split, Weights, bound, packed};
-use super::limits::{Limits, measure};
+use super::limits::{Limits, Reader, measure};
 use super::model::{ModelChoice, batch, dispatch_share, load, peak};
-use super::peer::{LlamaPrograms, alternate, llama_batched, llama_bench, ours};
+use super::peer::{LlamaPrograms, llama_batched, llama_bench, ours, ratio};
 use super::report::{Line, Report};
 use super::speed::{Case, bytes_read, operations, run};
-use std::path::PathBuf;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 use verbatim::cpu::worker_count;
-use verbatim::load::{Compress, WeightChoice};
+use verbatim::load::{Compress, ImageAccess, LoadedModel, WeightChoice};
 use verbatim::pool::FutexPool;
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::isa::Isa;
+use verbatim_core::kernels::matmul::reference::element_f32;
+use verbatim_core::pool::Serial;
 
 /// The peers' programs and files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BarsArgs {
     #[command(flatten)]
     llama: LlamaPrograms,
+    /// A llama-bench of a llama.cpp built without AVX-512.
+    #[arg(long)]
+    llama_bench_avx2: Option<PathBuf>,
     /// The model for llama.cpp in BF16.
     #[arg(long)]
     gguf_bf16: Option<PathBuf>,
@@ -37,6 +44,7 @@ pub(crate) struct BarsArgs {
 }
 
 /// What a format must reach.
+#[derive(Clone, Copy)]
 struct Bars {
     format: WeightFormat,
     peer: &'static str,
@@ -58,9 +66,20 @@ fn is_zen4() -> bool {
     text.contains("AuthenticAMD") && field("cpu family") == Some(25)
 }
 
+/// Rounds of a ratio.
+const ROUNDS: usize = 3;
+
+/// What is measured with, and what came of it.
 struct Table {
     report: Report,
     failed: usize,
+    isa: Isa,
+    pool: FutexPool,
+    workers: usize,
+    access: ImageAccess,
+    /// The peaks, and the bandwidth at the start.
+    limits: Limits,
+    reader: Reader,
 }
 
 impl Table {
@@ -72,6 +91,40 @@ impl Table {
         let verdict = if holds { "holds" } else { "FALLS SHORT" };
         self.report.line(&Line::new(case, value, "").note(format!("{sign} {bar:.2}  {verdict}")));
     }
+
+    fn at_least(&mut self, case: &str, value: f64, bar: f64) {
+        self.row(case, value, bar, false);
+    }
+
+    /// The share of the read bandwidth that something takes which reads so many bytes in the seconds that it returns.
+    fn share_of_bandwidth(
+        &self,
+        bytes: f64,
+        mut seconds: impl FnMut() -> Result<f64, String>,
+    ) -> Result<f64, String> {
+        let mut shares = Vec::new();
+        let mut before = self.reader.now(&self.pool);
+        for _ in 0..2 * ROUNDS - 1 {
+            let rate = bytes / seconds()?;
+            let after = self.reader.now(&self.pool);
+            shares.push(rate / before.max(after));
+            before = after;
+        }
+        shares.sort_by(f64::total_cmp);
+        Ok(shares[shares.len() / 2])
+    }
+
+    fn load(&self, path: &Path, choice: WeightChoice) -> Result<LoadedModel, String> {
+        load(path, choice, self.access, &self.pool)
+    }
+
+    fn ours(&self, loaded: &LoadedModel, prompt: usize, depth: usize) -> Result<f64, String> {
+        ours(loaded, self.isa, &self.pool, (prompt, depth))
+    }
+
+    fn batch(&self, loaded: &LoadedModel, sequences: usize) -> Result<f64, String> {
+        batch(loaded, self.isa, &self.pool, sequences, 32)
+    }
 }
 
 /// Prints the table; an error if a bar does not hold.
@@ -82,11 +135,14 @@ pub(crate) fn report(
     json: bool,
 ) -> Result<(), String> {
     let path = model.resolve()?;
-    let isa = Isa::detect();
     let workers = worker_count(threads).workers;
     let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
-    let mut table = Table { report: Report::new("bars", json, workers), failed: 0 };
-    let (zen4, int8, int4) = (is_zen4(), WeightFormat::Int8, WeightFormat::Int4);
+    let limits = measure(&pool, &mut |_, _| {})?;
+    let report = Report::new("bars", json, workers);
+    let reader = Reader::new(true)?;
+    let (isa, access) = (Isa::detect(), model.access());
+    let mut table = Table { report, failed: 0, isa, pool, workers, access, limits, reader };
+    let zen4 = is_zen4();
     let bf16 = Bars {
         format: WeightFormat::Bf16,
         peer: "BF16",
@@ -98,7 +154,7 @@ pub(crate) fn report(
         depth: 0.93,
     };
     let int8 = Bars {
-        format: int8,
+        format: WeightFormat::Int8,
         peer: "Q8_0",
         decode: 0.92,
         prefill: 0.65,
@@ -108,7 +164,7 @@ pub(crate) fn report(
         ..bf16
     };
     let int4 = Bars {
-        format: int4,
+        format: WeightFormat::Int4,
         peer: "Q4_0",
         decode: 0.88,
         prefill_peer: 2.2,
@@ -116,95 +172,13 @@ pub(crate) fn report(
         depth: 0.8,
         ..int8
     };
-    let mut limits = measure(&pool, &mut |_, _| {})?;
     for (bars, gguf) in [(bf16, &args.gguf_bf16), (int8, &args.gguf_q8_0), (int4, &args.gguf_q4_0)] {
-        let name = bars.format.name();
-        if !args.formats.is_empty() && !args.formats.iter().any(|asked| asked == name) {
-            continue;
-        }
-        let choice = WeightChoice { compress: Compress::Off, ..WeightChoice::all(bars.format) };
-        let mut loaded = load(&path, choice, model.access(), &pool)?;
-        let config = *loaded.model().config();
-        let shallow = run(&loaded, isa, &pool, &Case::one(16, 48))?;
-        let short = run(&loaded, isa, &pool, &Case::one(512, 1))?;
-        let deep = run(&loaded, isa, &pool, &Case { rounds: 2, ..Case::one(1536, 32) })?;
-        limits = limits.best_of(&measure(&pool, &mut |_, _| {})?);
-        let first = short.prompt_s();
-        let achieved = bytes_read(&config) / shallow.decode;
-        table.row(
-            &format!("decode.{name}: share of read bandwidth"),
-            achieved / limits.read,
-            bars.decode,
-            false,
-        );
-        let done = operations(&config, 512) / first;
-        let of_peak = done / peak(&limits, &config);
-        table.row(&format!("prefill512.{name}: share of peak"), of_peak, bars.prefill, false);
-        table.row(
-            &format!("depth1536.{name}: decode over depth 0"),
-            shallow.decode / deep.decode,
-            bars.depth,
-            false,
-        );
-        if bars.format == WeightFormat::Bf16 {
-            let case = Case { rounds: 2, ..Case::one(2046, 1) };
-            let chunks = run(&loaded, isa, &pool, &case)?;
-            let (last, first) = (chunks.prefill[3], chunks.prefill[0]);
-            let ratio = (last.0 as f64 / last.1) / (first.0 as f64 / first.1);
-            table.row("prefill512.depth1536: over depth 0", ratio, 0.8, false);
-            let (one, eight) = (batch(&loaded, isa, &pool, 1, 32)?, batch(&loaded, isa, &pool, 8, 32)?);
-            table.row("batch8.bf16: over one sequence", eight / one, 6.5, false);
-            let (dispatch, _) = dispatch_share(&loaded, isa, &pool)?;
-            table.row("dispatch: share of decode in no kernel", dispatch, 0.02, true);
-        }
-        if let (Some(program), Some(gguf)) = (&args.llama.llama_bench, gguf) {
-            let (a, b) = alternate(
-                2,
-                || ours(&loaded, &pool, (512, 0)),
-                || llama_bench(program, gguf, workers, (512, 0, 0)),
-            )?;
-            let case = format!("prefill512.{name}: against llama.cpp {}", bars.peer);
-            table.row(&case, a / b, bars.prefill_peer, false);
-        }
-        if let (Some(program), Some(gguf)) = (&args.llama.llama_batched_bench, gguf) {
-            let (a, b) = alternate(
-                2,
-                || batch(&loaded, isa, &pool, 16, 32),
-                || llama_batched(program, gguf, workers, 16),
-            )?;
-            let case = format!("batch16.{name}: against llama.cpp {}", bars.peer);
-            table.row(&case, a / b, bars.batch16_peer, false);
-        }
-        if bars.format == WeightFormat::Bf16 {
-            // Plain and in 12 bits, one after the other: both fit memory.
-            let coded =
-                load(&path, WeightChoice { compress: Compress::On, ..choice }, model.access(), &pool)?;
-            let (a, b) = alternate(3, || ours(&coded, &pool, (0, 0)), || ours(&loaded, &pool, (0, 0)))?;
-            table.row("decode.bf16.compressed: against decode.bf16", a / b, 1.2, false);
-            for sequences in [8, 16] {
-                let (a, b) = alternate(
-                    2,
-                    || batch(&coded, isa, &pool, sequences, 24),
-                    || batch(&loaded, isa, &pool, sequences, 24),
-                )?;
-                let case = format!("batch{sequences}.bf16.compressed: against batch{sequences}.bf16");
-                table.row(&case, a / b, 0.97, false);
-            }
-            let (a, b) = alternate(2, || ours(&coded, &pool, (512, 0)), || ours(&loaded, &pool, (512, 0)))?;
-            table.row("prefill512.bf16.compressed: against prefill512.bf16", a / b, 0.97, false);
-            loaded = coded;
-        }
-        if let (Some(program), Some(gguf)) = (&args.llama.llama_bench, gguf) {
-            let (a, b) = alternate(
-                3,
-                || ours(&loaded, &pool, (0, 0)),
-                || llama_bench(program, gguf, workers, (0, 32, 0)),
-            )?;
-            let case = format!("decode.{name}: against llama.cpp {}", bars.peer);
-            table.row(&case, a / b, bars.decode_peer, false);
+        if args.formats.is_empty() || args.formats.iter().any(|asked| asked == bars.format.name()) {
+            of_format(&mut table, &path, &bars, args, gguf.as_deref())?;
         }
     }
-    products(&mut table, &pool, isa, &mut limits)?;
+    products(&mut table)?;
+    portable(&mut table)?;
     if args.llama.llama_bench.is_none() {
         table.report.section("left out: peers, whose programs and files were not given (--help)");
     }
@@ -212,33 +186,155 @@ pub(crate) fn report(
     if failed == 0 { Ok(()) } else { Err(format!("{failed} bars do not hold on this machine in this run")) }
 }
 
-/// The bars of single products.
-fn products(table: &mut Table, pool: &FutexPool, isa: Isa, limits: &mut Limits) -> Result<(), String> {
-    let (k, n) = (2048, 5632);
-    let cases = [
-        (128, WeightFormat::Bf16, 0.9),
-        (128, WeightFormat::Int8, 0.72),
-        (128, WeightFormat::F32, 0.85),
-        (1, WeightFormat::F32, 0.95),
-        (1, WeightFormat::Bf16, 0.95),
-    ];
-    for (m, format, bar) in cases {
-        let weights = Weights::new(format, k, n)?;
-        let seconds = packed(pool, isa, &weights, m, Split::Auto);
-        *limits = limits.best_of(&measure(pool, &mut |_, _| {})?);
-        let seconds = seconds.min(packed(pool, isa, &weights, m, Split::Auto));
-        let of = if m == 1 { "read bandwidth" } else { "peak" };
-        let case = format!("gemm{m}.{}: share of {of}", format.name());
-        table.row(&case, bound(limits, &weights, m) / seconds, bar, false);
-        #[cfg(feature = "openblas")]
-        if m == 128 && format == WeightFormat::F32 {
-            let act = vec![0.5_f32; m * k];
-            let weight = vec![0.25_f32; n * k];
-            let mut out = vec![0.0_f32; m * n];
-            let theirs = best(|_| super::openblas::multiply(&act, &weight, &mut out, (m, k, n)));
-            let bar = if is_zen4() { 1.3 } else { 1.7 };
-            table.row("gemm128.f32: against OpenBLAS", theirs / seconds, bar, false);
+/// The bars of one weight format.
+fn of_format(
+    table: &mut Table,
+    path: &Path,
+    bars: &Bars,
+    args: &BarsArgs,
+    gguf: Option<&Path>,
+) -> Result<(), String> {
+    let (name, workers) = (bars.format.name(), table.workers);
+    let choice = WeightChoice { compress: Compress::Off, ..WeightChoice::all(bars.format) };
+    let mut loaded = table.load(path, choice)?;
+    let config = *loaded.model().config();
+
+    let share =
+        table.share_of_bandwidth(bytes_read(&config), || table.ours(&loaded, 0, 0).map(|rate| 1.0 / rate))?;
+    table.at_least(&format!("decode.{name}: share of read bandwidth"), share, bars.decode);
+    let short = run(&loaded, table.isa, &table.pool, &Case::one(512, 1))?;
+    let of_peak = operations(&config, 512) / short.prompt_s() / peak(&table.limits, &config);
+    table.at_least(&format!("prefill512.{name}: share of peak"), of_peak, bars.prefill);
+    let depth = ratio(ROUNDS, || table.ours(&loaded, 0, 1536), || table.ours(&loaded, 0, 0))?;
+    table.at_least(&format!("depth1536.{name}: decode over depth 0"), depth, bars.depth);
+    if bars.format == WeightFormat::Bf16 {
+        let mut ratios = [0.0; ROUNDS];
+        for ratio in &mut ratios {
+            let chunks = run(&loaded, table.isa, &table.pool, &Case { rounds: 1, ..Case::one(2046, 1) })?;
+            let rate = |chunk: usize| chunks.prefill[chunk].0 as f64 / chunks.prefill[chunk].1;
+            *ratio = rate(3) / rate(0);
         }
+        ratios.sort_by(f64::total_cmp);
+        table.at_least("prefill512.depth1536: over depth 0", ratios[ROUNDS / 2], 0.8);
+        let eight = ratio(ROUNDS, || table.batch(&loaded, 8), || table.batch(&loaded, 1))?;
+        table.at_least("batch8.bf16: over one sequence", eight, 6.5);
+        let (dispatch, _) = dispatch_share(&loaded, table.isa, &table.pool)?;
+        table.row("dispatch: share of decode in no kernel", dispatch, 0.02, true);
+    }
+    if let (Some(program), Some(gguf)) = (&args.llama.llama_bench, gguf) {
+        let theirs = || llama_bench(program, gguf, workers, (512, 0, 0));
+        let times = ratio(ROUNDS, || table.ours(&loaded, 512, 0), theirs)?;
+        table.at_least(
+            &format!("prefill512.{name}: against llama.cpp {}", bars.peer),
+            times,
+            bars.prefill_peer,
+        );
+    }
+    if let (Some(program), Some(gguf)) = (&args.llama.llama_batched_bench, gguf) {
+        let theirs = || llama_batched(program, gguf, workers, 16);
+        let times = ratio(ROUNDS, || table.batch(&loaded, 16), theirs)?;
+        table.at_least(&format!("batch16.{name}: against llama.cpp {}", bars.peer), times, bars.batch16_peer);
+    }
+    if let (Some(program), Some(gguf)) = (&args.llama_bench_avx2, gguf) {
+        of_avx2(table, &loaded, program, gguf, bars.peer)?;
+    }
+    if bars.format == WeightFormat::Bf16 {
+        let coded = table.load(path, WeightChoice { compress: Compress::On, ..choice })?;
+        compressed(table, &coded, &loaded)?;
+        loaded = coded;
+    }
+    if let (Some(program), Some(gguf)) = (&args.llama.llama_bench, gguf) {
+        let theirs = || llama_bench(program, gguf, workers, (0, 32, 0));
+        let times = ratio(ROUNDS, || table.ours(&loaded, 0, 0), theirs)?;
+        table.at_least(&format!("decode.{name}: against llama.cpp {}", bars.peer), times, bars.decode_peer);
+    }
+    Ok(())
+}
+
+/// bf16 in 12 bits against plain bf16.
+fn compressed(table: &mut Table, coded: &LoadedModel, plain: &LoadedModel) -> Result<(), String> {
+    let rounds = 2 * ROUNDS - 1;
+    let decode = ratio(rounds, || table.ours(coded, 0, 0), || table.ours(plain, 0, 0))?;
+    table.at_least("decode.bf16.compressed: against decode.bf16", decode, 1.2);
+    for (sequences, bar) in [(4, 1.0), (8, 0.97), (16, 0.97)] {
+        let batch = ratio(ROUNDS, || table.batch(coded, sequences), || table.batch(plain, sequences))?;
+        let case = format!("batch{sequences}.bf16.compressed: against batch{sequences}.bf16");
+        table.at_least(&case, batch, bar);
+    }
+    let prefill = ratio(ROUNDS, || table.ours(coded, 512, 0), || table.ours(plain, 512, 0))?;
+    table.at_least("prefill512.bf16.compressed: against prefill512.bf16", prefill, 0.97);
+    Ok(())
+}
+
+/// The AVX2 path against a llama.cpp without AVX-512: at most 1.3 times its time.
+fn of_avx2(
+    table: &mut Table,
+    loaded: &LoadedModel,
+    program: &Path,
+    gguf: &Path,
+    peer: &str,
+) -> Result<(), String> {
+    let Some(avx2) = Isa::from_name("avx2") else { return Ok(()) };
+    let format = loaded.model().config().weight_format.name();
+    for (what, prompt, generate) in [("prefill512", 512, 0), ("decode", 0, 32)] {
+        let theirs = || llama_bench(program, gguf, table.workers, (prompt, generate, 0));
+        let times = ratio(ROUNDS, || ours(loaded, avx2, &table.pool, (prompt, 0)), theirs)?;
+        table.at_least(&format!("avx2.{what}.{format}: against llama.cpp {peer}, AVX2"), times, 1.0 / 1.3);
+    }
+    Ok(())
+}
+
+/// The bars of single products.
+fn products(table: &mut Table) -> Result<(), String> {
+    let (k, n) = (2048, 5632);
+    for (format, bar) in [(WeightFormat::F32, 0.95), (WeightFormat::Bf16, 0.95)] {
+        let weights = Weights::new(format, k, n)?;
+        let seconds = || Ok(packed(&table.pool, table.isa, &weights, 1, Split::Auto));
+        let share = table.share_of_bandwidth(weights.bytes as f64, seconds)?;
+        table.at_least(&format!("gemm1.{}: share of read bandwidth", format.name()), share, bar);
+    }
+    for (format, bar) in [(WeightFormat::Bf16, 0.9), (WeightFormat::Int8, 0.72), (WeightFormat::F32, 0.85)] {
+        let weights = Weights::new(format, k, n)?;
+        let seconds = packed(&table.pool, table.isa, &weights, 128, Split::Auto);
+        let share = bound(&table.limits, &weights, 128) / seconds;
+        table.at_least(&format!("gemm128.{}: share of peak", format.name()), share, bar);
+        #[cfg(feature = "openblas")]
+        if format == WeightFormat::F32 {
+            let act = vec![0.5_f32; 128 * k];
+            let weight = vec![0.25_f32; n * k];
+            let mut out = vec![0.0_f32; 128 * n];
+            let mut theirs = || best(|_| super::openblas::multiply(&act, &weight, &mut out, (128, k, n)));
+            let ours = || packed(&table.pool, table.isa, &weights, 128, Split::Auto);
+            let times = ratio(ROUNDS, || Ok(1.0 / ours()), || Ok(1.0 / theirs()))?;
+            table.at_least("gemm128.f32: against OpenBLAS", times, if is_zen4() { 1.3 } else { 1.7 });
+        }
+    }
+    Ok(())
+}
+
+/// The portable path on one worker: against the scalar reference where the target has a fused multiply-add, against `libm`'s where it has
+/// not.
+fn portable(table: &mut Table) -> Result<(), String> {
+    let (k, n) = (2048, 256);
+    let weights = Weights::new(WeightFormat::F32, k, n)?;
+    let act: Vec<f32> = (0..k).map(|i| (i % 17) as f32 * 0.1 - 0.8).collect();
+    let scalar = |each: &dyn Fn(usize) -> f32| {
+        let start = Instant::now();
+        for column in 0..n {
+            black_box(each(column));
+        }
+        n as f64 / start.elapsed().as_secs_f64()
+    };
+    let ours = || Ok(n as f64 / packed(&Serial, Isa::PORTABLE, &weights, 1, Split::Auto));
+    if cfg!(target_feature = "fma") {
+        let weight = weights.linear(0);
+        let times = ratio(ROUNDS, ours, || Ok(scalar(&|column| element_f32(&act, &weight, column))))?;
+        table.at_least("portable.gemm1.f32: against the scalar reference", times, 3.0);
+    } else {
+        let row = black_box(vec![0.3_f32; k]);
+        let dot = |_: usize| act.iter().zip(&row).fold(0.0, |sum, (a, w)| libm::fmaf(*a, *w, sum));
+        let times = ratio(ROUNDS, ours, || Ok(scalar(&dot)))?;
+        table.at_least("portable.gemm1.f32: against a loop of libm's fmaf", times, 2.0);
     }
     Ok(())
 }

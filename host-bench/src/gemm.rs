@@ -80,7 +80,8 @@ fn noise(i: usize) -> f32 {
 pub(crate) struct Weights {
     format: WeightFormat,
     memory: AlignedMemory,
-    bytes: usize,
+    /// Of one copy.
+    pub(crate) bytes: usize,
     copies: usize,
     k: usize,
     n: usize,
@@ -111,7 +112,8 @@ impl Weights {
         Ok(Self { format, memory, bytes, copies, k, n })
     }
 
-    fn linear(&self, copy: usize) -> Linear<'_> {
+    /// One of the copies.
+    pub(crate) fn linear(&self, copy: usize) -> Linear<'_> {
         let bytes = &self.memory.as_slice()[copy % self.copies * self.bytes..][..self.bytes];
         let aligned = "panels are multiples of 64 bytes";
         let panels = match self.format {

@@ -31,18 +31,6 @@ pub(crate) struct Limits {
     pub(crate) int8_dot: f64,
 }
 
-impl Limits {
-    /// The greater of each: a shared machine only ever takes away.
-    pub(crate) fn best_of(&self, other: &Limits) -> Limits {
-        Limits {
-            read: self.read.max(other.read),
-            f32_fma: self.f32_fma.max(other.f32_fma),
-            bf16_dot: self.bf16_dot.max(other.bf16_dot),
-            int8_dot: self.int8_dot.max(other.int8_dot),
-        }
-    }
-}
-
 struct Read<'a> {
     data: &'a [f32],
     streams: usize,
@@ -141,8 +129,12 @@ fn int8_peak(steps: usize) -> i32 {
 
 /// Operations a second of `each(worker)` run on all workers, the best of the rounds; `operations` is one worker's.
 fn best(pool: &dyn Pool, operations: f64, each: &(dyn Fn(usize) + Sync)) -> f64 {
+    best_of(ROUNDS, pool, operations, each)
+}
+
+fn best_of(rounds: usize, pool: &dyn Pool, operations: f64, each: &(dyn Fn(usize) + Sync)) -> f64 {
     let mut rate = 0.0_f64;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let start = Instant::now();
         pool.run(Phase::Load, pool.workers(), &|task, _| each(task));
         rate = rate.max(operations * pool.workers() as f64 / start.elapsed().as_secs_f64());
@@ -150,21 +142,46 @@ fn best(pool: &dyn Pool, operations: f64, each: &(dyn Fn(usize) + Sync)) -> f64 
     rate
 }
 
+/// Memory to read from, larger than any cache.
+pub(crate) struct Reader(AlignedMemory);
+
+impl Reader {
+    pub(crate) fn new(huge_pages: bool) -> Result<Self, String> {
+        let mut memory =
+            AlignedMemory::with_pages(BUFFER_BYTES, huge_pages).map_err(|error| error.to_string())?;
+        memory.as_mut_slice().fill(1);
+        Ok(Self(memory))
+    }
+
+    /// Bytes read a second in that many streams a worker, the best of the rounds.
+    fn rate(&self, pool: &dyn Pool, streams: usize, rounds: usize) -> f64 {
+        let bytes = self.0.as_slice();
+        // SAFETY: any bytes are floats; the memory is 2 MiB-aligned.
+        let floats = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<f32>(), bytes.len() / 4) };
+        let part = floats.len() / pool.workers() / 1024 * 1024;
+        let isa = Isa::detect();
+        best_of(rounds, pool, (part * 4) as f64, &|task| {
+            black_box(isa.run(Read { data: &floats[task * part..][..part], streams }));
+        })
+    }
+
+    /// The best of all patterns right now: on a shared machine it is another number in the next minute.
+    pub(crate) fn now(&self, pool: &dyn Pool) -> f64 {
+        STREAMS.into_iter().map(|streams| self.rate(pool, streams, 2)).fold(0.0, f64::max)
+    }
+}
+
+/// Streams that a worker reads from at once.
+const STREAMS: [usize; 3] = [1, 2, 4];
+
 /// Measures; `say` hears each pattern's bandwidth.
 pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result<Limits, String> {
     let isa = Isa::detect();
     let mut limits = Limits::default();
     for huge in [true, false] {
-        let mut memory = AlignedMemory::with_pages(BUFFER_BYTES, huge).map_err(|error| error.to_string())?;
-        memory.as_mut_slice().fill(1);
-        let bytes = memory.as_slice();
-        // SAFETY: any bytes are floats; the memory is 2 MiB-aligned.
-        let floats = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<f32>(), bytes.len() / 4) };
-        let part = floats.len() / pool.workers() / 1024 * 1024;
-        for streams in [1, 2, 4] {
-            let rate = best(pool, (part * 4) as f64, &|task| {
-                black_box(isa.run(Read { data: &floats[task * part..][..part], streams }));
-            });
+        let reader = Reader::new(huge)?;
+        for streams in STREAMS {
+            let rate = reader.rate(pool, streams, ROUNDS);
             let pages = if huge { "huge pages" } else { "4 KiB pages" };
             say(
                 &format!("read, {streams} stream{} a worker, {pages}", if streams > 1 { "s" } else { "" }),

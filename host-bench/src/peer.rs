@@ -84,6 +84,21 @@ pub(crate) fn llama_batched(
     rate.ok_or_else(|| "llama-batched-bench: no speed_tg in its output".to_owned())
 }
 
+/// How many times the second the first is: the median of some rounds of both in turn. A shared machine that changes its mind changes it for
+/// the two of a round alike.
+pub(crate) fn ratio(
+    rounds: usize,
+    mut ours: impl FnMut() -> Result<f64, String>,
+    mut theirs: impl FnMut() -> Result<f64, String>,
+) -> Result<f64, String> {
+    let mut ratios = Vec::new();
+    for _ in 0..rounds.max(1) {
+        ratios.push(ours()? / theirs()?);
+    }
+    ratios.sort_by(f64::total_cmp);
+    Ok(ratios[ratios.len() / 2])
+}
+
 /// The best of some rounds of two things in turn.
 pub(crate) fn alternate(
     rounds: usize,
@@ -101,10 +116,10 @@ pub(crate) fn alternate(
 /// Tokens a second of ours: a prompt of 512 tokens, or decode, after `depth` positions.
 pub(crate) fn ours(
     loaded: &LoadedModel,
+    isa: Isa,
     pool: &FutexPool,
     (prompt, depth): (usize, usize),
 ) -> Result<f64, String> {
-    let isa = Isa::detect();
     if prompt == 0 {
         let case = Case { rounds: 1, ..Case::one(depth.max(16), 32) };
         return Ok(1.0 / run(loaded, isa, pool, &case)?.decode);
@@ -143,7 +158,7 @@ pub(crate) fn report(
                 let generate = if prompt == 0 { 32 } else { 0 };
                 let (a, b) = alternate(
                     args.rounds,
-                    || ours(&loaded, &pool, (prompt, depth)),
+                    || ours(&loaded, Isa::detect(), &pool, (prompt, depth)),
                     || llama_bench(program, gguf, workers, (prompt, generate, depth)),
                 )?;
                 report.line(&Line::new(name, a, "tokens/s").peer("llama.cpp", b));

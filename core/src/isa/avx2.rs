@@ -192,9 +192,13 @@ unsafe impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
-        // SAFETY: the caller vouches for 2 bf16, 4 bytes.
-        let pair = unsafe { p.cast::<u32>().read_unaligned() };
-        (self.splat(f32::from_bits(pair << 16)), self.splat(f32::from_bits(pair & 0xffff_0000)))
+        // SAFETY: the caller vouches for 2 bf16, 4 bytes. From memory to all lanes at once, then parted: by way of an
+        // integer register it would take the one port that moves lanes four times.
+        unsafe {
+            let pair = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
+            let (even, odd) = widened([pair, pair]);
+            ([even[0], even[0]], [odd[0], odd[0]])
+        }
     }
     #[inline(always)]
     unsafe fn store_transposed(self, rows: *const u8, row_stride: usize, p: *mut u8, stride: usize) {
@@ -242,11 +246,10 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow {
         // SAFETY: the caller vouches for 4 elements, 4 bytes.
-        let quad = unsafe { p.cast::<u32>().read_unaligned() };
-        // SAFETY: self proves AVX2.
         unsafe {
-            let even = _mm256_set1_epi32((quad & 0x00ff_00ff) as i32);
-            (even, _mm256_set1_epi32((quad >> 8 & 0x00ff_00ff) as i32))
+            let quad = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
+            let byte = _mm256_set1_epi16(0xff);
+            (_mm256_and_si256(quad, byte), _mm256_srli_epi16::<8>(quad))
         }
     }
     #[inline(always)]

@@ -350,8 +350,7 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for 2 bf16, 4 bytes.
-        let pair = unsafe { p.cast::<u32>().read_unaligned() };
-        (self.splat(f32::from_bits(pair << 16)), self.splat(f32::from_bits(pair & 0xffff_0000)))
+        widened(unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) })
     }
     #[inline(always)]
     fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {

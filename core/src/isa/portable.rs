@@ -1,8 +1,8 @@
 //! Sixteen virtual lanes in scalar Rust: runs on every target, and is the definition of the bits.
 //!
-//! `core` has no fused multiply-add, so [`fma`] makes one: the product of two f32 is exact in f64; the sum
-//! is rounded to odd there, which makes the second rounding, to f32, the only one that counts (Boldo and
-//! Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
+//! `core` has no fused multiply-add. Where the target is compiled for one, [`fma`] is that instruction. Elsewhere it makes one: the
+//! product of two f32 is exact in f64; the sum is rounded to odd there, which makes the second rounding, to f32, the only one that
+//! counts (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
 use super::{LANES, Simd, tile_sizes};
 use crate::dtype::{Int4, Int8, bf16_operand, bf16_widen};
 use half::bf16;
@@ -10,6 +10,20 @@ use half::bf16;
 /// `a * b + c` with one rounding, subnormal results included.
 #[inline(always)]
 pub fn fma(a: f32, b: f32, c: f32) -> f32 {
+    #[cfg(all(target_arch = "x86_64", target_feature = "fma"))]
+    {
+        use core::arch::x86_64::{_mm_cvtss_f32, _mm_fmadd_ss, _mm_set_ss};
+        // SAFETY: the target has FMA, so every CPU that runs this has.
+        unsafe { _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c))) }
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "fma")))]
+    soft_fma(a, b, c)
+}
+
+/// [`fma`] without the instruction.
+#[allow(dead_code)] // unused where the target has the instruction
+#[inline(always)]
+pub(super) fn soft_fma(a: f32, b: f32, c: f32) -> f32 {
     let product = f64::from(a) * f64::from(b); // exact: 24 + 24 bits
     let c = f64::from(c);
     let sum = product + c;

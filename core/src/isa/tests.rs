@@ -156,7 +156,11 @@ fn the_soft_fma_rounds_once() {
     let mut draw = Draw(5);
     for _ in 0..400_000 {
         let (a, b, c) = (draw.float(), draw.float(), draw.float());
-        assert_eq!(canonical(portable::fma(a, b, c)), canonical(judge(a, b, c)), "{a:e} * {b:e} + {c:e}");
+        assert_eq!(
+            canonical(portable::soft_fma(a, b, c)),
+            canonical(judge(a, b, c)),
+            "{a:e} * {b:e} + {c:e}"
+        );
     }
 }
 
