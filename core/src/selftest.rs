@@ -193,6 +193,7 @@ fn engine_limits(kv_format: KvFormat, workers: usize) -> EngineLimits {
         head_rows: 2,
         kv_format,
         workers,
+        draft_len: 0,
         top_logprobs: 2,
         logit_bias: 1,
         stop_ids: 1,
@@ -299,6 +300,7 @@ fn generate(engine: &mut Engine<'_, '_>, pool: &dyn Pool, hash: &mut u64) -> Res
                     add(hash, logprob.to_bits());
                 }
                 EventKind::Preempted => add(hash, 1),
+                EventKind::Admitted { .. } => {}
                 EventKind::PromptLogprob { .. } | EventKind::Finished(_) => {}
             }
         }

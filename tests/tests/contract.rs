@@ -124,6 +124,7 @@ fn answer(
         head_rows: 3.min(how.rows),
         kv_format,
         workers: how.pool.workers(),
+        draft_len: 0,
         top_logprobs: 2,
         logit_bias: 1,
         stop_ids: 1,

@@ -36,6 +36,11 @@ pub enum EventKind<'e> {
         /// The likeliest alternatives, best first, if they were asked for.
         top: &'e [TokenLogprob],
     },
+    /// It runs from now on (again, if it was preempted before); this many of its first positions were in the cache.
+    Admitted {
+        /// Positions that need not be computed.
+        cached_tokens: usize,
+    },
     /// Its blocks were taken for others; it will be recomputed, to the same bits.
     Preempted,
     /// No more events will come for this choice.
@@ -76,6 +81,7 @@ pub(super) struct Record {
 pub(super) enum RecordKind {
     Token = 0,
     PromptLogprob,
+    Admitted,
     Preempted,
     StopId,
     Length,
@@ -104,6 +110,7 @@ impl<'e> Iterator for Events<'e> {
         let kind = match record.kind {
             RecordKind::Token => EventKind::Token { token, logprob, top },
             RecordKind::PromptLogprob => EventKind::PromptLogprob { position, token, logprob, top },
+            RecordKind::Admitted => EventKind::Admitted { cached_tokens: position },
             RecordKind::Preempted => EventKind::Preempted,
             RecordKind::StopId => EventKind::Finished(FinishReason::StopId(token)),
             RecordKind::Length => EventKind::Finished(FinishReason::Length),

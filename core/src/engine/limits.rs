@@ -23,6 +23,8 @@ pub struct EngineLimits {
     pub kv_format: KvFormat,
     /// Workers of the pools that will be used: scratch is per worker.
     pub workers: usize,
+    /// Tokens guessed at a time for a sequence, at most; 0 makes no room for speculation.
+    pub draft_len: usize,
     /// Alternatives that a logprob may list.
     pub top_logprobs: usize,
     /// Entries of a request's logit bias.
@@ -47,6 +49,7 @@ impl EngineLimits {
                 _ => KvFormat::Bf16,
             },
             workers: 1,
+            draft_len: 0,
             top_logprobs: 20,
             logit_bias: 300,
             stop_ids: 16,

@@ -15,24 +15,28 @@
 //! Several small machines: [`request`] (what was asked), [`plan`] and [`limits`] (memory), `sequence` (one choice's
 //! tokens and standing), `state` (the tables), `admission` (who is let in), [`schedule`] (rows of the next step),
 //! [`step`] (running them), [`event`] (what came of it), [`generate`] (a loop over it).
+pub mod counters;
 pub mod event;
 pub mod generate;
 pub mod limits;
 pub mod plan;
 pub mod request;
 pub mod schedule;
+pub mod speculate;
 pub mod step;
 
 mod admission;
 mod sequence;
 mod state;
 
+pub use counters::{Counters, DraftCounters};
 pub use event::{Event, EventKind, Events, FinishReason};
 pub use generate::GenerateError;
 pub use limits::EngineLimits;
 pub use plan::{Plan, PlanError};
 pub use request::{Refusal, Request, RequestId};
 pub use schedule::{Budget, PlanId, StepKind};
+pub use speculate::{Speculation, SpeculationMode};
 pub use step::{Masks, Observer, PlannedRow, StepError};
 
 use crate::isa::Isa;
@@ -55,8 +59,8 @@ pub struct Engine<'w, 's> {
     event_count: usize,
     next_request: u64,
     plan_count: u64,
-    step_count: u64,
-    preemption_count: u64,
+    counters: Counters,
+    speculation: Speculation,
     last_row_count: usize,
 }
 
@@ -103,8 +107,8 @@ impl<'w, 's> Engine<'w, 's> {
             event_count: 0,
             next_request: 0,
             plan_count: 0,
-            step_count: 0,
-            preemption_count: 0,
+            counters: Counters::default(),
+            speculation: Speculation::OFF,
             last_row_count: 0,
         })
     }
@@ -126,10 +130,20 @@ impl<'w, 's> Engine<'w, 's> {
             waiting: self.state.waiting.len(),
             free_blocks: self.state.blocks.free_count(),
             blocks: self.state.blocks.count(),
-            steps: self.step_count,
+            steps: self.counters.steps,
             last_rows: self.last_row_count,
-            preemptions: self.preemption_count,
+            preemptions: self.counters.preemptions,
         }
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Says where guesses come from, from the next plan on. It cannot change a bit.
+    pub fn set_speculation(&mut self, speculation: Speculation) {
+        self.speculation = speculation;
     }
 
     /// Every byte of keys and values, for tests that fill blocks with NaN before they are used.

@@ -6,6 +6,9 @@ use crate::sampling::SamplingParams;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
+/// Rows by which one step of priority moves a request ahead of those that came before it.
+pub const PRIORITY_ROWS: u64 = 1024;
+
 /// A request, borrowed: [`Engine::submit`](super::Engine::submit) copies what it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -28,6 +31,10 @@ pub struct Request<'a> {
     pub max_tokens: usize,
     /// Output tokens before which `stop_ids` cannot be drawn.
     pub min_tokens: usize,
+    /// Greater is sooner: each step of priority is worth a head start of [`PRIORITY_ROWS`] rows, so that nobody waits for ever.
+    pub priority: i8,
+    /// Prefixes are shared only among requests with the same salt.
+    pub cache_salt: u64,
     /// What the prompt's rows yield. The last row yields logits for sampling in any case.
     pub prompt_output: RowOutput,
 }
@@ -45,6 +52,8 @@ impl<'a> Request<'a> {
             stop_ids: &[],
             max_tokens,
             min_tokens: 0,
+            priority: 0,
+            cache_salt: 0,
             prompt_output: RowOutput::None,
         }
     }

@@ -48,10 +48,10 @@ impl Engine<'_, '_> {
         self.planned = None;
         self.row_count = 0;
         let most = budget.rows.clamp(1, self.limits.rows);
-        let preempted = self.preemption_count;
+        let preempted = self.counters.preemptions;
         self.plan_decodes(most);
         self.plan_prefills(most);
-        if self.preemption_count == preempted {
+        if self.counters.preemptions == preempted {
             self.admit(most);
         }
         if self.row_count == 0 {
@@ -166,7 +166,7 @@ impl Engine<'_, '_> {
         self.state.waiting.push_front(slot);
         let sequence = &mut self.state.sequences[slot as usize];
         sequence.standing = Standing::Waiting;
-        self.preemption_count += 1;
+        self.counters.preemptions += 1;
         let record = Record {
             request: sequence.request,
             choice: sequence.choice,

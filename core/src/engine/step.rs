@@ -23,8 +23,12 @@ pub struct PlannedRow {
     pub token: u32,
     /// Whether the next token is drawn from its logits.
     pub samples: bool,
+    /// Guessed tokens up to and including this one, after those that are settled.
+    pub drafted: usize,
     /// What it yields besides.
     pub output: RowOutput,
+    /// Where its tokens are.
+    slot: u32,
 }
 
 /// Which tokens are allowed, for the rows that are constrained.
@@ -93,6 +97,11 @@ impl Engine<'_, '_> {
         self.state.rows[..count].iter().map(|row| planned(&self.state, row))
     }
 
+    /// Prompt, output and guesses up to and including a planned row: what the token drawn from it follows.
+    pub fn context(&self, row: &PlannedRow) -> &[u32] {
+        &self.state.tokens[row.slot as usize * self.limits.model_len..][..row.position + 1]
+    }
+
     /// Runs a planned step.
     pub fn execute(
         &mut self,
@@ -127,7 +136,8 @@ impl Engine<'_, '_> {
             start = end;
         }
         self.advance();
-        self.step_count += 1;
+        self.counters.steps += 1;
+        self.counters.rows += self.row_count as u64;
         self.last_row_count = core::mem::take(&mut self.row_count);
         debug_assert_eq!(self.guards.check(), Ok(()));
         let count = core::mem::take(&mut self.event_count);
@@ -376,6 +386,8 @@ fn planned(state: &State<'_>, row: &Row) -> PlannedRow {
         position: row.position as usize,
         token: row.token,
         samples: sequence.samples_at(row.position),
+        drafted: (row.position as usize + 1).saturating_sub(sequence.token_count as usize),
         output: sequence.output_at(row.position),
+        slot: row.sequence,
     }
 }

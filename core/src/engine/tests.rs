@@ -36,6 +36,7 @@ fn limits() -> EngineLimits {
         head_rows: 2,
         kv_format: crate::dtype::KvFormat::Bf16,
         workers: 1,
+        draft_len: 0,
         top_logprobs: 4,
         logit_bias: 2,
         stop_ids: 3,
@@ -96,7 +97,7 @@ fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize]) -> Vec<Vec<Answer>
                     answer.1.push(logprob.to_bits());
                 }
                 EventKind::Finished(reason) => answer.2 = Some(reason),
-                EventKind::Preempted => {}
+                EventKind::Admitted { .. } | EventKind::Preempted => {}
                 EventKind::PromptLogprob { .. } => panic!("nobody asked"),
             }
         }

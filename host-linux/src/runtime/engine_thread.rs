@@ -216,7 +216,7 @@ fn run(
                     Update::Token { token, logprob, top: top.to_vec() }
                 }
                 EventKind::Finished(reason) => Update::Finished(reason),
-                EventKind::PromptLogprob { .. } | EventKind::Preempted => continue,
+                EventKind::PromptLogprob { .. } | EventKind::Admitted { .. } | EventKind::Preempted => continue,
             };
             let finished = matches!(update, Update::Finished(_));
             if let Some(reader) = readers.get(&event.request)
@@ -253,6 +253,8 @@ fn obey(
                 stop_ids: &request.stop_ids,
                 max_tokens: request.max_tokens,
                 min_tokens: request.min_tokens,
+                priority: 0,
+                cache_salt: 0,
                 prompt_output: RowOutput::None,
             });
             if let Ok(id) = result {

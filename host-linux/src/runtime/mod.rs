@@ -110,6 +110,7 @@ impl ServedModel {
             head_rows: options.max_seqs.min(options.max_rows).min(32),
             kv_format,
             workers: workers.workers,
+            draft_len: 0,
             top_logprobs: 20,
             logit_bias: 300,
             stop_ids: 64,

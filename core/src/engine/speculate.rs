@@ -1,0 +1,54 @@
+//! Speculation: tokens are guessed, the guesses' rows are computed together with the last token's, and a guess counts when the
+//! served model draws the same token (Leviathan, Kalman and Matias, 2023, with exact equality in place of rejection sampling:
+//! noise is a function of the position, so the target's draw at a position does not depend on who proposed what).
+//! It changes how many tokens a step yields, never which.
+
+use crate::model::PackedModel;
+
+/// A model that drafts.
+#[derive(Clone, Debug)]
+pub struct DraftModel<'w> {
+    /// Its weights.
+    pub model: PackedModel<'w>,
+    /// Where its keys and values lie.
+    pub cache: DraftCache,
+}
+
+/// Where the keys and values of the model that drafts lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftCache {
+    /// In the served model's blocks, past what is settled: it is the same model in another weight format (self-speculation), reads
+    /// the context that the served model computed, and what it writes is computed again before it counts.
+    Shared,
+    /// In planes of its own: another, smaller model, which computes the context for itself.
+    Own,
+}
+
+/// Where guesses come from, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speculation {
+    /// From the request's own prompt and output.
+    pub lookup: bool,
+    /// From the model that drafts, if the engine has one.
+    pub model: bool,
+    /// When.
+    pub mode: SpeculationMode,
+}
+
+/// When guesses are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpeculationMode {
+    /// Where they have paid so far, and as many as pay.
+    Auto,
+    /// As many as fit, always.
+    Forced,
+}
+
+impl Speculation {
+    /// No guesses.
+    pub const OFF: Speculation = Speculation { lookup: false, model: false, mode: SpeculationMode::Auto };
+    /// Lookup where it pays: it costs no memory and no other model.
+    pub const LOOKUP: Speculation = Speculation { lookup: true, model: false, mode: SpeculationMode::Auto };
+    /// All sources where they pay.
+    pub const AUTO: Speculation = Speculation { lookup: true, model: true, mode: SpeculationMode::Auto };
+}
