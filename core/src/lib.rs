@@ -35,8 +35,8 @@ pub mod sampling;
 pub mod selftest;
 pub mod tensor;
 
-/// The version of the numerics: tile, split, lanes, polynomials, flush and accumulation order.
+/// The version of the numerics: rotation, tile, split, lanes, polynomials, flush and accumulation order.
 ///
 /// It is part of the fingerprint. Any change that can move one output bit increments it, and the
 /// hash that `verbatim selftest` compares with changes in the same commit.
-pub const NUMERICS_VERSION: u32 = 1;
+pub const NUMERICS_VERSION: u32 = 2;

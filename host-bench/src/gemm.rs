@@ -143,10 +143,11 @@ impl Operands {
             (0..rows * stride).map(|i| if i % stride < k { noise(i) * 30.0 } else { 0.0 }).collect();
         let halves = floats.iter().map(|x| bf16_operand(*x)).collect();
         let mut whole = vec![Int8(128); floats.len()];
-        let scales = floats
-            .chunks(stride)
+        let mut rotated = floats.clone();
+        let scales = rotated
+            .chunks_mut(stride)
             .zip(whole.chunks_mut(stride))
-            .map(|(x, out)| quantize(Isa::detect(), &x[..padded(k)], &mut out[..padded(k)]))
+            .map(|(x, out)| quantize(Isa::detect(), k, &mut x[..padded(k)], &mut out[..padded(k)]))
             .collect();
         Self { floats, halves, whole, scales, k }
     }

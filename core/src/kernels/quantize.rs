@@ -1,21 +1,28 @@
-//! Rows of activations to 8 bits: `q[i] = round(x[i] · 127 / max |x|) + 128`, ties to even, and the row's scale `max |x| / 127`.
+//! Rows of activations to 8 bits: the row is [rotated](super::hadamard), then `q[i] = round(x[i] · 127 / max |x|) + 128`, ties to even,
+//! and its scale is `max |x| / 127`.
 //!
-//! A row's scale knows nothing of other rows, so a row is the same bits alone and in a batch. Where an element is not finite the
-//! scale is NaN, and with it every output of the product: a broken row is never served as a number.
+//! A row's scale knows nothing of other rows, so a row is the same bits alone and in a batch. Where an element is not finite, or not any
+//! more once rotated, the scale is NaN, and with it every output of the product: a broken row is never served as a number.
+use super::hadamard::{self, BLOCK};
 use crate::dtype::{INT8_MAX, Int8, int8_scale};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::rmsnorm::load_part;
 
-/// Rounds a row to 8 bits offset by 128; returns its scale. Both slices are whole vectors of 16.
+/// The number 0.
+const ZERO: Int8 = Int8(128);
+
+/// Rotates the first `width` elements of `x` in place and rounds them to 8 bits offset by 128; what follows in `out` becomes zero. Returns
+/// the scale. Both slices are whole vectors of 16.
 ///
 /// # Panics
-/// If the lengths differ or are no multiple of 16.
-pub fn quantize(isa: Isa, x: &[f32], out: &mut [Int8]) -> f32 {
-    isa.run(Quantize { x, out })
+/// If the lengths differ, are no multiple of 16, or are less than the width.
+pub fn quantize(isa: Isa, width: usize, x: &mut [f32], out: &mut [Int8]) -> f32 {
+    isa.run(Quantize { width, x, out })
 }
 
 struct Quantize<'a> {
-    x: &'a [f32],
+    width: usize,
+    x: &'a mut [f32],
     out: &'a mut [Int8],
 }
 
@@ -23,15 +30,39 @@ impl SimdOp for Quantize<'_> {
     type Output = f32;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> f32 {
-        let Self { x, out } = self;
-        assert!(x.len() == out.len() && x.len().is_multiple_of(LANES));
-        let (scale, inverse) = row_scale(s, x);
-        for (part, out) in x.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES)) {
-            // SAFETY: 16 elements.
-            unsafe { round_part(s, part, inverse, out.as_mut_ptr()) };
-        }
-        scale
+        let Self { width, x, out } = self;
+        quantize_from(s, width, x, out, |block, _, i| load_part(s, &block[i..]))
     }
+}
+
+/// The same of a row that is read by `part(block, start, i)`: the 16 elements from `start + i` on, `block` being what `x` holds from
+/// `start` on. Call within a compiled path.
+#[inline(always)]
+pub(crate) fn quantize_from<S: Simd>(
+    s: S,
+    width: usize,
+    x: &mut [f32],
+    out: &mut [Int8],
+    part: impl Fn(&[f32], usize, usize) -> S::F,
+) -> f32 {
+    assert!(x.len() == out.len() && x.len().is_multiple_of(LANES) && width <= x.len());
+    let (mut max, mut poison) = (s.splat(0.0), s.splat(0.0));
+    for (number, block) in x[..width].chunks_mut(BLOCK).enumerate() {
+        hadamard::rotate_from(s, block, |block, i| part(block, number * BLOCK, i));
+        for part in block.chunks(LANES) {
+            let x = load_part(s, part);
+            max = s.max(s.abs(x), max);
+            // Zero times what is not finite is NaN, and a NaN stays in a sum.
+            poison = s.add(poison, s.mul(x, s.splat(0.0)));
+        }
+    }
+    let (scale, inverse) = int8_scale(s.max_lanes(max));
+    for (part, out) in x.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES)) {
+        // SAFETY: 16 elements.
+        unsafe { round_part(s, part, inverse, out.as_mut_ptr()) };
+    }
+    out[width..].fill(ZERO);
+    scale + s.sum_lanes(poison)
 }
 
 /// The scale of a row of any length, NaN where an element is not finite, and what makes its elements 8-bit numbers.
@@ -61,7 +92,15 @@ pub(crate) unsafe fn round_part<S: Simd>(s: S, part: &[f32], inverse: f32, out: 
 }
 
 /// One element at a time: what [`quantize`] equals bit for bit on finite rows.
-pub fn reference(x: &[f32], out: &mut [Int8]) -> f32 {
+pub fn reference(width: usize, x: &mut [f32], out: &mut [Int8]) -> f32 {
+    let x = &mut x[..width];
+    hadamard::reference(x);
+    out.fill(ZERO);
+    round_reference(x, out)
+}
+
+/// A row as it is, rounded one element at a time: what [`row_scale`] and [`round_part`] equal.
+pub(crate) fn round_reference(x: &[f32], out: &mut [Int8]) -> f32 {
     let max = x.iter().fold(0.0_f32, |max, x| if x.abs() > max { x.abs() } else { max });
     let (scale, inverse) = int8_scale(max);
     for (x, out) in x.iter().zip(out) {
@@ -82,42 +121,61 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
         #[test]
-        fn equals_the_reference_and_errs_by_half_a_step(seed: u64, vectors in 1_usize..20, exponent in -60_i32..60) {
+        fn equals_the_reference_and_errs_by_half_a_step(seed: u64, width in 1_usize..700, exponent in -60_i32..60) {
             let size = libm::ldexpf(1.0, exponent);
-            let x: Vec<f32> = (0..vectors * LANES).map(|i| noise(seed, i) * size).collect();
-            let mut expected = vec![Int8(0); x.len()];
-            let scale = reference(&x, &mut expected);
+            let len = crate::tensor::padded(width);
+            // What lies behind the row does not matter.
+            let x: Vec<f32> = (0..len).map(|i| noise(seed, i) * size).collect();
+            let (mut rotated, mut expected) = (x.clone(), vec![Int8(0); len]);
+            let scale = reference(width, &mut rotated, &mut expected);
             for isa in Isa::available().iter() {
-                let mut out = vec![Int8(9); x.len()];
-                prop_assert_eq!(quantize(*isa, &x, &mut out).to_bits(), scale.to_bits(), "{}", isa.name());
+                let (mut x, mut out) = (x.clone(), vec![Int8(9); len]);
+                prop_assert_eq!(quantize(*isa, width, &mut x, &mut out).to_bits(), scale.to_bits(), "{}", isa.name());
                 prop_assert_eq!(&out, &expected, "{}", isa.name());
+                prop_assert_eq!(&x[..width], &rotated[..width], "{}", isa.name());
             }
-            for (x, q) in x.iter().zip(&expected) {
+            for (x, q) in rotated[..width].iter().zip(&expected) {
                 let back = (f64::from(q.0) - 128.0) * f64::from(scale);
                 let step = if scale == 0.0 { f64::from(crate::dtype::FLUSH_BELOW) } else { f64::from(scale) * 0.501 };
                 prop_assert!((back - f64::from(*x)).abs() <= step, "{x} {back} {scale}");
+            }
+            prop_assert!(expected[width..].iter().all(|q| *q == ZERO));
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_poisons_the_row() {
+        for isa in Isa::available().iter() {
+            for width in [5, 16, 40, 300] {
+                let len = crate::tensor::padded(width);
+                let mut out = vec![Int8(0); len];
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    for at in [0, width / 2, width - 1] {
+                        let mut broken: Vec<f32> = (0..len).map(|i| noise(1, i)).collect();
+                        broken[at] = bad;
+                        let scale = quantize(*isa, width, &mut broken, &mut out);
+                        assert!(scale.is_nan(), "{} {bad} at {at} of {width}", isa.name());
+                    }
+                }
+                assert_eq!(quantize(*isa, width, &mut vec![0.0; len], &mut out), 0.0);
+                assert!(out.iter().all(|q| *q == ZERO));
             }
         }
     }
 
     #[test]
-    fn ties_go_to_even_and_what_is_not_finite_poisons_the_row() {
-        let mut x = [0.0; LANES];
-        x[..6].copy_from_slice(&[127.0, 0.5, 1.5, -0.5, -2.5, -127.0]);
+    fn ties_go_to_even() {
+        // Rotated back, so that the rotation gives these exactly: a block of 16 is scaled by a quarter.
+        let wanted = [127.0, 0.5, 1.5, -0.5, -2.5, -127.0, 0.0, 3.5, 4.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         for isa in Isa::available().iter() {
-            let mut out = [Int8(0); LANES];
-            assert_eq!(quantize(*isa, &x, &mut out), 1.0);
+            let (mut x, mut out) = (wanted, [Int8(0); LANES]);
+            hadamard::rotate_back(&mut x);
+            assert_eq!(quantize(*isa, LANES, &mut x, &mut out), 1.0);
+            assert_eq!(x, wanted);
             assert_eq!(
-                out[..7].iter().map(|q| i32::from(q.0) - 128).collect::<Vec<_>>(),
-                [127, 0, 2, 0, -2, -127, 0]
+                out[..9].iter().map(|q| i32::from(q.0) - 128).collect::<Vec<_>>(),
+                [127, 0, 2, 0, -2, -127, 0, 4, 4]
             );
-            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                let mut broken = x;
-                broken[9] = bad;
-                assert!(quantize(*isa, &broken, &mut out).is_nan(), "{} {bad}", isa.name());
-            }
-            assert_eq!(quantize(*isa, &[0.0; LANES], &mut out), 0.0);
-            assert_eq!(out, [Int8(128); LANES]);
         }
     }
 }

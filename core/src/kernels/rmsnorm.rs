@@ -2,6 +2,8 @@
 //!
 //! The squares are summed by fused multiply-add in 16 virtual lanes, lane `i mod 16` taking its elements in
 //! ascending order, and the lanes by the one merge tree. The root and the divisions are correctly rounded.
+use super::quantize::quantize_from;
+use crate::dtype::Int8;
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use half::bf16;
 
@@ -12,6 +14,15 @@ pub enum Normed<'a> {
     F32(&'a mut [f32]),
     /// As bf16 operands.
     Bf16(&'a mut [bf16]),
+    /// Rotated and rounded to 8 bits, as [`quantize`](super::quantize::quantize) does it; whole vectors of 16.
+    Int8 {
+        /// The row before it is rounded; what it held is lost.
+        floats: &'a mut [f32],
+        /// The row.
+        rounded: &'a mut [Int8],
+        /// Its scale.
+        scale: &'a mut f32,
+    },
 }
 
 /// Normalises `x` with the weights `w`; all slices have the row's true width `n`, or are zero from there on,
@@ -102,6 +113,11 @@ impl SimdOp for RmsNorm<'_> {
                     store_part_bf16(s, part, normed_part(s, x, w, inv, chunk * LANES));
                 }
             }
+            Normed::Int8 { floats, rounded, scale } => {
+                assert!(floats.len() == x.len());
+                *scale =
+                    quantize_from(s, n, floats, rounded, |_, start, i| normed_part(s, x, w, inv, start + i));
+            }
         }
     }
 }
@@ -138,6 +154,7 @@ mod tests {
     use super::*;
     use crate::dtype::bf16_operand;
     use crate::kernels::matmul::tests::noise;
+    use crate::kernels::quantize;
     use proptest::prelude::*;
     use std::vec;
     use std::vec::Vec;
@@ -161,6 +178,16 @@ mod tests {
                 rms_norm(*isa, &x, &w, n, 1e-5, Normed::F32(&mut out));
                 let mut narrow = vec![bf16::ONE; len];
                 rms_norm(*isa, &x, &w, n, 1e-5, Normed::Bf16(&mut narrow));
+                let whole = len.next_multiple_of(LANES);
+                let [x, w] = [&x, &w].map(|x| x.iter().copied().chain([0.0; LANES]).take(whole).collect::<Vec<f32>>());
+                let (mut floats, mut rounded, mut scale) = (vec![f32::NAN; whole], vec![Int8(9); whole], 0.0);
+                let int8 = Normed::Int8 { floats: &mut floats, rounded: &mut rounded, scale: &mut scale };
+                rms_norm(*isa, &x, &w, n, 1e-5, int8);
+                let (mut row, mut expected_int8) = (expected.clone(), vec![Int8(9); whole]);
+                row.resize(whole, 0.0);
+                let expected_scale = quantize::reference(n, &mut row, &mut expected_int8);
+                prop_assert_eq!(scale.to_bits(), expected_scale.to_bits(), "{}", isa.name());
+                prop_assert_eq!(&rounded, &expected_int8, "{}", isa.name());
                 for i in 0..len {
                     prop_assert_eq!(out[i].to_bits(), expected[i].to_bits(), "{} at {}", isa.name(), i);
                     prop_assert_eq!(narrow[i].to_bits(), bf16_operand(expected[i]).to_bits());

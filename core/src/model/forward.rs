@@ -193,7 +193,6 @@ impl<'s> Forward<'s> {
             // x += o_proj(attention(norm(x)))
             let norm = (w.attention_norm, hidden, eps);
             ops.rms_norm(Phase::AttentionNorm, (count, &all), self.x, norm, self.normed.output());
-            ops.quantize(count, hidden, &mut self.normed);
             let qkv = (Epilogue::Store(Shared::new(self.qkv)), padded(config.qkv_size()));
             ops.product(Phase::Qkv, self.normed.rows(count, hidden), &w.qkv, qkv);
             let head_norms = w.q_norm.zip(w.k_norm).map(|(q, k)| (q, k, eps));
@@ -222,7 +221,6 @@ impl<'s> Forward<'s> {
             // x += down(silu(gate(norm(x))) · up(norm(x)))
             let norm = (w.feed_forward_norm, hidden, eps);
             ops.rms_norm(Phase::FeedForwardNorm, (count, &all), self.x, norm, self.normed.output());
-            ops.quantize(count, hidden, &mut self.normed);
             let stride = operand_stride(config.intermediate_size);
             let gated = (self.gated.output().swiglu(), stride);
             ops.product(Phase::GateUp, self.normed.rows(count, hidden), &w.gate_up, gated);
@@ -252,7 +250,6 @@ impl<'s> Forward<'s> {
         ops.rms_norm(Phase::HeadNorm, (rows.len(), &row_of), self.x, norm, hidden);
         let operands = self.head_operands.output();
         ops.rms_norm(Phase::HeadNorm, (rows.len(), &row_of), self.x, norm, operands);
-        ops.quantize(rows.len(), width, &mut self.head_operands);
         let logits = (Epilogue::Store(Shared::new(self.logits)), padded(config.vocab_size));
         ops.product(Phase::Head, self.head_operands.rows(rows.len(), width), &outer.head, logits);
     }

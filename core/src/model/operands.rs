@@ -12,8 +12,8 @@ use half::bf16;
 pub(super) enum OperandRows<'s> {
     F32(&'s mut [f32]),
     Bf16(&'s mut [bf16]),
-    /// What operations write, and what [`Ops::quantize`](super::ops::Ops::quantize) makes of it: a row's scale needs the
-    /// whole row first.
+    /// What attention and the gate write, and what [`Ops::quantize`](super::ops::Ops::quantize) makes of it: a row's scale needs the
+    /// whole row first. Norms write both.
     Int8 {
         floats: &'s mut [f32],
         rounded: &'s mut [Int8],
@@ -58,7 +58,11 @@ impl<'s> OperandRows<'s> {
         match self {
             Self::F32(data) => SharedOperands::F32(Shared::new(data)),
             Self::Bf16(data) => SharedOperands::Bf16(Shared::new(data)),
-            Self::Int8 { floats, .. } => SharedOperands::F32(Shared::new(floats)),
+            Self::Int8 { floats, rounded, scales } => SharedOperands::Int8 {
+                floats: Shared::new(floats),
+                rounded: Shared::new(rounded),
+                scales: Shared::new(scales),
+            },
         }
     }
 }
@@ -68,6 +72,7 @@ impl<'s> OperandRows<'s> {
 pub(super) enum SharedOperands<'a> {
     F32(Shared<'a, f32>),
     Bf16(Shared<'a, bf16>),
+    Int8 { floats: Shared<'a, f32>, rounded: Shared<'a, Int8>, scales: Shared<'a, f32> },
 }
 
 impl<'a> SharedOperands<'a> {
@@ -82,19 +87,27 @@ impl<'a> SharedOperands<'a> {
             Self::F32(out) => Normed::F32(unsafe { out.part(start, padded(width)) }),
             // SAFETY: the caller's promise.
             Self::Bf16(out) => Normed::Bf16(unsafe { out.part(start, padded(width)) }),
+            // SAFETY: the caller's promise.
+            Self::Int8 { floats, rounded, scales } => unsafe {
+                Normed::Int8 {
+                    floats: floats.part(start, padded(width)),
+                    rounded: rounded.part(start, padded(width)),
+                    scale: &mut scales.part(row, 1)[0],
+                }
+            },
         }
     }
 
     pub(super) fn attention(self) -> AttentionOut<'a> {
         match self {
-            Self::F32(out) => AttentionOut::F32(out),
+            Self::F32(out) | Self::Int8 { floats: out, .. } => AttentionOut::F32(out),
             Self::Bf16(out) => AttentionOut::Bf16(out),
         }
     }
 
     pub(super) fn swiglu(self) -> Epilogue<'a> {
         match self {
-            Self::F32(out) => Epilogue::SwigluF32(out),
+            Self::F32(out) | Self::Int8 { floats: out, .. } => Epilogue::SwigluF32(out),
             Self::Bf16(out) => Epilogue::SwigluBf16(out),
         }
     }

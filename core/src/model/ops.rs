@@ -110,15 +110,17 @@ impl Ops<'_> {
         });
     }
 
-    /// Rounds the first `count` rows to 8 bits, where that is the format of the operands.
+    /// Rotates and rounds the first `count` rows to 8 bits, where that is the format of the operands.
     pub(super) fn quantize(&self, count: usize, width: usize, operands: &mut OperandRows<'_>) {
         let OperandRows::Int8 { floats, rounded, scales } = operands else { return };
-        let (stride, width) = (operand_stride(width), padded(width));
-        let (floats, rounded, scales) = (&**floats, Shared::new(rounded), Shared::new(scales));
+        let (stride, len) = (operand_stride(width), padded(width));
+        let (floats, rounded, scales) = (Shared::new(floats), Shared::new(rounded), Shared::new(scales));
         self.run(Phase::Quantize, count, count * width, &|row, _| {
             // SAFETY: a task has its row for itself.
-            let (out, scale) = unsafe { (rounded.part(row * stride, width), scales.part(row, 1)) };
-            scale[0] = quantize(self.isa, &floats[row * stride..][..width], out);
+            unsafe {
+                let (x, out) = (floats.part(row * stride, len), rounded.part(row * stride, len));
+                scales.part(row, 1)[0] = quantize(self.isa, width, x, out);
+            }
         });
     }
 

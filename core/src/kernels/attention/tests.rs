@@ -35,7 +35,7 @@ fn rounded(format: KvFormat, d: usize, x: &[f32]) -> Rounded {
         KvFormat::Int8 => {
             for row in x.chunks(d) {
                 let mut bytes = vec![Int8(0); d];
-                let scale = quantize::reference(row, &mut bytes);
+                let scale = quantize::round_reference(row, &mut bytes);
                 let numbers = bytes.iter().map(|q| (i32::from(q.0) - 128) as i8);
                 rounded.worth.extend(numbers.clone().map(|q| f32::from(q) * scale));
                 rounded.numbers.extend(numbers);

@@ -16,10 +16,12 @@
 //! 15 have no carry) and a subtraction. For a few rows that happens in registers, within the K loop ([`tile`]); for many
 //! a panel is expanded once into cache ([`expand`]) and multiplied as int8.
 use super::micro::Ahead;
+use super::pack::greatest_of;
 use super::panel::{INT8_TAIL, PANEL};
 use super::weight::SliceRows;
 use crate::dtype::{FLUSH_BELOW, Int4, Int8, nearest_int};
 use crate::isa::{LANES, Simd};
+use crate::kernels::hadamard::{self, rotated_block};
 
 /// Inputs that share a scale.
 pub const GROUP: usize = 32;
@@ -91,9 +93,10 @@ pub(super) fn quantum(x: f32, inverse: f32, z: f32) -> f32 {
     if q > 15.0 { 15.0 } else { q }
 }
 
-/// Packs 32 rows of `k` elements each into an int4 panel. Of two steps for a group the one with the smaller sum of squares is taken.
+/// Packs 32 rows of `k` elements each into an int4 panel, each row rotated. Of two steps for a group the one with the smaller sum of
+/// squares is taken.
 ///
-/// `value(lane, i)` is an element of a row, 0 past the last one.
+/// `value(lane, i)` is an element of a row, 0 past the last one; magnitudes are below [`hadamard::ROTATABLE_BELOW`].
 ///
 /// # Panics
 /// If the panel has another length than `k` says.
@@ -101,30 +104,21 @@ pub fn pack_int4(panel: &mut [Int4], k: usize, value: impl Fn(usize, usize) -> f
     assert_eq!(panel.len(), k.div_ceil(BLOCK) * BLOCK_BYTES + INT8_TAIL);
     panel.fill(Int4(0));
     for lane in 0..PANEL {
-        let max = (0..k).fold(0.0_f32, |max, i| max.max(value(lane, i).abs()));
-        let (column_scale, inverse) = column_scale_of(max);
+        let block = |start: usize| rotated_block(start, k, |i| value(lane, i));
+        let (column_scale, inverse) =
+            column_scale_of(greatest_of((0..k).step_by(hadamard::BLOCK).map(block)));
         let mut sum = 0;
-        for first in (0..k).step_by(GROUP) {
-            let x: [f32; GROUP] =
-                core::array::from_fn(|i| if first + i < k { value(lane, first + i) * inverse } else { 0.0 });
-            let low = x.iter().fold(0.0, |low, x| if *x < low { *x } else { low });
-            let high = x.iter().fold(0.0, |high, x| if *x > high { *x } else { high });
-            let [whole, clipped] = [false, true].map(|clip| {
-                let (s, z) = scale_and_zero(low, high, clip);
-                let mut error = 0.0;
-                for x in x {
-                    let difference = (quantum(x, 1.0 / s, z) - z) * s - x;
-                    error += difference * difference;
+        for start in (0..k).step_by(hadamard::BLOCK) {
+            for (first, x) in (start..k).step_by(GROUP).zip(block(start).as_chunks::<GROUP>().0) {
+                let x = x.map(|x| x * inverse);
+                let (s, z) = best_scale_and_zero(&x);
+                panel[scale_offset(lane, first)] = Int4(s as u8 | (z as u8) << 4);
+                for (i, x) in x.iter().enumerate() {
+                    let q = quantum(*x, 1.0 / s, z) as u8;
+                    let (at, shift) = weight_offset(lane, first + i);
+                    panel[at].0 |= q << shift;
+                    sum += i32::from(weight_at(panel, lane, first + i));
                 }
-                (error, s, z)
-            });
-            let (_, s, z) = if clipped.0 < whole.0 { clipped } else { whole };
-            panel[scale_offset(lane, first)] = Int4(s as u8 | (z as u8) << 4);
-            for (i, x) in x.iter().enumerate() {
-                let q = quantum(*x, 1.0 / s, z) as u8;
-                let (at, shift) = weight_offset(lane, first + i);
-                panel[at].0 |= q << shift;
-                sum += i32::from(weight_at(panel, lane, first + i));
             }
         }
         let tail = panel.len() - INT8_TAIL;
@@ -133,6 +127,23 @@ pub fn pack_int4(panel: &mut [Int4], k: usize, value: impl Fn(usize, usize) -> f
             panel[tail + (PANEL + lane) * 4 + i] = Int4(column_scale.to_le_bytes()[i]);
         }
     }
+}
+
+/// Scale and zero of a group of 8-bit numbers.
+fn best_scale_and_zero(x: &[f32; GROUP]) -> (f32, f32) {
+    let low = x.iter().fold(0.0, |low, x| if *x < low { *x } else { low });
+    let high = x.iter().fold(0.0, |high, x| if *x > high { *x } else { high });
+    let [whole, clipped] = [false, true].map(|clip| {
+        let (s, z) = scale_and_zero(low, high, clip);
+        let mut error = 0.0;
+        for x in x {
+            let difference = (quantum(*x, 1.0 / s, z) - z) * s - x;
+            error += difference * difference;
+        }
+        (error, s, z)
+    });
+    let (_, s, z) = if clipped.0 < whole.0 { clipped } else { whole };
+    (s, z)
 }
 
 /// Packs a group of all columns, `x[input][lane]` as 8-bit numbers, into the weights of a panel, and adds up what each column's

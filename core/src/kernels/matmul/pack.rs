@@ -11,13 +11,15 @@
 //! | f16 | rounded to nearest even | exact | the same |
 //! | f32 | rounded to nearest even | exact | the same |
 //!
-//! A bf16 weight is an operand: below 2^-50 it is flushed to +0, and the nonzero weights that this touched are
-//! counted. A weight that is not finite, or not any more once rounded, is an error. [`pack_f32`], [`pack_bf16`],
+//! For int8 and int4 a row is [rotated](crate::kernels::hadamard) first, and again for the second of the two passes: 256 elements at
+//! a time, in L1. A bf16 weight is an operand: below 2^-50 it is flushed to +0, and the nonzero weights that this touched are
+//! counted. A weight that is not finite, or not any more once rounded or rotated, is an error. [`pack_f32`], [`pack_bf16`],
 //! [`pack_int8`] and [`pack_int4`](super::int4::pack_int4) say the same one element at a time.
 use super::int4::{self, GROUP, column_scale_of};
 use super::panel::{INT8_TAIL, PANEL, panel_len};
 use crate::dtype::{FLUSH_BELOW, Int8, WeightFormat, bf16_operand, int8_scale, nearest_int};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::kernels::hadamard::{self, ROTATABLE_BELOW, rotated_block};
 use half::bf16;
 
 /// Packs 32 rows (columns of the product) of `k` elements each into an f32 panel.
@@ -59,9 +61,9 @@ pub fn pack_bf16<'a>(panel: &mut [bf16], k: usize, row: impl Fn(usize) -> Option
     flushed
 }
 
-/// Packs 32 rows of `k` elements each into an int8 panel: each row scaled so that its greatest magnitude is 127.
+/// Packs 32 rows of `k` elements each into an int8 panel: each row rotated, then scaled so that its greatest magnitude is 127.
 ///
-/// `value(lane, i)` is an element of a row, 0 past the last one.
+/// `value(lane, i)` is an element of a row, 0 past the last one; magnitudes are below [`ROTATABLE_BELOW`].
 ///
 /// # Panics
 /// If the panel has another length than `k` says.
@@ -70,19 +72,26 @@ pub fn pack_int8(panel: &mut [Int8], k: usize, value: impl Fn(usize, usize) -> f
     panel.fill(Int8(0));
     let (weights, tail) = panel.split_at_mut(k.next_multiple_of(4) * PANEL);
     for lane in 0..PANEL {
-        let max = (0..k).fold(0.0_f32, |max, i| max.max(value(lane, i).abs()));
-        let (scale, inverse) = int8_scale(max);
+        let block = |start: usize| rotated_block(start, k, |i| value(lane, i));
+        let (scale, inverse) = int8_scale(greatest_of((0..k).step_by(hadamard::BLOCK).map(block)));
         let mut sum = 0;
-        for i in 0..k {
-            let q = nearest_int(value(lane, i) * inverse) as i8;
-            sum += i32::from(q);
-            weights[(i / 4) * 4 * PANEL + lane * 4 + i % 4] = Int8(q as u8);
+        for start in (0..k).step_by(hadamard::BLOCK) {
+            for (i, x) in (start..k).zip(block(start)) {
+                let q = nearest_int(x * inverse) as i8;
+                sum += i32::from(q);
+                weights[(i / 4) * 4 * PANEL + lane * 4 + i % 4] = Int8(q as u8);
+            }
         }
         for i in 0..4 {
             tail[lane * 4 + i] = Int8(sum.wrapping_mul(-128).to_le_bytes()[i]);
             tail[(PANEL + lane) * 4 + i] = Int8(scale.to_le_bytes()[i]);
         }
     }
+}
+
+/// The greatest magnitude in the blocks of a row.
+pub(super) fn greatest_of(blocks: impl Iterator<Item = [f32; hadamard::BLOCK]>) -> f32 {
+    blocks.flatten().fold(0.0, |max: f32, x| max.max(x.abs()))
 }
 
 /// What the elements of a checkpoint are.
@@ -329,7 +338,7 @@ impl PackOp<'_, '_> {
                     count::<E>(chunk::<E>(row, block * CHUNK, &mut tail), &mut found);
                 }
             }
-            write_tile(simd, out, &tile);
+            write_tile(simd, out, tile.as_flattened(), 64);
         }
         found
     }
@@ -348,7 +357,7 @@ impl PackOp<'_, '_> {
                 }
             }
             for (out, tile) in out.chunks_mut(TILE_BYTES).zip(&tiles) {
-                write_tile(simd, out, tile);
+                write_tile(simd, out, tile.as_flattened(), 64);
             }
         }
         Found { flushed: 0, bad: any(&bad) }
@@ -356,25 +365,43 @@ impl PackOp<'_, '_> {
 }
 
 impl PackOp<'_, '_> {
-    /// The greatest magnitude of each row, or `None` where an element is not finite.
+    /// The part of a row that starts at `start`, a multiple of the block, rotated; zeros past the row's end. `most` becomes the greatest
+    /// of itself and the row's elements, as the bits of their magnitudes.
     #[inline(always)]
-    fn greatest<E: Element>(&self, k: usize) -> Option<[f32; PANEL]> {
-        let mut greatest = [0.0; PANEL];
+    fn rotated<E: Element, S: Simd>(simd: S, row: &[u8], start: usize, most: &mut [u32; CHUNK]) -> Block {
         let mut tail = [0; CHUNK * 4];
-        let mut bad = [0; CHUNK];
+        let len = (row.len() / E::BYTES - start).min(hadamard::BLOCK);
+        let mut block = [0.0; hadamard::BLOCK];
+        for (i, out) in block[..len.next_multiple_of(CHUNK)].chunks_exact_mut(CHUNK).enumerate() {
+            let bytes = chunk::<E>(row, start + i * CHUNK, &mut tail);
+            for ((x, most), bytes) in out.iter_mut().zip(&mut *most).zip(bytes.chunks_exact(E::BYTES)) {
+                *x = E::widen(E::read(bytes));
+                // Magnitudes are ordered as their bits are, infinity and NaN behind all numbers.
+                *most = (*most).max(x.to_bits() & 0x7fff_ffff);
+            }
+        }
+        hadamard::rotate(simd, &mut block[..len]);
+        block
+    }
+
+    /// The greatest magnitude of each row once it is rotated, or `None` where an element cannot be.
+    #[inline(always)]
+    fn greatest<E: Element, S: Simd>(&self, simd: S, k: usize) -> Option<[f32; PANEL]> {
+        let mut greatest = [0.0; PANEL];
+        let mut most = [0; CHUNK];
         for (greatest, row) in greatest.iter_mut().zip(self.rows.chunks_exact(self.row_bytes)) {
-            // The magnitudes of finite floats are ordered as their bits are.
-            let mut max = [0_u32; CHUNK];
-            for start in (0..k).step_by(CHUNK) {
-                let mut bits = [0; CHUNK];
-                floats::<E>(chunk::<E>(row, start, &mut tail), &mut bits, &mut bad);
-                for (max, bits) in max.iter_mut().zip(bits) {
-                    *max = (*max).max(bits & 0x7fff_ffff);
+            let mut max = [0.0_f32; CHUNK];
+            for start in (0..k).step_by(hadamard::BLOCK) {
+                let block = Self::rotated::<E, S>(simd, row, start, &mut most);
+                for x in block.chunks_exact(CHUNK) {
+                    for (max, x) in max.iter_mut().zip(x) {
+                        *max = if x.abs() > *max { x.abs() } else { *max };
+                    }
                 }
             }
-            *greatest = f32::from_bits(max.into_iter().fold(0, u32::max));
+            *greatest = max.into_iter().fold(0.0, f32::max);
         }
-        (!any(&bad)).then_some(greatest)
+        most.iter().all(|bits| *bits < ROTATABLE_BELOW.to_bits()).then_some(greatest)
     }
 
     /// K.
@@ -386,65 +413,58 @@ impl PackOp<'_, '_> {
     #[inline(always)]
     fn int8<E: Element, S: Simd>(self, simd: S) -> Found {
         let k = self.inputs::<E>();
-        let Some(greatest) = self.greatest::<E>(k) else { return Found { flushed: 0, bad: true } };
-        let mut tail = [0; CHUNK * 4];
+        let Some(greatest) = self.greatest::<E, S>(simd, k) else { return Found { flushed: 0, bad: true } };
         let mut sums = [0_i32; PANEL];
-        let mut tile = [[0_u8; 64]; PANEL];
+        let mut bytes = [[0_u8; hadamard::BLOCK]; PANEL];
         let inverses = greatest.map(|max| int8_scale(max).1);
         let (weights, panel_tail) = self.panel.split_at_mut(k.next_multiple_of(4) * PANEL);
-        for (block, out) in weights.chunks_mut(TILE_BYTES).enumerate() {
-            for (lane, (bytes, row)) in
-                tile.iter_mut().zip(self.rows.chunks_exact(self.row_bytes)).enumerate()
-            {
-                let mut rounded = [[0_i32; CHUNK]; 2];
-                for (half, rounded) in rounded.iter_mut().enumerate() {
-                    let start = (2 * block + half) * CHUNK;
-                    if start >= k {
-                        break;
-                    }
-                    let mut bits = [0; CHUNK];
-                    floats::<E>(chunk::<E>(row, start, &mut tail), &mut bits, &mut [0; CHUNK]);
-                    for (q, bits) in rounded.iter_mut().zip(bits) {
-                        *q = nearest_int(f32::from_bits(bits) * inverses[lane]);
-                    }
-                }
-                sums[lane] += rounded.as_flattened().iter().sum::<i32>();
-                for (byte, q) in bytes.iter_mut().zip(rounded.as_flattened()) {
-                    *byte = *q as u8;
+        for (number, out) in weights.chunks_mut(hadamard::BLOCK * PANEL).enumerate() {
+            let rows = self.rows.chunks_exact(self.row_bytes);
+            for (lane, (bytes, row)) in bytes.iter_mut().zip(rows).enumerate() {
+                let block = Self::rotated::<E, S>(simd, row, number * hadamard::BLOCK, &mut [0; CHUNK]);
+                for (byte, x) in bytes.iter_mut().zip(block) {
+                    let q = nearest_int(x * inverses[lane]);
+                    sums[lane] += q;
+                    *byte = q as u8;
                 }
             }
-            write_tile(simd, out, &tile);
+            for (i, out) in out.chunks_mut(TILE_BYTES).enumerate() {
+                write_tile(simd, out, &bytes.as_flattened()[64 * i..], hadamard::BLOCK);
+            }
         }
         write_tail(panel_tail, &sums, greatest.map(|max| int8_scale(max).0));
         Found::default()
     }
 
     #[inline(always)]
-    fn int4<E: Element>(self) -> Found {
-        const _: () = assert!(CHUNK == GROUP);
+    fn int4<E: Element, S: Simd>(self, simd: S) -> Found {
+        const GROUPS: usize = hadamard::BLOCK / GROUP;
         let k = self.inputs::<E>();
-        let Some(greatest) = self.greatest::<E>(k) else { return Found { flushed: 0, bad: true } };
-        let mut tail = [0; CHUNK * 4];
+        let Some(greatest) = self.greatest::<E, S>(simd, k) else { return Found { flushed: 0, bad: true } };
         let mut sums = [0_i32; PANEL];
-        // A group of all columns, transposed: columns are lanes here too.
-        let mut x = [[0.0_f32; PANEL]; GROUP];
+        // Groups of all columns, transposed: columns are lanes here too.
+        let mut groups = [[[0.0_f32; PANEL]; GROUP]; GROUPS];
         let (weights, panel_tail) = self.panel.split_at_mut(k.div_ceil(int4::BLOCK) * int4::BLOCK_BYTES);
         weights.fill(0);
-        for group in 0..k.div_ceil(GROUP) {
+        for start in (0..k).step_by(hadamard::BLOCK) {
             for (lane, row) in self.rows.chunks_exact(self.row_bytes).enumerate() {
-                let mut bits = [0; CHUNK];
-                floats::<E>(chunk::<E>(row, group * GROUP, &mut tail), &mut bits, &mut [0; CHUNK]);
+                let block = Self::rotated::<E, S>(simd, row, start, &mut [0; CHUNK]);
                 let (_, inverse) = column_scale_of(greatest[lane]);
-                for (x, bits) in x.iter_mut().zip(bits) {
-                    x[lane] = f32::from_bits(bits) * inverse;
+                for (group, x) in groups.as_flattened_mut().iter_mut().zip(block) {
+                    group[lane] = x * inverse;
                 }
             }
-            int4::write_group(weights, group, &x, &mut sums);
+            for (i, group) in groups.iter().take((k - start).div_ceil(GROUP)).enumerate() {
+                int4::write_group(weights, start / GROUP + i, group, &mut sums);
+            }
         }
         write_tail(panel_tail, &sums, greatest.map(|max| column_scale_of(max).0));
         Found::default()
     }
 }
+
+/// A block of a row.
+type Block = [f32; hadamard::BLOCK];
 
 /// Writes where the sums of the columns start, and their scales.
 #[inline(always)]
@@ -468,19 +488,20 @@ fn put_words(out: &mut [u8; 64], words: &[u32]) {
     }
 }
 
-/// Writes a tile transposed: 32 words of 4 bytes for each of its columns, as many columns as `out` takes.
+/// Writes a tile transposed: 32 words of 4 bytes for each of its columns, as many columns as `out` takes. Row `i` of the tile are the 64
+/// bytes at `i * stride`.
 #[inline(always)]
-fn write_tile<S: Simd>(simd: S, out: &mut [u8], tile: &[[u8; 64]; PANEL]) {
+fn write_tile<S: Simd>(simd: S, out: &mut [u8], rows: &[u8], stride: usize) {
     if let Ok(out) = out.try_into() {
-        write_whole_tile(simd, out, tile.as_flattened(), 64);
+        write_whole_tile(simd, out, rows, stride);
     } else {
         let mut whole = [0; TILE_BYTES];
-        write_whole_tile(simd, &mut whole, tile.as_flattened(), 64);
+        write_whole_tile(simd, &mut whole, rows, stride);
         out.copy_from_slice(&whole[..out.len()]);
     }
 }
 
-/// The same for a whole tile, of which row `i` is the 64 bytes at `i * stride`.
+/// The same for a whole tile.
 #[inline(always)]
 fn write_whole_tile<S: Simd>(simd: S, out: &mut [u8; TILE_BYTES], rows: &[u8], stride: usize) {
     const LINE: usize = PANEL * 4;
@@ -510,9 +531,9 @@ impl SimdOp for PackOp<'_, '_> {
             (WeightFormat::Int8, SourceType::Bf16) => self.int8::<Bf16, S>(simd),
             (WeightFormat::Int8, SourceType::F16) => self.int8::<F16, S>(simd),
             (WeightFormat::Int8, SourceType::F32) => self.int8::<F32, S>(simd),
-            (WeightFormat::Int4, SourceType::Bf16) => self.int4::<Bf16>(),
-            (WeightFormat::Int4, SourceType::F16) => self.int4::<F16>(),
-            (WeightFormat::Int4, SourceType::F32) => self.int4::<F32>(),
+            (WeightFormat::Int4, SourceType::Bf16) => self.int4::<Bf16, S>(simd),
+            (WeightFormat::Int4, SourceType::F16) => self.int4::<F16, S>(simd),
+            (WeightFormat::Int4, SourceType::F32) => self.int4::<F32, S>(simd),
         }
     }
 }
@@ -613,14 +634,16 @@ pub fn convert(
     Ok(found.flushed)
 }
 
-/// The first element that is not finite, or not once it is rounded.
+/// The first element that is not finite, or might not be once it is rounded or rotated.
 #[cold]
 fn find_bad(format: WeightFormat, source: SourceType, row: &[u8], lane: usize) -> Result<(), NonFinite> {
     for (k, bytes) in row.chunks_exact(source.element_bytes()).enumerate() {
         let value = source.widen(bytes);
         let packed = match format {
             WeightFormat::Bf16 | WeightFormat::Bf16Coded => bf16_operand(value).to_f32(),
-            WeightFormat::F32 | WeightFormat::Int8 | WeightFormat::Int4 => value,
+            WeightFormat::F32 => value,
+            WeightFormat::Int8 | WeightFormat::Int4 if value.abs() < ROTATABLE_BELOW => value,
+            WeightFormat::Int8 | WeightFormat::Int4 => f32::INFINITY,
         };
         if !packed.is_finite() {
             return Err(NonFinite { lane, k, value });

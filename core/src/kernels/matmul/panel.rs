@@ -11,11 +11,12 @@
 //! * bf16, coded: the same numbers in 12 bits each, see [`coded`](super::coded).
 //! * int4: 64 inputs after 64 inputs, see [`int4`](super::int4), and the same tail as int8.
 //!
-//! Columns past N and what fills up the last pair or quad of K are zero. Lanes are columns: no sum across lanes anywhere. One
+//! Rows of int8 and int4 weights are rotated, as their activations are (`kernels::hadamard`). Columns past N and what fills up the last pair or quad of K are zero. Lanes are columns: no sum across lanes anywhere. One
 //! layout serves every number of rows and every instruction set.
 use super::coded::{self, coded_len};
 use super::int4::{BLOCK, BLOCK_BYTES, weight_at};
 use crate::dtype::{Coded, Int4, Int8, WeightFormat};
+use crate::kernels::hadamard::rotate_back;
 use crate::tensor::padded;
 use half::bf16;
 
@@ -160,7 +161,7 @@ impl<'w> Linear<'w> {
         panel_len(format, self.inputs) * self.panel_count() * format.element_bytes()
     }
 
-    /// Column `n` widened to f32, for a tied embedding: `out[k] = W[n, k]`.
+    /// Column `n` widened to f32, for a tied embedding: `out[k] = W[n, k]`, rotated back where it was rotated to be packed.
     ///
     /// # Panics
     /// If `n` is no column or `out` is shorter than the inputs.
@@ -189,6 +190,7 @@ impl<'w> Linear<'w> {
                     let weight = panel[(k / 4) * 4 * PANEL + lane * 4 + k % 4].0 as i8;
                     *x = f32::from(weight) * scale;
                 }
+                rotate_back(out);
             }
             Panels::Coded(p) => {
                 let len = panel_len(WeightFormat::Bf16Coded, self.inputs);
@@ -201,6 +203,7 @@ impl<'w> Linear<'w> {
                 for (k, x) in out.iter_mut().enumerate() {
                     *x = f32::from(weight_at(panel, lane, k)) * scale;
                 }
+                rotate_back(out);
             }
         }
     }
