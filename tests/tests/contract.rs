@@ -210,6 +210,7 @@ fn the_contract_holds_in_bf16_and_in_12_bits_the_answer_is_the_same() {
 #[test]
 fn the_contract_holds_in_int8() {
     holds(WeightFormat::Int8, KvFormat::Bf16);
+    holds(WeightFormat::Int8, KvFormat::Int8);
 }
 
 #[test]
@@ -223,6 +224,7 @@ fn the_contract_holds_beyond_two_splits_of_attention() {
         (WeightFormat::F32, KvFormat::F32),
         (WeightFormat::Bf16, KvFormat::Bf16),
         (WeightFormat::Int8, KvFormat::F32),
+        (WeightFormat::Int8, KvFormat::Int8),
     ] {
         let config = ModelConfig { layer_count: 1, ..config(weights) };
         let memory = image(&config);

@@ -1,4 +1,4 @@
-//! How far a weight format takes a model from f32: the mean Kullback–Leibler divergence KL(f32 ‖ format) of the next token's
+//! How far a weight format or a KV format takes a model from f32: the mean Kullback–Leibler divergence KL(f32 ‖ format) of the next token's
 //! distribution over a text that is fed, not generated.
 use serde::Deserialize;
 use verbatim::load::{AUX_FILES, Folder, NoProgress, WeightChoice, builtin, load_model};
@@ -29,18 +29,28 @@ fn distributions(
 
 /// The mean KL(f32 ‖ format) over the positions.
 fn divergence(model: &Folder, format: WeightFormat, texts: &[Vec<u32>]) -> f64 {
-    between(model, model, format, texts)
+    between(model, model, (format, KvFormat::F32), texts)
+}
+
+/// The same of a KV format, the weights in f32.
+fn kv_divergence(model: &Folder, kv_format: KvFormat, texts: &[Vec<u32>]) -> f64 {
+    between(model, model, (WeightFormat::F32, kv_format), texts)
 }
 
 /// The same of a model whose matrices were rounded as ggml's Q4_0 does, and then multiplied in f32.
 fn divergence_of_q4_0(model: &Folder, texts: &[Vec<u32>]) -> f64 {
     let rounded = q4_0::rounded(model, &AUX_FILES.map(|(name, _)| name)).expect("one file");
-    between(model, &rounded, WeightFormat::F32, texts)
+    between(model, &rounded, (WeightFormat::F32, KvFormat::F32), texts)
 }
 
-fn between(model: &Folder, other: &Folder, format: WeightFormat, texts: &[Vec<u32>]) -> f64 {
+fn between(
+    model: &Folder,
+    other: &Folder,
+    (format, kv_format): (WeightFormat, KvFormat),
+    texts: &[Vec<u32>],
+) -> f64 {
     let exact = distributions(model, WeightFormat::F32, KvFormat::F32, texts);
-    let rounded = distributions(other, format, KvFormat::F32, texts);
+    let rounded = distributions(other, format, kv_format, texts);
     let of = |(p, q): (&Vec<f64>, &Vec<f64>)| p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
     exact.iter().zip(&rounded).map(of).sum::<f64>() / exact.len() as f64
 }
@@ -60,7 +70,15 @@ fn the_built_in_model_keeps_its_distribution() {
         println!("built-in model: KL(f32 || {}) = {kl:.2e}", format.name());
         assert!((0.0..=most).contains(&kl), "{}: {kl:e}", format.name());
     }
+    int8_keys_and_values_are_close("built-in model", &builtin::folder(), &texts);
     int4_is_no_worse_than_q4_0("built-in model", &builtin::folder(), &texts);
+}
+
+/// Closer than weights of int8.
+fn int8_keys_and_values_are_close(name: &str, model: &Folder, texts: &[Vec<u32>]) {
+    let [bf16, int8] = [KvFormat::Bf16, KvFormat::Int8].map(|format| kv_divergence(model, format, texts));
+    println!("{name}: KL(f32 || bf16 KV) = {bf16:.2e}, KL(f32 || int8 KV) = {int8:.2e}");
+    assert!((0.0..=2e-3).contains(&int8), "{int8:e}");
 }
 
 /// At fewer bits a weight, and with activations rounded besides.
@@ -84,5 +102,6 @@ fn stories260k_keeps_its_distribution() {
     let kl = divergence(&Folder::from(path.as_path()), WeightFormat::Int8, &texts);
     println!("stories260K: KL(f32 || int8) = {kl:.2e}");
     assert!((0.0..=2.5e-3).contains(&kl), "{kl:e}");
+    int8_keys_and_values_are_close("stories260K", &Folder::from(path.as_path()), &texts);
     int4_is_no_worse_than_q4_0("stories260K", &Folder::from(path.as_path()), &texts);
 }

@@ -46,6 +46,34 @@ fn widened(raw: [__m256i; 2]) -> ([__m256; 2], [__m256; 2]) {
     }
 }
 
+/// The sum of 8 lanes by the merge tree: 4, 2, 1.
+///
+/// # Safety
+/// The CPU has AVX.
+#[inline(always)]
+pub(super) unsafe fn sum_of_8(x: __m256) -> f32 {
+    // SAFETY: the caller vouches for AVX.
+    unsafe {
+        let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+}
+
+/// The greatest of 8 lanes by the same tree; of two with a NaN the second.
+///
+/// # Safety
+/// The CPU has AVX.
+#[inline(always)]
+pub(super) unsafe fn max_of_8(x: __m256) -> f32 {
+    // SAFETY: the caller vouches for AVX.
+    unsafe {
+        let four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+}
+
 // SAFETY: `Avx2` is only made in `enter`, whose caller vouches for the instructions. Each operation is the
 // IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
 unsafe impl Simd for Avx2 {
@@ -125,6 +153,29 @@ unsafe impl Simd for Avx2 {
     fn abs(self, a: Self::F) -> Self::F {
         // SAFETY: self proves AVX2.
         both!(i => unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a[i]) })
+    }
+    #[inline(always)]
+    fn sum_lanes(self, x: Self::F) -> f32 {
+        // SAFETY: self proves AVX2.
+        unsafe { sum_of_8(_mm256_add_ps(x[0], x[1])) }
+    }
+    #[inline(always)]
+    fn max_lanes(self, x: Self::F) -> f32 {
+        // SAFETY: self proves AVX2.
+        unsafe { max_of_8(_mm256_max_ps(x[0], x[1])) }
+    }
+    #[inline(always)]
+    unsafe fn store_offset_int8(self, p: *mut Int8, x: Self::F) {
+        // SAFETY: self proves AVX2; the caller vouches for 16 elements. The conversion rounds to nearest even. Packing works within
+        // 128-bit halves; the permute puts the quarters back in order.
+        unsafe {
+            let offset = both!(i => _mm256_add_epi32(_mm256_cvtps_epi32(x[i]), _mm256_set1_epi32(128)));
+            let words = _mm256_packs_epi32(offset[0], offset[1]);
+            let bytes = _mm256_packus_epi16(words, words);
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+            let bytes = _mm256_permutevar8x32_epi32(bytes, order);
+            _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(bytes));
+        }
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, p: Self::F, n: Self::F) -> Self::F {

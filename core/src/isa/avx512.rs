@@ -1,4 +1,5 @@
 //! AVX-512: sixteen lanes are one register. Two proofs: with the bf16 dot product and without.
+use super::avx2::{max_of_8, sum_of_8};
 use super::{Simd, SimdOp, tile_sizes};
 use crate::dtype::{FLUSH_BELOW, Int4, Int8};
 use core::arch::x86_64::*;
@@ -264,6 +265,22 @@ macro_rules! sixteen_lanes {
         fn abs(self, a: Self::F) -> Self::F {
             // SAFETY: self proves AVX-512 F.
             unsafe { _mm512_abs_ps(a) }
+        }
+        #[inline(always)]
+        fn sum_lanes(self, x: Self::F) -> f32 {
+            // SAFETY: self proves AVX-512 F, and so AVX.
+            unsafe {
+                let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x)));
+                sum_of_8(_mm256_add_ps(_mm512_castps512_ps256(x), high))
+            }
+        }
+        #[inline(always)]
+        fn max_lanes(self, x: Self::F) -> f32 {
+            // SAFETY: self proves AVX-512 F, and so AVX.
+            unsafe {
+                let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x)));
+                max_of_8(_mm256_max_ps(_mm512_castps512_ps256(x), high))
+            }
         }
         #[inline(always)]
         fn scale_by_power_of_two(self, p: Self::F, n: Self::F) -> Self::F {

@@ -2,9 +2,10 @@
 //!
 //! For each head: RMSNorm where the model has it, RoPE for Q and K, then Q, K and V are rounded to the KV
 //! format as operands (flushed below 2^-50, in f32 too: `kernels::attention` says why; in int8 by the scale of the position's
-//! head) and stored, K and V in the layout of `paging::kv`, Q as `[kv_head][row][head of the group][query_len]`.
+//! head, Q and K transformed before by `kernels::head_rotation`) and stored, K and V in the layout of `paging::kv`, Q as `[kv_head][row][head of the group][query_len]`.
 use crate::dtype::{Int8, KvFormat, bf16_operand, flush};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::kernels::head_rotation;
 use crate::kernels::quantize::{round_part, row_scale};
 use crate::kernels::rmsnorm::rms_norm_in_place;
 use crate::kernels::rope::rotate;
@@ -101,6 +102,13 @@ impl SimdOp for Op<'_> {
                 rotate(s, head, w.cos, w.sin);
             }
         }
+        if layout.format == KvFormat::Int8 {
+            for heads in [&mut *q, &mut *k] {
+                for head in heads.chunks_exact_mut(d) {
+                    head_rotation::transform(head);
+                }
+            }
+        }
         let value_dim = layout.value_dim();
         for head in 0..layout.kv_head_count {
             let of_group = &q[head * w.group_size * d..][..w.group_size * d];
@@ -143,6 +151,8 @@ impl SimdOp for Op<'_> {
                             // Past the head come zeros, to the end of its last quad.
                             out.add(d.next_multiple_of(4) - 4).cast::<[u8; 4]>().write([128; 4]);
                             let scale = each_int8(s, query, |i, q| out.add(i).write((q as u8) ^ 0x80));
+                            // Its scores are as many times too great as the transform is wide.
+                            let scale = scale / head_rotation::size(d) as f32;
                             out.add(len - size_of::<f32>()).cast::<f32>().write(scale);
                         }
                         let mut sum = 0;

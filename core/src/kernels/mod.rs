@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod cache_write;
 pub mod hadamard;
+pub mod head_rotation;
 pub mod log;
 pub mod math;
 pub mod matmul;

@@ -166,11 +166,12 @@ fn logits(config: &ModelConfig, kv_format: KvFormat, len: usize, feed: &Feed<'_>
 #[test]
 fn logits_do_not_depend_on_how_the_rows_come() {
     let families = [Architecture::Llama, Architecture::Mistral, Architecture::Qwen2, Architecture::Qwen3];
-    for (architecture, (weights, kv)) in families.into_iter().zip([
+    for (architecture, (weights, kv)) in families.into_iter().cycle().zip([
         (WeightFormat::F32, KvFormat::F32),
         (WeightFormat::Bf16, KvFormat::Bf16),
         (WeightFormat::F32, KvFormat::Bf16),
         (WeightFormat::Bf16, KvFormat::F32),
+        (WeightFormat::F32, KvFormat::Int8),
     ]) {
         let config = config(architecture, weights);
         let len = 70;
@@ -193,9 +194,11 @@ fn long_contexts_give_the_same_bits_split_or_not() {
     let config = config(Architecture::Llama, WeightFormat::Bf16);
     let len = 2100;
     let isa = Isa::detect();
-    let whole = Feed { isa, pool: &Serial, chunk: len, sequences: 1, block_step: 1 };
-    let expected = logits(&config, KvFormat::Bf16, len, &whole);
-    // The last row comes alone, so its three splits go to three workers.
-    let parts = Feed { isa, pool: &Backwards, chunk: 2099, sequences: 1, block_step: 5 };
-    assert!(logits(&config, KvFormat::Bf16, len, &parts) == expected);
+    for kv in [KvFormat::Bf16, KvFormat::Int8] {
+        let whole = Feed { isa, pool: &Serial, chunk: len, sequences: 1, block_step: 1 };
+        let expected = logits(&config, kv, len, &whole);
+        // The last row comes alone, so its three splits go to three workers.
+        let parts = Feed { isa, pool: &Backwards, chunk: 2099, sequences: 1, block_step: 5 };
+        assert!(logits(&config, kv, len, &parts) == expected, "{kv:?}");
+    }
 }

@@ -65,7 +65,7 @@ pub(super) struct ModelArgs {
     /// Of an image: read it into memory with huge pages, rather than serve from the mapped file.
     #[arg(long, env = "VERBATIM_COPY", value_parser = BoolishValueParser::new())]
     copy: bool,
-    /// KV format: f32 or bf16 [default: as the weights].
+    /// KV format: f32, bf16 or int8 [default: f32 with f32 weights, else bf16].
     #[arg(long, env = "VERBATIM_KV", value_name = "FORMAT")]
     kv: Option<String>,
     /// Worker threads [default: the least of affinity, cgroup quota and physical cores].

@@ -71,7 +71,7 @@ impl ServedModel {
             None if config.weight_format == WeightFormat::F32 => KvFormat::F32,
             None => KvFormat::Bf16,
             Some(name) => {
-                KvFormat::from_name(name).ok_or_else(|| format!("--kv {name}: expected f32 or bf16"))?
+                KvFormat::from_name(name).ok_or_else(|| format!("--kv {name}: expected f32, bf16 or int8"))?
             }
         };
         let mut model_len = options.max_model_len.unwrap_or(config.position_count);
@@ -118,7 +118,7 @@ impl ServedModel {
         let plan = Plan::new(&config, &limits).map_err(in_flags)?;
         let choices = RuntimeChoices {
             kv_format,
-            kv_group: 0,
+            kv_group: kv_format.group(config.head_dim),
             model_len,
             chat_template: options.chat_template_source.as_ref().map(|(_, source)| source.as_str()),
         };

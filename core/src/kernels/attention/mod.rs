@@ -11,6 +11,8 @@
 //!    vectors in order, then the merge tree.
 //! 4. `o += Σ P[j] v[j]`, positions ascending, in the accumulator.
 //!
+//! That is f32 and bf16; of int8 the `int8` module says what steps 1, 3 and 4 are.
+//!
 //! Every 1024 positions a **split** begins from nothing, so that long contexts can go to several workers; splits
 //! merge in ascending order: `M' = max(M, m)`, `L = L · e^(M − M') + l · e^(m − M')`, likewise `O`. The result is `O / L`.
 //! Splits are a matter of positions alone, for one row and for a prefill chunk, on one worker and on many.
@@ -19,7 +21,7 @@
 //! are +0, and what they multiply is finite (blocks are zeroed when handed out). Adding `0 · v` changes an accumulator
 //! only if it is −0. It never is: P and V are 0 or at least 2^-50, so a nonzero sum of products is a multiple of
 //! 2^-146 and cannot round to zero; rescaled elements are at least 2^-100 or +0; and +0 plus anything that
-//! cancels is +0. In bf16, no operand or sum can be subnormal, for the same reason.
+//! cancels is +0. In bf16, no operand or sum can be subnormal, for the same reason. In int8 a weight of 0 adds the integer 0.
 use crate::dtype::{Int8, KvFormat};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::cache_write::Queries;

@@ -2,6 +2,7 @@
 use super::*;
 use crate::dtype::{bf16_operand, bf16_widen, flush};
 use crate::kernels::cache_write::{CacheWrite, cache_write};
+use crate::kernels::head_rotation;
 use crate::kernels::matmul::tests::noise;
 use crate::kernels::quantize;
 use crate::memory::Arena;
@@ -76,6 +77,21 @@ fn run_rows(
     block_step: usize,
     spans: &[Range<usize>],
 ) -> Vec<f32> {
+    run_spoiled(isa, shape, seed, chunk, split_apart, block_step, spans, &|_, _| ())
+}
+
+/// The same after `spoil` has had each row's Q, K and V.
+#[allow(clippy::too_many_arguments)]
+fn run_spoiled(
+    isa: Isa,
+    shape: &Shape,
+    seed: u64,
+    chunk: usize,
+    split_apart: bool,
+    block_step: usize,
+    spans: &[Range<usize>],
+    spoil: &dyn Fn(usize, &mut [f32]),
+) -> Vec<f32> {
     let Shape { format, kv_heads, group, d, len } = *shape;
     let blocks = len.div_ceil(BLOCK);
     // A step coprime to the number of blocks visits all of them.
@@ -100,6 +116,7 @@ fn run_rows(
     for row in 0..len {
         let mut qkv: Vec<f32> =
             (0..(heads + 2 * kv_heads) * d).map(|i| noise(seed, row * 8192 + i) * 4.0).collect();
+        spoil(row, &mut qkv);
         let write = CacheWrite {
             qkv: &mut qkv,
             norms: None,
@@ -162,15 +179,23 @@ fn reference_rows(shape: &Shape, seed: u64, rows: &[usize]) -> Vec<(usize, Vec<f
         .map(|row| {
             let mut out = vec![0.0; heads * d];
             for head in 0..heads {
-                let of = |base: usize, rows: Range<usize>| {
-                    let x: Vec<f32> =
+                let of = |base: usize, rows: Range<usize>, rotate: bool| {
+                    let mut x: Vec<f32> =
                         rows.flat_map(|row| (0..d).map(move |i| element(row, base + i))).collect();
+                    if rotate {
+                        x.chunks_mut(d).for_each(head_rotation::transform);
+                    }
                     rounded(format, d, &x)
                 };
                 let kv_head = head / group;
-                let q = of(head * d, *row..row + 1);
-                let k = of((heads + kv_head) * d, 0..row + 1);
-                let v = of((heads + kv_heads + kv_head) * d, 0..row + 1);
+                let rotate = format == KvFormat::Int8;
+                let mut q = of(head * d, *row..row + 1, rotate);
+                if rotate {
+                    let n = head_rotation::size(d) as f32;
+                    q.worth.iter_mut().chain(&mut q.scales).for_each(|x| *x /= n);
+                }
+                let k = of((heads + kv_head) * d, 0..row + 1, rotate);
+                let v = of((heads + kv_heads + kv_head) * d, 0..row + 1, false);
                 let scale = 1.0 / libm::sqrtf(d as f32);
                 let out = &mut out[head * d..][..d];
                 let worth = [&*q.worth, &*k.worth, &*v.worth];
@@ -252,6 +277,32 @@ fn long_contexts_split_and_merge_to_the_same_bits() {
         for (isa, chunk) in Isa::available().iter().flat_map(|isa| [(*isa, 1), (*isa, 12)]) {
             let again = run_rows(isa, &shape, 5, chunk, true, 5, &spans);
             assert!(bits(&again) == bits(&first), "{} in chunks of {chunk}", isa.name());
+        }
+    }
+}
+
+/// In int8 a query, key or value that is not finite makes every element NaN of what sees it, and changes no bit of what does not,
+/// in the same chunk or not.
+#[test]
+fn what_is_not_finite_poisons_the_rows_that_see_it_and_no_other() {
+    let (d, group, len, broken) = (6, 2, 40, 33);
+    let shape = Shape { format: KvFormat::Int8, kv_heads: 1, group, d, len };
+    for isa in Isa::available().iter() {
+        let sound = run(*isa, &shape, 3, 20, false, 1);
+        // The first query head, the keys, the values.
+        for (part, bad) in [0, 2, 3].into_iter().flat_map(|part| [(part, f32::NAN), (part, f32::INFINITY)]) {
+            let spoil = |row: usize, qkv: &mut [f32]| {
+                if row == broken {
+                    qkv[part * d + 1] = bad;
+                }
+            };
+            let got = run_spoiled(*isa, &shape, 3, 20, false, 1, core::slice::from_ref(&(0..len)), &spoil);
+            for (i, (got, sound)) in got.chunks(d).zip(sound.chunks(d)).enumerate() {
+                let (row, head) = (i / group, i % group);
+                let sees = if part == 0 { row == broken && head == 0 } else { row >= broken };
+                let holds = if sees { got.iter().all(|x| x.is_nan()) } else { bits(got) == bits(sound) };
+                assert!(holds, "{} part {part} row {row} head {head}", isa.name());
+            }
         }
     }
 }
