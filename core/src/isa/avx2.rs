@@ -74,6 +74,53 @@ pub(super) unsafe fn max_of_8(x: __m256) -> f32 {
     }
 }
 
+/// Elements 0 and 2 of 8 quads as 16 bits, and elements 1 and 3.
+#[inline(always)]
+fn widened_quads(raw: __m256i) -> (__m256i, __m256i) {
+    // SAFETY: as above.
+    unsafe { (_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(raw)), _mm256_srai_epi16::<8>(raw)) }
+}
+
+/// `sums[r] += rows[r] b` for 32 columns.
+///
+/// # Safety
+/// `b` is valid for reading 32 floats.
+#[inline(always)]
+unsafe fn add_columns<const MR: usize>(rows: [__m256; MR], b: *const f32, sums: &mut [[[__m256; 2]; 2]; MR]) {
+    for i in 0..4 {
+        // SAFETY: 8 of the 32 floats; only the path calls this.
+        unsafe {
+            let columns = _mm256_loadu_ps(b.add(8 * i));
+            for r in 0..MR {
+                let sum = &mut sums[r][i / 2][i % 2];
+                *sum = _mm256_fmadd_ps(rows[r], columns, *sum);
+            }
+        }
+    }
+}
+
+/// The same for pairs of 16 bits.
+///
+/// # Safety
+/// `b` is valid for reading 128 bytes.
+#[inline(always)]
+unsafe fn add_int_columns<const MR: usize>(
+    rows: [__m256i; MR],
+    b: *const Int8,
+    sums: &mut [[[__m256i; 2]; 2]; MR],
+) {
+    for i in 0..4 {
+        // SAFETY: 32 of the 128 bytes; only the path calls this.
+        unsafe {
+            let columns = _mm256_loadu_si256(b.add(32 * i).cast());
+            for r in 0..MR {
+                let sum = &mut sums[r][i / 2][i % 2];
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(rows[r], columns));
+            }
+        }
+    }
+}
+
 // SAFETY: `Avx2` is only made in `enter`, whose caller vouches for the instructions. Each operation is the
 // IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
 unsafe impl Simd for Avx2 {
@@ -358,6 +405,80 @@ unsafe impl Simd for Avx2 {
             unsafe { _mm256_storeu_si256(p.add(16 * i).cast(), words[i / 2][i % 2]) };
         }
     }
+    // In the methods below a register of columns is read when all rows are at hand: 12 sums, 3 rows and 1 register of columns
+    // are the 16 that there are.
+    const KEPT_SIZE: usize = 2;
+    #[inline(always)]
+    unsafe fn keep_pairs(self, p: *mut bf16, words: Self::Words) {
+        for (v, words) in words.into_iter().enumerate() {
+            let (even, odd) = widened(words);
+            for i in 0..2 {
+                // SAFETY: the caller vouches for 128 bf16: 32 odd elements as f32, then 32 even ones.
+                unsafe {
+                    let p = p.cast::<f32>().add(16 * v + 8 * i);
+                    _mm256_storeu_ps(p, odd[i]);
+                    _mm256_storeu_ps(p.add(32), even[i]);
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn keep_quads(self, p: *mut Int8, columns: [Self::Quads; 2]) {
+        for (v, columns) in columns.into_iter().enumerate() {
+            for (i, quads) in columns.into_iter().enumerate() {
+                // SAFETY: the caller vouches for 256 elements: elements 0 and 2 as 16 bits, then elements 1 and 3.
+                unsafe {
+                    let p = p.add(64 * v + 32 * i);
+                    let (even, odd) = widened_quads(quads);
+                    _mm256_storeu_si256(p.cast(), even);
+                    _mm256_storeu_si256(p.add(128).cast(), odd);
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_floats<const MR: usize>(
+        self,
+        (a, stride): (*const f32, usize),
+        b: *const f32,
+        sums: &mut [[Self::F; 2]; MR],
+    ) {
+        // SAFETY: the caller vouches for an element of each row.
+        let rows = core::array::from_fn(|r| unsafe { _mm256_broadcast_ss(&*a.add(r * stride)) });
+        // SAFETY: the caller vouches for 32 columns.
+        unsafe { add_columns(rows, b, sums) };
+    }
+    #[inline(always)]
+    unsafe fn add_kept_pairs<const MR: usize>(
+        self,
+        (a, stride): (*const bf16, usize),
+        b: *const bf16,
+        sums: &mut [[Self::F; 2]; MR],
+    ) {
+        let b = b.cast::<f32>();
+        // SAFETY: the caller vouches for a pair of each row, and for 32 odd and 32 even columns.
+        unsafe {
+            let rows = core::array::from_fn(|r| self.splat_pair(a.add(r * stride)).1[0]);
+            add_columns::<MR>(rows, b, sums);
+            let rows = core::array::from_fn(|r| self.splat_pair(a.add(r * stride)).0[0]);
+            add_columns::<MR>(rows, b.add(32), sums);
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_kept_quads<const MR: usize>(
+        self,
+        (a, stride): (*const Int8, usize),
+        b: *const Int8,
+        sums: &mut [[Self::Ints; 2]; MR],
+    ) {
+        // SAFETY: the caller vouches for a quad of each row, and for 32 columns of even elements and of odd ones.
+        unsafe {
+            let rows = core::array::from_fn(|r| self.splat_quad(a.add(r * stride)).0);
+            add_int_columns::<MR>(rows, b, sums);
+            let rows = core::array::from_fn(|r| self.splat_quad(a.add(r * stride)).1);
+            add_int_columns::<MR>(rows, b.add(128), sums);
+        }
+    }
     #[inline(always)]
     unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads) {
         for i in 0..2 {
@@ -402,8 +523,7 @@ unsafe impl Simd for Avx2 {
     fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
         // SAFETY: self proves AVX2.
         both!(i => unsafe {
-            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b[i]));
-            let odd = _mm256_srai_epi16::<8>(b[i]);
+            let (even, odd) = widened_quads(b[i]);
             let products = _mm256_add_epi32(_mm256_madd_epi16(a.0, even), _mm256_madd_epi16(a.1, odd));
             _mm256_add_epi32(c[i], products)
         })

@@ -11,6 +11,7 @@
 //! To see that inlining went wrong: a kernel that is ten times too slow has a `call` in its inner loop;
 //! every function between [`Isa::run`] and the operations must be `#[inline(always)]`.
 pub mod portable;
+mod tiles;
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 pub mod avx2;
@@ -24,6 +25,8 @@ mod x86_detect;
 use crate::dtype::{Int4, Int8, nearest_int};
 use half::bf16;
 pub use portable::Portable;
+pub use tiles::RowTile;
+use tiles::tile_sizes;
 
 /// Lanes of every vector, on every instruction set: a constant of the numerics.
 pub const LANES: usize = 16;
@@ -190,6 +193,90 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing 64 bf16; no alignment is needed.
     unsafe fn store_words(self, p: *mut bf16, words: Self::Words);
+    /// What a step of 32 columns of bf16 or 8-bit operands takes when several tiles of rows are to read it, as a multiple of its
+    /// 128 bytes: 1 where an instruction multiplies it as it is stored, 2 where it is widened first, once for all tiles.
+    const KEPT_SIZE: usize = 1;
+    /// Writes the pairs of 32 columns for [`Simd::add_kept_pairs`].
+    ///
+    /// # Safety
+    /// `p` is valid for writing `64 * KEPT_SIZE` elements.
+    #[inline(always)]
+    unsafe fn keep_pairs(self, p: *mut bf16, words: Self::Words) {
+        // SAFETY: the caller vouches for 64 elements.
+        unsafe { self.store_words(p, words) };
+    }
+    /// Writes the quads of 32 columns for [`Simd::add_kept_quads`].
+    ///
+    /// # Safety
+    /// `p` is valid for writing `128 * KEPT_SIZE` elements.
+    #[inline(always)]
+    unsafe fn keep_quads(self, p: *mut Int8, columns: [Self::Quads; 2]) {
+        // SAFETY: the caller vouches for 128 elements.
+        unsafe {
+            self.store_quads(p, columns[0]);
+            self.store_quads(p.add(4 * LANES), columns[1]);
+        }
+    }
+    /// `sums[r][v] += a[r] b[v]`: one step of the product of MR rows, `stride` apart, and 32 columns.
+    ///
+    /// # Safety
+    /// Each row is valid for reading 1 element, `b` for 32.
+    #[inline(always)]
+    unsafe fn add_floats<const MR: usize>(
+        self,
+        (a, stride): (*const f32, usize),
+        b: *const f32,
+        sums: &mut [[Self::F; 2]; MR],
+    ) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe {
+            let columns = [self.load(b), self.load(b.add(LANES))];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let row = self.splat(a.add(r * stride).read());
+                *sums = [self.fma(row, columns[0], sums[0]), self.fma(row, columns[1], sums[1])];
+            }
+        }
+    }
+    /// The same for pairs, of columns that [`Simd::keep_pairs`] wrote: [`Simd::dot_pairs`].
+    ///
+    /// # Safety
+    /// Each row is valid for reading 2 elements, `b` for what was written.
+    #[inline(always)]
+    unsafe fn add_kept_pairs<const MR: usize>(
+        self,
+        (a, stride): (*const bf16, usize),
+        b: *const bf16,
+        sums: &mut [[Self::F; 2]; MR],
+    ) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe {
+            let columns = [self.load_pairs(b), self.load_pairs(b.add(2 * LANES))];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let row = self.splat_pair(a.add(r * stride));
+                *sums = [self.dot_pairs(row, columns[0], sums[0]), self.dot_pairs(row, columns[1], sums[1])];
+            }
+        }
+    }
+    /// The same for quads, of columns that [`Simd::keep_quads`] wrote: [`Simd::dot_quads`].
+    ///
+    /// # Safety
+    /// Each row is valid for reading 4 elements, `b` for what was written.
+    #[inline(always)]
+    unsafe fn add_kept_quads<const MR: usize>(
+        self,
+        (a, stride): (*const Int8, usize),
+        b: *const Int8,
+        sums: &mut [[Self::Ints; 2]; MR],
+    ) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe {
+            let columns = [self.load_quads(b), self.load_quads(b.add(4 * LANES))];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let row = self.splat_quad(a.add(r * stride));
+                *sums = [self.dot_quads(row, columns[0], sums[0]), self.dot_quads(row, columns[1], sums[1])];
+            }
+        }
+    }
     /// Writes `nearest_int(x) + 128` as 16 elements, for `x` between -128 and 127; what a NaN becomes is not said.
     ///
     /// # Safety
@@ -278,50 +365,6 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
         unsafe { self.load(lanes.as_ptr()) }
     }
 }
-
-/// Something done for a tile of rows, whose number is known when it is compiled.
-pub trait RowTile<S: Simd> {
-    /// Does it for the rows `row..row + ROWS`.
-    fn run<const ROWS: usize>(&mut self, simd: S, row: usize);
-}
-
-/// Writes `Simd::TILE_ROWS` and `Simd::run_tile` for the sizes `1..=` the last one listed, and the same for tiles that unpack.
-///
-/// Every size is a function of its own, compiled as the attributes say: inlined into one, the tiles' loops compete for registers,
-/// and the largest lose.
-macro_rules! tile_sizes {
-    ($simd:ty, $(#[$attribute:meta])* $($rows:literal)* | $most:literal; unpacking $unpack:literal) => {
-        const TILE_ROWS: usize = $most;
-        const UNPACK_ROWS: usize = $unpack;
-
-        #[inline(always)]
-        fn run_unpacking_tile<T: $crate::isa::RowTile<Self>>(self, tile: &mut T) {
-            self.run_tile($unpack, 0, tile);
-        }
-
-        #[inline(always)]
-        fn run_tile<T: $crate::isa::RowTile<Self>>(self, rows: usize, row: usize, tile: &mut T) {
-            $(#[$attribute])*
-            #[inline(never)]
-            unsafe fn apart<T: $crate::isa::RowTile<$simd>, const ROWS: usize>(
-                simd: $simd,
-                row: usize,
-                tile: &mut T,
-            ) {
-                tile.run::<ROWS>(simd, row);
-            }
-            // SAFETY: `self` proves the instructions.
-            unsafe {
-                match rows {
-                    $($rows => apart::<T, $rows>(self, row, tile),)*
-                    $most => apart::<T, $most>(self, row, tile),
-                    _ => unreachable!("a tile has 1 to TILE_ROWS rows"),
-                }
-            }
-        }
-    };
-}
-use tile_sizes;
 
 /// A piece of work that can be compiled for every instruction set.
 pub trait SimdOp {

@@ -18,7 +18,7 @@
 //! of 32 elements in their place, and one logical operation the rest: what is decoded needs no shuffle. Whether a pair has an escape
 //! is a comparison of two integers that hardly ever comes true, so the vector units do not hear of it. Weights whose escapes do not fit
 //! cannot be coded: [`encode`] says so, and the model is kept as it is.
-use super::micro::Ahead;
+use super::micro::{Ahead, Element};
 use super::panel::PANEL;
 use super::weight::{Slice, SliceRows};
 use crate::dtype::Coded;
@@ -256,7 +256,7 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
             let rest = blocks.add(block * BLOCK_BYTES);
             let codes = rest.add(2 * PAIR);
             let a = a.add(block * BLOCK_INPUTS);
-            let keep = keep.wrapping_add(block * 2 * PAIR);
+            let keep = keep.wrapping_add(block * 2 * <bf16 as Element<S>>::KEPT);
             for _ in 0..FETCHES {
                 ahead.fetch(s);
             }
@@ -268,7 +268,7 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
             let words = left.complete(s, pair, words);
             for step in 0..2 {
                 if KEEP {
-                    s.store_words(keep.add(step * PAIR), words[step]);
+                    s.keep_pairs(keep.add(step * <bf16 as Element<S>>::KEPT), words[step]);
                 }
                 let columns = s.pairs_of_words(words[step]);
                 for r in 0..MR {
@@ -293,35 +293,38 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    struct Expand<'a>(usize, &'a [Coded], &'a mut [bf16]);
+    /// Leaves a panel's elements as a path keeps them: the coded one's at the third, the raw one's at the fourth.
+    struct Expand<'a>(usize, &'a [Coded], &'a [bf16], [&'a mut [bf16]; 2]);
     impl SimdOp for Expand<'_> {
-        type Output = ();
+        /// Elements that were written.
+        type Output = usize;
         #[inline(always)]
-        fn eval<S: Simd>(self, s: S) {
-            let Self(k, panel, out) = self;
-            assert_eq!(out.len(), expanded_len(k));
+        fn eval<S: Simd>(self, s: S) -> usize {
+            let Self(k, panel, raw, [out, expected]) = self;
+            let kept = <bf16 as Element<S>>::KEPT;
+            let blocks = k.div_ceil(BLOCK_INPUTS);
+            assert!(out.len() >= 2 * blocks * kept && expected.len() == out.len());
+            for (step, raw) in raw.chunks_exact(PAIR).enumerate() {
+                // SAFETY: a step of 32 columns, and there is room for two steps a block.
+                unsafe {
+                    <bf16 as Element<S>>::keep(s, raw.as_ptr(), expected.as_mut_ptr().add(step * kept))
+                };
+            }
             let row = vec![bf16::ONE; k.next_multiple_of(BLOCK_INPUTS)];
             let slice = Slice { panel, k, first: 0, len: k };
             let ahead = Ahead::share((panel.as_ptr().cast(), panel.len()), 0..1, 1);
-            let mut sums = [[s.splat(0.0); 2]];
+            let (mut sums, keep) = ([[s.splat(0.0); 2]], out.as_mut_ptr());
             // SAFETY: `row` and `out` hold the inputs, rounded up.
             unsafe {
                 let mut escapes = Escapes::of(k, panel);
-                tile::<S, 1, true>(
-                    s,
-                    slice,
-                    &mut escapes,
-                    (row.as_ptr(), 0),
-                    &mut sums,
-                    out.as_mut_ptr(),
-                    ahead,
-                );
+                tile::<S, 1, true>(s, slice, &mut escapes, (row.as_ptr(), 0), &mut sums, keep, ahead);
             }
+            raw.len() / PAIR * kept
         }
     }
 
     fn expanded_len(k: usize) -> usize {
-        k.next_multiple_of(BLOCK_INPUTS) * PANEL
+        2 * k.next_multiple_of(BLOCK_INPUTS) * PANEL
     }
 
     fn panel(k: usize, value: impl Fn(usize) -> f32) -> Vec<bf16> {
@@ -347,10 +350,11 @@ mod tests {
                 let mut coded = vec![Coded(0xaa); coded_len(k)];
                 encode(k, |i| raw[i], &mut coded).expect("few exponents");
                 for isa in Isa::available().iter() {
-                    let mut out = vec![bf16::ONE; expanded_len(k)];
-                    isa.run(Expand(k, &coded, &mut out));
-                    assert!(out[..raw.len()] == raw, "{} k {k}", isa.name());
-                    assert!(out[raw.len()..].iter().all(|x| x.to_bits() & 0x7f == 0));
+                    let (mut out, mut expected) =
+                        (vec![bf16::ONE; expanded_len(k)], vec![bf16::ONE; expanded_len(k)]);
+                    let len = isa.run(Expand(k, &coded, &raw, [&mut out, &mut expected]));
+                    assert!(out[..len] == expected[..len], "{} k {k}", isa.name());
+                    assert!(out[len..].iter().all(|x| x.to_bits() & 0x7f == 0));
                 }
                 for lane in [0, 7, 15, 16, 31] {
                     let mut column = vec![9.0; k];
@@ -372,7 +376,8 @@ mod tests {
         // Every code an escape: many more than there are.
         coded.fill(Coded(0xff));
         for isa in Isa::available().iter() {
-            isa.run(Expand(k, &coded, &mut vec![bf16::ZERO; expanded_len(k)]));
+            let mut out = [vec![bf16::ZERO; expanded_len(k)], vec![bf16::ZERO; expanded_len(k)]];
+            isa.run(Expand(k, &coded, &[], out.each_mut().map(|out| &mut out[..])));
         }
         read_column(k, &coded, 3, &mut vec![0.0; k]);
     }

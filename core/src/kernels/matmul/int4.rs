@@ -15,7 +15,7 @@
 //! Sixty-four bytes are two vectors of quads: a mask, a shift, and for each half a 16-bit multiply (two bytes of at most 15 times
 //! 15 have no carry) and a subtraction. For a few rows that happens in registers, within the K loop ([`tile`]); for many
 //! a panel is expanded once into cache ([`expand`]) and multiplied as int8.
-use super::micro::Ahead;
+use super::micro::{Ahead, Element};
 use super::pack::greatest_of;
 use super::panel::{INT8_TAIL, PANEL};
 use super::weight::SliceRows;
@@ -237,11 +237,10 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
                 let first = s.load_nibbles(weights, scales[0]);
                 let second = s.load_nibbles(weights.add(PANEL * 2), scales[1]);
                 if KEEP {
-                    let keep = keep.add((group * 4 + pair) * PANEL * 8);
-                    s.store_quads(keep, first.0);
-                    s.store_quads(keep.add(PANEL * 2), second.0);
-                    s.store_quads(keep.add(PANEL * 4), first.1);
-                    s.store_quads(keep.add(PANEL * 6), second.1);
+                    let kept = <Int8 as Element<S>>::KEPT;
+                    let keep = keep.add((group * 4 + pair) * 2 * kept);
+                    s.keep_quads(keep, [first.0, second.0]);
+                    s.keep_quads(keep.add(kept), [first.1, second.1]);
                 }
                 ahead.fetch(s);
                 ahead.fetch(s);

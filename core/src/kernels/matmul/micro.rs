@@ -8,7 +8,7 @@
 //! Each vector of columns has a pointer of its own, so the same code multiplies by a weight panel (two
 //! vectors side by side), by keys (a block of 16 positions a vector) and by values.
 use crate::dtype::Int8;
-use crate::isa::{RowTile, Simd};
+use crate::isa::{LANES, RowTile, Simd};
 use core::ops::Range;
 use half::bf16;
 
@@ -34,6 +34,23 @@ pub trait Element<S: Simd>: Copy + 'static {
     unsafe fn splat(s: S, p: *const Self) -> Self::Row;
     /// Adds the product to the accumulator.
     fn product(s: S, a: Self::Row, b: Self::Column, acc: Self::Sums) -> Self::Sums;
+    /// Elements that a step of 32 columns takes when it is kept for several tiles of rows.
+    const KEPT: usize;
+    /// Writes a step of 32 columns as it is kept.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `32 * STEP` elements, `to` for writing [`Element::KEPT`].
+    unsafe fn keep(s: S, from: *const Self, to: *mut Self);
+    /// Adds the products of one step of MR rows, so many elements apart, and 32 columns as they are kept.
+    ///
+    /// # Safety
+    /// Each row is valid for `STEP` elements, `b` for [`Element::KEPT`], which [`Element::keep`] wrote.
+    unsafe fn add_kept<const MR: usize>(
+        s: S,
+        a: (*const Self, usize),
+        b: *const Self,
+        sums: &mut [[Self::Sums; 2]; MR],
+    );
 }
 
 impl<S: Simd> Element<S> for f32 {
@@ -54,6 +71,25 @@ impl<S: Simd> Element<S> for f32 {
     #[inline(always)]
     fn product(s: S, a: S::F, b: S::F, acc: S::F) -> S::F {
         s.fma(a, b, acc)
+    }
+    const KEPT: usize = 2 * LANES;
+    #[inline(always)]
+    unsafe fn keep(s: S, from: *const f32, to: *mut f32) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe {
+            s.store(to, s.load(from));
+            s.store(to.add(LANES), s.load(from.add(LANES)));
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_kept<const MR: usize>(
+        s: S,
+        a: (*const f32, usize),
+        b: *const f32,
+        sums: &mut [[S::F; 2]; MR],
+    ) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe { s.add_floats(a, b, sums) };
     }
 }
 
@@ -76,6 +112,24 @@ impl<S: Simd> Element<S> for bf16 {
     fn product(s: S, a: S::Pairs, b: S::Pairs, acc: S::F) -> S::F {
         s.dot_pairs(a, b, acc)
     }
+    const KEPT: usize = 4 * LANES * S::KEPT_SIZE;
+    #[inline(always)]
+    unsafe fn keep(s: S, from: *const bf16, to: *mut bf16) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe {
+            s.keep_pairs(to, s.load_words(from));
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_kept<const MR: usize>(
+        s: S,
+        a: (*const bf16, usize),
+        b: *const bf16,
+        sums: &mut [[S::F; 2]; MR],
+    ) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe { s.add_kept_pairs(a, b, sums) };
+    }
 }
 
 impl<S: Simd> Element<S> for Int8 {
@@ -96,6 +150,24 @@ impl<S: Simd> Element<S> for Int8 {
     #[inline(always)]
     fn product(s: S, a: S::QuadRow, b: S::Quads, acc: S::Ints) -> S::Ints {
         s.dot_quads(a, b, acc)
+    }
+    const KEPT: usize = 8 * LANES * S::KEPT_SIZE;
+    #[inline(always)]
+    unsafe fn keep(s: S, from: *const Int8, to: *mut Int8) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe {
+            s.keep_quads(to, [s.load_quads(from), s.load_quads(from.add(4 * LANES))]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_kept<const MR: usize>(
+        s: S,
+        a: (*const Int8, usize),
+        b: *const Int8,
+        sums: &mut [[S::Ints; 2]; MR],
+    ) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe { s.add_kept_quads(a, b, sums) };
     }
 }
 
@@ -171,6 +243,65 @@ pub unsafe fn tile<S: Simd, E: Element<S>, const MR: usize, const NV: usize>(
             }
         }
         first = if ahead.is_some() { last } else { steps };
+    }
+    *acc = sums;
+}
+
+/// The same for 32 columns of a panel, which it leaves at `keep` as they are kept.
+///
+/// # Safety
+/// As for [`tile`]; `keep` is valid for writing `steps * KEPT` elements.
+#[inline(always)]
+pub unsafe fn keeping_tile<S: Simd, E: Element<S>, const MR: usize>(
+    s: S,
+    steps: usize,
+    (a, a_stride): (*const E, usize),
+    b: *const E,
+    acc: &mut [[E::Sums; 2]; MR],
+    keep: *mut E,
+    ahead: Ahead,
+) {
+    let mut sums = *acc;
+    let mut ahead = ahead.cut(steps * 2);
+    for step in 0..steps {
+        ahead.fetch(s);
+        ahead.fetch(s);
+        // SAFETY: the function's own conditions; what is added was just kept.
+        unsafe {
+            let kept = keep.add(step * E::KEPT);
+            E::keep(s, b.add(step * 2 * LANES * E::STEP), kept);
+            E::add_kept(s, (a.add(step * E::STEP), a_stride), kept, &mut sums);
+        }
+    }
+    *acc = sums;
+}
+
+/// The same for 32 columns as they are kept, step after step.
+///
+/// # Safety
+/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for `steps * KEPT`.
+#[inline(always)]
+pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
+    s: S,
+    steps: usize,
+    (a, a_stride): (*const E, usize),
+    b: *const E,
+    acc: &mut [[E::Sums; 2]; MR],
+    ahead: Ahead,
+) {
+    let mut sums = *acc;
+    let mut ahead = ahead.cut(steps * 2);
+    let mut first = 0;
+    while first < steps {
+        let last = (first + FETCH_STEPS).min(steps);
+        for _ in 0..FETCH_STEPS * 2 {
+            ahead.fetch(s);
+        }
+        for step in first..last {
+            // SAFETY: the function's own conditions.
+            unsafe { E::add_kept(s, (a.add(step * E::STEP), a_stride), b.add(step * E::KEPT), &mut sums) };
+        }
+        first = last;
     }
     *acc = sums;
 }

@@ -4,9 +4,9 @@
 //! half of L1 holds; then tiles of rows. A tile's sums wait in the worker's scratch from slice to slice, exactly, so slices change no bit.
 //! Every tile fetches its share of the next slice while it computes: memory is read at an even pace, not in fits between
 //! computations. Where one tile holds all rows there is one slice, the whole panel.
-use super::micro::{Ahead, Element, each_tile};
+use super::micro::{Ahead, each_tile};
 use super::panel::{Linear, PANEL, Panels, panel_len};
-use super::weight::{SLICE_BYTES, SLICE_STEPS, Slice, SliceRows, Sums, Weight, accumulate_operands};
+use super::weight::{SLICE_BYTES, Slice, SliceRows, Sums, Weight, accumulate_kept, slice_inputs};
 use crate::dtype::{Coded, Int4, Int8, OperandFormat};
 use crate::isa::{Isa, LANES, RowTile, Simd, SimdOp};
 use crate::kernels::math::silu;
@@ -179,7 +179,7 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
     let (k, rows, per_output) = (job.k, job.rows.count(), job.epilogue.panels_per_output());
     // One tile keeps its sums in registers from end to end. More of them share each slice while it is in L1.
     let one_tile = rows <= if W::PACKED { S::UNPACK_ROWS } else { S::TILE_ROWS };
-    let slice_len = if one_tile { k } else { SLICE_STEPS * <W::Operand as Element<S>>::STEP };
+    let slice_len = if one_tile { k } else { const { slice_inputs::<S, W::Operand>() } };
     let (unpacked, sums) = scratch.split_at_mut(SLICE_BYTES);
     let (unpacked, sums) =
         (unpacked.as_mut_ptr().cast::<W::Operand>(), sums.as_mut_ptr().cast::<[Sums<S, W>; 2]>());
@@ -289,9 +289,7 @@ impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, '_, S, W> {
             #[inline(always)]
             |tile, rows, sums: &mut [_; MR], ahead| {
                 // SAFETY: as above; the tile before wrote the slice's operands.
-                unsafe {
-                    accumulate_operands(s, tile.slice.len, tile.unpacked.cast_const(), rows, sums, ahead)
-                }
+                unsafe { accumulate_kept(s, tile.slice.len, tile.unpacked.cast_const(), rows, sums, ahead) }
             },
         );
     }

@@ -4,19 +4,21 @@
 //! `KEEP` the unpacked slice is left behind, in L1, for the other tiles. So unpacking costs no pass of its own.
 use super::coded::{self, Escapes};
 use super::int4;
-use super::micro::{Ahead, Element, tile};
+use super::micro::{Ahead, Element, keeping_tile, kept_tile, tile};
 use super::panel::{INT8_TAIL, PANEL};
 use crate::dtype::{Coded, Int4, Int8};
 use crate::isa::{LANES, Simd};
 use half::bf16;
 
-/// Steps of K in a slice: its operands fill half of a 32 KiB L1. Slices are whole blocks in every format.
-pub(super) const SLICE_STEPS: usize = 128;
+/// Bytes of a slice's operands: half of a 32 KiB L1.
+pub(super) const SLICE_BYTES: usize = 16 << 10;
 
-/// Bytes of an unpacked slice.
-pub(super) const SLICE_BYTES: usize = SLICE_STEPS * 2 * 64;
-
-const _: () = assert!((SLICE_STEPS * 4).is_multiple_of(int4::BLOCK) && SLICE_BYTES.is_multiple_of(64));
+/// Inputs of a slice whose operands are kept. Slices are whole blocks in every format.
+pub(super) const fn slice_inputs<S: Simd, E: Element<S>>() -> usize {
+    let steps = SLICE_BYTES / (E::KEPT * size_of::<E>());
+    assert!((steps * 4).is_multiple_of(int4::BLOCK) && SLICE_BYTES.is_multiple_of(64));
+    steps * E::STEP
+}
 
 /// The inputs `first..first + len` of a panel.
 #[derive(Clone, Copy)]
@@ -55,7 +57,7 @@ pub(super) trait Weight<S: Simd>: Copy {
     /// # Safety
     /// `slice` is part of a whole panel and `cursor` that panel's, after the slices before. Each of the MR rows is readable for
     /// [`Weight::read_len`] of the slice. With `KEEP`, `keep` is valid for writing [`SLICE_BYTES`], and the slice at most
-    /// [`SLICE_STEPS`] long.
+    /// [`slice_inputs`] long.
     unsafe fn accumulate<const MR: usize, const KEEP: bool>(
         s: S,
         slice: Slice<'_, Self>,
@@ -69,7 +71,30 @@ pub(super) trait Weight<S: Simd>: Copy {
 
 pub(super) type Sums<S, W> = <<W as Weight<S>>::Operand as Element<S>>::Sums;
 
-/// Adds the products of MR rows and `len` inputs of 32 columns, whose operands lie at `columns`.
+/// Adds the products of MR rows and `len` inputs of 32 columns, whose operands lie at `columns` as they are kept.
+///
+/// # Safety
+/// `columns` is valid for reading 32 columns of `len` inputs, rounded up to whole steps, and so is each row.
+#[inline(always)]
+pub(super) unsafe fn accumulate_kept<S: Simd, E: Element<S>, const MR: usize>(
+    s: S,
+    len: usize,
+    columns: *const E,
+    rows: SliceRows<E>,
+    sums: &mut [[E::Sums; 2]; MR],
+    ahead: Ahead,
+) {
+    // SAFETY: the caller vouches for rows and columns.
+    unsafe {
+        if S::KEPT_SIZE == 1 {
+            accumulate_operands(s, len, columns, rows, sums, ahead);
+        } else {
+            kept_tile::<S, E, MR>(s, len.div_ceil(E::STEP), rows, columns, sums, ahead);
+        }
+    }
+}
+
+/// Adds the products of MR rows and `len` inputs of 32 columns, whose operands lie at `columns` as a panel has them.
 ///
 /// # Safety
 /// `columns` is valid for reading 32 columns of `len` inputs, rounded up to whole steps, and so is each row.
@@ -90,11 +115,16 @@ pub(super) unsafe fn accumulate_operands<S: Simd, E: Element<S>, const MR: usize
     }
 }
 
+/// Whether elements of a panel lie there as they are kept.
+const fn kept_as_stored<S: Simd, E: Element<S>>() -> bool {
+    E::KEPT == PANEL * E::STEP
+}
+
 macro_rules! plain {
     ($element:ty) => {
         type Operand = $element;
         type Cursor<'p> = ();
-        const PACKED: bool = false;
+        const PACKED: bool = !kept_as_stored::<S, $element>();
 
         #[inline(always)]
         fn offset(input: usize) -> usize {
@@ -114,13 +144,22 @@ macro_rules! plain {
             (): &mut (),
             rows: SliceRows<$element>,
             sums: &mut [[Sums<S, Self>; 2]; MR],
-            _keep: *mut $element,
+            keep: *mut $element,
             ahead: Ahead,
         ) {
             let from = slice.first * PANEL;
             let columns = &slice.panel[from..][..<Self as Weight<S>>::read_len(slice.len) * PANEL];
-            // SAFETY: the columns were just sliced; the caller vouches for the rows.
-            unsafe { accumulate_operands(s, slice.len, columns.as_ptr(), rows, sums, ahead) };
+            let steps = slice.len.div_ceil(<$element as Element<S>>::STEP);
+            // SAFETY: the columns were just sliced; the caller vouches for the rows and for `keep`.
+            unsafe {
+                if KEEP {
+                    keeping_tile(s, steps, rows, columns.as_ptr(), sums, keep, ahead);
+                } else if kept_as_stored::<S, $element>() {
+                    accumulate_kept(s, slice.len, columns.as_ptr(), rows, sums, ahead);
+                } else {
+                    accumulate_operands(s, slice.len, columns.as_ptr(), rows, sums, ahead);
+                }
+            }
         }
     };
 }
