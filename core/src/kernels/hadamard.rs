@@ -44,7 +44,7 @@ const fn signs() -> [f32; BLOCK] {
 const fn inverse_root(n: usize) -> f32 {
     let log = n.ilog2();
     let root = 1.0 / (1_u32 << (log / 2)) as f32;
-    if log % 2 == 0 { root } else { root * core::f32::consts::FRAC_1_SQRT_2 }
+    if log.is_multiple_of(2) { root } else { root * core::f32::consts::FRAC_1_SQRT_2 }
 }
 
 /// Where the blocks of a row of `len` elements start, and their widths.
