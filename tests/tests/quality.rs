@@ -1,7 +1,10 @@
 //! How far a weight format or a KV format takes a model from f32: the mean Kullback–Leibler divergence KL(f32 ‖ format) of the next token's
 //! distribution over a text that is fed, not generated.
 use serde::Deserialize;
+use serde_json::json;
+use std::collections::BTreeMap;
 use verbatim::load::{AUX_FILES, Folder, NoProgress, WeightChoice, builtin, load_model};
+use verbatim::text::{ChatTemplate, TemplateInput, Tokenizer};
 use verbatim_bench::q4_0;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::isa::Isa;
@@ -61,10 +64,44 @@ struct Case {
     ids: Vec<u32>,
 }
 
+#[derive(Deserialize)]
+struct HeldOut {
+    phrasings: Vec<String>,
+    capitals: BTreeMap<String, String>,
+}
+
+/// What the built-in model is for: every case of its golden, and the questions that its training never saw, answered. A few hundred tokens
+/// would not tell formats of equal merit apart.
+fn texts_of_the_built_in_model() -> Vec<Vec<u32>> {
+    let cases: Vec<Case> = read(&folder().join("demo.json"));
+    let mut texts: Vec<Vec<u32>> =
+        cases.into_iter().map(|case| [case.prompt_ids, case.ids].concat()).collect();
+    let file = |name: &str| builtin::folder().read_small(name, 1 << 20).expect("it can be read");
+    let (json, config) = (file("tokenizer.json").expect("a tokenizer"), file("tokenizer_config.json"));
+    let tokenizer = Tokenizer::new(&json, config.as_deref()).expect("the tokenizer loads");
+    let template = file("chat_template.jinja");
+    let template = ChatTemplate::find(None, template.as_deref(), tokenizer.config());
+    let template = template.expect("no error").expect("a template");
+    let held: HeldOut = read(&folder().join("../../host-linux/demo/held_out.json"));
+    for (i, (country, city)) in held.capitals.iter().enumerate() {
+        let question = held.phrasings[i % held.phrasings.len()].replace("{}", country);
+        let input = TemplateInput {
+            messages: vec![json!({"role": "user", "content": question})],
+            add_generation_prompt: true,
+            variables: json!({"bos_token": "<s>"}).as_object().expect("an object").clone(),
+            ..TemplateInput::default()
+        };
+        let prompt = template.render(&input).expect("it renders");
+        let answer = format!("{prompt}The capital of {country} is {city}.");
+        texts.push(tokenizer.encode_chat(&answer).expect("ids"));
+    }
+    texts
+}
+
 #[test]
 fn the_built_in_model_keeps_its_distribution() {
-    let cases: Vec<Case> = read(&folder().join("demo.json"));
-    let texts: Vec<Vec<u32>> = cases.into_iter().map(|case| [case.prompt_ids, case.ids].concat()).collect();
+    let texts = texts_of_the_built_in_model();
+    println!("built-in model: {} positions", texts.iter().map(Vec::len).sum::<usize>());
     for (format, most) in [(WeightFormat::Bf16, 2.5e-3), (WeightFormat::Int8, 2.5e-3)] {
         let kl = divergence(&builtin::folder(), format, &texts);
         println!("built-in model: KL(f32 || {}) = {kl:.2e}", format.name());
@@ -94,7 +131,7 @@ fn stories260k_keeps_its_distribution() {
     let Some(path) = verbatim_tests::data::find(test, "models/stories260K") else { return };
     let Some(text) = verbatim_tests::data::find(test, "text/tinystories_sample.txt") else { return };
     let json = std::fs::read(path.join("tokenizer.json")).expect("a tokenizer");
-    let tokenizer = verbatim::text::Tokenizer::new(&json, None).expect("the tokenizer loads");
+    let tokenizer = Tokenizer::new(&json, None).expect("the tokenizer loads");
     let text = std::fs::read_to_string(text).expect("UTF-8");
     let text: String = text.chars().take(3600).collect();
     let ids = tokenizer.encode(&text, false).expect("ids");

@@ -6,7 +6,8 @@
 //! 2404.00456.)
 //!
 //! * A **block** has n = 256 elements; what a row has beyond whole blocks is cut into the powers of two of its length, the largest first.
-//! * **D** are fixed signs: without them a block that is constant, or alternates, would become one large element.
+//! * **D** are fixed signs: without them a block that is constant, or changes its sign regularly, would become one large element. These
+//!   spread every column of H evenly too.
 //! * **H** is the Walsh–Hadamard matrix: butterflies `(a + b, a − b)` of elements `i` and `i + h`, for `h = n/2, n/4, … 1` in that
 //!   order, after each element was multiplied by its sign over √n. Every path adds the same pairs in the same order.
 //! * The result stays as the vectors leave it: of a block of `n/16` vectors, lane `l` of vector `v` becomes element `(n/16) l + v`.
@@ -22,16 +23,14 @@ pub const BLOCK: usize = LANES * LANES;
 /// Magnitudes below this stay finite under the rotation: a sum of 256 elements of it over 16.
 pub const ROTATABLE_BELOW: f32 = f32::from_bits((127 + 124) << 23);
 
-/// The diagonal of D.
+/// The diagonal of D: the Rudin–Shapiro sequence, −1 where the bits of the index have an odd number of neighbours that are both set.
 static SIGNS: [f32; BLOCK] = signs();
 
 const fn signs() -> [f32; BLOCK] {
     let mut signs = [1.0; BLOCK];
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut i = 0;
     while i < BLOCK {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        if state >> 63 == 1 {
+        if (i & (i >> 1)).count_ones() % 2 == 1 {
             signs[i] = -1.0;
         }
         i += 1;
@@ -44,7 +43,7 @@ const fn signs() -> [f32; BLOCK] {
 const fn inverse_root(n: usize) -> f32 {
     let log = n.ilog2();
     let root = 1.0 / (1_u32 << (log / 2)) as f32;
-    if log % 2 == 0 { root } else { root * core::f32::consts::FRAC_1_SQRT_2 }
+    if log.is_multiple_of(2) { root } else { root * core::f32::consts::FRAC_1_SQRT_2 }
 }
 
 /// Where the blocks of a row of `len` elements start, and their widths.
@@ -259,14 +258,17 @@ mod tests {
     }
 
     #[test]
-    fn one_large_element_and_a_constant_are_spread_over_the_block() {
-        let mut outlier = [0.0; BLOCK];
-        outlier[77] = 50.0;
-        reference(&mut outlier);
-        assert!(outlier.iter().all(|x| x.abs() == 50.0 / 16.0));
-        let mut constant = [1.0; BLOCK];
-        reference(&mut constant);
-        assert!(constant.iter().all(|x| x.abs() <= 4.0), "{constant:?}");
+    fn one_large_element_and_every_regular_pattern_are_spread_evenly() {
+        for k in 0..BLOCK {
+            let mut outlier = [0.0; BLOCK];
+            outlier[k] = 50.0;
+            reference(&mut outlier);
+            assert!(outlier.iter().all(|x| x.abs() == 50.0 / 16.0));
+            let mut pattern: [f32; BLOCK] =
+                core::array::from_fn(|i| if (i & k).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 });
+            reference(&mut pattern);
+            assert!(pattern.iter().all(|x| x.abs() == 1.0), "{k}");
+        }
     }
 
     #[test]
