@@ -1,15 +1,20 @@
 //! A model with everything it needs to serve: text, memory, pool, and the thread that owns the engine.
 //!
 //! * [`open`](ServedModel::open): options to a loaded model, its tokenizer, its plan and its fingerprint.
-//! * [`engine_thread`]: the thread that runs the engine; callers talk to it through queues.
-//! * [`generation`]: one choice's events as text: detokenized, stop strings honoured.
+//! * [`engine_thread`]: the thread that runs the engine; callers talk to it through queues. `pace`: how much a step does.
+//! * [`generation`]: requests as text, in the order in which it comes; `choice`: detokenized, stop strings honoured, and taken
+//!   up where another engine left it.
+mod choice;
 pub mod engine_thread;
 pub mod generation;
 pub mod options;
+mod pace;
+pub mod request;
 
-pub use engine_thread::{EngineHandle, OwnedRequest, Update};
-pub use generation::{Delta, Ending, Generation};
+pub use engine_thread::EngineHandle;
+pub use generation::{Delta, Ending, Generation, Part};
 pub use options::Options;
+pub use request::OwnedRequest;
 
 use crate::cpu::{WorkerCount, available_memory, worker_count};
 use crate::load::resolve::CacheLocations;
@@ -20,7 +25,7 @@ use crate::load::{
 use crate::pool::FutexPool;
 use crate::text::{ChatTemplate, Tokenizer};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::engine::{EngineLimits, Plan, PlanError};
+use verbatim_core::engine::{EngineLimits, Plan, PlanError, Speculation};
 use verbatim_core::isa::Isa;
 use verbatim_core::paging::BLOCK;
 
@@ -43,6 +48,8 @@ pub struct ServedModel {
     pub pool: FutexPool,
     /// How many, and why.
     pub workers: WorkerCount,
+    /// Where guesses come from.
+    pub speculation: Speculation,
     /// The name under which it is served.
     pub name: String,
     /// The short form of the fingerprint.
@@ -124,7 +131,19 @@ impl ServedModel {
         };
         let fingerprint = short_form(&loaded.fingerprint(&choices));
         let name = options.served_model_name.clone().unwrap_or(default_name);
-        Ok(Self { loaded, tokenizer, template, limits, plan, isa, pool, workers, name, fingerprint })
+        Ok(Self {
+            loaded,
+            tokenizer,
+            template,
+            limits,
+            plan,
+            isa,
+            pool,
+            workers,
+            speculation: Speculation::OFF,
+            name,
+            fingerprint,
+        })
     }
 }
 
