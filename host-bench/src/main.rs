@@ -8,8 +8,10 @@
 //! * [`quality`]: how far does a weight format take a model from f32?
 //! * [`peer`]: how do others do on the same machine?
 //! * [`bars`]: does everything hold that we say of ourselves?
+//! * [`contract`]: what does it cost that answers are the same, and what does it make possible?
 //! * [`make_model`]: a checkpoint of a real shape with random weights.
 mod bars;
+mod contract;
 mod gemm;
 mod limits;
 mod load;
@@ -138,9 +140,19 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
+    /// Mixed traffic, shared prefixes, speculation, and a stream beside a long prompt, each with its bar. Minutes.
+    Contract {
+        #[command(flatten)]
+        model: ModelChoice,
+        #[command(flatten)]
+        contract: contract::ContractArgs,
+        /// Workers [default: as for serving].
+        #[arg(long)]
+        threads: Option<usize>,
+    },
     /// Write a checkpoint with random Gaussian bf16 weights (σ 0.02, seeded).
     MakeModel {
-        /// Its shape: tinyllama, smollm2, llama3.2-1b.
+        /// Its shape: tinyllama, smollm2, llama3.2-1b, small.
         #[arg(long, default_value = "tinyllama")]
         shape: String,
         /// The seed.
@@ -168,6 +180,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             peer::report(model, weights.choice()?, peers, *threads, json)
         }
         Command::Bars { model, peers, threads } => bars::report(model, peers, *threads, json),
+        Command::Contract { model, contract, threads } => contract::report(model, contract, *threads, json),
         Command::MakeModel { shape, seed, directory } => make_model::make(shape, *seed, directory),
     }
 }

@@ -45,6 +45,8 @@ impl ModelChoice {
                 if !path.join("config.json").exists() || !path.join("model.safetensors").exists() {
                     super::make_model::make(shape, 1, &path)?;
                 }
+                // One that was made before there was any.
+                super::make_model::put_tokenizer(&path)?;
                 Ok(path)
             }
             (Some(_), Some(_)) => Err("give a path or --shape, not both".to_owned()),

@@ -3,8 +3,9 @@
 //! Callers send it commands; it sends each request's updates to its caller's queue, which never blocks it: a
 //! request's updates are bounded by its tokens. A queue whose reader is gone cancels its requests. It never touches a
 //! socket. While there is nothing to do it sleeps on the command queue.
+use super::costs::Costs;
 use super::pace::Pace;
-use super::{OwnedRequest, ServedModel};
+use super::{Drafter, OwnedRequest, ServedModel};
 use crate::memory::AlignedMemory;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -233,7 +234,9 @@ fn run(
             return;
         }
     };
-    let engine = Engine::new(model.loaded.model(), model.limits, model.isa, memory.as_mut_slice());
+    let drafter = model.drafter.as_ref().map(Drafter::model);
+    let engine =
+        Engine::with_drafter(model.loaded.model(), drafter, model.limits, model.isa, memory.as_mut_slice());
     let mut engine = match engine {
         Ok(engine) => engine,
         Err(error) => {
@@ -242,9 +245,9 @@ fn run(
         }
     };
     let _ = ready.send(Ok(()));
-    engine.set_speculation(model.speculation);
     let mut readers: HashMap<RequestId, Readers> = HashMap::new();
     let mut pace = Pace::new(step_ms);
+    let mut costs = Costs::default();
     // Guesses are part of the step that verifies them: nobody gets a token before.
     let mut drafting = Duration::ZERO;
     loop {
@@ -261,9 +264,10 @@ fn run(
                 return;
             }
         }
+        engine.set_speculation(costs.of(model.speculation));
         let Some(plan) = engine.plan(Budget { rows: pace.rows(engine.status().running) }) else { continue };
         let rows = engine.rows(plan).count();
-        let is_decode = engine.rows(plan).all(|row| row.samples);
+        let is_decode = plan.kind == StepKind::Draft || engine.rows(plan).all(|row| row.samples);
         let start = Instant::now();
         let mut gone = Vec::new();
         // The plan is the latest and the pool the one that the engine was sized for.
@@ -292,11 +296,13 @@ fn run(
                 }
             }
         }
-        match plan.kind {
-            StepKind::Draft => drafting += start.elapsed(),
-            StepKind::Target => {
-                pace.note(rows, is_decode, std::mem::take(&mut drafting) + start.elapsed());
-            }
+        let took = start.elapsed();
+        if is_decode {
+            costs.note(plan.kind, rows, took);
+        }
+        drafting += took;
+        if plan.kind == StepKind::Target {
+            pace.note(rows, is_decode, std::mem::take(&mut drafting));
         }
         for id in gone {
             engine.cancel(id);
