@@ -16,7 +16,7 @@ use std::time::Instant;
 use verbatim::cpu::worker_count;
 use verbatim::load::{Compress, ImageAccess, LoadedModel, WeightChoice};
 use verbatim::pool::FutexPool;
-use verbatim_core::dtype::WeightFormat;
+use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::isa::Isa;
 use verbatim_core::kernels::matmul::reference::element_f32;
 use verbatim_core::pool::Serial;
@@ -123,7 +123,7 @@ impl Table {
     }
 
     fn batch(&self, loaded: &LoadedModel, sequences: usize) -> Result<f64, String> {
-        batch(loaded, self.isa, &self.pool, sequences, 32)
+        batch(loaded, self.isa, &self.pool, (sequences, 32), None)
     }
 }
 
@@ -207,6 +207,12 @@ fn of_format(
     table.at_least(&format!("prefill512.{name}: share of peak"), of_peak, bars.prefill);
     let depth = ratio(ROUNDS, || table.ours(&loaded, 0, 1536), || table.ours(&loaded, 0, 0))?;
     table.at_least(&format!("depth1536.{name}: decode over depth 0"), depth, bars.depth);
+    let with_kv = |format| {
+        let case = Case { rounds: 1, kv_format: Some(format), ..Case::one(1536, 32) };
+        Ok(1.0 / run(&loaded, table.isa, &table.pool, &case)?.decode)
+    };
+    let int8_kv = ratio(ROUNDS, || with_kv(KvFormat::Int8), || with_kv(KvFormat::Bf16))?;
+    table.at_least(&format!("depth1536.{name}.kv-int8: decode over bf16 KV"), int8_kv, 1.0);
     if bars.format == WeightFormat::Bf16 {
         let mut ratios = [0.0; ROUNDS];
         for ratio in &mut ratios {
@@ -218,7 +224,7 @@ fn of_format(
         table.at_least("prefill512.depth1536: over depth 0", ratios[ROUNDS / 2], 0.8);
         let eight = ratio(ROUNDS, || table.batch(&loaded, 8), || table.batch(&loaded, 1))?;
         table.at_least("batch8.bf16: over one sequence", eight, 6.5);
-        let (dispatch, _) = dispatch_share(&loaded, table.isa, &table.pool)?;
+        let (dispatch, _) = dispatch_share(&loaded, table.isa, &table.pool, None)?;
         table.row("dispatch: share of decode in no kernel", dispatch, 0.02, true);
     }
     if let (Some(program), Some(gguf)) = (&args.llama.llama_bench, gguf) {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use verbatim::cpu::worker_count;
 use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
+use verbatim_core::dtype::Int8;
 use verbatim_core::isa::{Isa, LANES, Simd, SimdOp};
 use verbatim_core::pool::{Phase, Pool, Serial};
 
@@ -16,7 +17,21 @@ const ROUNDS: usize = 4;
 const BUFFER_BYTES: usize = 768 << 20;
 /// Steps of a peak loop: tens of milliseconds.
 const STEPS: usize = 2_000_000;
-const ACCUMULATORS: usize = 24;
+const ACCUMULATORS_MAX: usize = 24;
+
+/// Accumulators of a peak loop: as many as a path's registers hold, 24 of them or, in two registers each, 6.
+const fn accumulators<S: Simd>() -> usize {
+    if S::TILE_ROWS >= ACCUMULATORS_MAX / 2 { ACCUMULATORS_MAX } else { 6 }
+}
+
+struct Accumulators;
+impl SimdOp for Accumulators {
+    type Output = usize;
+    #[inline(always)]
+    fn eval<S: Simd>(self, _: S) -> usize {
+        accumulators::<S>()
+    }
+}
 
 /// The limits, for one worker and for all.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,13 +42,22 @@ pub(crate) struct Limits {
     pub(crate) f32_fma: f64,
     /// Likewise.
     pub(crate) bf16_dot: f64,
-    /// Likewise; 0 where there is no instruction.
+    /// Likewise.
     pub(crate) int8_dot: f64,
 }
 
 struct Read<'a> {
     data: &'a [f32],
+    pattern: Pattern,
+}
+
+/// How memory is read.
+#[derive(Clone, Copy)]
+struct Pattern {
+    /// Streams that a worker reads from at once.
     streams: usize,
+    /// Bytes ahead that lines are fetched, 0 for what the hardware fetches by itself.
+    ahead: usize,
 }
 
 impl SimdOp for Read<'_> {
@@ -41,17 +65,23 @@ impl SimdOp for Read<'_> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> f32 {
         let mut sums = [s.splat(0.0); 8];
-        let part = self.data.len() / self.streams;
-        let step = 8 * LANES / self.streams;
+        let Pattern { streams, ahead } = self.pattern;
+        let part = self.data.len() / streams;
+        let step = 8 * LANES / streams;
         let mut at = 0;
         while at + step <= part {
             let mut i = 0;
-            for stream in 0..self.streams {
+            for stream in 0..streams {
                 let mut offset = 0;
                 while offset < step {
                     // SAFETY: `stream * part + at + step` is at most the length, and a vector starts a multiple of 16
                     // before the end of its step.
-                    let x = unsafe { s.load(self.data.as_ptr().add(stream * part + at + offset)) };
+                    let x = unsafe { self.data.as_ptr().add(stream * part + at + offset) };
+                    if ahead > 0 {
+                        s.prefetch(x.cast::<u8>().wrapping_add(ahead));
+                    }
+                    // SAFETY: as above.
+                    let x = unsafe { s.load(x) };
                     sums[i] = s.add(sums[i], x);
                     i += 1;
                     offset += LANES;
@@ -73,9 +103,9 @@ impl SimdOp for FmaPeak {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> f32 {
         let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(0.001)));
-        let mut acc = [s.splat(0.5); ACCUMULATORS];
+        let mut acc = [s.splat(0.5); ACCUMULATORS_MAX];
         for _ in 0..self.0 {
-            for x in &mut acc {
+            for x in &mut acc[..accumulators::<S>()] {
                 *x = s.fma(*x, a, b);
             }
         }
@@ -95,9 +125,9 @@ impl SimdOp for DotPeak {
         let ones = [half::bf16::from_f32(black_box(0.01)); 2];
         // SAFETY: two elements.
         let a = unsafe { s.splat_pair(ones.as_ptr()) };
-        let mut acc = [s.splat(0.0); ACCUMULATORS];
+        let mut acc = [s.splat(0.0); ACCUMULATORS_MAX];
         for _ in 0..self.0 {
-            for x in &mut acc {
+            for x in &mut acc[..accumulators::<S>()] {
                 *x = s.dot_pairs(a, a, *x);
             }
         }
@@ -109,22 +139,24 @@ impl SimdOp for DotPeak {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vnni")]
-fn int8_peak(steps: usize) -> i32 {
-    use std::arch::x86_64::*;
-    let (a, b) = (_mm512_set1_epi8(black_box(1)), _mm512_set1_epi8(black_box(1)));
-    let mut acc = [_mm512_setzero_si512(); ACCUMULATORS];
-    for _ in 0..steps {
-        for x in &mut acc {
-            *x = _mm512_dpbusd_epi32(*x, a, b);
+struct QuadPeak(usize);
+impl SimdOp for QuadPeak {
+    type Output = f32;
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) -> f32 {
+        let ones = [Int8(black_box(1)); 4 * LANES];
+        // SAFETY: 4 and 64 elements, and 16 integers.
+        let (a, b, zero) = unsafe {
+            (s.splat_quad(ones.as_ptr()), s.load_quads(ones.as_ptr()), s.load_ints([0; LANES].as_ptr()))
+        };
+        let mut acc = [zero; ACCUMULATORS_MAX];
+        for _ in 0..self.0 {
+            for x in &mut acc[..accumulators::<S>()] {
+                *x = s.dot_quads(a, b, *x);
+            }
         }
+        acc.into_iter().map(|x| s.sum_lanes(s.ints_to_floats(x))).sum()
     }
-    let mut total = acc[0];
-    for x in &acc[1..] {
-        total = _mm512_add_epi32(total, *x);
-    }
-    _mm512_reduce_add_epi32(total)
 }
 
 /// Operations a second of `each(worker)` run on all workers, the best of the rounds; `operations` is one worker's.
@@ -153,26 +185,30 @@ impl Reader {
         Ok(Self(memory))
     }
 
-    /// Bytes read a second in that many streams a worker, the best of the rounds.
-    fn rate(&self, pool: &dyn Pool, streams: usize, rounds: usize) -> f64 {
+    /// Bytes read a second in that pattern, the best of the rounds.
+    fn rate(&self, pool: &dyn Pool, pattern: Pattern, rounds: usize) -> f64 {
         let bytes = self.0.as_slice();
         // SAFETY: any bytes are floats; the memory is 2 MiB-aligned.
         let floats = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<f32>(), bytes.len() / 4) };
         let part = floats.len() / pool.workers() / 1024 * 1024;
         let isa = Isa::detect();
         best_of(rounds, pool, (part * 4) as f64, &|task| {
-            black_box(isa.run(Read { data: &floats[task * part..][..part], streams }));
+            black_box(isa.run(Read { data: &floats[task * part..][..part], pattern }));
         })
     }
 
     /// The best of all patterns right now: on a shared machine it is another number in the next minute.
     pub(crate) fn now(&self, pool: &dyn Pool) -> f64 {
-        STREAMS.into_iter().map(|streams| self.rate(pool, streams, 2)).fold(0.0, f64::max)
+        PATTERNS.into_iter().map(|pattern| self.rate(pool, pattern, 2)).fold(0.0, f64::max)
     }
 }
 
-/// Streams that a worker reads from at once.
-const STREAMS: [usize; 3] = [1, 2, 4];
+const PATTERNS: [Pattern; 4] = [
+    Pattern { streams: 1, ahead: 0 },
+    Pattern { streams: 1, ahead: 8192 },
+    Pattern { streams: 2, ahead: 0 },
+    Pattern { streams: 4, ahead: 0 },
+];
 
 /// Measures; `say` hears each pattern's bandwidth.
 pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result<Limits, String> {
@@ -180,30 +216,26 @@ pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result
     let mut limits = Limits::default();
     for huge in [true, false] {
         let reader = Reader::new(huge)?;
-        for streams in STREAMS {
-            let rate = reader.rate(pool, streams, ROUNDS);
+        for pattern in PATTERNS {
+            let rate = reader.rate(pool, pattern, ROUNDS);
             let pages = if huge { "huge pages" } else { "4 KiB pages" };
-            say(
-                &format!("read, {streams} stream{} a worker, {pages}", if streams > 1 { "s" } else { "" }),
-                rate,
-            );
+            let Pattern { streams, ahead } = pattern;
+            let plural = if streams > 1 { "s" } else { "" };
+            let fetched = if ahead > 0 { ", fetched ahead" } else { "" };
+            say(&format!("read, {streams} stream{plural} a worker{fetched}, {pages}"), rate);
             limits.read = limits.read.max(rate);
         }
     }
-    let lanes = (STEPS * ACCUMULATORS * LANES) as f64;
+    let lanes = (STEPS * isa.run(Accumulators) * LANES) as f64;
     limits.f32_fma = best(pool, 2.0 * lanes, &|_| {
         black_box(isa.run(FmaPeak(STEPS)));
     });
     limits.bf16_dot = best(pool, 4.0 * lanes, &|_| {
         black_box(isa.run(DotPeak(STEPS)));
     });
-    #[cfg(target_arch = "x86_64")]
-    if isa.name().starts_with("avx512") {
-        limits.int8_dot = best(pool, 8.0 * lanes, &|_| {
-            // SAFETY: the path proves AVX-512 with VNNI.
-            black_box(unsafe { int8_peak(STEPS) });
-        });
-    }
+    limits.int8_dot = best(pool, 8.0 * lanes, &|_| {
+        black_box(isa.run(QuadPeak(STEPS)));
+    });
     Ok(limits)
 }
 

@@ -5,11 +5,13 @@
 //! * [`pool`]: what does handing work to all workers cost?
 //! * [`model`]: how close does a whole model come to the limits, in the same run?
 //! * [`load`]: how long does loading take?
-//! * [`quality`]: how far does a weight format take a model from f32?
+//! * [`quality`]: how far does a weight or KV format take a model from f32?
 //! * [`peer`]: how do others do on the same machine?
 //! * [`bars`]: does everything hold that we say of ourselves?
+//! * [`contract`]: what does it cost that answers are the same, and what does it make possible?
 //! * [`make_model`]: a checkpoint of a real shape with random weights.
 mod bars;
+mod contract;
 mod gemm;
 mod limits;
 mod load;
@@ -28,6 +30,7 @@ use model::ModelChoice;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use verbatim::load::WeightChoice;
+use verbatim_core::dtype::KvFormat;
 
 /// Measures Verbatim beside the machine's limits and its peers. Quote ratios, never absolute figures: machines differ.
 #[derive(Debug, Parser)]
@@ -88,6 +91,9 @@ enum Command {
         /// Instruction set: auto, avx512, avx512-fma, avx2 or portable.
         #[arg(long, default_value = "auto")]
         isa: String,
+        /// KV format: f32, bf16 or int8 [default: as for serving].
+        #[arg(long)]
+        kv: Option<String>,
         /// Tokens to decode in each measurement.
         #[arg(long, default_value_t = 32)]
         tokens: usize,
@@ -102,7 +108,7 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
-    /// Perplexity on a text, and the mean KL divergence of the next token's distribution from f32's, for each weight format.
+    /// Perplexity on a text, and the mean KL divergence of the next token's distribution from f32's, for each weight and KV format.
     Quality {
         /// A checkpoint's directory [default: the built-in model].
         path: Option<PathBuf>,
@@ -138,9 +144,19 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
+    /// Mixed traffic, shared prefixes, speculation, and a stream beside a long prompt, each with its bar. Minutes.
+    Contract {
+        #[command(flatten)]
+        model: ModelChoice,
+        #[command(flatten)]
+        contract: contract::ContractArgs,
+        /// Workers [default: as for serving].
+        #[arg(long)]
+        threads: Option<usize>,
+    },
     /// Write a checkpoint with random Gaussian bf16 weights (σ 0.02, seeded).
     MakeModel {
-        /// Its shape: tinyllama, smollm2, llama3.2-1b.
+        /// Its shape: tinyllama, smollm2, llama3.2-1b, small.
         #[arg(long, default_value = "tinyllama")]
         shape: String,
         /// The seed.
@@ -157,8 +173,15 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         Command::Limits { threads } => limits::report(*threads, json),
         Command::Gemm(args) => gemm::report(args, json),
         Command::Pool { threads } => pool::report(*threads, json),
-        Command::Model { model, weights, threads, isa, tokens } => {
-            model::report(model, weights.choice()?, (*threads, isa), *tokens, json)
+        Command::Model { model, weights, threads, isa, kv, tokens } => {
+            let kv_format = match kv.as_deref() {
+                None => None,
+                Some(name) => Some(
+                    KvFormat::from_name(name)
+                        .ok_or_else(|| format!("--kv {name}: expected f32, bf16 or int8"))?,
+                ),
+            };
+            model::report(model, (weights.choice()?, kv_format), (*threads, isa), *tokens, json)
         }
         Command::Load { model, weights, threads } => load::report(model, weights.choice()?, *threads, json),
         Command::Quality { path, text, tokens, window } => {
@@ -168,6 +191,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             peer::report(model, weights.choice()?, peers, *threads, json)
         }
         Command::Bars { model, peers, threads } => bars::report(model, peers, *threads, json),
+        Command::Contract { model, contract, threads } => contract::report(model, contract, *threads, json),
         Command::MakeModel { shape, seed, directory } => make_model::make(shape, *seed, directory),
     }
 }

@@ -18,8 +18,9 @@ fn config(shape: &str) -> Result<Value, String> {
     match shape {
         "tinyllama" => Ok(llama(2048, 5632, 22, 32, 4, 32000, 2048, false)),
         "smollm2" => Ok(llama(576, 1536, 30, 9, 3, 49152, 8192, true)),
+        "small" => Ok(llama(1024, 2816, 8, 16, 4, 32000, 4096, false)),
         "llama3.2-1b" => Ok(llama(2048, 8192, 16, 32, 8, 128_256, 8192, true)),
-        other => Err(format!("--shape {other}: expected tinyllama, smollm2 or llama3.2-1b")),
+        other => Err(format!("--shape {other}: expected tinyllama, smollm2, llama3.2-1b or small")),
     }
 }
 
@@ -73,12 +74,24 @@ fn fill(seed: u64, name: &str, out: &mut [u16]) {
     }
 }
 
+/// A tokenizer of one word, so that such a model can be served, by token ids.
+pub(crate) fn put_tokenizer(directory: &Path) -> Result<(), String> {
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"},
+    });
+    let path = directory.join("tokenizer.json");
+    std::fs::write(&path, tokenizer.to_string()).map_err(|error| format!("{}: {error}", path.display()))
+}
+
 /// Writes the checkpoint.
 pub(crate) fn make(shape: &str, seed: u64, directory: &Path) -> Result<(), String> {
     let config = config(shape)?;
     let wrong = |error: std::io::Error| format!("{}: {error}", directory.display());
     std::fs::create_dir_all(directory).map_err(wrong)?;
     std::fs::write(directory.join("config.json"), config.to_string()).map_err(wrong)?;
+    put_tokenizer(directory)?;
     let tensors = tensors(&config);
     let mut header = serde_json::Map::new();
     let mut offset = 0;

@@ -8,9 +8,11 @@ use std::time::Instant;
 use verbatim::cpu::worker_count;
 use verbatim::load::{ImageAccess, LoadedModel, NoProgress, WeightChoice, image_file};
 use verbatim::pool::FutexPool;
-use verbatim_core::dtype::WeightFormat;
+use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::engine::EngineLimits;
 use verbatim_core::isa::Isa;
 use verbatim_core::model::ModelConfig;
+use verbatim_core::paging::BLOCK;
 use verbatim_core::pool::{Pool, Serial};
 
 /// Which model, as flags say it.
@@ -45,6 +47,8 @@ impl ModelChoice {
                 if !path.join("config.json").exists() || !path.join("model.safetensors").exists() {
                     super::make_model::make(shape, 1, &path)?;
                 }
+                // One that was made before there was any.
+                super::make_model::put_tokenizer(&path)?;
                 Ok(path)
             }
             (Some(_), Some(_)) => Err("give a path or --shape, not both".to_owned()),
@@ -81,7 +85,7 @@ pub(crate) fn load(
 /// Prints everything.
 pub(crate) fn report(
     model: &ModelChoice,
-    choice: WeightChoice,
+    (choice, kv_format): (WeightChoice, Option<KvFormat>),
     (threads, isa): (Option<usize>, &str),
     tokens: usize,
     json: bool,
@@ -98,13 +102,16 @@ pub(crate) fn report(
     let (layers, head) = multiplied(&config);
     let bits = 8.0 * bytes_read(&config) / (layers + head) as f64;
     let format = config.weight_format.name();
-    report.section(&format!("{format}, {bits:.2} bits a weight, path {}", isa.name()));
+    let path_name = isa.name();
+    let kv_name = kv_format.unwrap_or(EngineLimits::for_model(&config).kv_format).name();
+    report.section(&format!("{format}, {bits:.2} bits a weight, KV {kv_name}, path {path_name}"));
     report.line(
         &Line::new("load", start.elapsed().as_secs_f64(), "s").note(format!("{:.2} GB", weights / 1e9)),
     );
     let prompt = 512.min(config.position_count / 2);
-    run(&loaded, isa, &pool, &Case { rounds: 1, ..Case::one(prompt, 4) })?;
-    let kv = (2 * config.layer_count * config.kv_size() * 2 * (prompt + 5)) as f64;
+    run(&loaded, isa, &pool, &Case { rounds: 1, kv_format, ..Case::one(prompt, 4) })?;
+    let kv_format = kv_format.unwrap_or(EngineLimits::for_model(&config).kv_format);
+    let kv = config.kv_layout(kv_format, (prompt + 5).div_ceil(BLOCK)).total_bytes() as f64;
     report.line(
         &Line::new("peak memory", peak_bytes() / 1e9, "GB")
             .note(format!("{:.2} x (weights + KV), a first prefill included", peak_bytes() / (weights + kv))),
@@ -118,31 +125,32 @@ pub(crate) fn report(
             limits.read / 1e9,
             peak(&limits, &config) / 1e9
         ));
-        lengths(&report, &loaded, (isa, &own), &title, tokens, &limits)?;
+        lengths(&report, &loaded, (isa, &own), &title, (tokens, kv_format), &limits)?;
         if count == 1 {
             report.section("no pool");
-            lengths(&report, &loaded, (isa, &Serial), "no pool", tokens, &limits)?;
+            lengths(&report, &loaded, (isa, &Serial), "no pool", (tokens, kv_format), &limits)?;
         }
     }
     report.section("batched decode after prompts of 64, all sequences");
-    let single = batch(&loaded, isa, &pool, 1, tokens)?;
+    let kv_format = Some(kv_format);
+    let single = batch(&loaded, isa, &pool, (1, tokens), kv_format)?;
     for sequences in [1, 2, 4, 8, 12, 16, 32] {
-        let rate = batch(&loaded, isa, &pool, sequences, tokens)?;
+        let rate = batch(&loaded, isa, &pool, (sequences, tokens), kv_format)?;
         let note = format!("{:.2} x one sequence", rate / single);
         report.line(&Line::new(format!("batch {sequences}"), rate, "tokens/s").note(note));
     }
-    phases(&report, &loaded, isa, &pool)
+    phases(&report, &loaded, (isa, &pool), kv_format)
 }
 
-/// Tokens a second of so many sequences.
+/// Tokens a second of so many sequences; without a KV format in that of serving.
 pub(crate) fn batch(
     loaded: &LoadedModel,
     isa: Isa,
     pool: &dyn Pool,
-    sequences: usize,
-    tokens: usize,
+    (sequences, tokens): (usize, usize),
+    kv_format: Option<KvFormat>,
 ) -> Result<f64, String> {
-    let case = Case { sequences, rounds: 2, ..Case::one(64, tokens) };
+    let case = Case { sequences, rounds: 2, kv_format, ..Case::one(64, tokens) };
     Ok(sequences as f64 / run(loaded, isa, pool, &case)?.decode)
 }
 
@@ -152,7 +160,7 @@ fn lengths(
     loaded: &LoadedModel,
     (isa, pool): (Isa, &dyn Pool),
     who: &str,
-    tokens: usize,
+    (tokens, kv_format): (usize, KvFormat),
     limits: &Limits,
 ) -> Result<(), String> {
     let config = *loaded.model().config();
@@ -161,7 +169,12 @@ fn lengths(
             continue;
         }
         let rounds = if prompt > 512 { 1 } else { 3 };
-        let speed = run(loaded, isa, pool, &Case { rounds, ..Case::one(prompt, tokens) })?;
+        let speed = run(
+            loaded,
+            isa,
+            pool,
+            &Case { rounds, kv_format: Some(kv_format), ..Case::one(prompt, tokens) },
+        )?;
         let prompt_s = speed.prompt_s();
         let achieved = operations(&config, prompt) / prompt_s;
         let rate = prompt as f64 / prompt_s;
@@ -182,9 +195,10 @@ pub(crate) fn dispatch_share(
     loaded: &LoadedModel,
     isa: Isa,
     pool: &dyn Pool,
+    kv_format: Option<KvFormat>,
 ) -> Result<(f64, Vec<(String, f64)>), String> {
     let timed = Timed::new(pool);
-    let case = Case { rounds: 1, ..Case::one(64, 48) };
+    let case = Case { rounds: 1, kv_format, ..Case::one(64, 48) };
     // The prefill's share is taken out by a second run without decode steps to speak of.
     let prefill = Case { tokens: 1, ..case };
     run(loaded, isa, &timed, &prefill)?;
@@ -208,9 +222,14 @@ pub(crate) fn dispatch_share(
     Ok(((1.0 - sum).max(0.0), shares))
 }
 
-fn phases(report: &Report, loaded: &LoadedModel, isa: Isa, pool: &dyn Pool) -> Result<(), String> {
+fn phases(
+    report: &Report,
+    loaded: &LoadedModel,
+    (isa, pool): (Isa, &dyn Pool),
+    kv_format: Option<KvFormat>,
+) -> Result<(), String> {
     report.section("a decode step by phase: share of its time");
-    let (rest, shares) = dispatch_share(loaded, isa, pool)?;
+    let (rest, shares) = dispatch_share(loaded, isa, pool, kv_format)?;
     for (phase, share) in shares.into_iter().filter(|(_, share)| *share >= 0.001) {
         report.line(&Line::new(phase, 100.0 * share, "%"));
     }

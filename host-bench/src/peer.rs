@@ -168,7 +168,7 @@ pub(crate) fn report(
             for sequences in [1, 4, 8, 16] {
                 let (a, b) = alternate(
                     args.rounds,
-                    || batch(&loaded, Isa::detect(), &pool, sequences, 32),
+                    || batch(&loaded, Isa::detect(), &pool, (sequences, 32), None),
                     || llama_batched(program, gguf, workers, sequences),
                 )?;
                 let case = format!("decode of {sequences} sequences");

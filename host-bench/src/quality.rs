@@ -1,7 +1,7 @@
-//! How far a weight format takes a model from f32: perplexity, and KL(f32 ‖ format) of the next token's distribution.
+//! How far a weight format or a KV format takes a model from f32: perplexity, and KL(f32 ‖ format) of the next token's distribution.
 //!
-//! The text is fed, not generated, in windows that begin with the token that begins a text, if there is one. The KV cache is f32
-//! throughout, so that the weights are all that differs.
+//! The text is fed, not generated, in windows that begin with the token that begins a text, if there is one. Only one of the two
+//! formats is not f32, except in the last row.
 use super::report::{Line, Report};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,12 @@ fn logprobs(logits: &[f32]) -> Vec<f64> {
 }
 
 /// The logits of every position of every window.
-fn logits(loaded: &LoadedModel, pool: &FutexPool, windows: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, String> {
+fn logits(
+    loaded: &LoadedModel,
+    kv_format: KvFormat,
+    pool: &FutexPool,
+    windows: &[Vec<u32>],
+) -> Result<Vec<Vec<f32>>, String> {
     let longest = windows.iter().map(Vec::len).max().unwrap_or(1);
     let model = loaded.model();
     let limits = EngineLimits {
@@ -41,7 +46,7 @@ fn logits(loaded: &LoadedModel, pool: &FutexPool, windows: &[Vec<u32>]) -> Resul
         kv_tokens: longest,
         rows: 64,
         head_rows: 16,
-        kv_format: KvFormat::F32,
+        kv_format,
         workers: verbatim_core::pool::Pool::workers(pool),
         ..EngineLimits::for_model(model.config())
     };
@@ -74,18 +79,29 @@ fn windows(loaded: &LoadedModel, text: &Path, tokens: usize, window: usize) -> R
     if windows.is_empty() { Err(format!("{}: too short", text.display())) } else { Ok(windows) }
 }
 
+/// What is measured: a name, the weights, how they and the KV cache are stored.
+type QualityCase = (String, Folder, WeightChoice, KvFormat);
+
 /// The formats, and what else is measured beside them.
-fn cases(folder: &Folder) -> Result<Vec<(&'static str, Folder, WeightChoice)>, String> {
-    let mut cases: Vec<_> =
-        FORMATS.iter().map(|format| (format.name(), folder.clone(), WeightChoice::all(*format))).collect();
+fn cases(folder: &Folder) -> Vec<QualityCase> {
+    let of = |name: &str, choice, kv| (name.to_owned(), folder.clone(), choice, kv);
+    let weights = |format: &WeightFormat| of(format.name(), WeightChoice::all(*format), KvFormat::F32);
+    let mut cases: Vec<_> = FORMATS.iter().map(weights).collect();
     let int4_bf16 = WeightChoice { head: Some(WeightFormat::Bf16), ..WeightChoice::all(WeightFormat::Int4) };
-    cases.push(("int4, bf16 head", folder.clone(), int4_bf16));
+    cases.push(of("int4, bf16 head", int4_bf16, KvFormat::F32));
     let files = AUX_FILES.map(|(name, _)| name);
     match q4_0::rounded(folder, &files) {
-        Ok(folder) => cases.push(("Q4_0 (ggml's)", folder, WeightChoice::all(WeightFormat::F32))),
+        Ok(folder) => {
+            let f32 = WeightChoice::all(WeightFormat::F32);
+            cases.push(("Q4_0 (ggml's)".to_owned(), folder, f32, KvFormat::F32));
+        }
         Err(error) => println!("without ggml's Q4_0: {error}"),
     }
-    Ok(cases)
+    for kv in KvFormat::ALL.into_iter().filter(|kv| *kv != KvFormat::F32) {
+        cases.push(of(&format!("f32, {} KV", kv.name()), WeightChoice::all(WeightFormat::F32), kv));
+    }
+    cases.push(of("int8, int8 KV", WeightChoice::all(WeightFormat::Int8), KvFormat::Int8));
+    cases
 }
 
 /// Prints two lines for each format.
@@ -101,11 +117,11 @@ pub(crate) fn report(
     let report = Report::new("quality", json, workers);
     report.section(&format!("{}, {}", folder.path().display(), text.display()));
     let mut exact: Option<Vec<Vec<f32>>> = None;
-    for (name, folder, choice) in cases(&folder)? {
+    for (name, folder, choice, kv_format) in cases(&folder) {
         let loaded = load_model(&folder, choice, &pool, &NoProgress);
         let loaded = loaded.map_err(|error| error.to_string())?;
         let windows = windows(&loaded, text, tokens, window)?;
-        let logits = logits(&loaded, &pool, &windows)?;
+        let logits = logits(&loaded, kv_format, &pool, &windows)?;
         let (mut nll, mut scored, mut kl) = (0.0, 0, 0.0);
         let mut row = 0;
         for ids in &windows {

@@ -15,6 +15,10 @@ parts = client.completions.create(model=model, prompt="Once upon a time", max_to
 assert "".join(part.choices[0].text for part in parts) == whole.choices[0].text
 assert len(whole.choices[0].logprobs.tokens) == whole.usage.completion_tokens
 
+choices = client.completions.create(model=model, prompt="Once upon a time", max_tokens=16, seed=1, n=3).choices
+assert [choice.index for choice in choices] == [0, 1, 2]
+assert choices[0].text == whole.choices[0].text
+
 messages = [{"role": "user", "content": "Hello"}]
 chat = client.chat.completions.create(model=model, messages=messages, max_completion_tokens=12, temperature=0)
 events = client.chat.completions.create(
@@ -29,8 +33,8 @@ assert text == chat.choices[0].message.content
 assert usage.total_tokens == chat.usage.total_tokens
 
 try:
-    client.completions.create(model=model, prompt="a", n=3)
-    raise SystemExit("n=3 was not refused")
+    client.completions.create(model=model, prompt="a", suffix="b")
+    raise SystemExit("a suffix was not refused")
 except BadRequestError as error:
-    assert error.param == "n"
+    assert error.param == "suffix"
 print("ok")

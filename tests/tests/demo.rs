@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use verbatim::load::{NoProgress, WeightChoice, builtin, load_model};
-use verbatim::runtime::{Ending, EngineHandle, Generation, Options, OwnedRequest, ServedModel};
+use verbatim::runtime::{Ending, EngineHandle, Generation, Options, OwnedRequest, Part, ServedModel};
 use verbatim::text::{ChatTemplate, TemplateInput, Tokenizer};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::isa::Isa;
@@ -97,21 +97,20 @@ impl Demo {
     fn answers(&self, prompts: &[Vec<u32>], max_tokens: usize) -> Vec<String> {
         let mut answers = Vec::new();
         for prompts in prompts.chunks(64) {
-            let start = |prompt: &Vec<u32>| {
-                let request = OwnedRequest {
-                    prompt: prompt.clone(),
-                    params: SamplingParams::GREEDY,
-                    logit_bias: Vec::new(),
-                    stop_ids: self.model.loaded.generation().eos_ids.clone(),
-                    max_tokens,
-                    min_tokens: 0,
-                };
-                Generation::start(&self.model, &self.engine, request, &[]).expect("it is taken")
+            let request = |prompt: &Vec<u32>| OwnedRequest {
+                stop_ids: self.model.loaded.generation().eos_ids.clone(),
+                ..OwnedRequest::new(prompt.clone(), SamplingParams::GREEDY, max_tokens)
             };
-            let running: Vec<_> = prompts.iter().map(start).collect();
-            for mut generation in running {
-                answers.push(generation.by_ref().map(|delta| delta.text).collect::<String>());
-                assert!(!matches!(generation.ending(), Ending::Error(_)));
+            let requests = prompts.iter().map(request).collect();
+            let running =
+                Generation::start(&self.model, &self.engine, requests, &[]).expect("they are taken");
+            let first = answers.len();
+            answers.resize(first + prompts.len(), String::new());
+            for (at, part) in running {
+                match part {
+                    Part::Delta(delta) => answers[first + at].push_str(&delta.text),
+                    Part::End(ending) => assert!(!matches!(ending, Ending::Error(_))),
+                }
             }
         }
         answers

@@ -92,6 +92,11 @@ pub(super) struct ModelArgs {
     /// Milliseconds that a step should take at most; bounds its rows from measured speed. 0 is no bound.
     #[arg(long, env = "VERBATIM_STEP_MS", value_name = "N", default_value_t = 200)]
     step_ms: u64,
+    /// Guess tokens and verify them together, for the same answers sooner: off; auto (from the text itself, where it pays); lookup
+    /// (from the text, always); self (the same model in int4 guesses); or a smaller model with the same vocabulary, as --model
+    /// [default: auto].
+    #[arg(long, env = "VERBATIM_SPECULATE", value_name = "HOW|PATH|ORG/NAME")]
+    speculate: Option<String>,
     /// Name under which the model is served [default: the last part of its path].
     #[arg(long, env = "VERBATIM_SERVED_MODEL_NAME", value_name = "NAME")]
     served_model_name: Option<String>,
@@ -126,6 +131,7 @@ impl ModelArgs {
             kv_tokens: self.kv_tokens,
             max_rows: self.max_rows,
             step_ms: self.step_ms,
+            speculate: self.speculate.clone(),
             served_model_name: self.served_model_name.clone(),
             chat_template_source,
         })
@@ -222,6 +228,8 @@ impl PackArgs {
         let output = output.ok_or("pack: found no output, expected verbatim pack MODEL -o FILE")?;
         // A hash over spoiled weights would pass them off as whole.
         options.access.verify = true;
+        // An image holds one model: none that drafts for it is loaded.
+        options.speculate = Some("off".to_owned());
         Ok((options, output))
     }
 }

@@ -1,7 +1,7 @@
 //! `verbatim generate`, and what it shares with `chat`: a generation on a terminal.
 use super::args::{GenerateArgs, ModelArgs, SamplingArgs};
 use crate::load::Progress;
-use crate::runtime::{Ending, EngineHandle, Generation, OwnedRequest, ServedModel};
+use crate::runtime::{Ending, EngineHandle, Generation, OwnedRequest, Part, ServedModel};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -78,14 +78,9 @@ impl Session {
         }
         // Where there is no room at all, the engine says so.
         let room = self.model.limits.model_len.saturating_sub(prompt.len()).max(1);
-        Ok(OwnedRequest {
-            max_tokens: sampling.max_tokens.unwrap_or(room).min(room),
-            prompt,
-            params,
-            logit_bias: Vec::new(),
-            stop_ids: defaults.eos_ids.clone(),
-            min_tokens: 0,
-        })
+        let max_tokens = sampling.max_tokens.unwrap_or(room).min(room);
+        let stop_ids = defaults.eos_ids.clone();
+        Ok(OwnedRequest { stop_ids, ..OwnedRequest::new(prompt, params, max_tokens) })
     }
 
     /// Runs a request, streaming to standard output; says which seed was drawn, if one was; returns the text.
@@ -94,7 +89,8 @@ impl Session {
         let drawn = sampling.seed.is_none() && request.params.temperature != 0.0;
         let seed = request.params.seed;
         let start = Instant::now();
-        let mut generation = Generation::start(&self.model, &self.engine, request, &sampling.stop)
+        let before = self.engine.load().counters;
+        let mut generation = Generation::start(&self.model, &self.engine, vec![request], &sampling.stop)
             .map_err(|error| error.to_string())?;
         if drawn {
             eprintln!("seed {seed}");
@@ -102,19 +98,21 @@ impl Session {
         let mut text = String::new();
         let mut first = None;
         let mut out = std::io::stdout().lock();
-        for delta in generation.by_ref() {
+        for (_, part) in generation.by_ref() {
+            let delta = match part {
+                Part::Delta(delta) => delta,
+                Part::End(Ending::Error(error)) => return Err(error),
+                Part::End(_) => continue,
+            };
             first.get_or_insert_with(|| start.elapsed());
             text.push_str(&delta.text);
             let written = out.write_all(delta.text.as_bytes()).and_then(|()| out.flush());
             written.map_err(|error| format!("standard output: {error}"))?;
         }
         let whole = start.elapsed();
-        if let Ending::Error(error) = generation.ending() {
-            return Err(error);
-        }
         writeln!(out).map_err(|error| format!("standard output: {error}"))?;
         let first = first.unwrap_or(whole);
-        let tokens = generation.tokens();
+        let tokens = generation.tokens(0);
         let after = whole.saturating_sub(first).as_secs_f64();
         let each = if tokens > 1 { after / (tokens - 1) as f64 } else { 0.0 };
         let rate = if each > 0.0 { 1.0 / each } else { 0.0 };
@@ -123,6 +121,15 @@ impl Session {
             first.as_secs_f64() * 1e3,
             each * 1e3,
         );
+        let counters = self.engine.load().counters;
+        for (what, now, before) in
+            [("lookup", counters.lookup, before.lookup), ("draft model", counters.model, before.model)]
+        {
+            let (accepted, verified) = (now.accepted - before.accepted, now.verified - before.verified);
+            if verified > 0 {
+                eprintln!("{what}: {accepted} of {verified} guessed tokens accepted");
+            }
+        }
         Ok(text)
     }
 }

@@ -4,11 +4,36 @@ use super::generate::Bar;
 use crate::cpu::model_name;
 use crate::runtime::ServedModel;
 use verbatim_core::NUMERICS_VERSION;
+use verbatim_core::engine::{DraftCache, SpeculationMode};
 use verbatim_core::isa::Isa;
 use verbatim_core::paging::BLOCK;
 
 fn megabytes(bytes: usize) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// Where guesses come from, and what that takes.
+fn speculation(served: &ServedModel) -> String {
+    let Some(drafter) = &served.drafter else {
+        let when = match served.speculation.mode {
+            _ if !served.speculation.lookup => return "off".to_owned(),
+            SpeculationMode::Auto => "where they pay",
+            SpeculationMode::Forced => "always",
+        };
+        return format!("up to {} tokens from the text itself, {when}", served.limits.draft_len);
+    };
+    let model = drafter.loaded.model();
+    let cache = match drafter.cache {
+        DraftCache::Shared => "KV shared",
+        DraftCache::Own => "KV of its own",
+    };
+    format!(
+        "up to {} tokens by {}: {} as {}, {cache}; and from the text itself, where they pay",
+        served.limits.draft_len,
+        drafter.loaded.path().display(),
+        megabytes(model.weight_bytes()),
+        model.config().weight_format.name(),
+    )
 }
 
 /// Prints model, plan, memory, path, fingerprint and what the flush touched.
@@ -36,6 +61,7 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
     let residence = served.loaded.residence();
     println!("weights      {weights} as {}{head}{head_format}, {residence}", c.weight_format.name());
     println!("flushed      {} nonzero weights below 2^-50", model.flushed_count());
+    println!("speculation  {}", speculation(&served));
     let per_context = c.kv_layout(limits.kv_format, limits.model_len.div_ceil(BLOCK)).total_bytes();
     println!(
         "KV           {} for {} tokens as {}; capacity {} tokens, {}",

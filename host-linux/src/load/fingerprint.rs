@@ -30,10 +30,14 @@ pub struct RuntimeChoices<'a> {
 
 /// The whole fingerprint.
 pub fn fingerprint(source_hash: &[u8; 32], choices: &RuntimeChoices) -> [u8; 32] {
+    with_numerics(source_hash, choices, verbatim_core::NUMERICS_VERSION)
+}
+
+fn with_numerics(source_hash: &[u8; 32], choices: &RuntimeChoices, version: u32) -> [u8; 32] {
     let mut hasher = Hasher::new();
     hasher.update(b"verbatim fingerprint 1\n");
     hasher.update(source_hash);
-    hasher.update(&u64::from(verbatim_core::NUMERICS_VERSION).to_le_bytes());
+    hasher.update(&u64::from(version).to_le_bytes());
     text(&mut hasher, choices.kv_format.name().as_bytes());
     number(&mut hasher, choices.kv_group);
     number(&mut hasher, choices.model_len);
@@ -91,4 +95,24 @@ fn text(hasher: &mut Hasher, bytes: &[u8]) {
 fn optional(hasher: &mut Hasher, bytes: Option<&[u8]>) {
     hasher.update(&[u8::from(bytes.is_some())]);
     text(hasher, bytes.unwrap_or(&[]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // What is chosen in files and flags, `tests/tests/fingerprint.rs` changes in files and flags.
+    #[test]
+    fn source_version_and_scales_change_it() {
+        let choices =
+            RuntimeChoices { kv_format: KvFormat::Bf16, kv_group: 0, model_len: 64, chat_template: None };
+        let version = verbatim_core::NUMERICS_VERSION;
+        let base = fingerprint(&[7; 32], &choices);
+        assert_eq!(base, with_numerics(&[7; 32], &choices, version));
+        assert_ne!(base, with_numerics(&[7; 32], &choices, version + 1));
+        assert_ne!(base, fingerprint(&[8; 32], &choices));
+        assert_ne!(base, fingerprint(&[7; 32], &RuntimeChoices { kv_group: 32, ..choices }));
+        let empty = RuntimeChoices { chat_template: Some(""), ..choices };
+        assert_ne!(base, fingerprint(&[7; 32], &empty), "an empty template is not none");
+    }
 }

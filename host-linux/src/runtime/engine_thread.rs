@@ -1,41 +1,30 @@
 //! The thread that owns the engine.
 //!
-//! Callers send it commands; it sends each request's updates to a queue of the request's own, which never blocks it: a
-//! request's updates are bounded by its tokens. A queue whose reader is gone cancels its request. It never touches a
+//! Callers send it commands; it sends each request's updates to its caller's queue, which never blocks it: a
+//! request's updates are bounded by its tokens. A queue whose reader is gone cancels its requests. It never touches a
 //! socket. While there is nothing to do it sleeps on the command queue.
-use super::ServedModel;
+use super::costs::Costs;
+use super::pace::Pace;
+use super::{Drafter, OwnedRequest, ServedModel};
 use crate::memory::AlignedMemory;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::hash_map::Entry;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use verbatim_core::engine::{
-    Budget, Engine, EventKind, FinishReason, Masks, Refusal, Request, RequestId, Status,
+    Budget, Counters, Engine, EventKind, FinishReason, Masks, Refusal, RequestId, Status, StepKind,
 };
-use verbatim_core::model::RowOutput;
-use verbatim_core::sampling::{SamplingParams, TokenLogprob};
+use verbatim_core::sampling::TokenLogprob;
 
-/// A request that owns what it holds.
-#[derive(Clone, Debug)]
-pub struct OwnedRequest {
-    /// Prompt ids.
-    pub prompt: Vec<u32>,
-    /// How tokens are drawn.
-    pub params: SamplingParams,
-    /// Added to logits.
-    pub logit_bias: Vec<(u32, f32)>,
-    /// Ids that end the output.
-    pub stop_ids: Vec<u32>,
-    /// Output tokens at most.
-    pub max_tokens: usize,
-    /// Output tokens before which no stop id is drawn.
-    pub min_tokens: usize,
-}
-
-/// News of a request.
+/// News of a choice.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Update {
+pub enum News {
+    /// It runs from now on; this many of its positions were in the cache.
+    Admitted {
+        /// Positions that need not be computed.
+        cached_tokens: usize,
+    },
     /// The next token.
     Token {
         /// Its id.
@@ -49,8 +38,19 @@ pub enum Update {
     Finished(FinishReason),
 }
 
+/// What comes through a caller's queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update {
+    /// The choice's number in that queue.
+    pub choice: usize,
+    /// What is new.
+    pub news: News,
+}
+
 enum Command {
-    Submit(Box<OwnedRequest>, Sender<Update>, SyncSender<Result<RequestId, Refusal>>),
+    /// A request, its readers, and where to say whether it was taken.
+    Submit(Box<OwnedRequest>, Readers, SyncSender<Result<RequestId, Refusal>>),
+    Close(RequestId, usize),
     Cancel(RequestId),
     Stop,
 }
@@ -68,13 +68,60 @@ impl std::fmt::Debug for Command {
     }
 }
 
-/// What the engine is doing, readable at any time.
+/// What the engine is doing and what it has done, readable at any time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// Now.
+    pub status: Status,
+    /// So far.
+    pub counters: Counters,
+}
+
 #[derive(Debug, Default)]
 struct Gauges {
-    running: AtomicUsize,
-    waiting: AtomicUsize,
-    steps: AtomicU64,
+    load: Mutex<Load>,
     failed: Mutex<Option<String>>,
+}
+
+impl Gauges {
+    fn store(&self, engine: &Engine<'_, '_>) {
+        let load = Load { status: engine.status(), counters: *engine.counters() };
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
+    }
+}
+
+/// Who reads a request's updates.
+#[derive(Debug)]
+struct Readers {
+    updates: Sender<Update>,
+    /// The number of the first choice in the request and in the queue.
+    first_choice: u32,
+    first: usize,
+    /// Of each choice: whether its updates are still read.
+    is_open: Vec<bool>,
+}
+
+impl Readers {
+    /// Hands on a choice's news; `false` if nobody reads them any more.
+    fn send(&mut self, choice: u32, news: News) -> bool {
+        let at = choice.wrapping_sub(self.first_choice) as usize;
+        if !self.is_open.get(at).is_some_and(|open| *open) {
+            return true; // closed by itself; the request goes on for the others
+        }
+        self.is_open[at] = !matches!(news, News::Finished(_));
+        self.updates.send(Update { choice: self.first + at, news }).is_ok()
+    }
+
+    /// Notes that a choice's updates are no longer read.
+    fn close(&mut self, choice: usize) {
+        if let Some(open) = choice.checked_sub(self.first).and_then(|at| self.is_open.get_mut(at)) {
+            *open = false;
+        }
+    }
+
+    fn are_done(&self) -> bool {
+        !self.is_open.contains(&true)
+    }
 }
 
 impl EngineHandle {
@@ -107,17 +154,29 @@ impl EngineHandle {
         }
     }
 
-    /// Submits a request. Its updates come through the receiver; dropping that cancels it.
-    pub fn submit(&self, request: OwnedRequest) -> Result<(RequestId, Receiver<Update>), SubmitError> {
-        let (updates, receiver) = channel();
+    /// Submits a request. Its choices' updates go to `updates`, numbered from `first`; dropping the receiver cancels it.
+    pub fn submit(
+        &self,
+        request: OwnedRequest,
+        first: usize,
+        updates: Sender<Update>,
+    ) -> Result<RequestId, SubmitError> {
+        let is_open = vec![true; request.choices as usize];
+        let readers = Readers { updates, first_choice: request.first_choice, first, is_open };
         let (reply, answer) = sync_channel(1);
         let gone = |_| SubmitError::EngineGone;
-        self.commands.send(Command::Submit(Box::new(request), updates, reply)).map_err(gone)?;
+        self.commands.send(Command::Submit(Box::new(request), readers, reply)).map_err(gone)?;
         match answer.recv() {
-            Ok(Ok(id)) => Ok((id, receiver)),
+            Ok(Ok(id)) => Ok(id),
             Ok(Err(refusal)) => Err(SubmitError::Refused(refusal)),
             Err(_) => Err(SubmitError::EngineGone),
         }
+    }
+
+    /// Says that a choice, by its number in the queue, is not read any more. When none is, the request ends.
+    pub fn close(&self, id: RequestId, choice: usize) {
+        // If the engine is gone there is nothing to close.
+        let _ = self.commands.send(Command::Close(id, choice));
     }
 
     /// Ends a request.
@@ -131,11 +190,9 @@ impl EngineHandle {
         let _ = self.commands.send(Command::Stop);
     }
 
-    /// Sequences that run, sequences that wait, steps done.
-    pub fn load(&self) -> (usize, usize, u64) {
-        let gauges = &self.gauges;
-        let relaxed = Ordering::Relaxed;
-        (gauges.running.load(relaxed), gauges.waiting.load(relaxed), gauges.steps.load(relaxed))
+    /// What it is doing, and what it has done.
+    pub fn load(&self) -> Load {
+        *self.gauges.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the engine stopped, if it did.
@@ -177,7 +234,9 @@ fn run(
             return;
         }
     };
-    let engine = Engine::new(model.loaded.model(), model.limits, model.isa, memory.as_mut_slice());
+    let drafter = model.drafter.as_ref().map(Drafter::model);
+    let engine =
+        Engine::with_drafter(model.loaded.model(), drafter, model.limits, model.isa, memory.as_mut_slice());
     let mut engine = match engine {
         Ok(engine) => engine,
         Err(error) => {
@@ -186,14 +245,15 @@ fn run(
         }
     };
     let _ = ready.send(Ok(()));
-    let mut readers: HashMap<RequestId, Sender<Update>> = HashMap::new();
+    let mut readers: HashMap<RequestId, Readers> = HashMap::new();
     let mut pace = Pace::new(step_ms);
+    let mut costs = Costs::default();
+    // Guesses are part of the step that verifies them: nobody gets a token before.
+    let mut drafting = Duration::ZERO;
     loop {
-        let Status { running, waiting, steps, .. } = engine.status();
-        gauges.running.store(running, Ordering::Relaxed);
-        gauges.waiting.store(waiting, Ordering::Relaxed);
-        gauges.steps.store(steps, Ordering::Relaxed);
-        if running + waiting == 0 {
+        gauges.store(&engine);
+        let status = engine.status();
+        if status.running + status.waiting == 0 {
             let Ok(command) = inbox.recv() else { return };
             if !obey(&mut engine, &mut readers, command) {
                 return;
@@ -204,33 +264,46 @@ fn run(
                 return;
             }
         }
-        let Some(plan) = engine.plan(Budget { rows: pace.rows() }) else { continue };
+        engine.set_speculation(costs.of(model.speculation));
+        let Some(plan) = engine.plan(Budget { rows: pace.rows(engine.status().running) }) else { continue };
         let rows = engine.rows(plan).count();
+        let is_decode = plan.kind == StepKind::Draft || engine.rows(plan).all(|row| row.samples);
         let start = Instant::now();
         let mut gone = Vec::new();
         // The plan is the latest and the pool the one that the engine was sized for.
         let Ok(events) = engine.execute(plan, Masks::NONE, &model.pool, &mut ()) else { continue };
+        let mut news = Vec::new();
         for event in events {
-            let update = match event.kind {
-                EventKind::Token { token, logprob, top } => {
-                    Update::Token { token, logprob, top: top.to_vec() }
-                }
-                EventKind::Finished(reason) => Update::Finished(reason),
-                EventKind::PromptLogprob { .. } | EventKind::Admitted { .. } | EventKind::Preempted => {
-                    continue;
-                }
+            let of = match event.kind {
+                EventKind::Token { token, logprob, top } => News::Token { token, logprob, top: top.to_vec() },
+                EventKind::Finished(reason) => News::Finished(reason),
+                EventKind::Admitted { cached_tokens } => News::Admitted { cached_tokens },
+                EventKind::PromptLogprob { .. } | EventKind::Preempted => continue,
             };
-            let finished = matches!(update, Update::Finished(_));
-            if let Some(reader) = readers.get(&event.request)
-                && reader.send(update).is_err()
-            {
-                gone.push(event.request);
-            }
-            if finished {
-                readers.remove(&event.request);
+            news.push((event.request, event.choice, of));
+        }
+        // Before the news, so that who has the last of them can read what it took.
+        gauges.store(&engine);
+        for (id, choice, news) in news {
+            if let Entry::Occupied(mut of) = readers.entry(id) {
+                if !of.get_mut().send(choice, news) {
+                    gone.push(id);
+                }
+                if of.get().are_done() {
+                    // Choices that were closed may still run.
+                    gone.push(id);
+                    of.remove();
+                }
             }
         }
-        pace.note(rows, start.elapsed());
+        let took = start.elapsed();
+        if is_decode {
+            costs.note(plan.kind, rows, took);
+        }
+        drafting += took;
+        if plan.kind == StepKind::Target {
+            pace.note(rows, is_decode, std::mem::take(&mut drafting));
+        }
         for id in gone {
             engine.cancel(id);
             readers.remove(&id);
@@ -238,29 +311,13 @@ fn run(
     }
 }
 
-fn obey(
-    engine: &mut Engine<'_, '_>,
-    readers: &mut HashMap<RequestId, Sender<Update>>,
-    command: Command,
-) -> bool {
+/// Does what a command says; `false` if that is to stop.
+fn obey(engine: &mut Engine<'_, '_>, readers: &mut HashMap<RequestId, Readers>, command: Command) -> bool {
     match command {
-        Command::Submit(request, updates, reply) => {
-            let result = engine.submit(&Request {
-                prompt: &request.prompt,
-                generated: &[],
-                first_choice: 0,
-                choices: 1,
-                params: request.params,
-                logit_bias: &request.logit_bias,
-                stop_ids: &request.stop_ids,
-                max_tokens: request.max_tokens,
-                min_tokens: request.min_tokens,
-                priority: 0,
-                cache_salt: 0,
-                prompt_output: RowOutput::None,
-            });
+        Command::Submit(request, of, reply) => {
+            let result = engine.submit(&request.borrow());
             if let Ok(id) = result {
-                readers.insert(id, updates);
+                readers.insert(id, of);
             }
             if reply.send(result).is_err()
                 && let Ok(id) = result
@@ -270,43 +327,21 @@ fn obey(
             }
             true
         }
+        Command::Close(id, choice) => {
+            if let Entry::Occupied(mut of) = readers.entry(id) {
+                of.get_mut().close(choice);
+                if of.get().are_done() {
+                    engine.cancel(id);
+                    of.remove();
+                }
+            }
+            true
+        }
         Command::Cancel(id) => {
             engine.cancel(id);
             readers.remove(&id);
             true
         }
         Command::Stop => false,
-    }
-}
-
-/// How many rows a step may have so that it takes about as long as it should: from measured steps. It changes when
-/// things are computed, never what.
-struct Pace {
-    step: Duration,
-    seconds_per_row: f64,
-}
-
-impl Pace {
-    /// Fewer rows than this waste the pass over the weights.
-    const ROWS_MIN: usize = 32;
-
-    fn new(step_ms: u64) -> Self {
-        Self { step: Duration::from_millis(step_ms), seconds_per_row: 0.0 }
-    }
-
-    fn rows(&self) -> usize {
-        if self.step.is_zero() || self.seconds_per_row <= 0.0 {
-            return usize::MAX;
-        }
-        ((self.step.as_secs_f64() / self.seconds_per_row) as usize).max(Self::ROWS_MIN)
-    }
-
-    fn note(&mut self, rows: usize, took: Duration) {
-        // Small steps say how long the weights take to read, not what a row costs.
-        if rows >= Self::ROWS_MIN {
-            let now = took.as_secs_f64() / rows as f64;
-            let before = self.seconds_per_row;
-            self.seconds_per_row = if before > 0.0 { 0.7 * before + 0.3 * now } else { now };
-        }
     }
 }

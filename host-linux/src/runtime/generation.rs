@@ -1,10 +1,12 @@
-//! One request's tokens as text.
-use super::ServedModel;
-use super::engine_thread::{EngineHandle, OwnedRequest, SubmitError, Update};
-use crate::text::{Detokenizer, StopMatcher};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+//! Requests that run together, as text: every choice's tokens in the order in which they come.
+use super::choice::Choice;
+use super::engine_thread::{EngineHandle, SubmitError, Update};
+use super::{OwnedRequest, ServedModel};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
-use verbatim_core::engine::{FinishReason, RequestId};
+use verbatim_core::engine::RequestId;
 use verbatim_core::sampling::TokenLogprob;
 
 /// What a token brought.
@@ -18,7 +20,7 @@ pub struct Delta {
     pub top: Vec<TokenLogprob>,
 }
 
-/// Why a generation ended.
+/// Why a choice ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ending {
     /// An end token, or a stop string.
@@ -29,59 +31,79 @@ pub enum Ending {
     Error(String),
 }
 
+/// A part of a choice's output.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// More of it.
+    Delta(Delta),
+    /// The end: once for each choice, its last.
+    End(Ending),
+}
+
 /// Asked while a token is waited for: whether anyone still wants it.
 type Wanted<'m> = Box<dyn Fn() -> bool + Send + 'm>;
 
 /// How often that is asked.
 const ASK: Duration = Duration::from_millis(100);
 
-/// A running request.
+/// A request in the engine, and which of the choices are its own.
+struct Running {
+    id: RequestId,
+    choices: Range<usize>,
+}
+
+/// Some running requests. Choices are numbered through: those of the first request, then those of the next.
 pub struct Generation<'m> {
     engine: EngineHandle,
-    id: RequestId,
+    requests: Vec<Running>,
     updates: Receiver<Update>,
-    detokenizer: Detokenizer<'m>,
-    matcher: StopMatcher,
-    tokens: usize,
-    ending: Option<Ending>,
-    over: bool,
+    choices: Vec<Choice<'m>>,
+    /// Parts that were made and not yet given out.
+    ready: VecDeque<(usize, Part)>,
     wanted: Option<Wanted<'m>>,
 }
 
 impl std::fmt::Debug for Generation<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generation")
-            .field("id", &self.id)
-            .field("tokens", &self.tokens)
-            .finish_non_exhaustive()
+        f.debug_struct("Generation").field("choices", &self.choices).finish_non_exhaustive()
     }
 }
 
 impl<'m> Generation<'m> {
-    /// Starts it.
+    /// Starts them. If one is refused, none runs.
     pub fn start(
         model: &'m ServedModel,
         engine: &EngineHandle,
-        request: OwnedRequest,
+        requests: Vec<OwnedRequest>,
         stop: &[String],
     ) -> Result<Self, SubmitError> {
-        let detokenizer = Detokenizer::new(&model.tokenizer, &request.prompt, true);
-        let (id, updates) = engine.submit(request)?;
-        let matcher = StopMatcher::new(stop, false);
-        Ok(Self {
+        let (sender, updates) = channel();
+        let mut generation = Self {
             engine: engine.clone(),
-            id,
+            requests: Vec::new(),
             updates,
-            detokenizer,
-            matcher,
-            tokens: 0,
-            ending: None,
-            over: false,
+            choices: Vec::new(),
+            ready: VecDeque::new(),
             wanted: None,
-        })
+        };
+        for request in requests {
+            let first = generation.choices.len();
+            for _ in 0..request.choices {
+                let mut choice = Choice::new(model, &request, stop);
+                let held = choice.replay(&request);
+                generation.choices.push(choice);
+                generation.hand_on(generation.choices.len() - 1, held);
+            }
+            if generation.choices[first..].iter().all(|choice| choice.ending.is_some()) {
+                continue; // it was whole when it came
+            }
+            let id = engine.submit(request, first, sender.clone())?;
+            generation.requests.push(Running { id, choices: first..generation.choices.len() });
+        }
+        Ok(generation)
     }
 
-    /// Ends it when `wanted` says that nobody waits for it any more.
+    /// Ends all when `wanted` says that nobody waits for them any more.
     pub fn while_wanted(mut self, wanted: Wanted<'m>) -> Self {
         self.wanted = Some(wanted);
         self
@@ -100,70 +122,67 @@ impl<'m> Generation<'m> {
         Err(RecvTimeoutError::Timeout)
     }
 
-    /// Output tokens so far.
-    pub fn tokens(&self) -> usize {
-        self.tokens
+    /// Output tokens of a choice so far, those generated before included.
+    pub fn tokens(&self, choice: usize) -> usize {
+        self.choices[choice].tokens
     }
 
-    /// Why it ended, once [`Generation::next`] has returned `None`.
-    pub fn ending(&self) -> Ending {
-        self.ending.clone().unwrap_or_else(|| Ending::Error("the engine has stopped".to_owned()))
+    /// Positions of a choice that were in the cache when it began.
+    pub fn cached_tokens(&self, choice: usize) -> usize {
+        self.choices[choice].cached_tokens.unwrap_or(0)
     }
 
-    fn end(&mut self, ending: Ending) {
-        self.ending.get_or_insert(ending);
-        self.over = true;
+    /// Makes a choice's news ready to be given out.
+    fn hand_on(&mut self, at: usize, delta: Option<Delta>) {
+        self.ready.extend(delta.map(|delta| (at, Part::Delta(delta))));
+        if let Some(ending) = &self.choices[at].ending {
+            self.ready.push_back((at, Part::End(ending.clone())));
+        }
+    }
+
+    /// Ends all choices that have not ended.
+    fn end_all(&mut self, why: &str) {
+        for at in 0..self.choices.len() {
+            if self.choices[at].ending.is_none() {
+                self.choices[at].ending = Some(Ending::Error(why.to_owned()));
+                self.hand_on(at, None);
+            }
+        }
     }
 }
 
 impl Iterator for Generation<'_> {
-    type Item = Delta;
+    type Item = (usize, Part);
 
-    /// Waits for the next token; `None` at the end.
-    fn next(&mut self) -> Option<Delta> {
-        if self.over {
-            return None;
-        }
-        match self.update() {
-            Ok(Update::Token { token, logprob, top }) => {
-                self.tokens += 1;
-                let text = match self.detokenizer.push(token) {
-                    Ok(piece) => self.matcher.push(&piece),
-                    Err(error) => {
-                        self.engine.cancel(self.id);
-                        self.end(Ending::Error(error.to_string()));
-                        String::new()
+    /// Waits for the next part of any choice; `None` when all have ended.
+    fn next(&mut self) -> Option<(usize, Part)> {
+        loop {
+            if let Some(part) = self.ready.pop_front() {
+                return Some(part);
+            }
+            if self.choices.iter().all(|choice| choice.ending.is_some()) {
+                return None;
+            }
+            match self.update() {
+                // What comes after a stop string is not looked at.
+                Ok(update) if self.choices[update.choice].ending.is_some() => {}
+                Ok(Update { choice: at, news }) => {
+                    let delta = self.choices[at].take(news);
+                    self.hand_on(at, delta);
+                    if self.choices[at].ending.is_some()
+                        && let Some(of) = self.requests.iter().find(|of| of.choices.contains(&at))
+                    {
+                        self.engine.close(of.id, at);
                     }
-                };
-                if self.matcher.stopped().is_some() {
-                    self.engine.cancel(self.id);
-                    self.end(Ending::Stop);
                 }
-                Some(Delta { text, token: Some(TokenLogprob { token, logprob }), top })
-            }
-            Ok(Update::Finished(reason)) => {
-                let ending = match reason {
-                    FinishReason::StopId(_) => Ending::Stop,
-                    FinishReason::Length => Ending::Length,
-                    FinishReason::NonFinite { position } => Ending::Error(format!(
-                        "the model gave a logit that is not finite at position {position}"
-                    )),
-                    FinishReason::MaskEmpty => Ending::Error("no token is allowed here".to_owned()),
-                };
-                self.end(ending);
-                let mut text = self.matcher.push(&self.detokenizer.finish().unwrap_or_default());
-                text.push_str(&self.matcher.finish());
-                (!text.is_empty()).then_some(Delta { text, token: None, top: Vec::new() })
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                self.engine.cancel(self.id);
-                self.end(Ending::Error("the client has left".to_owned()));
-                None
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                let why = self.engine.failure().unwrap_or_else(|| "the engine has stopped".to_owned());
-                self.end(Ending::Error(why));
-                None
+                Err(RecvTimeoutError::Timeout) => {
+                    self.requests.iter().for_each(|of| self.engine.cancel(of.id));
+                    self.end_all("the client has left");
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let why = self.engine.failure().unwrap_or_else(|| "the engine has stopped".to_owned());
+                    self.end_all(&why);
+                }
             }
         }
     }
@@ -171,8 +190,10 @@ impl Iterator for Generation<'_> {
 
 impl Drop for Generation<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            self.engine.cancel(self.id);
+        for of in &self.requests {
+            if self.choices[of.choices.clone()].iter().any(|choice| choice.ending.is_none()) {
+                self.engine.cancel(of.id);
+            }
         }
     }
 }

@@ -1,15 +1,25 @@
 //! A model with everything it needs to serve: text, memory, pool, and the thread that owns the engine.
 //!
 //! * [`open`](ServedModel::open): options to a loaded model, its tokenizer, its plan and its fingerprint.
-//! * [`engine_thread`]: the thread that runs the engine; callers talk to it through queues.
-//! * [`generation`]: one choice's events as text: detokenized, stop strings honoured.
+//! * [`engine_thread`]: the thread that runs the engine; callers talk to it through queues. `pace`: how much a step does;
+//!   [`costs`]: what guesses cost.
+//! * [`generation`]: requests as text, in the order in which it comes; `choice`: detokenized, stop strings honoured, and taken
+//!   up where another engine left it.
+//! * [`speculation`]: `--speculate`, and the model that drafts.
+mod choice;
+pub mod costs;
 pub mod engine_thread;
 pub mod generation;
 pub mod options;
+mod pace;
+pub mod request;
+pub mod speculation;
 
-pub use engine_thread::{EngineHandle, OwnedRequest, Update};
-pub use generation::{Delta, Ending, Generation};
+pub use engine_thread::EngineHandle;
+pub use generation::{Delta, Ending, Generation, Part};
 pub use options::Options;
+pub use request::OwnedRequest;
+pub use speculation::{Drafter, Speculate};
 
 use crate::cpu::{WorkerCount, available_memory, worker_count};
 use crate::load::resolve::CacheLocations;
@@ -20,7 +30,7 @@ use crate::load::{
 use crate::pool::FutexPool;
 use crate::text::{ChatTemplate, Tokenizer};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::engine::{EngineLimits, Plan, PlanError};
+use verbatim_core::engine::{EngineLimits, Plan, PlanError, Speculation};
 use verbatim_core::isa::Isa;
 use verbatim_core::paging::BLOCK;
 
@@ -43,6 +53,10 @@ pub struct ServedModel {
     pub pool: FutexPool,
     /// How many, and why.
     pub workers: WorkerCount,
+    /// Where guesses come from.
+    pub speculation: Speculation,
+    /// The model that makes them, if one does.
+    pub drafter: Option<Drafter>,
     /// The name under which it is served.
     pub name: String,
     /// The short form of the fingerprint.
@@ -81,9 +95,16 @@ impl ServedModel {
                 config.position_count
             ));
         }
+        let speculate = Speculate::from_name(options.speculate.as_deref());
+        let drafter =
+            Drafter::load(&speculate, options.model.as_deref(), &config, (options.access, &pool, progress))?;
         let wanted = options.max_seqs.saturating_mul(model_len).next_multiple_of(BLOCK);
         let block_bytes = config.kv_layout(kv_format, 1).total_bytes() as u64;
+        // Planes of a draft model's own hold every sequence at full length.
+        let drafting =
+            drafter.as_ref().map_or(0, |drafter| drafter.kv_bytes(kv_format, options.max_seqs, model_len));
         let fits = available_memory().map_or(usize::MAX, |bytes| {
+            let bytes = bytes.saturating_sub(drafting);
             usize::try_from(bytes / 10 * 8 / block_bytes).unwrap_or(usize::MAX).saturating_mul(BLOCK)
         });
         let kv_tokens = options.kv_tokens.unwrap_or(wanted.min(fits));
@@ -107,15 +128,19 @@ impl ServedModel {
             queue: options.max_queue,
             kv_tokens,
             rows: options.max_rows,
-            head_rows: options.max_seqs.min(options.max_rows).min(32),
+            head_rows: (options.max_seqs.saturating_mul(1 + speculate.draft_len()))
+                .min(options.max_rows)
+                .min(32),
             kv_format,
             workers: workers.workers,
-            draft_len: 0,
+            draft_len: speculate.draft_len(),
             top_logprobs: 20,
             logit_bias: 300,
             stop_ids: 64,
         };
-        let plan = Plan::new(&config, &limits).map_err(in_flags)?;
+        let planned = drafter.as_ref().map(Drafter::planned);
+        let planned = planned.as_ref().map(|(config, cache)| (config, *cache));
+        let plan = Plan::with_drafter(&config, &limits, planned).map_err(in_flags)?;
         let choices = RuntimeChoices {
             kv_format,
             kv_group: kv_format.group(config.head_dim),
@@ -124,12 +149,28 @@ impl ServedModel {
         };
         let fingerprint = short_form(&loaded.fingerprint(&choices));
         let name = options.served_model_name.clone().unwrap_or(default_name);
-        Ok(Self { loaded, tokenizer, template, limits, plan, isa, pool, workers, name, fingerprint })
+        Ok(Self {
+            loaded,
+            tokenizer,
+            template,
+            limits,
+            plan,
+            isa,
+            pool,
+            workers,
+            speculation: speculate.speculation(),
+            drafter,
+            name,
+            fingerprint,
+        })
     }
 }
 
 /// A limit's error, in the words of the flag that set it.
 fn in_flags(error: PlanError) -> String {
+    if let PlanError::Drafter { .. } = error {
+        return format!("--speculate: {error}");
+    }
     let PlanError::Limit { field, found, least, most } = error else { return error.to_string() };
     let flag = match field {
         "model_len" => "--max-model-len",

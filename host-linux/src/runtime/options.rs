@@ -32,6 +32,8 @@ pub struct Options {
     pub max_rows: usize,
     /// Time a step should take at most, in milliseconds; bounds its rows once speed is known.
     pub step_ms: u64,
+    /// `off`, `auto`, `lookup`, `self`, or a model that drafts; none is `auto`.
+    pub speculate: Option<String>,
     /// The name under which the model is served.
     pub served_model_name: Option<String>,
     /// A chat template's file and text.
@@ -55,6 +57,7 @@ impl Default for Options {
             kv_tokens: None,
             max_rows: 512,
             step_ms: 200,
+            speculate: None,
             served_model_name: None,
             chat_template_source: None,
         }

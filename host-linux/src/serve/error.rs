@@ -55,6 +55,7 @@ impl From<SubmitError> for ApiError {
                 Self { code: Some("context_length_exceeded"), ..Self::invalid("prompt", message) }
             }
             Refusal::Parameter(error) => Self::invalid(error.name, message),
+            Refusal::TokenOutOfRange { field: "generated", .. } => Self::invalid("resume", message),
             Refusal::TokenOutOfRange { field, .. } | Refusal::TooMany { field, .. } => {
                 Self::invalid(field, message)
             }

@@ -5,6 +5,7 @@ use super::events::Events;
 use super::gate::{self, ID_HEADER, Visitor, Visitors};
 use super::request::{Endpoint, parse};
 use super::respond::Answer;
+use crate::runtime::engine_thread::Load;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tiny_http::{Header, Method, Request, Response};
+use verbatim_core::engine::DraftCounters;
 
 /// How long running requests may take after the signal to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -123,14 +125,14 @@ fn handle(server: &Server, mut request: Request, visitor: &Visitor) {
             let model = json!({
                 "id": server.model.name, "object": "model", "created": server.created, "owned_by": "verbatim",
                 "max_model_len": server.model.limits.model_len,
+                "system_fingerprint": server.model.fingerprint,
             });
             send_json(request, 200, &json!({"object": "list", "data": [model]}), &[]);
         }
         "/health" | "/" => match server.engine.failure() {
             Some(failure) => refuse(request, &ApiError::server(503, failure)),
             None => {
-                let (running, waiting, steps) = server.engine.load();
-                let load = json!({"status": "ok", "running": running, "waiting": waiting, "steps": steps});
+                let load = health(&server.engine.load());
                 send_json(request, 200, &load, &[]);
             }
         },
@@ -144,6 +146,17 @@ fn handle(server: &Server, mut request: Request, visitor: &Visitor) {
             }
         }
     }
+}
+
+/// What the engine does now, and what it has done: tokens that were in the cache, and what became of guesses.
+fn health(load: &Load) -> Value {
+    let Load { status, counters } = load;
+    let drafts = |of: &DraftCounters| json!({"verified": of.verified, "accepted": of.accepted});
+    json!({
+        "status": "ok", "running": status.running, "waiting": status.waiting, "steps": status.steps,
+        "preemptions": status.preemptions, "cached_tokens": counters.hit_tokens,
+        "drafts": {"lookup": drafts(&counters.lookup), "model": drafts(&counters.model)},
+    })
 }
 
 fn answer(server: &Server, request: Request, endpoint: Endpoint, body: &[u8], visitor: &Visitor) {

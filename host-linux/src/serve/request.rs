@@ -18,10 +18,8 @@ pub enum Endpoint {
 /// A request as its body says it.
 #[derive(Clone, Debug)]
 pub struct Parsed {
-    /// One request for each prompt.
+    /// One request for each prompt, each with as many choices.
     pub requests: Vec<OwnedRequest>,
-    /// Characters of each prompt, for offsets.
-    pub prompt_chars: Vec<usize>,
     /// Strings that end the output.
     pub stop: Vec<String>,
     /// Whether events are streamed.
@@ -30,6 +28,8 @@ pub struct Parsed {
     pub include_usage: bool,
     /// Whether logprobs are listed.
     pub logprobs: bool,
+    /// Whether token ids are listed.
+    pub token_ids: bool,
     /// The seed in use.
     pub seed: u64,
 }
@@ -38,8 +38,7 @@ pub struct Parsed {
 type Harmless = fn(&Value) -> bool;
 
 /// Parameters that change the answer and are not supported, with what makes them harmless.
-const UNSUPPORTED: [(&str, Harmless); 24] = [
-    ("n", |v| v.as_f64() == Some(1.0)),
+const UNSUPPORTED: [(&str, Harmless); 22] = [
     ("best_of", |v| v.as_f64() == Some(1.0)),
     ("echo", |v| v == &Value::Bool(false)),
     ("suffix", |v| v.as_str() == Some("")),
@@ -47,7 +46,6 @@ const UNSUPPORTED: [(&str, Harmless); 24] = [
     ("stop_token_ids", |v| v.as_array().is_some_and(Vec::is_empty)),
     ("include_stop_str_in_output", |v| v == &Value::Bool(false)),
     ("return_tokens_as_token_ids", |v| v == &Value::Bool(false)),
-    ("min_tokens", |v| v.as_f64() == Some(0.0)),
     ("response_format", |v| v.get("type").and_then(Value::as_str) == Some("text")),
     ("structured_outputs", |_| false),
     ("guided_json", |_| false),
@@ -66,7 +64,7 @@ const UNSUPPORTED: [(&str, Harmless); 24] = [
 ];
 
 /// Parameters with an effect here, and those accepted without one.
-const KNOWN: [&str; 30] = [
+const KNOWN: [&str; 34] = [
     "model",
     "prompt",
     "messages",
@@ -87,6 +85,10 @@ const KNOWN: [&str; 30] = [
     "frequency_penalty",
     "repetition_penalty",
     "ignore_eos",
+    "min_tokens",
+    "n",
+    "resume",
+    "return_token_ids",
     "user",
     "store",
     "metadata",
@@ -180,14 +182,23 @@ pub fn parse(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Result<Par
         Endpoint::Completions => prompts(&fields, model)?,
         Endpoint::Chat => vec![conversation(&fields, model)?],
     };
+    let sequences = (model.limits.sequences + model.limits.queue).min(128) as i64;
+    let choices = fields.integer("n", 1, sequences)?.unwrap_or(1) as u32;
+    let resume = resume(endpoint, &fields, choices)?;
+    let priority = fields.integer("priority", -127, 127)?.unwrap_or(0);
+    let cache_salt = cache_salt(&fields)?;
+    let min_tokens = fields.integer("min_tokens", 0, i64::from(u32::MAX))?.unwrap_or(0) as usize;
     let asked = match fields.integer("max_completion_tokens", 1, i64::MAX)? {
         Some(tokens) => Some(tokens),
         None => fields.integer("max_tokens", 1, i64::MAX)?,
     };
     let model_len = model.limits.model_len;
     let mut requests = Vec::new();
-    let mut prompt_chars = Vec::new();
-    for (prompt, chars) in prompts {
+    for mut prompt in prompts {
+        let generated = match &resume {
+            Some(resume) => resume.split(&mut prompt)?,
+            None => Vec::new(),
+        };
         if prompt.len() >= model_len {
             return Err(ApiError {
                 code: Some("context_length_exceeded"),
@@ -204,17 +215,85 @@ pub fn parse(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Result<Par
         let default = if endpoint == Endpoint::Chat { room } else { 16 };
         let max_tokens =
             asked.map_or(default, |tokens| usize::try_from(tokens).unwrap_or(usize::MAX)).min(room);
-        prompt_chars.push(chars);
+        if generated.len() > max_tokens {
+            let message = format!(
+                "resume: {} tokens were generated, but at most {max_tokens} are asked for",
+                generated.len()
+            );
+            return Err(ApiError::invalid("resume", message));
+        }
         requests.push(OwnedRequest {
-            prompt,
-            params,
+            generated,
+            first_choice: resume.as_ref().map_or(0, |resume| resume.choice),
+            choices,
             logit_bias: logit_bias.clone(),
             stop_ids: stop_ids.clone(),
-            max_tokens,
-            min_tokens: 0,
+            min_tokens,
+            // Lower is sooner in a body, as in vLLM; greater is in the engine.
+            priority: -priority as i8,
+            cache_salt,
+            ..OwnedRequest::new(prompt, params, max_tokens)
         });
     }
-    Ok(Parsed { requests, prompt_chars, stop: stop(&fields)?, stream, include_usage, logprobs: listed, seed })
+    let token_ids = fields.flag("return_token_ids")?;
+    let stop = stop(&fields)?;
+    Ok(Parsed { requests, stop, stream, include_usage, logprobs: listed, token_ids, seed })
+}
+
+/// Where a stream is taken up that another engine began.
+struct Resume {
+    /// Ids of the prompt; those after them were generated.
+    prompt_tokens: usize,
+    /// The choice that it was.
+    choice: u32,
+}
+
+impl Resume {
+    /// Cuts what was generated off the ids.
+    fn split(&self, ids: &mut Vec<u32>) -> Result<Vec<u32>, ApiError> {
+        if self.prompt_tokens > ids.len() {
+            let message =
+                format!("resume: prompt_tokens is {}, but there are {} ids", self.prompt_tokens, ids.len());
+            return Err(ApiError::invalid("resume", message));
+        }
+        Ok(ids.split_off(self.prompt_tokens))
+    }
+}
+
+fn resume(endpoint: Endpoint, fields: &Fields<'_>, choices: u32) -> Result<Option<Resume>, ApiError> {
+    let wrong = |message: &str| Err(ApiError::invalid("resume", format!("resume {message}")));
+    let Some(value) = fields.get("resume") else { return Ok(None) };
+    let ids = fields.get("prompt").and_then(Value::as_array);
+    if endpoint == Endpoint::Chat || !ids.is_some_and(|ids| ids.iter().all(Value::is_number)) {
+        return wrong("needs a prompt that is a list of token ids, at /v1/completions");
+    }
+    if choices != 1 {
+        return wrong("goes on with one choice: n must be 1, and resume.choice may say which it was");
+    }
+    let Some(map) = value.as_object() else { return wrong("must be an object with prompt_tokens") };
+    if let Some(name) = map.keys().find(|name| !matches!(name.as_str(), "prompt_tokens" | "choice")) {
+        return wrong(&format!("has an unknown field {name:?}; expected prompt_tokens, choice"));
+    }
+    let inner = |error: ApiError| ApiError::invalid("resume", format!("resume: {}", error.message));
+    let fields = Fields(map);
+    let prompt_tokens = fields.integer("prompt_tokens", 1, i64::from(u32::MAX)).map_err(inner)?;
+    let Some(prompt_tokens) = prompt_tokens else { return wrong("must be an object with prompt_tokens") };
+    let choice = fields.integer("choice", 0, i64::from(u32::MAX)).map_err(inner)?.unwrap_or(0) as u32;
+    Ok(Some(Resume { prompt_tokens: prompt_tokens as usize, choice }))
+}
+
+/// The number of a salt: 0 for none.
+fn cache_salt(fields: &Fields<'_>) -> Result<u64, ApiError> {
+    let Some(value) = fields.get("cache_salt") else { return Ok(0) };
+    let text = value.as_str().filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| {
+        ApiError::invalid(
+            "cache_salt",
+            format!("cache_salt must be a string that is not empty, found {value}"),
+        )
+    })?;
+    let hash = blake3::hash(text.as_bytes());
+    Ok(hash.as_bytes().iter().take(8).fold(0, |salt, byte| salt << 8 | u64::from(*byte)))
 }
 
 fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
@@ -319,7 +398,8 @@ fn stop(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
     if stops.len() > 16 || stops.iter().any(String::is_empty) { Err(wrong()) } else { Ok(stops) }
 }
 
-type Prompt = (Vec<u32>, usize);
+/// Token ids.
+type Prompt = Vec<u32>;
 
 fn prompts(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<Prompt>, ApiError> {
     let wrong =
@@ -332,12 +412,12 @@ fn prompts(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<Prompt>, ApiE
         if ids.is_empty() {
             return Err(ApiError::invalid("prompt", "the prompt is empty"));
         }
-        Ok((ids, text.chars().count()))
+        Ok(ids)
     };
     let ids = |list: &[Value]| -> Result<Prompt, ApiError> {
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(wrong);
         let ids = list.iter().map(id).collect::<Result<Vec<u32>, _>>()?;
-        if ids.is_empty() { Err(ApiError::invalid("prompt", "the prompt is empty")) } else { Ok((ids, 0)) }
+        if ids.is_empty() { Err(ApiError::invalid("prompt", "the prompt is empty")) } else { Ok(ids) }
     };
     match fields.get("prompt") {
         None => Err(ApiError::invalid("prompt", "prompt is missing")),
@@ -387,7 +467,7 @@ fn conversation(fields: &Fields<'_>, model: &ServedModel) -> Result<Prompt, ApiE
     if ids.is_empty() {
         return Err(ApiError::invalid("messages", "the rendered prompt is empty"));
     }
-    Ok((ids, 0))
+    Ok(ids)
 }
 
 fn message(message: &Value, model: &ServedModel) -> Result<Value, String> {

@@ -4,7 +4,7 @@ use super::error::ApiError;
 use super::events::Events;
 use super::gate::Visitor;
 use super::request::{Endpoint, Parsed};
-use crate::runtime::{Delta, Ending, Generation};
+use crate::runtime::{Delta, Ending, Generation, OwnedRequest, Part};
 use serde_json::{Value, json};
 use verbatim_core::sampling::TokenLogprob;
 
@@ -84,41 +84,73 @@ impl<'s> Answer<'s> {
         })
     }
 
-    fn start(&self, parsed: &Parsed) -> Result<Vec<Generation<'s>>, ApiError> {
-        let model = &self.server.model;
-        let start = |request: &crate::runtime::OwnedRequest| {
-            let visitor = self.visitor;
-            Generation::start(model, &self.server.engine, request.clone(), &parsed.stop)
-                .map(|generation| generation.while_wanted(Box::new(|| !visitor.has_left())))
-                .map_err(ApiError::from)
-        };
-        parsed.requests.iter().map(start).collect()
+    fn start(&self, parsed: &Parsed) -> Result<Generation<'s>, ApiError> {
+        let visitor = self.visitor;
+        let generation = Generation::start(
+            &self.server.model,
+            &self.server.engine,
+            parsed.requests.clone(),
+            &parsed.stop,
+        )?;
+        Ok(generation.while_wanted(Box::new(|| !visitor.has_left())))
+    }
+
+    /// The choices of all prompts, in order.
+    fn choices<'p>(&self, parsed: &'p Parsed) -> Vec<Place<'p>> {
+        let mut places = Vec::new();
+        for request in &parsed.requests {
+            let first = places.len();
+            let offset = if parsed.logprobs { self.offset(request) } else { 0 };
+            for i in 0..request.choices as usize {
+                // A choice that is taken up keeps its number.
+                let index = first + request.first_choice as usize + i;
+                places.push(Place { index, request, offset, is_first: true });
+            }
+        }
+        places
+    }
+
+    /// Characters before a request's next token: a function of its ids, so that it is the same where a stream is taken up.
+    fn offset(&self, request: &OwnedRequest) -> usize {
+        let prompt = self.server.model.tokenizer.decode(&request.prompt, true).unwrap_or_default();
+        let generated = request.generated.iter().map(|token| self.token_text(*token).0.chars().count());
+        prompt.chars().count() + generated.sum::<usize>()
     }
 
     /// The whole answer in one body.
     pub fn whole(&self, parsed: &Parsed) -> Result<Value, ApiError> {
+        let mut generation = self.start(parsed)?;
+        let mut places = self.choices(parsed);
+        let mut outputs: Vec<(Vec<Delta>, &str)> = vec![(Vec::new(), ""); places.len()];
+        for (at, part) in generation.by_ref() {
+            match part {
+                Part::Delta(delta) => outputs[at].0.push(delta),
+                Part::End(ending) => outputs[at].1 = finish_reason(ending)?,
+            }
+        }
         let mut choices = Vec::new();
-        let mut completion_tokens = 0;
-        for (index, mut generation) in self.start(parsed)?.into_iter().enumerate() {
-            let deltas: Vec<Delta> = generation.by_ref().collect();
-            completion_tokens += generation.tokens();
+        for (place, (deltas, finish_reason)) in places.iter_mut().zip(&outputs) {
             let text: String = deltas.iter().map(|delta| delta.text.as_str()).collect();
-            let mut offset = parsed.prompt_chars[index];
-            let logprobs = if parsed.logprobs { self.logprobs(&deltas, &mut offset) } else { Value::Null };
-            let finish_reason = finish_reason(generation.ending())?;
-            choices.push(match self.endpoint {
+            let logprobs =
+                if parsed.logprobs { self.logprobs(deltas, &mut place.offset) } else { Value::Null };
+            let mut choice = match self.endpoint {
                 Endpoint::Chat => json!({
-                    "index": index, "message": {"role": "assistant", "content": text, "refusal": null},
+                    "index": place.index, "message": {"role": "assistant", "content": text, "refusal": null},
                     "logprobs": logprobs, "finish_reason": finish_reason,
                 }),
                 Endpoint::Completions => json!({
-                    "index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason,
+                    "index": place.index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason,
                 }),
-            });
+            };
+            if parsed.token_ids {
+                choice["token_ids"] = token_ids(deltas);
+                choice["prompt_token_ids"] = json!(place.request.prompt);
+            }
+            choices.push(choice);
         }
         let object = if self.endpoint == Endpoint::Chat { "chat.completion" } else { "text_completion" };
         let mut body = self.shell(object, Value::Array(choices));
-        body["usage"] = usage(parsed, completion_tokens);
+        body["usage"] = usage(parsed, &generation);
         body["verbatim"] = json!({"seed": parsed.seed});
         Ok(body)
     }
@@ -148,56 +180,85 @@ impl<'s> Answer<'s> {
     /// The answer as events. An error before the first event is returned; one after it is an event. A client that is
     /// gone ends it.
     pub fn stream(&self, parsed: &Parsed, open: impl FnOnce() -> Events) -> Result<(), ApiError> {
-        let generations = self.start(parsed)?;
+        let generation = self.start(parsed)?;
         let mut events = open();
-        // Whoever reads no more has ended the request: dropping the generations cancels them.
-        let _ = self.stream_to(parsed, generations, &mut events);
+        // Whoever reads no more has ended the request: dropping the generation cancels it.
+        let _ = self.stream_to(parsed, generation, &mut events);
         Ok(())
     }
 
     fn stream_to(
         &self,
         parsed: &Parsed,
-        generations: Vec<Generation<'s>>,
+        mut generation: Generation<'s>,
         events: &mut Events,
     ) -> std::io::Result<()> {
-        let mut completion_tokens = 0;
-        for (index, mut generation) in generations.into_iter().enumerate() {
-            if self.endpoint == Endpoint::Chat {
+        let mut places = self.choices(parsed);
+        if self.endpoint == Endpoint::Chat {
+            for place in &places {
                 let delta = json!({"role": "assistant", "content": ""});
-                let first =
-                    json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": null}]);
+                let first = json!([{
+                    "index": place.index, "delta": delta, "logprobs": null, "finish_reason": null,
+                }]);
                 events.send(&self.chunk(parsed, first))?;
             }
-            let mut offset = parsed.prompt_chars[index];
-            for delta in generation.by_ref() {
-                // Text that is held back waits; its logprobs come at once, so that tokens stay in order.
-                if delta.text.is_empty() && !(parsed.logprobs && delta.token.is_some()) {
-                    continue;
+        }
+        for (at, part) in generation.by_ref() {
+            let place = &mut places[at];
+            let piece = match part {
+                Part::Delta(delta) => {
+                    // Text that is held back waits; what else is said of its token comes at once, so that tokens stay in order.
+                    let is_told = (parsed.logprobs || parsed.token_ids) && delta.token.is_some();
+                    if delta.text.is_empty() && !is_told {
+                        continue;
+                    }
+                    let text = delta.text.clone();
+                    let deltas = [delta];
+                    let logprobs = if parsed.logprobs && is_told {
+                        self.logprobs(&deltas, &mut place.offset)
+                    } else {
+                        Value::Null
+                    };
+                    let mut piece = self.piece(place.index, Some(&text), logprobs, None);
+                    if parsed.token_ids {
+                        piece[0]["token_ids"] = token_ids(&deltas);
+                        if std::mem::take(&mut place.is_first) {
+                            piece[0]["prompt_token_ids"] = json!(place.request.prompt);
+                        }
+                    }
+                    piece
                 }
-                let listed = parsed.logprobs && delta.token.is_some();
-                let text = delta.text.clone();
-                let logprobs = if listed { self.logprobs(&[delta], &mut offset) } else { Value::Null };
-                events.send(&self.chunk(parsed, self.piece(index, Some(&text), logprobs, None)))?;
-            }
-            completion_tokens += generation.tokens();
-            match finish_reason(generation.ending()) {
-                Ok(reason) => {
-                    events.send(&self.chunk(parsed, self.piece(index, None, Value::Null, Some(reason))))?;
-                }
-                Err(error) => {
-                    events.send(&error.body())?;
-                    return events.done();
-                }
-            }
+                Part::End(ending) => match finish_reason(ending) {
+                    Ok(reason) => self.piece(place.index, None, Value::Null, Some(reason)),
+                    Err(error) => {
+                        events.send(&error.body())?;
+                        return events.done();
+                    }
+                },
+            };
+            events.send(&self.chunk(parsed, piece))?;
         }
         if parsed.include_usage {
             let mut last = self.chunk(parsed, json!([]));
-            last["usage"] = usage(parsed, completion_tokens);
+            last["usage"] = usage(parsed, &generation);
             events.send(&last)?;
         }
         events.done()
     }
+}
+
+/// A choice in an answer.
+struct Place<'p> {
+    index: usize,
+    request: &'p OwnedRequest,
+    /// Characters before its next token.
+    offset: usize,
+    /// Whether nothing was said of its tokens yet.
+    is_first: bool,
+}
+
+fn token_ids(deltas: &[Delta]) -> Value {
+    deltas.iter().filter_map(|delta| delta.token).map(|at| at.token).collect()
 }
 
 fn finish_reason(ending: Ending) -> Result<&'static str, ApiError> {
@@ -208,12 +269,22 @@ fn finish_reason(ending: Ending) -> Result<&'static str, ApiError> {
     }
 }
 
-fn usage(parsed: &Parsed, completion_tokens: usize) -> Value {
-    let prompt_tokens: usize = parsed.requests.iter().map(|request| request.prompt.len()).sum();
+/// What was generated elsewhere counts as if it had been generated here; a prompt counts once for all its choices.
+fn usage(parsed: &Parsed, generation: &Generation<'_>) -> Value {
+    let (mut prompt_tokens, mut completion_tokens, mut cached_tokens) = (0, 0, 0);
+    let mut first = 0;
+    for request in &parsed.requests {
+        let choices = first..first + request.choices as usize;
+        first = choices.end;
+        prompt_tokens += request.prompt.len();
+        completion_tokens += choices.clone().map(|at| generation.tokens(at)).sum::<usize>();
+        // What its other choices found, the first may have put there.
+        cached_tokens += generation.cached_tokens(choices.start).min(request.prompt.len());
+    }
     json!({
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
     })
 }

@@ -1,0 +1,117 @@
+//! What the contract costs, and what it makes possible at no cost: each case with its bar.
+//!
+//! * [`traffic`]: mixed traffic beside a fixed batch; a prefix that many prompts share.
+//! * [`guesses`]: speculation by lookup and by the model itself in int4, on text that is copied, random, and real.
+//! * [`gap`]: a running stream while a long prompt arrives.
+//! * [`cycle`]: the model that cycles; [`drive`]: requests through an engine.
+mod cycle;
+mod drive;
+mod gap;
+mod guesses;
+mod traffic;
+
+use super::model::ModelChoice;
+use super::report::{Line, Report};
+use std::path::PathBuf;
+use verbatim::cpu::worker_count;
+use verbatim::pool::FutexPool;
+use verbatim_core::isa::Isa;
+
+/// Which cases, and what they need besides the model.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContractArgs {
+    /// Cases to run: mixed, prefix, lookup, self, gap [default: all].
+    #[arg(long, value_delimiter = ',')]
+    cases: Vec<String>,
+    /// Real models, checkpoints with a tokenizer, on which agreement of int4 with bf16 is measured beside the built-in model.
+    #[arg(long = "real", value_name = "PATH")]
+    real: Vec<PathBuf>,
+    /// Milliseconds that a step should take, in the case gap.
+    #[arg(long, default_value_t = 200)]
+    step_ms: u64,
+}
+
+const CASES: [&str; 5] = ["mixed", "prefix", "lookup", "self", "gap"];
+
+/// The rows of the table so far.
+struct Table {
+    report: Report,
+    failed: usize,
+}
+
+impl Table {
+    fn row(
+        &mut self,
+        (case, value, unit): (&str, f64, &'static str),
+        (sign, bar): (&str, f64),
+        holds: bool,
+        note: &str,
+    ) {
+        self.failed += usize::from(!holds);
+        let verdict = if holds { "holds" } else { "FALLS SHORT" };
+        let note = if note.is_empty() { String::new() } else { format!("; {note}") };
+        self.report.line(&Line::new(case, value, unit).note(format!("{sign} {bar:.2}  {verdict}{note}")));
+    }
+
+    /// A ratio that must reach a bar.
+    fn at_least(&mut self, case: &str, value: f64, bar: f64, note: &str) {
+        self.row((case, value, "x"), (">=", bar), value >= bar, note);
+    }
+
+    /// A time in milliseconds that must not pass a bar.
+    fn at_most_ms(&mut self, case: &str, value: f64, bar: f64, note: &str) {
+        self.row((case, value, "ms"), ("<=", bar), value <= bar, note);
+    }
+
+    /// A figure without a bar.
+    fn figure(&mut self, case: &str, value: f64, unit: &'static str, note: &str) {
+        self.report.line(&Line::new(case, value, unit).note(note));
+    }
+}
+
+/// The middle one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Prints the table; an error if a bar does not hold.
+pub(crate) fn report(
+    model: &ModelChoice,
+    args: &ContractArgs,
+    threads: Option<usize>,
+    json: bool,
+) -> Result<(), String> {
+    if let Some(case) = args.cases.iter().find(|case| !CASES.contains(&case.as_str())) {
+        return Err(format!("--cases {case}: expected some of {}", CASES.join(", ")));
+    }
+    let is_asked = |case: &str| args.cases.is_empty() || args.cases.iter().any(|asked| asked == case);
+    let path = model.resolve()?;
+    let workers = worker_count(threads).workers;
+    let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
+    let mut table = Table { report: Report::new("contract", json, workers), failed: 0 };
+    let machine = (Isa::detect(), &pool);
+    if is_asked("mixed") || is_asked("prefix") {
+        traffic::report(
+            &mut table,
+            (&path, model.access()),
+            machine,
+            (is_asked("mixed"), is_asked("prefix")),
+        )?;
+    }
+    if is_asked("lookup") || is_asked("self") {
+        guesses::report(
+            &mut table,
+            (&path, model.access()),
+            machine,
+            (is_asked("lookup"), is_asked("self")),
+            &args.real,
+        )?;
+    }
+    drop(pool);
+    if is_asked("gap") {
+        gap::report(&mut table, &path, threads, args.step_ms)?;
+    }
+    let failed = table.failed;
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} bars do not hold on this machine in this run")) }
+}

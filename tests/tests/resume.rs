@@ -1,0 +1,197 @@
+//! Streams over HTTP: one that is cut at any token and taken up by another server goes on event for event as if it had not been
+//! cut; and the choices of a request are what each is alone, while they come interleaved.
+use serde_json::{Value, json};
+use verbatim_tests::fixture::Files;
+use verbatim_tests::process::Running;
+
+fn serve(more: &[&str]) -> Running {
+    let directory = Files::tiny().directory("resume");
+    let path = directory.path().to_str().expect("UTF-8");
+    Running::start(&[&["--served-model-name", "tiny", "--model", path], more].concat())
+}
+
+/// Two servers that share nothing but the model: other threads, other steps, another path.
+fn two() -> (Running, Running) {
+    let other =
+        ["--threads", "1", "--max-rows", "7", "--max-seqs", "2", "--isa", "portable", "--step-ms", "0"];
+    (serve(&[]), serve(&other))
+}
+
+/// What events say of their choices; which prompt it was is said once, in the first.
+fn choices(events: &[Value]) -> Vec<Value> {
+    let choice = |event: &Value| {
+        let mut choices = event["choices"].clone();
+        for choice in choices.as_array_mut().expect("choices") {
+            choice.as_object_mut().expect("an object").remove("prompt_token_ids");
+        }
+        choices
+    };
+    events.iter().map(choice).collect()
+}
+
+fn ids_of(choice: &Value) -> Vec<u64> {
+    let ids = choice[0]["token_ids"].as_array();
+    ids.into_iter().flatten().map(|id| id.as_u64().expect("an id")).collect()
+}
+
+/// Letters, a character of two bytes and one of three, each byte a token: halves of characters and beginnings of stop strings are
+/// everywhere.
+fn ask() -> Value {
+    let bias: serde_json::Map<String, Value> =
+        "ab é日".bytes().map(|byte| (byte.to_string(), json!(60))).collect();
+    json!({
+        "prompt": "Hello".bytes().collect::<Vec<u8>>(), "max_tokens": 48, "temperature": 1.3, "top_p": 1, "top_k": 0,
+        "seed": 11, "logit_bias": bias, "presence_penalty": 0.6, "frequency_penalty": 0.4,
+        "repetition_penalty": 1.1, "min_tokens": 6, "logprobs": 2, "return_token_ids": true, "stream": true,
+        "stream_options": {"include_usage": true},
+    })
+}
+
+/// Cuts a stream after every token, and compares what another server makes of it.
+fn cut_everywhere(ask: &Value, (one, other): &(Running, Running)) -> Vec<Value> {
+    let whole = one.stream("/v1/completions", ask);
+    let expected = choices(&whole);
+    let prompt = whole[0]["choices"][0]["prompt_token_ids"].as_array().expect("ids").clone();
+    let mut ids = prompt.clone();
+    for (at, event) in expected.iter().enumerate() {
+        let new = ids_of(event);
+        if new.is_empty() {
+            continue;
+        }
+        ids.extend(new.into_iter().map(Value::from));
+        let mut rest = ask.clone();
+        rest["prompt"] = json!(ids);
+        rest["resume"] = json!({"prompt_tokens": prompt.len()});
+        let events = other.stream("/v1/completions", &rest);
+        assert_eq!(choices(&events), expected[at + 1..], "cut after {} ids", ids.len() - prompt.len());
+        let usage = |events: &[Value]| {
+            let mut usage = events.last().expect("usage")["usage"].clone();
+            usage.as_object_mut().expect("an object").remove("prompt_tokens_details");
+            usage
+        };
+        assert_eq!(usage(&events), usage(&whole));
+    }
+    expected
+}
+
+fn text_of(choice: &Value) -> &str {
+    choice[0]["text"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn a_stream_cut_at_any_token_goes_on_elsewhere() {
+    let servers = two();
+    let ask = ask();
+    let events = cut_everywhere(&ask, &servers);
+    let text: String = events[..events.len() - 1].iter().map(text_of).collect();
+    // An empty text stands for a part of a character that was held back over the cut.
+    let held = events.iter().filter(|event| text_of(event).is_empty() && !ids_of(event).is_empty()).count();
+    assert!(held >= 3 && text.contains(['é', '日']), "{held} tokens were held back in {text:?}");
+
+    // Stop strings that begin now and then before they are complete.
+    let letters: Vec<char> = text.chars().collect();
+    let stop = letters.windows(3).skip(12).find(|stop| {
+        let end = letters.windows(3).position(|window| window == *stop).expect("it is there");
+        end > 8 && letters[..end].contains(&stop[0]) && !stop.contains(&'\u{fffd}')
+    });
+    let stop: String = stop.expect("a string that is not the first of its kind").iter().collect();
+    let mut stopped = ask.clone();
+    stopped["stop"] = json!([stop, "nowhere"]);
+    let events = cut_everywhere(&stopped, &servers);
+    assert_eq!(
+        events.iter().rev().find(|event| event[0].is_object()).expect("events")[0]["finish_reason"],
+        "stop"
+    );
+
+    // The same from text; greedy; and to an end token.
+    let mut greedy = ask.clone();
+    greedy["prompt"] = json!("Once");
+    greedy["temperature"] = json!(0);
+    cut_everywhere(&greedy, &servers);
+    let mut to_the_end = ask;
+    to_the_end["logit_bias"]["257"] = json!(62);
+    let events = cut_everywhere(&to_the_end, &servers);
+    let last = events.iter().rev().find(|event| event[0].is_object()).expect("events");
+    assert_eq!(last[0]["finish_reason"], "stop");
+    assert!(events.iter().map(|event| ids_of(event).len()).sum::<usize>() > 6, "min_tokens holds");
+}
+
+#[test]
+fn choices_are_what_each_is_alone_and_come_interleaved() {
+    let (one, other) = two();
+    let mut ask = ask();
+    ask["n"] = json!(3);
+    let events = one.stream("/v1/completions", &ask);
+    let of = |events: &[Value], index: u64| -> Vec<Value> {
+        let choices = choices(events);
+        choices.into_iter().filter(|choice| choice[0]["index"].as_u64() == Some(index)).collect()
+    };
+    let order: Vec<u64> = events.iter().filter_map(|event| event["choices"][0]["index"].as_u64()).collect();
+    let place = |index: u64, last: bool| {
+        let found = |at: &u64| *at == index;
+        if last { order.iter().rposition(found) } else { order.iter().position(found) }
+            .expect("every choice comes")
+    };
+    assert!(place(2, false) < place(0, true), "choices come as they are made: {order:?}");
+    let mut whole = ask.clone();
+    whole["stream"] = json!(false);
+    whole.as_object_mut().expect("an object").remove("stream_options");
+    let (status, whole) = other.post("/v1/completions", &whole);
+    assert_eq!(status, 200, "{whole}");
+    let mut tokens = 0;
+    let mut texts = Vec::new();
+    for index in 0..3 {
+        let mut alone = ask.clone();
+        alone["n"] = json!(1);
+        alone["resume"] = json!({"prompt_tokens": 5, "choice": index});
+        let expected = of(&events, index);
+        assert_eq!(of(&other.stream("/v1/completions", &alone), index), expected, "choice {index}");
+        let choice = &whole["choices"][index as usize];
+        let text: String = expected.iter().map(text_of).collect();
+        assert_eq!((&choice["index"], &choice["text"]), (&json!(index), &json!(text)));
+        let ids: Vec<u64> = expected.iter().flat_map(ids_of).collect();
+        assert_eq!(choice["token_ids"], json!(ids));
+        tokens += ids.len();
+        texts.push(text);
+    }
+    assert!(texts[0] != texts[1] && texts[1] != texts[2], "every choice has noise of its own");
+    let usage = &whole["usage"];
+    assert_eq!((&usage["prompt_tokens"], &usage["completion_tokens"]), (&json!(5), &json!(tokens)));
+
+    let chat = json!({"messages": [{"role": "user", "content": "hi"}], "n": 2, "max_tokens": 9, "seed": 3,
+                      "ignore_eos": true});
+    let (status, answer) = one.post("/v1/chat/completions", &chat);
+    assert_eq!(status, 200, "{answer}");
+    let mut streamed = chat;
+    streamed["stream"] = json!(true);
+    let events = other.stream("/v1/chat/completions", &streamed);
+    for index in 0..2 {
+        let deltas = events.iter().filter(|event| event["choices"][0]["index"] == json!(index));
+        let text: String =
+            deltas.filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect();
+        assert_eq!(answer["choices"][index]["message"]["content"], json!(text));
+    }
+}
+
+#[test]
+fn a_choice_that_stops_early_leaves_the_others_alone() {
+    let (one, other) = two();
+    let mut ask = ask();
+    ask["n"] = json!(4);
+    ask["stream"] = json!(false);
+    ask.as_object_mut().expect("an object").remove("stream_options");
+    let (_, whole) = one.post("/v1/completions", &ask);
+    let text = whole["choices"][1]["text"].as_str().expect("text");
+    let stop: String = text.chars().skip(9).take(2).collect();
+    ask["stop"] = json!(stop);
+    let (_, stopped) = one.post("/v1/completions", &ask);
+    assert_eq!(stopped["choices"][1]["finish_reason"], "stop");
+    let (_, again) = other.post("/v1/completions", &ask);
+    assert_eq!(stopped["choices"], again["choices"]);
+    // Nobody is left behind in the engine.
+    let (_, health) = one.send("GET", "/health", "");
+    let mut health: Value = serde_json::from_str(&health).expect("JSON");
+    while health["running"] != json!(0) {
+        health = serde_json::from_str(&one.send("GET", "/health", "").1).expect("JSON");
+    }
+}
