@@ -216,7 +216,9 @@ fn run(
                     Update::Token { token, logprob, top: top.to_vec() }
                 }
                 EventKind::Finished(reason) => Update::Finished(reason),
-                EventKind::PromptLogprob { .. } | EventKind::Admitted { .. } | EventKind::Preempted => continue,
+                EventKind::PromptLogprob { .. } | EventKind::Admitted { .. } | EventKind::Preempted => {
+                    continue;
+                }
             };
             let finished = matches!(update, Update::Finished(_));
             if let Some(reader) = readers.get(&event.request)
