@@ -13,7 +13,7 @@ use half::bf16;
 pub const REGION_ALIGN: usize = 64;
 
 /// Regions that one arena can have.
-pub const REGIONS_MAX: usize = 64;
+pub const REGIONS_MAX: usize = 96;
 
 const GUARD_BYTES: usize = if cfg!(debug_assertions) { REGION_ALIGN } else { 0 };
 const GUARD_PATTERN: u8 = 0xa5;

@@ -9,6 +9,7 @@
 #[allow(missing_docs)] // the names are the documentation
 pub enum Phase {
     Load,
+    CopyBlocks,
     Embed,
     Quantize,
     AttentionNorm,

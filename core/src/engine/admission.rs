@@ -1,15 +1,20 @@
 //! Who is let in: what a request must be, and how it becomes sequences.
 use super::Engine;
+use super::pace::Pace;
+use super::request::PRIORITY_ROWS;
 use super::request::{Refusal, Request, RequestId};
-use super::sequence::{Sequence, Standing};
+use super::sequence::{Sequence, Source, Standing, UNDECIDED};
 use super::state::Bias;
 use crate::model::RowOutput;
 use crate::paging::BLOCK;
 
+/// What the highest priority is worth.
+const HEAD_START_MAX: u64 = 128 * PRIORITY_ROWS;
+
 impl Engine<'_, '_> {
     /// Takes a request, or says why not. What it needs is copied.
     pub fn submit(&mut self, request: &Request<'_>) -> Result<RequestId, Refusal> {
-        let end_len = self.check(request)?;
+        let end_len = self.check(request).inspect_err(|_| self.counters.refusals += 1)?;
         let id = RequestId(self.next_request);
         let mut slots = 0..self.state.sequences.len();
         for i in 0..request.choices {
@@ -17,7 +22,7 @@ impl Engine<'_, '_> {
             // `check` counted them.
             let Some(slot) = free else { break };
             self.fill(slot, id, request, request.first_choice.wrapping_add(i), end_len);
-            self.state.waiting.push(slot as u32);
+            self.state.waiting.insert(slot as u32, &*self.state.sequences);
         }
         self.next_request += 1;
         Ok(id)
@@ -29,7 +34,13 @@ impl Engine<'_, '_> {
         for slot in 0..self.state.sequences.len() {
             let sequence = &self.state.sequences[slot];
             if sequence.standing != Standing::Free && sequence.request == id.0 {
-                self.drop_fresh_of(slot as u32);
+                let count = match sequence.standing {
+                    Standing::Running if sequence.pending() > 1 => &mut self.counters.cancelled_prefill,
+                    Standing::Running => &mut self.counters.cancelled_decode,
+                    _ => &mut self.counters.cancelled_waiting,
+                };
+                *count += 1;
+                self.drop_block_work_of(slot as u32);
                 self.state.free(slot as u32, &self.limits);
                 found = true;
             }
@@ -110,10 +121,15 @@ impl Engine<'_, '_> {
             standing: Standing::Waiting,
             request: id.0,
             choice,
+            order: (self.counters.rows + HEAD_START_MAX)
+                .saturating_add_signed(-i64::from(request.priority) * PRIORITY_ROWS as i64),
+            salt: request.cache_salt,
             prompt_len: prompt_len as u32,
             token_count: token_count as u32,
             computed: 0,
+            valid: 0,
             block_count: 0,
+            indexed: 0,
             end_len: end_len as u32,
             stop_from_len: prompt_len.saturating_add(request.min_tokens).min(u32::MAX as usize) as u32,
             delivered: 0,
@@ -121,6 +137,13 @@ impl Engine<'_, '_> {
             params: request.params,
             bias_count: request.logit_bias.len() as u32,
             stop_count: request.stop_ids.len() as u32,
+            draft_count: 0,
+            draft_goal: UNDECIDED,
+            draft_source: Source::Lookup,
+            draft_computed: 0,
+            lane: 0,
+            lookup_pace: Pace::NEW,
+            model_pace: Pace::NEW,
         };
     }
 }

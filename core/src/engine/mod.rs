@@ -26,6 +26,13 @@ pub mod speculate;
 pub mod step;
 
 mod admission;
+mod admit;
+mod conclude;
+mod draft;
+mod drafting;
+mod draw;
+mod lookup;
+mod pace;
 mod sequence;
 mod state;
 
@@ -36,18 +43,20 @@ pub use limits::EngineLimits;
 pub use plan::{Plan, PlanError};
 pub use request::{Refusal, Request, RequestId};
 pub use schedule::{Budget, PlanId, StepKind};
-pub use speculate::{Speculation, SpeculationMode};
+pub use speculate::{DraftCache, DraftModel, Speculation, SpeculationMode};
 pub use step::{Masks, Observer, PlannedRow, StepError};
 
 use crate::isa::Isa;
 use crate::memory::{Arena, Guards};
 use crate::model::PackedModel;
+use crate::paging::{BLOCK, BlockId};
 use state::State;
 
 /// Serves requests of one model, in memory that was lent to it.
 #[derive(Debug)]
 pub struct Engine<'w, 's> {
     model: PackedModel<'w>,
+    draft_model: Option<DraftModel<'w>>,
     limits: EngineLimits,
     isa: Isa,
     state: State<'s>,
@@ -56,11 +65,14 @@ pub struct Engine<'w, 's> {
     planned: Option<PlanId>,
     row_count: usize,
     fresh_count: usize,
+    copy_count: usize,
     event_count: usize,
     next_request: u64,
     plan_count: u64,
     counters: Counters,
     speculation: Speculation,
+    /// Steps of the model that drafts since the last of the served one.
+    drafts_in_a_row: usize,
     last_row_count: usize,
 }
 
@@ -91,12 +103,25 @@ impl<'w, 's> Engine<'w, 's> {
         isa: Isa,
         arena: &'s mut [u8],
     ) -> Result<Self, PlanError> {
-        Plan::new(model.config(), &limits)?;
+        Self::with_drafter(model, None, limits, isa, arena)
+    }
+
+    /// The same with a model that drafts, in at least the bytes of [`Plan::with_drafter`].
+    pub fn with_drafter(
+        model: PackedModel<'w>,
+        draft_model: Option<DraftModel<'w>>,
+        limits: EngineLimits,
+        isa: Isa,
+        arena: &'s mut [u8],
+    ) -> Result<Self, PlanError> {
+        let drafter = draft_model.as_ref().map(|draft| (draft.model.config(), draft.cache));
+        Plan::with_drafter(model.config(), &limits, drafter)?;
         let mut arena = Arena::new(arena)?;
-        let state = State::carve(&mut arena, model.config(), &limits)?;
+        let state = State::carve(&mut arena, model.config(), &limits, drafter)?;
         let guards = arena.finish();
         Ok(Self {
             model,
+            draft_model,
             limits,
             isa,
             state,
@@ -104,11 +129,13 @@ impl<'w, 's> Engine<'w, 's> {
             planned: None,
             row_count: 0,
             fresh_count: 0,
+            copy_count: 0,
             event_count: 0,
             next_request: 0,
             plan_count: 0,
             counters: Counters::default(),
             speculation: Speculation::OFF,
+            drafts_in_a_row: 0,
             last_row_count: 0,
         })
     }
@@ -151,11 +178,35 @@ impl<'w, 's> Engine<'w, 's> {
         self.state.kv.bytes_mut()
     }
 
-    /// Checks that blocks are conserved and that no region was overrun (in debug builds); names what is wrong.
+    /// The blocks that each sequence holds, in order of position: request, choice, blocks.
+    pub fn tables(&self) -> impl Iterator<Item = (RequestId, u32, &[BlockId])> {
+        self.state.running.as_slice().iter().map(|slot| {
+            let sequence = &self.state.sequences[*slot as usize];
+            let table = self.state.table_of(*slot, &self.limits);
+            (RequestId(sequence.request), sequence.choice, table)
+        })
+    }
+
+    /// How many sequences hold a block.
+    pub fn block_references(&self, block: BlockId) -> u32 {
+        self.state.blocks.references(block)
+    }
+
+    /// Checks that blocks are conserved, that the prefix index tells the truth, and that no region was overrun (in debug builds); names what is wrong.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
-        let held: usize = self.state.sequences.iter().map(|s| s.block_count as usize).sum();
+        let held =
+            |block| self.tables().flat_map(|(_, _, table)| table).filter(|held| **held == block).count();
         if !self.state.blocks.are_conserved(held) {
             return Err("blocks are not conserved");
+        }
+        for slot in self.state.running.as_slice() {
+            let sequence = &self.state.sequences[*slot as usize];
+            let table = self.state.table_of(*slot, &self.limits);
+            let text = self.state.tokens_of(*slot, &self.limits).chunks_exact(BLOCK);
+            let mut indexed = table.iter().zip(text).take(sequence.indexed as usize);
+            if !indexed.all(|(block, ids)| self.state.index.ids(*block).is_some_and(|of| of[..] == *ids)) {
+                return Err("a block in the prefix index holds another text");
+            }
         }
         self.guards.check()
     }

@@ -1,5 +1,6 @@
 //! The sizes of an engine's memory, known before anything runs.
 use super::limits::EngineLimits;
+use super::speculate::DraftCache;
 use super::state::State;
 use crate::memory::{ArenaError, Layout};
 use crate::model::{ConfigError, ModelConfig};
@@ -20,6 +21,15 @@ pub enum PlanError {
         least: usize,
         /// The most it can be.
         most: usize,
+    },
+    /// The model that drafts does not go with the one that is served.
+    Drafter {
+        /// What must agree.
+        field: &'static str,
+        /// What the one that drafts has.
+        found: usize,
+        /// What it would have to have.
+        expected: usize,
     },
     /// The memory does not fit, or is not what the plan says.
     Arena(ArenaError),
@@ -44,12 +54,18 @@ impl core::fmt::Display for PlanError {
             Self::Limit { field, found, least, most } => {
                 write!(f, "{field} is {found}, but must be between {least} and {most}")
             }
+            Self::Drafter { field, found, expected } => {
+                write!(f, "the draft model's {field} is {found}, expected {expected}")
+            }
             Self::Arena(error) => error.fmt(f),
         }
     }
 }
 
 impl core::error::Error for PlanError {}
+
+/// A model that drafts, as far as it takes memory.
+pub(super) type Drafter<'c> = (&'c ModelConfig, DraftCache);
 
 /// The memory of an engine.
 #[derive(Clone, Copy, Debug)]
@@ -61,10 +77,22 @@ pub struct Plan {
 impl Plan {
     /// Sizes everything.
     pub fn new(config: &ModelConfig, limits: &EngineLimits) -> Result<Self, PlanError> {
+        Self::with_drafter(config, limits, None)
+    }
+
+    /// The same for an engine with a model that drafts: its configuration, and where its keys and values lie.
+    pub fn with_drafter(
+        config: &ModelConfig,
+        limits: &EngineLimits,
+        drafter: Option<(&ModelConfig, DraftCache)>,
+    ) -> Result<Self, PlanError> {
         config.check()?;
         check(config, limits)?;
+        if let Some(drafter) = drafter {
+            check_drafter(config, limits, drafter)?;
+        }
         let mut layout = Layout::default();
-        State::carve(&mut layout, config, limits)?;
+        State::carve(&mut layout, config, limits, drafter)?;
         Ok(Self { layout, kv: config.kv_layout(limits.kv_format, limits.block_count()) })
     }
 
@@ -84,6 +112,29 @@ impl Plan {
     }
 }
 
+fn check_drafter(config: &ModelConfig, limits: &EngineLimits, drafter: Drafter<'_>) -> Result<(), PlanError> {
+    let (draft, cache) = drafter;
+    draft.check()?;
+    let mut equal = [
+        ("vocab_size", draft.vocab_size, config.vocab_size),
+        ("num_hidden_layers", draft.layer_count, config.layer_count),
+        ("num_key_value_heads", draft.kv_head_count, config.kv_head_count),
+        ("head_dim", draft.head_dim, config.head_dim),
+    ]
+    .into_iter();
+    let first = if cache == DraftCache::Shared { equal.len() } else { 1 };
+    if let Some((field, found, expected)) =
+        equal.by_ref().take(first).find(|(_, found, expected)| found != expected)
+    {
+        return Err(PlanError::Drafter { field, found, expected });
+    }
+    if draft.position_count < limits.model_len {
+        let (found, expected) = (draft.position_count, limits.model_len);
+        return Err(PlanError::Drafter { field: "max_position_embeddings", found, expected });
+    }
+    Ok(())
+}
+
 fn check(config: &ModelConfig, limits: &EngineLimits) -> Result<(), PlanError> {
     let within = |field, found: usize, least: usize, most: usize| {
         if (least..=most).contains(&found) {
@@ -100,6 +151,7 @@ fn check(config: &ModelConfig, limits: &EngineLimits) -> Result<(), PlanError> {
     within("rows", limits.rows, 1, MANY)?;
     within("head_rows", limits.head_rows, 1, limits.rows)?;
     within("workers", limits.workers, 1, 4096)?;
+    within("draft_len", limits.draft_len, 0, 1024)?;
     within("top_logprobs", limits.top_logprobs, 0, 1024)?;
     within("logit_bias", limits.logit_bias, 0, MANY)?;
     within("stop_ids", limits.stop_ids, 0, MANY)

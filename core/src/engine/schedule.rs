@@ -1,17 +1,24 @@
 //! Which rows the next step has.
 //!
-//! 1. **Decode**: one row of each running sequence that has a single token pending, oldest first.
-//! 2. **Prefill**: the pending tokens of running sequences, oldest first, as far as rows and blocks reach.
-//! 3. **Admission**: waiting sequences, in order, while there are slots, rows, and blocks for all their tokens.
+//! A step of the served model:
 //!
-//! A decoding sequence without a free block takes those of the youngest running one, which goes back to the head of the
-//! queue with its tokens and is computed again later, to the same bits. The oldest is never preempted and can
-//! always hold its whole context (`submit` saw to that), so it ends, and so does everyone in turn.
+//! 1. **Decode**: one row of each running sequence that has a single token pending, in order; then, as far as rows reach, the rows of
+//!    its guesses ([`draft`](super::draft)).
+//! 2. **Prefill**: the pending tokens of running sequences, in order, as far as rows reach.
+//! 3. **Admission**: waiting sequences, in order, while there are slots, rows, and blocks for all their tokens
+//!    ([`admit`](super::admit)).
+//!
+//! Before it, there may be steps of the model that drafts: one token of each sequence that wants one.
+//!
+//! The order is that of arrival, priorities being head starts. A decoding sequence without a free block takes those of the last
+//! running one, which goes back to the queue with its tokens and is computed again later, to the same bits. The first is never
+//! preempted and can always hold its whole context (`submit` saw to that), so it ends, and so does everyone in turn.
 use super::Engine;
 use super::event::{Record, RecordKind};
 use super::sequence::Standing;
 use crate::model::{Row, RowOutput};
 use crate::paging::BLOCK;
+use crate::paging::kv::BlockCopy;
 
 /// How much a step may do: the host's choice, from what it measured. It cannot change a bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,22 +55,30 @@ impl Engine<'_, '_> {
         self.planned = None;
         self.row_count = 0;
         let most = budget.rows.clamp(1, self.limits.rows);
-        let preempted = self.counters.preemptions;
-        self.plan_decodes(most);
-        self.plan_prefills(most);
-        if self.counters.preemptions == preempted {
-            self.admit(most);
+        self.decide_drafts(most);
+        let kind = if self.plan_draft(most) { StepKind::Draft } else { StepKind::Target };
+        if kind == StepKind::Target {
+            let preempted = self.counters.preemptions;
+            self.plan_decodes(most);
+            self.plan_prefills(most);
+            if self.counters.preemptions == preempted {
+                self.admit(most);
+            }
         }
         if self.row_count == 0 {
             return None;
         }
         self.plan_count += 1;
-        let id = PlanId { number: self.plan_count, kind: StepKind::Target };
+        let id = PlanId { number: self.plan_count, kind };
         self.planned = Some(id);
         Some(id)
     }
 
     fn plan_decodes(&mut self, most: usize) {
+        let decodes = self.state.running.as_slice().iter();
+        let count = decodes.filter(|slot| self.state.sequences[**slot as usize].pending() == 1).count();
+        // Guesses get the rows that nobody's last token needs.
+        let mut spare = most.saturating_sub(count);
         let mut at = 0;
         while at < self.state.running.len() && self.row_count < most {
             let slot = self.state.running.as_slice()[at];
@@ -71,16 +86,21 @@ impl Engine<'_, '_> {
             if self.state.sequences[slot as usize].pending() != 1 {
                 continue;
             }
-            while self.reserve(slot, 1) == 0 {
-                // The youngest was not looked at yet, or is this one: no planned row is lost.
-                let youngest = self.state.running.as_slice()[self.state.running.len() - 1];
-                self.preempt(youngest);
-                if youngest == slot {
+            let drafts = (self.state.sequences[slot as usize].draft_count as usize).min(spare);
+            let mut got = self.reserve(slot, 1 + drafts);
+            while got == 0 {
+                // The last was not looked at yet, or is this one: no planned row is lost.
+                let last = self.state.running.as_slice()[self.state.running.len() - 1];
+                self.preempt(last);
+                if last == slot {
                     break;
                 }
+                got = self.reserve(slot, 1);
             }
             if self.state.sequences[slot as usize].standing == Standing::Running {
-                self.add_rows(slot, 1);
+                spare -= got - 1;
+                self.state.sequences[slot as usize].draft_count = got as u32 - 1;
+                self.add_rows(slot, got);
             }
         }
     }
@@ -99,30 +119,13 @@ impl Engine<'_, '_> {
             let mut got = self.reserve(slot, wanted);
             // With rows planned already, others go on and will give blocks back. Without, someone has to yield.
             while got == 0 && self.row_count == 0 {
-                let youngest = self.state.running.as_slice()[self.state.running.len() - 1];
-                if youngest == slot {
+                let last = self.state.running.as_slice()[self.state.running.len() - 1];
+                if last == slot {
                     break;
                 }
-                self.preempt(youngest);
+                self.preempt(last);
                 got = self.reserve(slot, wanted);
             }
-            self.add_rows(slot, got);
-        }
-    }
-
-    fn admit(&mut self, most: usize) {
-        while self.row_count < most && self.state.running.len() < self.limits.sequences {
-            let Some(slot) = self.state.waiting.as_slice().first().copied() else { return };
-            let tokens = self.state.sequences[slot as usize].token_count as usize;
-            if tokens.div_ceil(BLOCK) > self.state.blocks.free_count() {
-                return;
-            }
-            self.state.waiting.pop_front();
-            // Oldest first: a preempted sequence takes its place before those that came later.
-            self.state.running.push(slot);
-            self.state.sequences[slot as usize].standing = Standing::Running;
-            let wanted = tokens.min(most - self.row_count);
-            let got = self.reserve(slot, wanted);
             self.add_rows(slot, got);
         }
     }
@@ -131,23 +134,48 @@ impl Engine<'_, '_> {
         self.state.rows[..self.row_count].iter().any(|row| row.sequence == slot)
     }
 
-    /// Takes blocks for up to `count` more positions; returns for how many there are.
-    fn reserve(&mut self, slot: u32, count: usize) -> usize {
+    /// Takes blocks for up to `count` more positions, and makes the one that they begin in the sequence's own; returns for how many
+    /// positions there are blocks.
+    pub(super) fn reserve(&mut self, slot: u32, count: usize) -> usize {
         let stride = self.limits.blocks_per_sequence();
-        let sequence = &mut self.state.sequences[slot as usize];
-        let computed = sequence.computed as usize;
-        while (sequence.block_count as usize) * BLOCK < computed + count {
-            let Some(block) = self.state.blocks.take() else { break };
+        let computed = self.state.sequences[slot as usize].computed as usize;
+        if count > 0
+            && !computed.is_multiple_of(BLOCK)
+            && !self.own_block(slot as usize * stride + computed / BLOCK)
+        {
+            return 0;
+        }
+        while (self.state.sequences[slot as usize].block_count as usize) * BLOCK < computed + count {
+            let Some(block) = self.state.take_block() else { break };
+            let sequence = &mut self.state.sequences[slot as usize];
             self.state.tables[slot as usize * stride + sequence.block_count as usize] = block;
             sequence.block_count += 1;
             self.state.fresh[self.fresh_count] = block;
             self.fresh_count += 1;
         }
-        (sequence.block_count as usize * BLOCK - computed).min(count)
+        (self.state.sequences[slot as usize].block_count as usize * BLOCK - computed).min(count)
     }
 
-    fn add_rows(&mut self, slot: u32, count: usize) {
-        let sequence = self.state.sequences[slot as usize];
+    /// Copy on write: a block that others hold, or may find, is not written into. `false` if there is no block to copy to.
+    fn own_block(&mut self, at: usize) -> bool {
+        let from = self.state.tables[at];
+        if self.state.blocks.references(from) == 1 && !self.state.index.contains(from) {
+            return true;
+        }
+        let Some(to) = self.state.take_block() else { return false };
+        self.state.copies[self.copy_count] = BlockCopy { from, to };
+        self.copy_count += 1;
+        self.counters.copies += 1;
+        self.state.blocks.release(from, self.state.index.contains(from));
+        self.state.tables[at] = to;
+        true
+    }
+
+    /// Plans the next `count` rows of a sequence, guesses included.
+    pub(super) fn add_rows(&mut self, slot: u32, count: usize) {
+        let sequence = &mut self.state.sequences[slot as usize];
+        sequence.valid = sequence.token_count.min(sequence.computed + count as u32);
+        let sequence = *sequence;
         let tokens = slot as usize * self.limits.model_len;
         for i in 0..count {
             let position = sequence.computed + i as u32;
@@ -159,41 +187,40 @@ impl Engine<'_, '_> {
         }
     }
 
-    fn preempt(&mut self, slot: u32) {
-        self.drop_fresh_of(slot);
+    /// Takes a sequence's blocks; it waits again, at its place.
+    pub(super) fn preempt(&mut self, slot: u32) {
+        self.drop_block_work_of(slot);
         self.state.release_blocks(slot, &self.limits);
         self.state.running.remove(slot);
-        self.state.waiting.push_front(slot);
+        self.state.waiting.insert(slot, &*self.state.sequences);
         let sequence = &mut self.state.sequences[slot as usize];
         sequence.standing = Standing::Waiting;
+        let sequence = *sequence;
         self.counters.preemptions += 1;
-        let record = Record {
-            request: sequence.request,
-            choice: sequence.choice,
-            kind: RecordKind::Preempted,
-            token: 0,
-            position: 0,
-            logprob: 0.0,
-            top_start: 0,
-            top_count: 0,
-        };
-        self.push_event(record);
+        self.push_event(Record::of(&sequence, RecordKind::Preempted));
     }
 
-    /// Blocks that go back before they were used need no zeroing, and may be handed out again before the next step:
-    /// a block stands in the list of fresh ones at most once.
-    pub(super) fn drop_fresh_of(&mut self, slot: u32) {
+    /// Blocks that go back before they were used need no zeroing and no copying into, and may be handed out again before the next
+    /// step: a block stands in these lists at most once.
+    pub(super) fn drop_block_work_of(&mut self, slot: u32) {
         let stride = self.limits.blocks_per_sequence();
         let held = self.state.sequences[slot as usize].block_count as usize;
         let table = &self.state.tables[slot as usize * stride..][..held];
-        let mut kept = 0;
-        for i in 0..self.fresh_count {
-            let block = self.state.fresh[i];
-            if !table.contains(&block) {
-                self.state.fresh[kept] = block;
-                kept += 1;
-            }
-        }
-        self.fresh_count = kept;
+        let fresh = &mut self.state.fresh[..self.fresh_count];
+        self.fresh_count = retain(fresh, |block| !table.contains(block));
+        let copies = &mut self.state.copies[..self.copy_count];
+        self.copy_count = retain(copies, |copy| !table.contains(&copy.to));
     }
+}
+
+/// Moves the items to keep to the front; returns how many.
+fn retain<T: Copy>(items: &mut [T], keep: impl Fn(&T) -> bool) -> usize {
+    let mut kept = 0;
+    for i in 0..items.len() {
+        if keep(&items[i]) {
+            items[kept] = items[i];
+            kept += 1;
+        }
+    }
+    kept
 }

@@ -5,6 +5,10 @@
 //!                     ▲                  │
 //!                     └─────preempt──────┘      keeps its tokens, loses its blocks
 //! ```
+//!
+//! Its row of the token table holds, one after the other: `prompt_len` ids of the prompt, output up to `token_count`, and
+//! `draft_count` guesses.
+use super::pace::Pace;
 use crate::model::RowOutput;
 use crate::sampling::SamplingParams;
 
@@ -17,20 +21,35 @@ pub(super) enum Standing {
     Running,
 }
 
+/// Where guesses came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Source {
+    Lookup = 0,
+    Model,
+}
+
 /// A slot of the sequence table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sequence {
     pub(super) standing: Standing,
     pub(super) request: u64,
     pub(super) choice: u32,
+    /// When it came, in rows computed till then, less the head start of its priority: who is less goes first.
+    pub(super) order: u64,
+    pub(super) salt: u64,
     /// Tokens of the prompt.
     pub(super) prompt_len: u32,
     /// Tokens of prompt and output so far: `prompt_len <= token_count <= end_len`.
     pub(super) token_count: u32,
     /// Positions whose keys and values are in blocks: `computed <= token_count`.
     pub(super) computed: u32,
+    /// Positions whose planned rows have the tokens that the sequence really has there: those past it are guesses.
+    pub(super) valid: u32,
     /// Blocks held: `computed <= block_count * BLOCK`.
     pub(super) block_count: u32,
+    /// Of these, from the first on, those that are in the prefix index: `indexed * BLOCK <= computed`.
+    pub(super) indexed: u32,
     /// Tokens at which it ends.
     pub(super) end_len: u32,
     /// Tokens before which no stop id is drawn.
@@ -41,20 +60,35 @@ pub(super) struct Sequence {
     pub(super) params: SamplingParams,
     pub(super) bias_count: u32,
     pub(super) stop_count: u32,
+    /// Guesses after `token_count`: `token_count + draft_count < end_len`.
+    pub(super) draft_count: u32,
+    /// Guesses that are wanted before they are verified; [`UNDECIDED`] until the next plan.
+    pub(super) draft_goal: u32,
+    pub(super) draft_source: Source,
+    /// Positions that the model that drafts has in its own cache, of the tokens that the sequence really has.
+    pub(super) draft_computed: u32,
+    /// Its part of that cache.
+    pub(super) lane: u32,
+    pub(super) lookup_pace: Pace,
+    pub(super) model_pace: Pace,
 }
 
-// SAFETY: numbers, and enums whose zeros are `Free` and `None`.
+/// No decision yet on how many guesses to make.
+pub(super) const UNDECIDED: u32 = u32::MAX;
+
+// SAFETY: numbers, and enums whose zeros are `Free`, `Lookup` and `None`.
 unsafe impl crate::memory::Plain for Sequence {}
 
 impl Sequence {
-    /// Tokens not yet computed. The last one's row is sampled from, if there is room for another.
+    /// Tokens not yet computed, guesses aside. The last one's row is sampled from, if there is room for another.
     pub(super) fn pending(&self) -> usize {
         (self.token_count - self.computed) as usize
     }
 
-    /// Whether the row at `position` is sampled from.
+    /// Whether the row at `position` is sampled from: the last token's, and those of the guesses after it.
     pub(super) fn samples_at(&self, position: u32) -> bool {
-        position + 1 == self.token_count && self.token_count < self.end_len
+        let known = self.token_count + self.draft_count;
+        (self.token_count..=known).contains(&(position + 1)) && position + 1 < self.end_len
     }
 
     /// What the row at `position` yields besides a sample.
@@ -64,6 +98,32 @@ impl Sequence {
             _ if position < self.delivered || position >= self.prompt_len => RowOutput::None,
             RowOutput::NextLogprob if !followed => RowOutput::None,
             output => output,
+        }
+    }
+
+    /// Positions that may be taken from the cache: not the last one, whose row is sampled from, and none that has yet to yield
+    /// something.
+    pub(super) fn reusable(&self) -> u32 {
+        let last = self.token_count - 1;
+        let yields_more = self.prompt_output != RowOutput::None && self.delivered < self.prompt_len;
+        if yields_more { last.min(self.delivered) } else { last }
+    }
+
+    /// Forgets its guesses.
+    pub(super) fn drop_drafts(&mut self) {
+        self.draft_count = 0;
+        self.draft_goal = UNDECIDED;
+    }
+
+    /// What running sequences and waiting ones are sorted by.
+    pub(super) fn key(&self) -> (u64, u64, u32) {
+        (self.order, self.request, self.choice)
+    }
+
+    pub(super) fn pace(&mut self) -> &mut Pace {
+        match self.draft_source {
+            Source::Lookup => &mut self.lookup_pace,
+            Source::Model => &mut self.model_pace,
         }
     }
 }

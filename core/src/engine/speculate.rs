@@ -25,7 +25,7 @@ pub enum DraftCache {
 }
 
 /// Where guesses come from, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speculation {
     /// From the request's own prompt and output.
     pub lookup: bool,
@@ -33,6 +33,10 @@ pub struct Speculation {
     pub model: bool,
     /// When.
     pub mode: SpeculationMode,
+    /// What a row more costs a step, in steps of one row; as the host measured it.
+    pub row_cost: f32,
+    /// What a step of the model that drafts costs, in steps of the served model.
+    pub draft_cost: f32,
 }
 
 /// When guesses are made.
@@ -46,9 +50,15 @@ pub enum SpeculationMode {
 
 impl Speculation {
     /// No guesses.
-    pub const OFF: Speculation = Speculation { lookup: false, model: false, mode: SpeculationMode::Auto };
+    pub const OFF: Speculation = Speculation {
+        lookup: false,
+        model: false,
+        mode: SpeculationMode::Auto,
+        row_cost: 0.05,
+        draft_cost: 0.3,
+    };
     /// Lookup where it pays: it costs no memory and no other model.
-    pub const LOOKUP: Speculation = Speculation { lookup: true, model: false, mode: SpeculationMode::Auto };
+    pub const LOOKUP: Speculation = Speculation { lookup: true, ..Speculation::OFF };
     /// All sources where they pay.
-    pub const AUTO: Speculation = Speculation { lookup: true, model: true, mode: SpeculationMode::Auto };
+    pub const AUTO: Speculation = Speculation { lookup: true, model: true, ..Speculation::OFF };
 }

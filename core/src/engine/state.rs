@@ -1,11 +1,15 @@
 //! The tables of an engine, carved from its arena.
+use super::drafting::Drafting;
 use super::event::Record;
 use super::limits::EngineLimits;
+use super::plan::Drafter;
 use super::sequence::{Sequence, Standing};
 use crate::memory::{ArenaError, Carver};
 use crate::model::ModelConfig;
 use crate::model::{BlockTables, Forward, ForwardLimits, Row};
-use crate::paging::{BlockId, Blocks, KvCache};
+use crate::paging::kv::BlockCopy;
+use crate::paging::prefix_index::{Found, Parent};
+use crate::paging::{BLOCK, BlockId, Blocks, KvCache, PrefixIndex};
 use crate::sampling::TokenLogprob;
 
 /// Everything that changes while an engine runs.
@@ -14,6 +18,9 @@ pub(super) struct State<'s> {
     pub(super) forward: Forward<'s>,
     pub(super) kv: KvCache<'s>,
     pub(super) blocks: Blocks<'s>,
+    pub(super) index: PrefixIndex<'s>,
+    /// The memory of the model that drafts, if there is one.
+    pub(super) drafting: Option<Drafting<'s>>,
     /// `[slots]`
     pub(super) sequences: &'s mut [Sequence],
     /// `[slots, model_len]`
@@ -24,14 +31,16 @@ pub(super) struct State<'s> {
     pub(super) bias: &'s mut [Bias],
     /// `[slots, stop_ids]`
     pub(super) stops: &'s mut [u32],
-    /// Slots that run, oldest first.
+    /// Slots that run, in the order of [`Sequence::key`].
     pub(super) running: SlotList<'s>,
-    /// Slots that wait, next first.
+    /// Slots that wait, likewise.
     pub(super) waiting: SlotList<'s>,
     /// Rows of the planned step.
     pub(super) rows: &'s mut [Row],
-    /// Blocks handed out since the last step.
+    /// Blocks handed out since the last step, to be zeroed.
     pub(super) fresh: &'s mut [BlockId],
+    /// Blocks to be copied, before any is zeroed.
+    pub(super) copies: &'s mut [BlockCopy],
     /// Indices of rows for which the head runs.
     pub(super) head_rows: &'s mut [u32],
     pub(super) outcomes: &'s mut [Outcome],
@@ -66,6 +75,8 @@ pub(super) struct Outcome {
     /// The prompt's log-probability at this row, where it was asked for.
     pub(super) next_logprob: f32,
     pub(super) next_top_count: u32,
+    /// The guess that follows is outside the row's mask.
+    pub(super) next_is_masked: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,21 +108,13 @@ impl SlotList<'_> {
         self.count
     }
 
-    pub(super) fn push(&mut self, slot: u32) {
-        self.slots[self.count] = slot;
+    /// Puts a slot where its key says.
+    pub(super) fn insert(&mut self, slot: u32, sequences: &[Sequence]) {
+        let key = sequences[slot as usize].key();
+        let at = self.as_slice().partition_point(|other| sequences[*other as usize].key() < key);
+        self.slots.copy_within(at..self.count, at + 1);
+        self.slots[at] = slot;
         self.count += 1;
-    }
-
-    pub(super) fn push_front(&mut self, slot: u32) {
-        self.slots.copy_within(..self.count, 1);
-        self.slots[0] = slot;
-        self.count += 1;
-    }
-
-    pub(super) fn pop_front(&mut self) -> Option<u32> {
-        let first = *self.as_slice().first()?;
-        self.remove(first);
-        Some(first)
     }
 
     pub(super) fn remove(&mut self, slot: u32) {
@@ -128,6 +131,7 @@ impl<'s> State<'s> {
         carver: &mut impl Carver<'s>,
         config: &ModelConfig,
         limits: &EngineLimits,
+        drafter: Option<Drafter<'_>>,
     ) -> Result<Self, ArenaError> {
         let slots = limits.sequences + limits.queue;
         let times = |region, a: usize, b: usize| a.checked_mul(b).ok_or(ArenaError::TooLarge { region });
@@ -144,6 +148,11 @@ impl<'s> State<'s> {
             kv: KvCache::carve(carver, layout)?,
             forward: Forward::carve(carver, config, &forward_limits)?,
             blocks: Blocks::carve(carver, limits.block_count())?,
+            index: PrefixIndex::carve(carver, limits.block_count())?,
+            drafting: match drafter {
+                Some(drafter) => Some(Drafting::carve(carver, drafter, limits, &forward_limits)?),
+                None => None,
+            },
             sequences: carver.carve("sequences", slots)?,
             tokens: carver.carve("token table", times("token table", slots, limits.model_len)?)?,
             tables: carver
@@ -154,10 +163,12 @@ impl<'s> State<'s> {
             waiting: SlotList { slots: carver.carve("waiting", slots)?, count: 0 },
             rows: carver.carve("rows", limits.rows)?,
             fresh: carver.carve("fresh blocks", limits.block_count())?,
+            copies: carver.carve("block copies", limits.block_count())?,
             head_rows: carver.carve("head row indices", limits.rows)?,
             outcomes: carver.carve("outcomes", limits.head_rows)?,
-            // A row yields at most a prompt log-probability, a token and an end; a sequence is preempted once a plan.
-            events: carver.carve("events", 3 * limits.rows + 2 * slots)?,
+            // A row yields at most a prompt log-probability, a token and an end; a sequence is admitted and preempted once a plan,
+            // and may be preempted in the step.
+            events: carver.carve("events", 3 * limits.rows + 4 * slots)?,
             tops: carver
                 .carve("top log-probabilities", times("tops", 2 * limits.rows, limits.top_logprobs)?)?,
             adjusted: carver.carve("sampling: adjusted logits", vocab)?,
@@ -175,15 +186,74 @@ impl<'s> State<'s> {
         BlockTables { ids: tables, stride: limits.blocks_per_sequence() }
     }
 
-    /// Gives a sequence's blocks back.
-    pub(super) fn release_blocks(&mut self, slot: u32, limits: &EngineLimits) {
-        let sequence = &mut self.sequences[slot as usize];
-        let stride = limits.blocks_per_sequence();
-        for block in &self.tables[slot as usize * stride..][..sequence.block_count as usize] {
-            self.blocks.release(*block);
+    /// A block with nothing in it that anyone could want.
+    pub(super) fn take_block(&mut self) -> Option<BlockId> {
+        let block = self.blocks.take()?;
+        self.index.remove(block);
+        Some(block)
+    }
+
+    /// The blocks of a sequence.
+    pub(super) fn table_of(&self, slot: u32, limits: &EngineLimits) -> &[BlockId] {
+        let start = slot as usize * limits.blocks_per_sequence();
+        &self.tables[start..][..self.sequences[slot as usize].block_count as usize]
+    }
+
+    /// The tokens of a sequence, guesses aside.
+    pub(super) fn tokens_of(&self, slot: u32, limits: &EngineLimits) -> &[u32] {
+        &self.tokens[slot as usize * limits.model_len..][..self.sequences[slot as usize].token_count as usize]
+    }
+
+    /// Makes the blocks of a sequence that have become full findable. Where another sequence computed the same block at the same time,
+    /// that one is used from now on: the bits are the same, and what follows hangs on one parent. Returns how often.
+    pub(super) fn publish(&mut self, slot: u32, limits: &EngineLimits) -> u64 {
+        let start = slot as usize * limits.blocks_per_sequence();
+        let mut merged = 0;
+        loop {
+            let Sequence { indexed, computed, salt, .. } = self.sequences[slot as usize];
+            let i = indexed as usize;
+            if (i + 1) * BLOCK > computed as usize {
+                return merged;
+            }
+            let parent = match i {
+                0 => Parent::NONE,
+                _ => Parent::of(self.tables[start + i - 1], &self.blocks),
+            };
+            let tokens = &self.tokens[slot as usize * limits.model_len + i * BLOCK..];
+            let mut ids = [0; BLOCK];
+            ids.copy_from_slice(&tokens[..BLOCK]);
+            let own = self.tables[start + i];
+            match self.index.find(parent, salt, &ids) {
+                Found::Block(block) if block != own => {
+                    self.blocks.share(block);
+                    self.release_block(own);
+                    self.tables[start + i] = block;
+                    merged += 1;
+                }
+                Found::Block(_) => {}
+                _ if self.index.contains(own) => {}
+                _ => self.index.insert(own, parent, salt, &ids),
+            }
+            self.sequences[slot as usize].indexed += 1;
         }
+    }
+
+    fn release_block(&mut self, block: BlockId) {
+        self.blocks.release(block, self.index.contains(block));
+    }
+
+    /// Gives a sequence's blocks back, the last first: the beginning of a text is what others may share.
+    pub(super) fn release_blocks(&mut self, slot: u32, limits: &EngineLimits) {
+        let start = slot as usize * limits.blocks_per_sequence();
+        for i in (0..self.sequences[slot as usize].block_count as usize).rev() {
+            self.release_block(self.tables[start + i]);
+        }
+        let sequence = &mut self.sequences[slot as usize];
         sequence.block_count = 0;
         sequence.computed = 0;
+        sequence.indexed = 0;
+        sequence.draft_computed = 0;
+        sequence.drop_drafts();
     }
 
     /// Ends a sequence: its slot is free again.

@@ -247,6 +247,7 @@ fn prompt_outputs_come_once_each() {
                                 assert_eq!(reason, FinishReason::Length);
                                 ended += 1;
                             }
+                            EventKind::Admitted { .. } => {}
                             EventKind::Preempted => panic!("nobody else is here"),
                         }
                     }

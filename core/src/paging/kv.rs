@@ -13,10 +13,11 @@
 //!
 //! A block is zeroed when it is handed out: positions not yet written hold finite numbers, which a probability
 //! of zero cancels exactly.
-use super::BLOCK;
+use super::{BLOCK, BlockId};
 use crate::dtype::KvFormat;
 use crate::isa::LANES;
 use crate::memory::{ArenaError, Carver, REGION_ALIGN};
+use crate::pool::{Phase, Pool};
 
 /// Keys or values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,19 @@ impl KvLayout {
     }
 }
 
+/// A block to be copied to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct BlockCopy {
+    /// The block that is read.
+    pub from: BlockId,
+    /// The block that is written.
+    pub to: BlockId,
+}
+
+// SAFETY: numbers.
+unsafe impl crate::memory::Plain for BlockCopy {}
+
 /// The planes themselves.
 #[derive(Debug)]
 pub struct KvCache<'s> {
@@ -108,6 +122,25 @@ impl<'s> KvCache<'s> {
     /// For tests: every byte of every plane.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.bytes
+    }
+
+    /// Copies blocks, one pair `(from, to)` after the other, in all layers.
+    pub fn copy_blocks(&mut self, pool: &dyn Pool, copies: &[BlockCopy]) {
+        if copies.is_empty() {
+            return;
+        }
+        let kv = self.view();
+        pool.run(Phase::CopyBlocks, kv.layout.layer_count, &|layer, _| {
+            for copy in copies.iter().filter(|copy| copy.from != copy.to) {
+                for plane in [Plane::Keys, Plane::Values] {
+                    let from = kv.part(layer, plane, copy.from as usize, 0);
+                    let to = kv.part(layer, plane, copy.to as usize, 0);
+                    // SAFETY: the heads of a block are contiguous, so a block's bytes follow its first head's start; two
+                    // blocks do not overlap; a task has its layer for itself.
+                    unsafe { to.copy_from_nonoverlapping(from, kv.layout.block_bytes(plane)) };
+                }
+            }
+        });
     }
 
     /// A handle through which the tasks of one phase read and write.

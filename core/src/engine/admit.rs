@@ -1,0 +1,231 @@
+//! From waiting to running: what of a sequence's beginning is there already, and who waits for whom.
+//!
+//! 1. **Full blocks** from the prefix index, as far as they go.
+//! 2. **One block more**, in part, from a running sequence that has computed the same text beyond them (another choice of the same
+//!    prompt above all), or from the index where the text ends with the block. It is shared until someone writes into it, who copies
+//!    it first.
+//! 3. If a running sequence is about to compute more of the same text, the sequence waits: others behind it may go first.
+use super::Engine;
+use super::event::{Record, RecordKind};
+use super::sequence::{Sequence, Standing};
+use crate::paging::prefix_index::{Found, Parent};
+use crate::paging::{BLOCK, BlockId};
+
+/// What a sequence could begin with.
+struct Prefix {
+    /// Blocks in its table, not yet held: full ones, and perhaps one in part.
+    blocks: usize,
+    /// Of these, those from the index.
+    indexed: usize,
+    /// Positions.
+    tokens: usize,
+    /// The text is there to its end, which is a block's end.
+    ends_with_block: bool,
+    is_stale: bool,
+}
+
+enum Admission {
+    Admitted,
+    /// It waits for what another computes.
+    Deferred,
+    /// Blocks are lacking, and so they are for everyone behind it.
+    Blocked,
+}
+
+impl Engine<'_, '_> {
+    /// Admits waiting sequences, in order, and plans their first rows.
+    pub(super) fn admit(&mut self, most: usize) {
+        let mut at = 0;
+        while at < self.state.waiting.len()
+            && self.row_count < most
+            && self.state.running.len() < self.limits.sequences
+        {
+            let slot = self.state.waiting.as_slice()[at];
+            match self.try_admit(slot) {
+                Admission::Admitted => {
+                    let wanted = self.state.sequences[slot as usize].pending().min(most - self.row_count);
+                    let got = self.reserve(slot, wanted);
+                    self.add_rows(slot, got);
+                }
+                Admission::Deferred => {
+                    self.counters.deferrals += 1;
+                    at += 1;
+                }
+                Admission::Blocked => return,
+            }
+        }
+    }
+
+    fn try_admit(&mut self, slot: u32) -> Admission {
+        let prefix = self.find_prefix(slot);
+        if self.is_being_computed(slot, prefix.tokens) {
+            return Admission::Deferred;
+        }
+        let start = slot as usize * self.limits.blocks_per_sequence();
+        let found = start..start + prefix.blocks;
+        let tokens = self.state.sequences[slot as usize].token_count as usize;
+        // A block that is shared in part takes one more, to be copied into.
+        let new = tokens.div_ceil(BLOCK) - prefix.tokens / BLOCK;
+        let revived = self.state.tables[found.clone()]
+            .iter()
+            .filter(|block| self.state.blocks.references(**block) == 0);
+        let revived = revived.count();
+        if new + revived > self.state.blocks.free_count() {
+            return Admission::Blocked;
+        }
+        for at in found {
+            let was_free = self.state.blocks.share(self.state.tables[at]);
+            self.counters.revivals += u64::from(was_free);
+        }
+        self.state.waiting.remove(slot);
+        self.state.running.insert(slot, &*self.state.sequences);
+        self.assign_lane(slot);
+        let sequence = &mut self.state.sequences[slot as usize];
+        sequence.standing = Standing::Running;
+        sequence.block_count = prefix.blocks as u32;
+        sequence.computed = prefix.tokens as u32;
+        sequence.indexed = prefix.indexed as u32;
+        let sequence = *sequence;
+        self.count_prefix(slot, &prefix);
+        self.push_event(Record {
+            position: prefix.tokens as u32,
+            ..Record::of(&sequence, RecordKind::Admitted)
+        });
+        // All at once, so that a prompt that was begun is not stuck for blocks.
+        self.reserve(slot, tokens - prefix.tokens);
+        Admission::Admitted
+    }
+
+    /// Writes the blocks with which a sequence could begin into its table.
+    fn find_prefix(&mut self, slot: u32) -> Prefix {
+        let limits = &self.limits;
+        let sequence = self.state.sequences[slot as usize];
+        let start = slot as usize * limits.blocks_per_sequence();
+        let reusable = sequence.reusable() as usize;
+        let mut prefix = Prefix { blocks: 0, indexed: 0, tokens: 0, ends_with_block: false, is_stale: false };
+        loop {
+            let i = prefix.blocks;
+            let end = (i + 1) * BLOCK;
+            // The block in which the text ends is of use too, though its last row has to be computed again.
+            if end > reusable + 1 {
+                break;
+            }
+            let parent = match i {
+                0 => Parent::NONE,
+                _ => Parent::of(self.state.tables[start + i - 1], &self.state.blocks),
+            };
+            let mut ids = [0; BLOCK];
+            ids.copy_from_slice(&self.state.tokens_of(slot, limits)[end - BLOCK..end]);
+            match self.state.index.find(parent, sequence.salt, &ids) {
+                Found::Block(block) => self.state.tables[start + i] = block,
+                missing => {
+                    prefix.is_stale = missing == Found::Orphan;
+                    break;
+                }
+            }
+            prefix.blocks = i + 1;
+            prefix.tokens = end.min(reusable);
+            prefix.ends_with_block = end > reusable;
+        }
+        prefix.indexed = prefix.tokens / BLOCK;
+        if !prefix.ends_with_block
+            && let Some((block, tokens)) = self.find_donor(slot, prefix.tokens, reusable)
+        {
+            self.state.tables[start + prefix.blocks] = block;
+            prefix.blocks += 1;
+            prefix.tokens = tokens;
+        }
+        prefix
+    }
+
+    /// A block of a running sequence that holds the same text as far as `from` and beyond; and how far, within that block.
+    fn find_donor(&self, slot: u32, from: usize, reusable: usize) -> Option<(BlockId, usize)> {
+        let limits = &self.limits;
+        let salt = self.state.sequences[slot as usize].salt;
+        let text = &self.state.tokens_of(slot, limits)[..reusable];
+        let block = from / BLOCK;
+        let mut best = None;
+        for donor in self.state.running.as_slice() {
+            let sequence = &self.state.sequences[*donor as usize];
+            if sequence.salt != salt || sequence.computed as usize <= from {
+                continue;
+            }
+            let computed = &self.state.tokens_of(*donor, limits)[..sequence.computed as usize];
+            let common = common_len(text, computed).min((block + 1) * BLOCK);
+            let id = self.state.table_of(*donor, limits)[block];
+            // A block that is yet to be copied into holds nothing.
+            let is_pending = self.state.copies[..self.copy_count].iter().any(|copy| copy.to == id);
+            if common > from && !is_pending && best.is_none_or(|(_, tokens)| common > tokens) {
+                best = Some((id, common));
+            }
+        }
+        best
+    }
+
+    /// Whether a running sequence is about to compute more of this text than there is: a block or more, or another choice's prompt.
+    fn is_being_computed(&self, slot: u32, there: usize) -> bool {
+        let limits = &self.limits;
+        let sequence = &self.state.sequences[slot as usize];
+        let text = &self.state.tokens_of(slot, limits)[..sequence.reusable() as usize];
+        self.state.running.as_slice().iter().any(|other| {
+            let of = &self.state.sequences[*other as usize];
+            if of.salt != sequence.salt || of.pending() <= 1 {
+                return false;
+            }
+            let common = common_len(text, self.state.tokens_of(*other, limits));
+            let least = if of.request == sequence.request { 1 } else { BLOCK };
+            common >= there + least && (of.computed as usize) < common
+        })
+    }
+
+    fn assign_lane(&mut self, slot: u32) {
+        let state = &mut self.state;
+        let Some(own) = state.drafting.as_mut().and_then(|drafting| drafting.own.as_mut()) else { return };
+        let is_taken = |lane: u32| {
+            let others = state.running.as_slice().iter().filter(|other| **other != slot);
+            others.into_iter().any(|other| state.sequences[*other as usize].lane == lane)
+        };
+        let lane = (0..self.limits.sequences as u32).find(|lane| !is_taken(*lane)).unwrap_or(0);
+        state.sequences[slot as usize].lane = lane;
+        own.assign(slot, lane, &self.limits);
+    }
+
+    fn count_prefix(&mut self, slot: u32, prefix: &Prefix) {
+        let counters = &mut self.counters;
+        counters.prefix_hits += u64::from(prefix.tokens > 0);
+        counters.hit_tokens += prefix.tokens as u64;
+        counters.stale_parents += u64::from(prefix.is_stale);
+        let sequence = self.state.sequences[slot as usize];
+        let is_whole = prefix.tokens + 1 == sequence.token_count as usize;
+        counters.boundary_hits += u64::from(prefix.ends_with_block && is_whole);
+        // Its rows yield something, so it does not look; would it have found anything?
+        let whole = sequence.token_count as usize - 1;
+        if (sequence.reusable() as usize) < whole && whole >= BLOCK {
+            let mut ids = [0; BLOCK];
+            ids.copy_from_slice(&self.state.tokens_of(slot, &self.limits)[..BLOCK]);
+            let found = self.state.index.find(Parent::NONE, sequence.salt, &ids);
+            self.counters.warm_echoes += u64::from(matches!(found, Found::Block(_)));
+        }
+    }
+}
+
+/// Tokens that two texts have in common from the beginning.
+fn common_len(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+impl Record {
+    /// Something that happened to a sequence, with nothing more to say about it.
+    pub(super) fn of(sequence: &Sequence, kind: RecordKind) -> Self {
+        Self {
+            request: sequence.request,
+            choice: sequence.choice,
+            kind,
+            token: 0,
+            position: 0,
+            logprob: 0.0,
+            top_start: 0,
+            top_count: 0,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Guesses: how many each sequence should have, and where they come from.
+//!
+//! ```text
+//! decide ──lookup found──────────────────────────────► guesses ──verify──► decide …
+//!    └────none found, model pays──► draft steps ───────┘
+//! ```
+//!
+//! A draft step of the model computes one more token of each sequence that wants one. With a shared cache it writes keys and values
+//! past what is settled, in the sequence's own blocks; the served model computes those positions again before anyone reads
+//! them. With a cache of its own it first catches up with the text.
+use super::Engine;
+use super::lookup;
+use super::sequence::{Source, UNDECIDED};
+use super::speculate::SpeculationMode;
+use crate::model::{Row, RowOutput};
+
+/// Tokens that must match before guesses are made from them: a single one matches everywhere.
+const MATCH_LEAST: usize = 3;
+
+/// The rows of a step that guesses may raise it to, in [`SpeculationMode::Auto`]: beyond that a pass over the weights is no longer
+/// what a step costs.
+const AUTO_ROWS_MAX: usize = 16;
+
+impl Engine<'_, '_> {
+    /// Decides for each sequence that decodes, once between two steps of the served model.
+    pub(super) fn decide_drafts(&mut self, most: usize) {
+        let speculation = self.speculation;
+        let is_off = !speculation.lookup && !(speculation.model && self.draft_model.is_some());
+        let decodes = self.state.running.as_slice().iter();
+        let count = decodes.filter(|slot| self.state.sequences[**slot as usize].pending() == 1).count();
+        if self.limits.draft_len == 0 || is_off || count == 0 {
+            return;
+        }
+        let is_forced = speculation.mode == SpeculationMode::Forced;
+        let rows = if is_forced { most } else { most.min(AUTO_ROWS_MAX) };
+        let each = self.limits.draft_len.min(rows.saturating_sub(count) / count) as u32;
+        for at in 0..self.state.running.len() {
+            let slot = self.state.running.as_slice()[at] as usize;
+            let sequence = &mut self.state.sequences[slot];
+            if sequence.pending() != 1 || sequence.draft_goal != UNDECIDED {
+                continue;
+            }
+            let room = each.min((sequence.end_len - sequence.token_count).saturating_sub(1));
+            let (row, draft) = (speculation.row_cost, speculation.draft_cost);
+            sequence.draft_goal = 0;
+            if speculation.lookup {
+                let (most, least) = match is_forced {
+                    true => (room, 1),
+                    false => (sequence.lookup_pace.length(room, 0.0, row), MATCH_LEAST),
+                };
+                let tokens = &mut self.state.tokens[slot * self.limits.model_len..][..self.limits.model_len];
+                let found = lookup::propose(tokens, sequence.token_count as usize, most as usize, least);
+                sequence.draft_count = found as u32;
+                sequence.draft_goal = found as u32;
+                sequence.draft_source = Source::Lookup;
+            }
+            if sequence.draft_goal == 0 && speculation.model && self.draft_model.is_some() {
+                let model = if is_forced { room } else { sequence.model_pace.length(room, draft, row) };
+                sequence.draft_goal = model;
+                sequence.draft_source = Source::Model;
+            }
+        }
+    }
+
+    /// Plans a step of the model that drafts; `false` if none is needed, or it is the served model's turn.
+    pub(super) fn plan_draft(&mut self, most: usize) -> bool {
+        let has_own = match &self.state.drafting {
+            Some(drafting) if self.speculation.model => drafting.own.is_some(),
+            _ => return false,
+        };
+        if self.drafts_in_a_row >= self.limits.draft_len {
+            return false;
+        }
+        let mut at = 0;
+        while at < self.state.running.len() && self.row_count < most {
+            let slot = self.state.running.as_slice()[at];
+            at += 1;
+            let sequence = self.state.sequences[slot as usize];
+            let wants = sequence.draft_source == Source::Model
+                && sequence.draft_goal != UNDECIDED
+                && sequence.draft_count < sequence.draft_goal;
+            if sequence.pending() != 1 || !wants {
+                continue;
+            }
+            let known = (sequence.token_count + sequence.draft_count) as usize;
+            let positions = if has_own {
+                let from = sequence.draft_computed as usize;
+                from..known.min(from + most - self.row_count)
+            } else if self.reserve(slot, known - sequence.computed as usize) + sequence.computed as usize
+                == known
+            {
+                known - 1..known
+            } else {
+                // No block for it: what there is will do.
+                self.state.sequences[slot as usize].draft_goal = sequence.draft_count;
+                continue;
+            };
+            for position in positions {
+                let output = if position + 1 == known { RowOutput::Logits } else { RowOutput::None };
+                let token = self.state.tokens[slot as usize * self.limits.model_len + position];
+                self.state.rows[self.row_count] =
+                    Row { token, position: position as u32, sequence: slot, output };
+                self.row_count += 1;
+            }
+        }
+        self.row_count > 0
+    }
+}
