@@ -142,6 +142,20 @@ impl Waiting {
 pub fn check_engine(engine: &Engine<'_, '_>, waiting: &Waiting) -> Result<(), String> {
     engine.check_invariants().map_err(|what| format!("an invariant of the engine is broken: {what}"))?;
     let status = engine.status();
+    let mut held = vec![0_u32; status.blocks];
+    for (_, _, table) in engine.tables() {
+        table.iter().for_each(|block| held[*block as usize] += 1);
+    }
+    for (block, held) in held.iter().enumerate() {
+        let counted = engine.block_references(block as u32);
+        if counted != *held {
+            return Err(format!("block {block} is held by {held} sequences, but counted {counted} times"));
+        }
+    }
+    let free = held.iter().filter(|held| **held == 0).count();
+    if free != status.free_blocks {
+        return Err(format!("{free} blocks are in no table, but {} are free", status.free_blocks));
+    }
     let live = status.running + status.waiting;
     if live != waiting.live_count() {
         return Err(format!("the engine has {live} sequences, but {} are live", waiting.live_count()));

@@ -228,7 +228,8 @@ impl Options {
         if self.limits.draft_len == 0 || kind == 0 {
             return Speculation::OFF;
         }
-        Speculation { lookup: kind < 6, model: kind > 3 && self.drafter != Drafter::None, mode }
+        let model = kind > 3 && self.drafter != Drafter::None;
+        Speculation { lookup: kind < 6, model, mode, ..Speculation::OFF }
     }
 
     /// Rows of the next step.

@@ -77,11 +77,14 @@ pub fn run(setup: &Setup) -> Result<Outcome, Failure> {
 
 fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Outcome) -> Result<(), String> {
     let model = world::served(options.weights);
-    let plan = Plan::new(model.config(), &options.limits).map_err(|error| error.to_string())?;
+    let drafter = world::drafter(options.drafter);
+    let sized = drafter.as_ref().map(|drafter| (drafter.model.config(), drafter.cache));
+    let plan =
+        Plan::with_drafter(model.config(), &options.limits, sized).map_err(|error| error.to_string())?;
     let mut memory = Memory::new(plan.total_bytes());
     let (lent, margins) = memory.parts();
-    let mut engine =
-        Engine::new(model, options.limits, options.isa, lent).map_err(|error| error.to_string())?;
+    let mut engine = Engine::with_drafter(model, drafter, options.limits, options.isa, lent)
+        .map_err(|error| error.to_string())?;
     engine.kv_bytes_mut().fill(0xff); // every block starts as NaN
     let mut run = Run {
         setup,

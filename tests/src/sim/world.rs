@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock};
 use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::engine::{DraftCache, DraftModel};
 use verbatim_core::memory::REGION_ALIGN;
 use verbatim_core::model::image::TensorKind;
 use verbatim_core::model::{
@@ -87,11 +88,13 @@ pub fn served(weights: WeightFormat) -> PackedModel<'static> {
 }
 
 /// The model that drafts for it.
-pub fn drafter(of: Drafter) -> Option<PackedModel<'static>> {
+pub fn drafter(of: Drafter) -> Option<DraftModel<'static>> {
     match of {
         Drafter::None => None,
-        Drafter::Itself => Some(model_of(WeightFormat::Int4, 2)),
-        Drafter::Other => Some(model_of(WeightFormat::Int8, 1)),
+        Drafter::Itself => {
+            Some(DraftModel { model: model_of(WeightFormat::Int4, 2), cache: DraftCache::Shared })
+        }
+        Drafter::Other => Some(DraftModel { model: model_of(WeightFormat::Int8, 1), cache: DraftCache::Own }),
     }
 }
 
