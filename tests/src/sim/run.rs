@@ -355,6 +355,11 @@ impl Run<'_, '_> {
         }
         let mut hash = self.outcome.log_hash;
         for event in events {
+            // A plan that a cancel made stale may have admitted or preempted whom it cancelled.
+            let is_of_plan = matches!(event.kind, EventKind::Admitted { .. } | EventKind::Preempted);
+            if is_of_plan && !self.specs.contains_key(&event.request) {
+                continue;
+            }
             hash = fold_event(hash, &event);
             self.waiting.event(&event)?;
             let key = (event.request, event.choice);
