@@ -144,7 +144,21 @@ pub enum KvFormat {
     F32 = 0,
     /// 2 bytes an element.
     Bf16 = 1,
-    // 2 = int8 with one f32 scale per token and head: `paging::KvLayout` keeps a place for the scales.
+    /// 1 byte an element, and an f32 scale for each position and head; queries and probabilities are rounded to 8 bits too.
+    Int8 = 2,
+}
+
+impl KvFormat {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+
+    /// Elements that share a scale, of heads `head_dim` wide; 0 where there are no scales.
+    pub const fn group(self, head_dim: usize) -> usize {
+        match self {
+            Self::F32 | Self::Bf16 => 0,
+            Self::Int8 => head_dim,
+        }
+    }
 }
 
 macro_rules! format_names {
@@ -170,7 +184,7 @@ macro_rules! format_names {
     };
 }
 format_names!(WeightFormat { F32 = "f32", 4; Bf16 = "bf16", 2; Int8 = "int8", 1; Int4 = "int4", 1; Bf16Coded = "bf16-coded", 1; });
-format_names!(KvFormat { F32 = "f32", 4; Bf16 = "bf16", 2; });
+format_names!(KvFormat { F32 = "f32", 4; Bf16 = "bf16", 2; Int8 = "int8", 1; });
 
 #[cfg(test)]
 mod tests {

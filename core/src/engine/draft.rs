@@ -25,10 +25,10 @@ impl Engine<'_, '_> {
     /// Decides for each sequence that decodes, once between two steps of the served model.
     pub(super) fn decide_drafts(&mut self, most: usize) {
         let speculation = self.speculation;
-        let is_off = !speculation.lookup && !(speculation.model && self.draft_model.is_some());
+        let is_on = speculation.lookup || speculation.model && self.draft_model.is_some();
         let decodes = self.state.running.as_slice().iter();
         let count = decodes.filter(|slot| self.state.sequences[**slot as usize].pending() == 1).count();
-        if self.limits.draft_len == 0 || is_off || count == 0 {
+        if self.limits.draft_len == 0 || !is_on || count == 0 {
             return;
         }
         let is_forced = speculation.mode == SpeculationMode::Forced;

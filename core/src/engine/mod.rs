@@ -13,8 +13,10 @@
 //! ```
 //!
 //! Several small machines: [`request`] (what was asked), [`plan`] and [`limits`] (memory), `sequence` (one choice's
-//! tokens and standing), `state` (the tables), `admission` (who is let in), [`schedule`] (rows of the next step),
-//! [`step`] (running them), [`event`] (what came of it), [`generate`] (a loop over it).
+//! tokens and standing), `state` (the tables), `admission` (who is let in), [`schedule`] (rows of the next step) with `admit` (who
+//! begins, and with what of the cache) and `draft` (guesses: [`speculate`], `lookup`, `pace`, `drafting`), [`step`] (running
+//! them) with `draw` (the head) and `conclude` (what follows), [`event`] (what came of it), [`counters`] (how often), [`generate`]
+//! (a loop over it).
 pub mod counters;
 pub mod event;
 pub mod generate;

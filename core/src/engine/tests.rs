@@ -21,6 +21,8 @@ struct Ask {
     /// Plans after which it is cancelled, if it is.
     cancel_after: Option<usize>,
     stop_ids: Vec<u32>,
+    priority: i8,
+    salt: u64,
 }
 
 /// (tokens, logprob bits, why it ended) of one choice.
@@ -43,15 +45,40 @@ fn limits() -> EngineLimits {
     }
 }
 
-/// Runs the asks together; answers by ask and choice.
-fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize]) -> Vec<Vec<Answer>> {
+/// How guesses are made.
+#[derive(Clone, Copy, Debug)]
+struct Guess {
+    speculation: Speculation,
+    /// The cache of a drafting model, and whether it is the served one itself.
+    drafter: Option<(DraftCache, bool)>,
+}
+
+const NO_GUESS: Guess = Guess { speculation: Speculation::OFF, drafter: None };
+
+/// Runs the asks together; answers by ask and choice, and what happened.
+fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize], guess: Guess) -> (Vec<Vec<Answer>>, Counters) {
     let config = config(Architecture::Llama, WeightFormat::Bf16);
     let mut weights = image(&config);
     let total = ImageLayout::new(&config, &[]).unwrap().total_bytes();
     let model = PackedModel::parse(weights.bytes(total)).unwrap();
-    let plan = Plan::new(&config, &limits).unwrap();
+    let draft_config = crate::model::ModelConfig {
+        weight_format: if guess.drafter.is_some_and(|(_, same)| !same) {
+            WeightFormat::Int4
+        } else {
+            WeightFormat::Bf16
+        },
+        ..config
+    };
+    let mut draft_weights = image(&draft_config);
+    let draft_total = ImageLayout::new(&draft_config, &[]).unwrap().total_bytes();
+    let draft_model = PackedModel::parse(draft_weights.bytes(draft_total)).unwrap();
+    let drafter = guess.drafter.map(|(cache, _)| DraftModel { model: draft_model, cache });
+    let plan = guess.drafter.map(|(cache, _)| (&draft_config, cache));
+    let plan = Plan::with_drafter(&config, &limits, plan).unwrap();
     let mut memory = Memory::new(plan.total_bytes());
-    let mut engine = Engine::new(model, limits, Isa::detect(), memory.bytes(plan.total_bytes())).unwrap();
+    let memory = memory.bytes(plan.total_bytes());
+    let mut engine = Engine::with_drafter(model, drafter, limits, Isa::detect(), memory).unwrap();
+    engine.set_speculation(guess.speculation);
     engine.kv_bytes_mut().fill(0xff);
     let mut answers: Vec<Vec<Answer>> =
         asks.iter().map(|ask| vec![(vec![], vec![], None); ask.choices as usize]).collect();
@@ -65,6 +92,8 @@ fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize]) -> Vec<Vec<Answer>
                     choices: ask.choices,
                     params: ask.params,
                     stop_ids: &ask.stop_ids,
+                    priority: ask.priority,
+                    cache_salt: ask.salt,
                     ..Request::greedy(&ask.prompt, ask.max_tokens)
                 };
                 ids[i] = Some(engine.submit(&request).unwrap());
@@ -111,7 +140,33 @@ fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize]) -> Vec<Vec<Answer>
             assert!(cancelled[ask] || answer.2.is_some(), "a request was lost");
         }
     }
-    answers
+    (answers, *engine.counters())
+}
+
+/// A text that others begin with too, and that repeats itself; then something of its own, or nothing.
+fn prompt() -> impl Strategy<Value = Vec<u32>> {
+    let shared = (0_usize..3, prop_oneof![0_usize..49, Just(16), Just(32), Just(48)]);
+    (shared, prop::collection::vec(0_u32..150, 0..12)).prop_map(|((text, len), own)| {
+        let shared =
+            (0..len).map(|i| [[7, 8, 9, 7, 11, 12], [7, 8, 9, 10, 11, 12], [3, 3, 3, 3, 3, 4]][text][i % 6]);
+        let prompt: Vec<u32> = shared.chain(own).collect();
+        if prompt.is_empty() { vec![1] } else { prompt }
+    })
+}
+
+fn guess() -> impl Strategy<Value = Guess> {
+    let drafter = prop_oneof![
+        Just(None),
+        Just(Some((DraftCache::Shared, false))),
+        Just(Some((DraftCache::Shared, true))),
+        Just(Some((DraftCache::Own, false))),
+        Just(Some((DraftCache::Own, true))),
+    ];
+    let mode = prop_oneof![Just(SpeculationMode::Auto), Just(SpeculationMode::Forced)];
+    (any::<bool>(), any::<bool>(), mode, drafter).prop_map(|(lookup, model, mode, drafter)| Guess {
+        speculation: Speculation { lookup, model, mode, ..Speculation::OFF },
+        drafter,
+    })
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -124,36 +179,43 @@ fn ask() -> impl Strategy<Value = Ask> {
         ),
     ];
     (
-        prop::collection::vec(0_u32..150, 1..60),
+        prompt(),
         1_usize..36,
         1_u32..3,
         params,
         0_usize..30,
         prop::option::weighted(0.2, 1_usize..20),
         prop::collection::vec(0_u32..150, 0..3),
+        (any::<i8>(), prop_oneof![4 => Just(0_u64), 1 => Just(1)]),
     )
-        .prop_map(|(prompt, max_tokens, choices, params, arrival, cancel_after, stop_ids)| Ask {
-            prompt,
-            max_tokens,
-            choices,
-            params,
-            arrival,
-            cancel_after,
-            stop_ids,
-        })
+        .prop_map(
+            |(prompt, max_tokens, choices, params, arrival, cancel_after, stop_ids, (priority, salt))| Ask {
+                prompt,
+                max_tokens,
+                choices,
+                params,
+                arrival,
+                cancel_after,
+                stop_ids,
+                priority,
+                salt,
+            },
+        )
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(120))]
     #[test]
     fn every_schedule_gives_each_request_what_it_gets_alone(
         asks in prop::collection::vec(ask(), 1..7),
         budgets in prop::collection::vec(1_usize..30, 1..4),
+        guess in guess(),
+        draft_len in 0_usize..7,
     ) {
-        let together = run(&asks, limits(), &budgets);
+        let (together, _) = run(&asks, EngineLimits { draft_len, ..limits() }, &budgets, guess);
         for (ask, answers) in asks.iter().zip(&together) {
             let alone = Ask { arrival: 0, cancel_after: None, ..ask.clone() };
-            let alone = &run(&[alone], EngineLimits { kv_tokens: 960, ..limits() }, &[24])[0];
+            let alone = &run(&[alone], EngineLimits { kv_tokens: 960, ..limits() }, &[24], NO_GUESS).0[0];
             for (answer, alone) in answers.iter().zip(alone) {
                 let len = answer.0.len();
                 prop_assert!(ask.cancel_after.is_some() || len == alone.0.len());
@@ -354,4 +416,107 @@ fn limits_that_make_no_sense_are_named() {
     let model = PackedModel::parse(weights.bytes(total)).unwrap();
     let error = Engine::new(model, limits(), Isa::detect(), small.bytes(64)).unwrap_err();
     assert!(matches!(error, PlanError::Arena(_)), "{error}");
+}
+
+/// Asks greedily, at once, and alone unless told otherwise.
+fn plain(prompt: &[u32], max_tokens: usize, arrival: usize) -> Ask {
+    Ask {
+        prompt: prompt.to_vec(),
+        max_tokens,
+        choices: 1,
+        params: SamplingParams::GREEDY,
+        arrival,
+        cancel_after: None,
+        stop_ids: vec![],
+        priority: 0,
+        salt: 0,
+    }
+}
+
+fn text(len: u32) -> Vec<u32> {
+    (0..len).map(|i| (i * i + 3 * i) % 149).collect()
+}
+
+#[test]
+fn a_prefix_is_computed_once_for_all_who_share_it() {
+    // All at once: one computes, the others wait for it and compute what is their own.
+    let asks: Vec<Ask> = (0..3).map(|i| plain(&[&text(40)[..], &[100 + i, 7, 8]].concat(), 4, 0)).collect();
+    let (_, counters) = run(&asks, EngineLimits { kv_tokens: 480, ..limits() }, &[24], NO_GUESS);
+    // Two full blocks, and half of a third that the first one holds.
+    assert_eq!((counters.prefix_hits, counters.hit_tokens), (2, 80));
+    assert!(counters.deferrals >= 2 && counters.copies >= 1);
+    assert_eq!(counters.rows, 43 + 2 * 3 + 3 * 3);
+    // With salts of their own nobody shares.
+    let salted: Vec<Ask> = asks.iter().zip(0..).map(|(ask, salt)| Ask { salt, ..ask.clone() }).collect();
+    let (_, counters) = run(&salted, EngineLimits { kv_tokens: 480, ..limits() }, &[24], NO_GUESS);
+    assert_eq!((counters.prefix_hits, counters.rows), (0, 3 * 43 + 3 * 3));
+    // Later: the blocks are free, and are revived; a prompt that ends with a block has its last row computed again.
+    let later = [plain(&text(32), 2, 0), plain(&text(32), 2, 30), plain(&text(33), 2, 60)];
+    let (_, counters) = run(&later, limits(), &[24], NO_GUESS);
+    assert_eq!((counters.boundary_hits, counters.hit_tokens, counters.copies), (1, 31 + 32, 1));
+    assert!(counters.revivals >= 3);
+}
+
+#[test]
+fn choices_share_their_prompt_and_the_block_it_ends_in() {
+    let ask = Ask { choices: 3, ..plain(&text(20), 6, 0) };
+    let (_, counters) = run(&[ask], limits(), &[24], NO_GUESS);
+    // Each but the first computes the last row of the prompt again, for its own draw, in a copy of the block.
+    assert_eq!((counters.hit_tokens, counters.copies), (2 * 19, 2));
+    assert_eq!(counters.rows, 20 + 2 + 3 * 5);
+}
+
+#[test]
+fn a_model_that_drafts_what_it_serves_is_always_right() {
+    for cache in [DraftCache::Shared, DraftCache::Own] {
+        let speculation = Speculation { model: true, mode: SpeculationMode::Forced, ..Speculation::OFF };
+        let params =
+            SamplingParams { temperature: 0.9, seed: 5, frequency_penalty: 0.2, ..SamplingParams::GREEDY };
+        let asks = [Ask { params, ..plain(&text(19), 41, 0) }, plain(&text(5), 31, 3)];
+        let limits = EngineLimits { draft_len: 4, ..limits() };
+        let (answers, counters) =
+            run(&asks, limits, &[24], Guess { speculation, drafter: Some((cache, true)) });
+        assert_eq!(answers, run(&asks, limits, &[24], NO_GUESS).0);
+        assert_eq!(counters.model.accepted, counters.model.verified, "{cache:?}");
+        // The first token comes of the prompt; then five a step.
+        assert!(counters.steps <= 16, "{counters:?}");
+    }
+}
+
+#[test]
+fn what_repeats_itself_is_looked_up() {
+    let bias = [(7, 1e4)];
+    let request = Request { logit_bias: &bias, ..Request::greedy(&[1, 2, 3], 60) };
+    with_engine(EngineLimits { draft_len: 6, ..limits() }, |engine| {
+        engine.set_speculation(Speculation::LOOKUP);
+        assert_eq!(tokens(engine, &request), [7; 60]);
+        let counters = *engine.counters();
+        assert_eq!(counters.lookup.accepted, counters.lookup.verified);
+        assert!(counters.steps < 20, "{counters:?}");
+        engine.set_speculation(Speculation::OFF);
+        assert_eq!(tokens(engine, &request), [7; 60]);
+        assert_eq!(engine.counters().steps - counters.steps, 60);
+    });
+}
+
+#[test]
+fn priority_is_a_head_start() {
+    with_engine(limits(), |engine| {
+        let ids: Vec<RequestId> = [0_i8, 0, 0, 0, 5, -5]
+            .map(|priority| {
+                let request = Request { priority, ..Request::greedy(&[1, 2, 3], 3) };
+                engine.submit(&request).unwrap()
+            })
+            .to_vec();
+        let mut ends = vec![];
+        while let Some(plan) = engine.plan(Budget { rows: 3 }) {
+            for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+                if matches!(event.kind, EventKind::Finished(_)) {
+                    ends.push(event.request);
+                }
+            }
+        }
+        assert_eq!((ends[0], ends[5]), (ids[4], ids[5]));
+        assert_eq!(ends[1..5], ids[..4]);
+    });
 }

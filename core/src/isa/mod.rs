@@ -190,7 +190,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing 64 bf16; no alignment is needed.
     unsafe fn store_words(self, p: *mut bf16, words: Self::Words);
-    /// Writes `nearest_int(x) + 128` as 16 elements, for `x` between -127 and 127; what a NaN becomes is not said.
+    /// Writes `nearest_int(x) + 128` as 16 elements, for `x` between -128 and 127; what a NaN becomes is not said.
     ///
     /// # Safety
     /// `p` is valid for writing 16 elements.

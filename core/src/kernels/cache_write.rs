@@ -1,13 +1,14 @@
 //! From one row of the QKV product to a query operand and a position of the KV cache.
 //!
 //! For each head: RMSNorm where the model has it, RoPE for Q and K, then Q, K and V are rounded to the KV
-//! format as operands (flushed below 2^-50, in f32 too: `kernels::attention` says why) and stored, K and V in
-//! the layout of `paging::kv`, Q as `[kv_head][row][head of the group][head_dim]`.
-use crate::dtype::{KvFormat, bf16_operand, flush};
-use crate::isa::{Isa, Simd, SimdOp};
+//! format as operands (flushed below 2^-50, in f32 too: `kernels::attention` says why; in int8 by the scale of the position's
+//! head) and stored, K and V in the layout of `paging::kv`, Q as `[kv_head][row][head of the group][query_len]`.
+use crate::dtype::{Int8, KvFormat, bf16_operand, flush};
+use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::kernels::quantize::{round_part, row_scale};
 use crate::kernels::rmsnorm::rms_norm_in_place;
 use crate::kernels::rope::rotate;
-use crate::paging::kv::{KvView, Plane};
+use crate::paging::kv::{KvView, Plane, STARTS_BYTES};
 use crate::paging::{BLOCK, BlockId};
 use half::bf16;
 
@@ -32,10 +33,18 @@ pub struct CacheWrite<'a> {
     pub slot: usize,
 }
 
-/// Where the query operands of all rows lie: `[kv_head][rows][group][head_dim]`.
+/// Elements of a query operand: the head's; in int8 rounded up to whole quads, and behind them the 4 bytes of its scale.
+pub const fn query_len(format: KvFormat, head_dim: usize) -> usize {
+    match format {
+        KvFormat::F32 | KvFormat::Bf16 => head_dim,
+        KvFormat::Int8 => head_dim.next_multiple_of(4) + size_of::<f32>(),
+    }
+}
+
+/// Where the query operands of all rows lie: `[kv_head][rows][group][query_len]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Queries {
-    /// The start, of f32 or bf16 as the KV format says.
+    /// The start, of f32, bf16 or bytes as the KV format says, aligned to 4 bytes.
     pub start: *mut u8,
     /// Rows that a KV head's part has room for.
     pub row_capacity: usize,
@@ -49,15 +58,15 @@ unsafe impl Sync for Queries {}
 impl Queries {
     /// Elements before the operands of `row` under `kv_head`.
     #[inline(always)]
-    pub fn offset(&self, kv_head: usize, row: usize, group_size: usize, head_dim: usize) -> usize {
-        (kv_head * self.row_capacity + row) * group_size * head_dim
+    pub fn offset(&self, kv_head: usize, row: usize, group_size: usize, query_len: usize) -> usize {
+        (kv_head * self.row_capacity + row) * group_size * query_len
     }
 }
 
 /// Writes row `row`'s queries, keys and values.
 ///
 /// # Safety
-/// `queries.start` has room for `kv_heads · row_capacity · group · head_dim` elements of the KV format and `row <
+/// `queries.start` has room for `kv_heads · row_capacity · group · query_len` elements of the KV format and `row <
 /// row_capacity`; no other task writes this row's queries or this slot of this block, or reads either, meanwhile.
 pub unsafe fn cache_write(isa: Isa, kv: KvView<'_>, queries: Queries, row: usize, write: CacheWrite<'_>) {
     assert!(row < queries.row_capacity && write.slot < BLOCK);
@@ -95,13 +104,13 @@ impl SimdOp for Op<'_> {
         let value_dim = layout.value_dim();
         for head in 0..layout.kv_head_count {
             let of_group = &q[head * w.group_size * d..][..w.group_size * d];
-            let query_offset = queries.offset(head, row, w.group_size, d);
+            let query_offset = queries.offset(head, row, w.group_size, query_len(layout.format, d));
             let keys = kv.part(w.layer, Plane::Keys, w.block as usize, head);
             let values = kv.part(w.layer, Plane::Values, w.block as usize, head);
             let (k, v) = (&k[head * d..][..d], &v[head * d..][..d]);
             // SAFETY: queries: the offset is within the room the caller vouches for. Keys and values: `part` is
-            // `head_bytes` long; the largest index is d/2·32 or 16·value_dim elements, its length. Nobody else
-            // touches these elements, as the caller promises; the bases are 64-byte aligned.
+            // `head_bytes` long; the largest index is d/2·32 or 16·value_dim elements, its length; starts and scales lie behind
+            // `element_bytes`. Nobody else touches these elements, as the caller promises; the bases are 64-byte aligned.
             unsafe {
                 match layout.format {
                     KvFormat::F32 => {
@@ -127,8 +136,46 @@ impl SimdOp for Op<'_> {
                             values.cast::<bf16>().add(value).write(bf16_operand(v[i]));
                         }
                     }
+                    KvFormat::Int8 => {
+                        let len = query_len(layout.format, d);
+                        for (i, query) in of_group.chunks_exact(d).enumerate() {
+                            let out = queries.start.add(query_offset + i * len);
+                            // Past the head come zeros, to the end of its last quad.
+                            out.add(d.next_multiple_of(4) - 4).cast::<[u8; 4]>().write([128; 4]);
+                            let scale = each_int8(s, query, |i, q| out.add(i).write((q as u8) ^ 0x80));
+                            out.add(len - size_of::<f32>()).cast::<f32>().write(scale);
+                        }
+                        let mut sum = 0;
+                        let scale = each_int8(s, k, |i, q| {
+                            keys.add((i / 4 * BLOCK + w.slot) * 4 + i % 4).write(q as u8);
+                            sum += i32::from(q);
+                        });
+                        let starts = keys.add(layout.element_bytes(Plane::Keys));
+                        starts.cast::<i32>().add(w.slot).write(-128 * sum);
+                        starts.add(STARTS_BYTES).cast::<f32>().add(w.slot).write(scale);
+                        let scale = each_int8(s, v, |i, q| {
+                            values.add((w.slot / 4 * value_dim + i) * 4 + w.slot % 4).write(q as u8);
+                        });
+                        let scales = values.add(layout.element_bytes(Plane::Values));
+                        scales.cast::<f32>().add(w.slot).write(scale);
+                    }
                 }
             }
         }
     }
+}
+
+/// Rounds a head to 8 bits and gives each element with its index; returns the scale.
+#[inline(always)]
+fn each_int8<S: Simd>(s: S, x: &[f32], mut element: impl FnMut(usize, i8)) -> f32 {
+    let (scale, inverse) = row_scale(s, x);
+    for (part, i) in x.chunks(LANES).zip((0..).step_by(LANES)) {
+        let mut rounded = [Int8(0); LANES];
+        // SAFETY: 16 elements.
+        unsafe { round_part(s, part, inverse, rounded.as_mut_ptr()) };
+        for (j, q) in rounded[..part.len()].iter().enumerate() {
+            element(i + j, (q.0 ^ 0x80) as i8);
+        }
+    }
+    scale
 }

@@ -25,23 +25,39 @@ impl SimdOp for Quantize<'_> {
     fn eval<S: Simd>(self, s: S) -> f32 {
         let Self { x, out } = self;
         assert!(x.len() == out.len() && x.len().is_multiple_of(LANES));
-        let (mut max, mut poison) = (s.splat(0.0), s.splat(0.0));
-        for part in x.chunks_exact(LANES) {
-            let x = load_part(s, part);
-            max = s.max(s.abs(x), max);
-            // Zero times what is not finite is NaN, and a NaN stays in a sum.
-            poison = s.add(poison, s.mul(x, s.splat(0.0)));
-        }
-        let (scale, inverse) = int8_scale(s.max_lanes(max));
-        let inverse = s.splat(inverse);
+        let (scale, inverse) = row_scale(s, x);
         for (part, out) in x.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES)) {
-            let scaled = s.mul(load_part(s, part), inverse);
-            let bounded = s.min(s.max(scaled, s.splat(-INT8_MAX)), s.splat(INT8_MAX));
             // SAFETY: 16 elements.
-            unsafe { s.store_offset_int8(out.as_mut_ptr(), bounded) };
+            unsafe { round_part(s, part, inverse, out.as_mut_ptr()) };
         }
-        scale + s.sum_lanes(poison)
+        scale
     }
+}
+
+/// The scale of a row of any length, NaN where an element is not finite, and what makes its elements 8-bit numbers.
+#[inline(always)]
+pub(crate) fn row_scale<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
+    let (mut max, mut poison) = (s.splat(0.0), s.splat(0.0));
+    for part in x.chunks(LANES) {
+        let x = load_part(s, part);
+        max = s.max(s.abs(x), max);
+        // Zero times what is not finite is NaN, and a NaN stays in a sum.
+        poison = s.add(poison, s.mul(x, s.splat(0.0)));
+    }
+    let (scale, inverse) = int8_scale(s.max_lanes(max));
+    (scale + s.sum_lanes(poison), inverse)
+}
+
+/// Rounds at most 16 elements of a row to 8 bits offset by 128; lanes past the last one become 128, which is 0.
+///
+/// # Safety
+/// `out` is valid for writing 16 elements.
+#[inline(always)]
+pub(crate) unsafe fn round_part<S: Simd>(s: S, part: &[f32], inverse: f32, out: *mut Int8) {
+    let scaled = s.mul(load_part(s, part), s.splat(inverse));
+    let bounded = s.min(s.max(scaled, s.splat(-INT8_MAX)), s.splat(INT8_MAX));
+    // SAFETY: the caller vouches for 16 elements.
+    unsafe { s.store_offset_int8(out, bounded) };
 }
 
 /// One element at a time: what [`quantize`] equals bit for bit on finite rows.

@@ -10,7 +10,7 @@ use super::rows::{BlockTables, Row};
 use crate::dtype::KvFormat;
 use crate::isa::Isa;
 use crate::kernels::attention::{self, Attend};
-use crate::kernels::cache_write::Queries;
+use crate::kernels::cache_write::{Queries, query_len};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::matmul::product::scratch_bytes;
 use crate::kernels::rope::frequencies;
@@ -52,7 +52,7 @@ pub struct Forward<'s> {
     normed: OperandRows<'s>,
     /// Q, K and V, `[rows, padded(qkv_size)]`.
     qkv: &'s mut [f32],
-    /// `[kv_heads][rows][group][head_dim]`
+    /// `[kv_heads][rows][group][query_len]`
     queries: QueryOperands<'s>,
     /// `[rows, q_size]`
     attended: OperandRows<'s>,
@@ -112,7 +112,11 @@ impl<'s> Forward<'s> {
             queries: QueryOperands::carve(
                 carver,
                 limits.kv_format,
-                times("query operands", rows, config.q_size())?,
+                times(
+                    "query operands",
+                    rows,
+                    config.head_count * query_len(limits.kv_format, config.head_dim),
+                )?,
             )?,
             attended: OperandRows::carve(carver, "attention output", format, rows, config.q_size())?,
             gated: OperandRows::carve(carver, "feed-forward", format, rows, config.intermediate_size)?,

@@ -105,6 +105,7 @@ impl<'a> SharedOperands<'a> {
 pub(super) enum QueryOperands<'s> {
     F32(&'s mut [f32]),
     Bf16(&'s mut [bf16]),
+    Int8(&'s mut [Int8]),
 }
 
 impl<'s> QueryOperands<'s> {
@@ -117,6 +118,7 @@ impl<'s> QueryOperands<'s> {
         Ok(match format {
             KvFormat::F32 => Self::F32(carver.carve(region, count)?),
             KvFormat::Bf16 => Self::Bf16(carver.carve(region, count)?),
+            KvFormat::Int8 => Self::Int8(carver.carve(region, count)?),
         })
     }
 
@@ -124,6 +126,7 @@ impl<'s> QueryOperands<'s> {
         match self {
             Self::F32(data) => data.as_mut_ptr().cast(),
             Self::Bf16(data) => data.as_mut_ptr().cast(),
+            Self::Int8(data) => data.as_mut_ptr().cast(),
         }
     }
 }

@@ -3,13 +3,15 @@
 //! `plane[layer][K | V][block][kv head]`, each head's part 64-byte aligned. For a head of width D, D' being D
 //! rounded up to 16:
 //!
-//! * K f32 `[D][16]`, bf16 `[D / 2][16][2]`: lanes are the block's positions, so scoring a block against a
-//!   query is one accumulator and no sum across lanes.
-//! * V f32 `[16][D']`, bf16 `[8][D'][2]`: lanes are the head's elements; pairs are neighbouring positions.
+//! * K f32 `[D][16]`, bf16 `[D / 2][16][2]`, int8 `[D / 4][16][4]`: lanes are the block's positions, so scoring a block
+//!   against a query is one accumulator and no sum across lanes.
+//! * V f32 `[16][D']`, bf16 `[8][D'][2]`, int8 `[4][D'][4]`: lanes are the head's elements; pairs and quads are
+//!   neighbouring positions.
 //!
-//! Both are the layout of a weight panel, so the micro-kernel of the matrix product serves attention. An 8-bit
-//! format appends one f32 scale per position (`[16]`, 64 bytes) to each head's part; [`KvLayout`] is the only
-//! place that knows the size of a part.
+//! Both are the layout of a weight panel, so the micro-kernel of the matrix product serves attention. Behind its signed 8-bit
+//! elements (D rounded up to 4) a part of int8 keys has each position's **start** (`[16]` i32, `−128 Σ k`: queries are offset by
+//! 128) and scale (`[16]` f32), a part of values the scales. A scale is its position's alone: one for the block would change
+//! with each position written. [`KvLayout`] is the only place that knows the size of a part.
 //!
 //! A block is zeroed when it is handed out: positions not yet written hold finite numbers, which a probability
 //! of zero cancels exactly.
@@ -18,6 +20,11 @@ use crate::dtype::KvFormat;
 use crate::isa::LANES;
 use crate::memory::{ArenaError, Carver, REGION_ALIGN};
 use crate::pool::{Phase, Pool};
+
+/// Bytes of the starts of a block's keys.
+pub const STARTS_BYTES: usize = BLOCK * size_of::<i32>();
+/// Bytes of the scales of a block.
+pub const SCALES_BYTES: usize = BLOCK * size_of::<f32>();
 
 /// Keys or values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +55,26 @@ impl KvLayout {
         self.head_dim.next_multiple_of(LANES)
     }
 
-    /// Bytes of one head's part of one block in a plane.
-    pub fn head_bytes(&self, plane: Plane) -> usize {
-        let width = match plane {
-            Plane::Keys => self.head_dim,
-            Plane::Values => self.value_dim(),
+    /// Bytes of one head's elements of one block in a plane; starts and scales lie behind them.
+    #[inline(always)]
+    pub fn element_bytes(&self, plane: Plane) -> usize {
+        let width = match (plane, self.format) {
+            (Plane::Keys, KvFormat::F32 | KvFormat::Bf16) => self.head_dim,
+            (Plane::Keys, KvFormat::Int8) => self.head_dim.next_multiple_of(4),
+            (Plane::Values, _) => self.value_dim(),
         };
         width * BLOCK * self.format.element_bytes()
+    }
+
+    /// Bytes of one head's part of one block in a plane.
+    #[inline(always)]
+    pub fn head_bytes(&self, plane: Plane) -> usize {
+        let behind = match (self.format, plane) {
+            (KvFormat::F32 | KvFormat::Bf16, _) => 0,
+            (KvFormat::Int8, Plane::Keys) => STARTS_BYTES + SCALES_BYTES,
+            (KvFormat::Int8, Plane::Values) => SCALES_BYTES,
+        };
+        self.element_bytes(plane) + behind
     }
 
     /// Bytes of one block in one plane of one layer.

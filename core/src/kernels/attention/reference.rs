@@ -1,26 +1,97 @@
 //! Attention for one query, one number at a time: what the kernel equals bit for bit.
+use super::int8::{WEIGHT_MAX, weight_scale};
 use super::{SPLIT, TILE};
-use crate::dtype::{FLUSH_RESCALED_BELOW, KvFormat, bf16_operand, bf16_widen, flush};
+use crate::dtype::{FLUSH_RESCALED_BELOW, bf16_operand, bf16_widen, flush};
 use crate::isa::portable::{Portable, fma};
 use crate::isa::{LANES, Simd};
 use crate::kernels::math::exp;
+use core::ops::Range;
 
 fn exp_of(x: f32) -> f32 {
     exp(Portable, Portable.splat(x))[0]
 }
 
-/// Attention of `query` over the positions of `keys` and `values` (`[positions][d]`), all of them operands of the
-/// format already; writes `d` values.
-pub fn attend_one(
-    format: KvFormat,
-    query: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    scale: f32,
-    out: &mut [f32],
-) {
-    let d = query.len();
-    let count = keys.len() / d;
+/// A query, and the keys and values that it sees (`[positions][d]`), as operands of a KV format.
+#[derive(Clone, Copy, Debug)]
+pub enum Operands<'a> {
+    /// Query, keys, values.
+    F32([&'a [f32]; 3]),
+    /// The same, of bf16 widened.
+    Bf16([&'a [f32]; 3]),
+    /// The same in 8 bits, and the scales of each: the query's one, and the positions'.
+    Int8([&'a [i8]; 3], [&'a [f32]; 3]),
+}
+
+impl Operands<'_> {
+    fn width(&self) -> usize {
+        match self {
+            Self::F32([query, ..]) | Self::Bf16([query, ..]) => query.len(),
+            Self::Int8([query, ..], _) => query.len(),
+        }
+    }
+
+    fn positions(&self) -> usize {
+        match self {
+            Self::F32([query, keys, _]) | Self::Bf16([query, keys, _]) => keys.len() / query.len(),
+            Self::Int8(_, [_, keys, _]) => keys.len(),
+        }
+    }
+
+    fn score(&self, position: usize, scale: f32) -> f32 {
+        match self {
+            Self::F32([query, keys, _]) => {
+                let key = &keys[position * query.len()..];
+                query.iter().zip(key).fold(0.0, |dot, (q, k)| fma(*q, *k, dot)) * scale
+            }
+            Self::Bf16([query, keys, _]) => {
+                let key = &keys[position * query.len()..][..query.len()];
+                let pairs = query.chunks(2).zip(key.chunks(2));
+                pairs.fold(0.0, |dot, (q, k)| fma(q[0], k[0], fma(q[1], k[1], dot))) * scale
+            }
+            Self::Int8([query, keys, _], [query_scale, key_scales, _]) => {
+                let key = &keys[position * query.len()..];
+                let dot: i32 = query.iter().zip(key).map(|(q, k)| i32::from(*q) * i32::from(*k)).sum();
+                (dot as f32 * key_scales[position]) * (query_scale[0] * scale)
+            }
+        }
+    }
+
+    /// Adds the values of a tile to one element of the output; rounds the probabilities to what is to be summed.
+    fn weigh(&self, p: &mut [f32; TILE], positions: Range<usize>, element: usize, acc: f32) -> f32 {
+        let d = self.width();
+        match self {
+            Self::F32([_, _, values]) => {
+                *p = p.map(flush);
+                positions.zip(p).fold(acc, |acc, (position, p)| fma(*p, values[position * d + element], acc))
+            }
+            Self::Bf16([_, _, values]) => {
+                *p = p.map(|p| bf16_widen(bf16_operand(p)));
+                let value = |position| values.get(position * d + element).copied().unwrap_or(0.0);
+                positions.step_by(2).zip(p.chunks(2)).fold(acc, |acc, (position, p)| {
+                    fma(p[0], value(position), fma(p[1], value(position + 1), acc))
+                })
+            }
+            Self::Int8([_, _, values], [_, _, scales]) => {
+                let weights = positions.clone().zip(*p).map(|(position, p)| p * scales[position]);
+                let (scale, inverse) =
+                    weight_scale(weights.clone().fold(0.0, |max, w| if w > max { w } else { max }));
+                let sum: i32 = positions
+                    .zip(weights)
+                    .map(|(position, w)| {
+                        let weight = libm::rintf(fma(w, inverse, -128.0)) + 128.0;
+                        assert!((0.0..=WEIGHT_MAX).contains(&weight));
+                        weight as i32 * i32::from(values[position * d + element])
+                    })
+                    .sum();
+                fma(sum as f32, scale, acc)
+            }
+        }
+    }
+}
+
+/// Attention of the query over all positions; writes `d` values.
+pub fn attend_one(operands: &Operands<'_>, scale: f32, out: &mut [f32]) {
+    let (d, count) = (operands.width(), operands.positions());
     let (mut total_max, mut total_sum) = (0.0, 0.0);
     for split in 0..count.div_ceil(SPLIT) {
         let mut max = f32::NEG_INFINITY;
@@ -33,7 +104,7 @@ pub fn attend_one(
             let end = count.min(start + SPLIT);
             while start < end {
                 let here = start..end.min(start + TILE);
-                tile(format, query, keys, values, scale, here, element, &mut state);
+                tile(operands, scale, here, element, &mut state);
                 start += TILE;
             }
             let (m, l, o) = state;
@@ -59,33 +130,15 @@ pub fn attend_one(
 }
 
 fn tile(
-    format: KvFormat,
-    query: &[f32],
-    keys: &[f32],
-    values: &[f32],
+    operands: &Operands<'_>,
     scale: f32,
-    positions: core::ops::Range<usize>,
+    positions: Range<usize>,
     element: usize,
     (max, sum, acc): &mut (f32, f32, f32),
 ) {
-    let d = query.len();
     let mut scores = [f32::NEG_INFINITY; TILE];
     for (score, position) in scores.iter_mut().zip(positions.clone()) {
-        let key = &keys[position * d..][..d];
-        let mut dot = 0.0;
-        match format {
-            KvFormat::F32 => {
-                for i in 0..d {
-                    dot = fma(query[i], key[i], dot);
-                }
-            }
-            KvFormat::Bf16 => {
-                for i in (0..d).step_by(2) {
-                    dot = fma(query[i], key[i], fma(query[i + 1], key[i + 1], dot));
-                }
-            }
-        }
-        *score = dot * scale;
+        *score = operands.score(position, scale);
     }
     let tile_max = scores.iter().fold(f32::NEG_INFINITY, |m, s| if *s > m { *s } else { m });
     if tile_max > *max {
@@ -95,14 +148,8 @@ fn tile(
         let x = *acc * alpha;
         *acc = if x.abs() < FLUSH_RESCALED_BELOW { 0.0 } else { x };
     }
-    let mut p = [0.0; TILE];
-    for (p, score) in p.iter_mut().zip(scores) {
-        let exact = exp_of(score - *max);
-        *p = match format {
-            KvFormat::F32 => flush(exact),
-            KvFormat::Bf16 => bf16_widen(bf16_operand(exact)),
-        };
-    }
+    let mut p = scores.map(|score| exp_of(score - *max));
+    *acc = operands.weigh(&mut p, positions, element, *acc);
     let mut lanes: [f32; LANES] =
         core::array::from_fn(|i| ((p[i] + p[LANES + i]) + p[2 * LANES + i]) + p[3 * LANES + i]);
     for width in [8, 4, 2, 1] {
@@ -111,17 +158,4 @@ fn tile(
         }
     }
     *sum += lanes[0];
-    let value = |i: usize| values.get((positions.start + i) * d + element).copied().unwrap_or(0.0);
-    match format {
-        KvFormat::F32 => {
-            for i in 0..positions.len() {
-                *acc = fma(p[i], value(i), *acc);
-            }
-        }
-        KvFormat::Bf16 => {
-            for i in (0..positions.len()).step_by(2) {
-                *acc = fma(p[i], value(i), fma(p[i + 1], value(i + 1), *acc));
-            }
-        }
-    }
 }

@@ -3,6 +3,7 @@ use super::*;
 use crate::dtype::{bf16_operand, bf16_widen, flush};
 use crate::kernels::cache_write::{CacheWrite, cache_write};
 use crate::kernels::matmul::tests::noise;
+use crate::kernels::quantize;
 use crate::memory::Arena;
 use crate::paging::{KvCache, KvLayout};
 use core::ops::Range;
@@ -19,11 +20,30 @@ struct Shape {
     len: usize,
 }
 
-fn operand(format: KvFormat, x: f32) -> f32 {
+/// Rows of `d` elements as operands: what they are worth, and in int8 the numbers and scales.
+struct Rounded {
+    worth: Vec<f32>,
+    numbers: Vec<i8>,
+    scales: Vec<f32>,
+}
+
+fn rounded(format: KvFormat, d: usize, x: &[f32]) -> Rounded {
+    let mut rounded = Rounded { worth: Vec::new(), numbers: Vec::new(), scales: Vec::new() };
     match format {
-        KvFormat::F32 => flush(x),
-        KvFormat::Bf16 => bf16_widen(bf16_operand(x)),
+        KvFormat::F32 => rounded.worth.extend(x.iter().copied().map(flush)),
+        KvFormat::Bf16 => rounded.worth.extend(x.iter().map(|x| bf16_widen(bf16_operand(*x)))),
+        KvFormat::Int8 => {
+            for row in x.chunks(d) {
+                let mut bytes = vec![Int8(0); d];
+                let scale = quantize::reference(row, &mut bytes);
+                let numbers = bytes.iter().map(|q| (i32::from(q.0) - 128) as i8);
+                rounded.worth.extend(numbers.clone().map(|q| f32::from(q) * scale));
+                rounded.numbers.extend(numbers);
+                rounded.scales.push(scale);
+            }
+        }
     }
+    rounded
 }
 
 /// 64-byte-aligned zeroed memory.
@@ -137,28 +157,40 @@ fn run_rows(
 fn reference_rows(shape: &Shape, seed: u64, rows: &[usize]) -> Vec<(usize, Vec<f32>)> {
     let Shape { format, kv_heads, group, d, .. } = *shape;
     let heads = kv_heads * group;
-    let element = |row: usize, i: usize| operand(format, noise(seed, row * 8192 + i) * 4.0);
+    let element = |row: usize, i: usize| noise(seed, row * 8192 + i) * 4.0;
     rows.iter()
         .map(|row| {
             let mut out = vec![0.0; heads * d];
             for head in 0..heads {
-                let of = |base: usize, row: usize| (0..d).map(move |i| element(row, base + i));
-                let query: Vec<f32> = of(head * d, *row).collect();
+                let of = |base: usize, rows: Range<usize>| {
+                    let x: Vec<f32> =
+                        rows.flat_map(|row| (0..d).map(move |i| element(row, base + i))).collect();
+                    rounded(format, d, &x)
+                };
                 let kv_head = head / group;
-                let keys: Vec<f32> = (0..=*row).flat_map(|r| of((heads + kv_head) * d, r)).collect();
-                let values: Vec<f32> =
-                    (0..=*row).flat_map(|r| of((heads + kv_heads + kv_head) * d, r)).collect();
+                let q = of(head * d, *row..row + 1);
+                let k = of((heads + kv_head) * d, 0..row + 1);
+                let v = of((heads + kv_heads + kv_head) * d, 0..row + 1);
                 let scale = 1.0 / libm::sqrtf(d as f32);
                 let out = &mut out[head * d..][..d];
-                reference::attend_one(format, &query, &keys, &values, scale, out);
-                near_softmax(&query, &keys, &values, f64::from(scale), out, format);
+                let worth = [&*q.worth, &*k.worth, &*v.worth];
+                let operands = match format {
+                    KvFormat::F32 => reference::Operands::F32(worth),
+                    KvFormat::Bf16 => reference::Operands::Bf16(worth),
+                    KvFormat::Int8 => reference::Operands::Int8(
+                        [&q.numbers, &k.numbers, &v.numbers],
+                        [&q.scales, &k.scales, &v.scales],
+                    ),
+                };
+                reference::attend_one(&operands, scale, out);
+                near_softmax(worth, f64::from(scale), out, format);
             }
             (*row, out)
         })
         .collect()
 }
 
-fn near_softmax(query: &[f32], keys: &[f32], values: &[f32], scale: f64, out: &[f32], format: KvFormat) {
+fn near_softmax([query, keys, values]: [&[f32]; 3], scale: f64, out: &[f32], format: KvFormat) {
     let d = query.len();
     let dot =
         |k: &[f32]| query.iter().zip(k).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>() * scale;
@@ -167,8 +199,12 @@ fn near_softmax(query: &[f32], keys: &[f32], values: &[f32], scale: f64, out: &[
     let weights: Vec<f64> = scores.iter().map(|s| libm::exp(s - max)).collect();
     let total: f64 = weights.iter().sum();
     // f32: a score of 54 products of values up to 8 is off by 7e-6 at most, which a value of 8 makes 6e-5. bf16: a
-    // probability is off by 2^-9 at most, values lie within 16 of their mean.
-    let bound = if format == KvFormat::F32 { 1e-4 } else { 16.0 / 512.0 };
+    // probability is off by 2^-9 at most, values lie within 16 of their mean. int8: a weight is off by 1/510 of the greatest of its tile.
+    let bound = match format {
+        KvFormat::F32 => 1e-4,
+        KvFormat::Bf16 => 16.0 / 512.0,
+        KvFormat::Int8 => 0.2,
+    };
     for i in 0..d {
         let exact: f64 =
             weights.iter().zip(values.chunks(d)).map(|(w, v)| w * f64::from(v[i])).sum::<f64>() / total;
@@ -185,7 +221,7 @@ proptest! {
     #[test]
     fn equals_the_reference_in_any_chunks_and_blocks(
         seed: u64,
-        format in prop_oneof![Just(KvFormat::F32), Just(KvFormat::Bf16)],
+        format in prop::sample::select(KvFormat::ALL.to_vec()),
         kv_heads in 1_usize..3, group in 1_usize..6, half_d in 1_usize..28, len in 1_usize..150,
         chunk in 1_usize..40, split_apart: bool,
     ) {
@@ -203,7 +239,7 @@ proptest! {
 
 #[test]
 fn long_contexts_split_and_merge_to_the_same_bits() {
-    for format in [KvFormat::F32, KvFormat::Bf16] {
+    for format in KvFormat::ALL {
         let shape = Shape { format, kv_heads: 1, group: 4, d: 16, len: 2 * SPLIT + 70 };
         let rows = [SPLIT - 1, SPLIT, 2 * SPLIT + 69];
         let spans = [SPLIT - 14..SPLIT + 14, 2 * SPLIT - 14..shape.len];
