@@ -44,7 +44,10 @@ pub(crate) fn row_scale<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
         // Zero times what is not finite is NaN, and a NaN stays in a sum.
         poison = s.add(poison, s.mul(x, s.splat(0.0)));
     }
-    let (scale, inverse) = int8_scale(s.max_lanes(max));
+    let max = s.max_lanes(max);
+    #[cfg(mutants)]
+    let max = if mutant!(BatchScale) { crate::mutants::greatest(Some(max)) } else { max };
+    let (scale, inverse) = int8_scale(max);
     (scale + s.sum_lanes(poison), inverse)
 }
 

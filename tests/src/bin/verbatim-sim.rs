@@ -36,6 +36,12 @@ struct Arguments {
     /// Runs every seed twice and compares the hash of its events.
     #[arg(long)]
     twice: bool,
+    /// Switches a bug on (in a build with `--cfg mutants`).
+    #[arg(long)]
+    mutant: Option<String>,
+    /// Switches every bug on in turn; each must be found within the seeds.
+    #[arg(long)]
+    mutants: bool,
     /// Prints what each seed decides.
     #[arg(long)]
     verbose: bool,
@@ -62,6 +68,13 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     std::panic::set_hook(Box::new(|_| {})); // a panic is a failure with a story of its own
+    if let Err(why) = switch_on(&arguments) {
+        println!("{why}");
+        return ExitCode::FAILURE;
+    }
+    if arguments.mutants {
+        return hunt_all(&arguments);
+    }
     let (summary, took, failed) = simulate(&arguments);
     if let Some((setup, failure)) = failed {
         let small = if arguments.is_replay() {
@@ -70,17 +83,65 @@ fn main() -> ExitCode {
             println!("seed {}, step {}: {}\nshrinking ...", setup.seed, failure.step, failure.what);
             shrink(&setup, &failure)
         };
-        println!("{}", report::story(&setup, &small, None));
+        println!("{}", report::story(&setup, &small, arguments.mutant.as_deref()));
         return ExitCode::FAILURE;
     }
     let mut text = String::new();
-    summary.print(&mut text, took).expect("a string takes it");
+    summary.print(&mut text, Some(took)).expect("a string takes it");
     println!("{text}");
     let shortcomings = if arguments.is_replay() { Vec::new() } else { summary.shortcomings() };
     for shortcoming in &shortcomings {
         println!("{shortcoming}");
     }
     if shortcomings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(not(mutants))]
+fn switch_on(arguments: &Arguments) -> Result<(), String> {
+    match arguments.mutants || arguments.mutant.is_some() {
+        true => Err("this build has no mutants: build with RUSTFLAGS='--cfg mutants'".into()),
+        false => Ok(()),
+    }
+}
+
+#[cfg(not(mutants))]
+fn hunt_all(_: &Arguments) -> ExitCode {
+    ExitCode::FAILURE
+}
+
+#[cfg(mutants)]
+fn switch_on(arguments: &Arguments) -> Result<(), String> {
+    use verbatim_core::mutants::{Mutant, set};
+    use verbatim_tests::sim::mutants::by_name;
+    if let Some(name) = &arguments.mutant {
+        let names: Vec<_> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
+        let mutant = by_name(name).ok_or_else(|| format!("mutants are {}", names.join(", ")))?;
+        set(Some(mutant));
+    }
+    Ok(())
+}
+
+/// Every bug in turn.
+#[cfg(mutants)]
+fn hunt_all(arguments: &Arguments) -> ExitCode {
+    use verbatim_core::mutants::Mutant;
+    use verbatim_tests::sim::mutants::hunt;
+    let mut missed = 0;
+    for mutant in Mutant::ALL {
+        print!("{:<18} {:<72} ", mutant.name(), mutant.story());
+        match hunt(*mutant, &arguments.setup(arguments.seed), arguments.seeds) {
+            Some(found) => {
+                let what: String = found.failure.what.chars().take(110).collect();
+                println!("found in seed {}, {} steps: {what}", found.setup.seed, found.steps);
+            }
+            None => {
+                missed += 1;
+                println!("NOT FOUND in {} seeds", arguments.seeds);
+            }
+        }
+    }
+    println!("{} mutants, {} found", Mutant::ALL.len(), Mutant::ALL.len() - missed);
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs the seeds; the first failure ends it.

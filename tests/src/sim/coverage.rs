@@ -119,12 +119,20 @@ impl Coverage {
         self.add(masked, c.masked);
     }
 
-    /// Adds the counts of another seed.
-    pub fn merge(&mut self, other: &Coverage) {
-        for (i, times) in other.times.iter().enumerate() {
+    /// Adds the counts of one seed.
+    pub fn add_seed(&mut self, of: &Coverage) {
+        for (i, times) in of.times.iter().enumerate() {
             self.times[i] += times;
             self.seeds[i] += u64::from(*times > 0);
         }
+    }
+
+    /// Adds the counts of several.
+    pub fn merge(&mut self, other: &Coverage) {
+        let add =
+            |to: &mut Vec<u64>, from: &[u64]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+        add(&mut self.times, &other.times);
+        add(&mut self.seeds, &other.seeds);
     }
 
     /// Classes that were never reached.

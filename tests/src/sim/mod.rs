@@ -14,10 +14,13 @@
 //! * [`answer`]: all bits that a request gets to see; [`oracle`]: those that it gets alone.
 //! * [`checks`]: what holds after every step. [`coverage`]: which events a run reached.
 //! * [`run`]: the loop. [`shrink`]: from a failing seed to a small one. [`report`]: what a person reads.
+//! * `mutants`: bugs that it must find, in a build with `--cfg mutants`.
 pub mod answer;
 pub mod checks;
 pub mod coverage;
 pub mod grammar;
+#[cfg(mutants)]
+pub mod mutants;
 pub mod options;
 pub mod oracle;
 pub mod report;

@@ -33,7 +33,11 @@ impl Oracle {
         if let Some(answer) = self.answers.get(&(i, choice)) {
             return Rc::clone(answer);
         }
+        #[cfg(mutants)]
+        let mutant = verbatim_core::mutants::set(None);
         let answer = Rc::new(self.run(ask, choice));
+        #[cfg(mutants)]
+        verbatim_core::mutants::set(mutant);
         self.answers.insert((i, choice), Rc::clone(&answer));
         answer
     }

@@ -20,20 +20,28 @@ pub struct Summary {
 impl Summary {
     /// Adds a run.
     pub fn add(&mut self, outcome: &Outcome) {
-        self.seeds += 1;
-        self.long_seeds += u64::from(outcome.is_long);
-        let total = &mut self.total;
-        total.steps += outcome.steps;
-        total.rows += outcome.rows;
-        total.requests += outcome.requests;
-        total.compared += outcome.compared;
-        total.tokens += outcome.tokens;
-        total.oracle_steps += outcome.oracle_steps;
-        total.live += outcome.live;
-        total.running += outcome.running;
-        total.worst_wait_percent = total.worst_wait_percent.max(outcome.worst_wait_percent);
-        total.log_hash ^= outcome.log_hash;
-        total.coverage.merge(&outcome.coverage);
+        let mut run = Self { seeds: 1, long_seeds: u64::from(outcome.is_long), total: outcome.clone() };
+        run.total.coverage = Coverage::default();
+        run.total.coverage.add_seed(&outcome.coverage);
+        self.merge(&run);
+    }
+
+    /// Adds other runs.
+    pub fn merge(&mut self, other: &Summary) {
+        self.seeds += other.seeds;
+        self.long_seeds += other.long_seeds;
+        let (total, more) = (&mut self.total, &other.total);
+        total.steps += more.steps;
+        total.rows += more.rows;
+        total.requests += more.requests;
+        total.compared += more.compared;
+        total.tokens += more.tokens;
+        total.oracle_steps += more.oracle_steps;
+        total.live += more.live;
+        total.running += more.running;
+        total.worst_wait_percent = total.worst_wait_percent.max(more.worst_wait_percent);
+        total.log_hash ^= more.log_hash;
+        total.coverage.merge(&more.coverage);
     }
 
     /// Live sequences in the mean step.

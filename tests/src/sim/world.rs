@@ -21,7 +21,7 @@ use verbatim_core::pool::{Pool, Serial};
 pub const VOCAB: usize = 520;
 
 /// The formats of keys and values that are tried.
-pub const KV_FORMATS: &[KvFormat] = &[KvFormat::F32, KvFormat::Bf16];
+pub const KV_FORMATS: &[KvFormat] = &KvFormat::ALL;
 
 /// A model with all that the kernels distinguish, and little of it: two layers, two queries to a key, biases.
 fn config(weights: WeightFormat, layer_count: usize) -> ModelConfig {
