@@ -23,12 +23,28 @@
 #[cfg(test)]
 extern crate std;
 
+/// Whether a bug is switched on: the constant `false` unless the crate is built with `--cfg mutants` (see `mutants`).
+#[cfg(mutants)]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutants::is_on($crate::mutants::Mutant::$name)
+    };
+}
+#[cfg(not(mutants))]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+
 pub mod dtype;
 pub mod engine;
 pub mod isa;
 pub mod kernels;
 pub mod memory;
 pub mod model;
+#[cfg(mutants)]
+pub mod mutants;
 pub mod paging;
 pub mod pool;
 pub mod sampling;

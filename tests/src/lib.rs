@@ -6,6 +6,7 @@
 //! * [`runner`]: sequences through the forward pass with no engine around it.
 //! * [`mutate`]: spoils bytes and JSON.
 //! * [`pools`]: pools that permute what they are given.
+//! * [`sim`]: the simulator, which `verbatim-sim` and a test run.
 pub mod data;
 pub mod fixture;
 pub mod golden;
@@ -13,3 +14,4 @@ pub mod mutate;
 pub mod pools;
 pub mod process;
 pub mod runner;
+pub mod sim;

@@ -41,11 +41,15 @@ impl Engine<'_, '_> {
                 };
                 *count += 1;
                 self.drop_block_work_of(slot as u32);
+                if mutant!(CancelLeak) {
+                    let sequence = &mut self.state.sequences[slot];
+                    sequence.block_count = sequence.block_count.saturating_sub(1);
+                }
                 self.state.free(slot as u32, &self.limits);
                 found = true;
             }
         }
-        if found {
+        if found && !mutant!(CancelledPlan) {
             // A planned step may have rows of it.
             self.planned = None;
         }

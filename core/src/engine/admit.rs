@@ -84,6 +84,9 @@ impl Engine<'_, '_> {
         sequence.standing = Standing::Running;
         sequence.block_count = prefix.blocks as u32;
         sequence.computed = prefix.tokens as u32;
+        if mutant!(HitPosition) && prefix.tokens > 0 && prefix.tokens + 1 < tokens {
+            sequence.computed += 1;
+        }
         sequence.indexed = prefix.indexed as u32;
         let sequence = *sequence;
         self.count_prefix(slot, &prefix);
@@ -109,6 +112,10 @@ impl Engine<'_, '_> {
             // The block in which the text ends is of use too, though its last row has to be computed again.
             if end > reusable + 1 {
                 break;
+            }
+            if mutant!(StaleTable) && i < sequence.indexed as usize && end <= reusable {
+                (prefix.blocks, prefix.tokens) = (i + 1, end);
+                continue;
             }
             let parent = match i {
                 0 => Parent::NONE,

@@ -98,12 +98,13 @@ impl Engine<'_, '_> {
                 }
             }
             if samples(sequence, row, kind) && outcome.kind == OutcomeKind::Nothing {
-                let so_far = &tokens[of..of + end as usize];
+                let seen = if mutant!(DraftPenalties) { end.min(sequence.token_count) } else { end };
+                let so_far = &tokens[of..of + seen as usize];
                 let (prompt, output) = so_far.split_at(sequence.prompt_len as usize);
                 let stops = &stops[slot * limits.stop_ids..][..sequence.stop_count as usize];
-                let banned = if end < sequence.stop_from_len { stops } else { &[] };
+                let banned = if end < sequence.stop_from_len && !mutant!(MinTokens) { stops } else { &[] };
                 let bias = &bias[slot * limits.logit_bias..][..sequence.bias_count as usize];
-                let mask = masks.of(row_index);
+                let mask = masks.of(row_index).filter(|_| !mutant!(DraftMask) || end <= sequence.token_count);
                 if let Some(mask) = mask
                     && end < sequence.token_count + sequence.draft_count
                 {

@@ -159,7 +159,8 @@ impl Engine<'_, '_> {
     /// Copy on write: a block that others hold, or may find, is not written into. `false` if there is no block to copy to.
     fn own_block(&mut self, at: usize) -> bool {
         let from = self.state.tables[at];
-        if self.state.blocks.references(from) == 1 && !self.state.index.contains(from) {
+        if self.state.blocks.references(from) == 1 && !self.state.index.contains(from) || mutant!(CopySkipped)
+        {
             return true;
         }
         let Some(to) = self.state.take_block() else { return false };
@@ -189,7 +190,9 @@ impl Engine<'_, '_> {
 
     /// Takes a sequence's blocks; it waits again, at its place.
     pub(super) fn preempt(&mut self, slot: u32) {
-        self.drop_block_work_of(slot);
+        if !mutant!(PreemptedWork) {
+            self.drop_block_work_of(slot);
+        }
         self.state.release_blocks(slot, &self.limits);
         self.state.running.remove(slot);
         self.state.waiting.insert(slot, &*self.state.sequences);

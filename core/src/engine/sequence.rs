@@ -95,7 +95,9 @@ impl Sequence {
     pub(super) fn output_at(&self, position: u32) -> RowOutput {
         let followed = position + 1 < self.prompt_len;
         match self.prompt_output {
-            _ if position < self.delivered || position >= self.prompt_len => RowOutput::None,
+            _ if position < self.delivered && !mutant!(DeliveredTwice) || position >= self.prompt_len => {
+                RowOutput::None
+            }
             RowOutput::NextLogprob if !followed => RowOutput::None,
             output => output,
         }
@@ -106,7 +108,7 @@ impl Sequence {
     pub(super) fn reusable(&self) -> u32 {
         let last = self.token_count - 1;
         let yields_more = self.prompt_output != RowOutput::None && self.delivered < self.prompt_len;
-        if yields_more { last.min(self.delivered) } else { last }
+        if yields_more && !mutant!(WarmEcho) { last.min(self.delivered) } else { last }
     }
 
     /// Forgets its guesses.

@@ -212,7 +212,7 @@ impl<'s> State<'s> {
         loop {
             let Sequence { indexed, computed, salt, .. } = self.sequences[slot as usize];
             let i = indexed as usize;
-            if (i + 1) * BLOCK > computed as usize {
+            if (i + 1) * BLOCK > computed as usize + usize::from(mutant!(BlockBoundary)) {
                 return merged;
             }
             let parent = match i {
@@ -251,7 +251,9 @@ impl<'s> State<'s> {
         let sequence = &mut self.sequences[slot as usize];
         sequence.block_count = 0;
         sequence.computed = 0;
-        sequence.indexed = 0;
+        if !mutant!(StaleTable) {
+            sequence.indexed = 0;
+        }
         sequence.draft_computed = 0;
         sequence.drop_drafts();
     }

@@ -56,7 +56,10 @@ pub(crate) fn quantize_from<S: Simd>(
             poison = s.add(poison, s.mul(x, s.splat(0.0)));
         }
     }
-    let (scale, inverse) = int8_scale(s.max_lanes(max));
+    let max = s.max_lanes(max);
+    #[cfg(mutants)]
+    let max = if mutant!(BatchScale) { crate::mutants::greatest(Some(max)) } else { max };
+    let (scale, inverse) = int8_scale(max);
     for (part, out) in x.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES)) {
         // SAFETY: 16 elements.
         unsafe { round_part(s, part, inverse, out.as_mut_ptr()) };

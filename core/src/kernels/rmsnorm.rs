@@ -50,6 +50,15 @@ fn inverse_root_mean_square<S: Simd>(s: S, x: &[f32], n: usize, eps: f32) -> f32
         let v = load_part(s, chunk);
         squares = s.fma(v, v, squares);
     }
+    #[cfg(mutants)]
+    if mutant!(KSplit) && crate::mutants::workers() > 1 {
+        let (mut halves, middle) = ([s.splat(0.0); 2], x.len() / 2);
+        for (i, chunk) in x.chunks(LANES).enumerate() {
+            let (v, half) = (load_part(s, chunk), usize::from(i * LANES >= middle));
+            halves[half] = s.fma(v, v, halves[half]);
+        }
+        squares = s.add(halves[0], halves[1]);
+    }
     1.0 / libm::sqrtf(s.sum_lanes(squares) / n as f32 + eps)
 }
 

@@ -50,6 +50,9 @@ impl Ops<'_> {
     /// Zeroes blocks that were just handed out.
     pub(super) fn zero_blocks(&self, kv: KvView<'_>, blocks: &[BlockId]) {
         let layers = kv.layout().layer_count;
+        if mutant!(FreshBlocks) {
+            return;
+        }
         let elements = blocks.len() * kv.layout().head_dim * kv.layout().kv_head_count * BLOCK * layers;
         self.run(Phase::Embed, layers, elements, &|layer, _| {
             for block in blocks {
@@ -101,6 +104,8 @@ impl Ops<'_> {
         (w, width, eps): (&[f32], usize, f32),
         out: SharedOperands<'_>,
     ) {
+        #[cfg(mutants)]
+        crate::mutants::set_workers(self.pool.workers());
         let stride = padded(width);
         self.run(phase, count, count * width, &|task, _| {
             let x = &x[source(task) * stride..][..stride];
@@ -113,6 +118,8 @@ impl Ops<'_> {
     /// Rotates and rounds the first `count` rows to 8 bits, where that is the format of the operands.
     pub(super) fn quantize(&self, count: usize, width: usize, operands: &mut OperandRows<'_>) {
         let OperandRows::Int8 { floats, rounded, scales } = operands else { return };
+        #[cfg(mutants)]
+        crate::mutants::greatest(None);
         let (stride, len) = (operand_stride(width), padded(width));
         let (floats, rounded, scales) = (Shared::new(floats), Shared::new(rounded), Shared::new(scales));
         self.run(Phase::Quantize, count, count * width, &|row, _| {

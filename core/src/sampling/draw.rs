@@ -80,6 +80,8 @@ pub fn sample(
         for z in adjusted.iter_mut() {
             *z = (*z - max) / params.temperature;
         }
+        #[cfg(mutants)]
+        let position = if mutant!(NoiseStream) { crate::mutants::next_of_stream() } else { position };
         let key = NoiseKey::new(params.seed, choice, position);
         if params.top_k == 0 && params.top_p >= 1.0 && params.min_p == 0.0 {
             isa.run(NoisyArgmax { z: adjusted, ids: None, key })

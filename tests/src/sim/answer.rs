@@ -1,0 +1,99 @@
+//! All bits that one choice of a request gets to see, however they came.
+use super::rng::fold;
+use verbatim_core::engine::{EventKind, FinishReason};
+use verbatim_core::sampling::TokenLogprob;
+
+/// What one choice of a request was told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// Output tokens.
+    pub tokens: Vec<Told>,
+    /// Log-probabilities of prompt tokens, and their positions.
+    pub prompt: Vec<(usize, Told)>,
+    /// Hashes of hidden states or logits of prompt rows, and their positions.
+    pub rows: Vec<(usize, u64)>,
+    /// Why it ended.
+    pub end: Option<FinishReason>,
+}
+
+/// A token with the bits that came with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Told {
+    /// Its id.
+    pub token: u32,
+    /// Its log-probability.
+    pub logprob_bits: u32,
+    /// A hash of the alternatives' ids and log-probabilities.
+    pub top_hash: u64,
+}
+
+impl Told {
+    fn new(token: u32, logprob: f32, top: &[TokenLogprob]) -> Self {
+        let top_hash = top.iter().fold(top.len() as u64, |hash, t| {
+            fold(fold(hash, u64::from(t.token)), u64::from(t.logprob.to_bits()))
+        });
+        Self { token, logprob_bits: logprob.to_bits(), top_hash }
+    }
+}
+
+impl Answer {
+    /// Notes an event; one after the end is an error.
+    pub fn note(&mut self, kind: &EventKind<'_>) -> Result<(), String> {
+        if let Some(end) = self.end {
+            return Err(format!("{kind:?} came after the end ({end:?})"));
+        }
+        match *kind {
+            EventKind::Token { token, logprob, top } => self.tokens.push(Told::new(token, logprob, top)),
+            EventKind::PromptLogprob { position, token, logprob, top } => {
+                self.prompt.push((position, Told::new(token, logprob, top)));
+            }
+            EventKind::Finished(reason) => self.end = Some(reason),
+            EventKind::Admitted { .. } | EventKind::Preempted => {}
+        }
+        Ok(())
+    }
+
+    /// Notes the logits or the hidden state of a prompt row.
+    pub fn note_row(&mut self, position: usize, values: &[f32]) {
+        let hash = values.iter().fold(values.len() as u64, |hash, x| fold(hash, u64::from(x.to_bits())));
+        self.rows.push((position, hash));
+    }
+
+    /// The output's ids.
+    pub fn ids(&self) -> Vec<u32> {
+        self.tokens.iter().map(|told| told.token).collect()
+    }
+
+    /// What differs from `alone`, of which the first `given` tokens were handed in. An answer that was cut short need only be
+    /// a beginning.
+    pub fn compare(&self, alone: &Answer, given: usize) -> Result<(), String> {
+        let cut = self.end.is_none();
+        let expected = &alone.tokens[given.min(alone.tokens.len())..];
+        same_list("output token", &self.tokens, expected, cut)?;
+        same_list("prompt log-probability", &self.prompt, &alone.prompt, cut)?;
+        same_list("prompt row", &self.rows, &alone.rows, cut)?;
+        if !cut && self.end != alone.end {
+            return Err(format!("it ended with {:?}, alone with {:?}", self.end, alone.end));
+        }
+        Ok(())
+    }
+}
+
+fn same_list<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    here: &[T],
+    alone: &[T],
+    cut: bool,
+) -> Result<(), String> {
+    let same = here.iter().zip(alone).take_while(|(a, b)| a == b).count();
+    if same == here.len() && (cut || same == alone.len()) {
+        return Ok(());
+    }
+    Err(format!(
+        "{what} {same} of {} is {:?}, alone (of {}) {:?}",
+        here.len(),
+        here.get(same),
+        alone.len(),
+        alone.get(same)
+    ))
+}

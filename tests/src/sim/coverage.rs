@@ -1,0 +1,143 @@
+//! Which events a run reached. A simulator that never preempts proves nothing about preemption, so a class that a whole run
+//! did not reach is a failure.
+use super::options::Drafter;
+use verbatim_core::engine::{Counters, DraftCounters};
+
+macro_rules! classes {
+    ($($name:ident = $label:literal;)*) => {
+        /// A class of events.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)] // the labels are the documentation
+        pub enum Class { $($name,)* }
+
+        impl Class {
+            /// All of them.
+            pub const ALL: &'static [Class] = &[$(Class::$name,)*];
+
+            /// What it is, in words.
+            pub fn label(self) -> &'static str {
+                match self { $(Class::$name => $label,)* }
+            }
+        }
+    };
+}
+
+classes! {
+    Preemptions = "preemptions";
+    PrefixHits = "prefix hits";
+    BoundaryHits = "full hits at a block boundary";
+    StaleParents = "hits whose parent was evicted";
+    WarmEchoes = "echo on a warm prefix";
+    Revivals = "revivals of free blocks";
+    Copies = "copies on write";
+    MergedBlocks = "blocks computed twice, one kept";
+    Deferrals = "waits for a prefix being computed";
+    LookupAccepted = "lookup drafts accepted";
+    LookupRejected = "lookup drafts rejected";
+    LookupMasked = "lookup drafts masked";
+    SelfAccepted = "self drafts accepted";
+    SelfRejected = "self drafts rejected";
+    SelfMasked = "self drafts masked";
+    OtherAccepted = "other model's drafts accepted";
+    OtherRejected = "other model's drafts rejected";
+    OtherMasked = "other model's drafts masked";
+    DraftSteps = "draft steps";
+    CancelledWaiting = "cancelled while waiting";
+    CancelledPrefill = "cancelled in prefill";
+    CancelledDecode = "cancelled in decode";
+    CancelledPlanned = "cancelled between plan and step";
+    Refusals = "refusals";
+    DroppedPlans = "plans dropped";
+    Resumed = "requests resumed";
+    StoppedById = "ended by a stop id";
+    EndedByLength = "ended by length";
+    EndedByMask = "ended by an empty mask";
+    PromptOutputs = "prompts with outputs";
+    TwoSplits = "contexts of three attention splits";
+}
+
+/// Classes that no engine reaches yet.
+pub const NOT_YET: &[Class] = &[];
+
+/// Counts by class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// How often, in the order of [`Class::ALL`].
+    pub times: Vec<u64>,
+    /// In how many seeds.
+    pub seeds: Vec<u64>,
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        let none = vec![0; Class::ALL.len()];
+        Self { times: none.clone(), seeds: none }
+    }
+}
+
+impl Coverage {
+    /// Counts events.
+    pub fn add(&mut self, class: Class, times: u64) {
+        self.times[class as usize] += times;
+    }
+
+    /// Adds what an engine counted.
+    pub fn add_counters(&mut self, c: &Counters, drafter: Drafter) {
+        for (class, times) in [
+            (Class::Preemptions, c.preemptions),
+            (Class::PrefixHits, c.prefix_hits),
+            (Class::BoundaryHits, c.boundary_hits),
+            (Class::StaleParents, c.stale_parents),
+            (Class::WarmEchoes, c.warm_echoes),
+            (Class::Revivals, c.revivals),
+            (Class::Copies, c.copies),
+            (Class::MergedBlocks, c.merged_blocks),
+            (Class::Deferrals, c.deferrals),
+            (Class::DraftSteps, c.draft_steps),
+            (Class::CancelledWaiting, c.cancelled_waiting),
+            (Class::CancelledPrefill, c.cancelled_prefill),
+            (Class::CancelledDecode, c.cancelled_decode),
+            (Class::Refusals, c.refusals),
+        ] {
+            self.add(class, times);
+        }
+        self.add_drafts(&c.lookup, [Class::LookupAccepted, Class::LookupRejected, Class::LookupMasked]);
+        match drafter {
+            Drafter::None => {}
+            Drafter::Itself => {
+                self.add_drafts(&c.model, [Class::SelfAccepted, Class::SelfRejected, Class::SelfMasked]);
+            }
+            Drafter::Other => {
+                self.add_drafts(&c.model, [Class::OtherAccepted, Class::OtherRejected, Class::OtherMasked]);
+            }
+        }
+    }
+
+    fn add_drafts(&mut self, c: &DraftCounters, [accepted, rejected, masked]: [Class; 3]) {
+        self.add(accepted, c.accepted);
+        self.add(rejected, c.rejected);
+        self.add(masked, c.masked);
+    }
+
+    /// Adds the counts of one seed.
+    pub fn add_seed(&mut self, of: &Coverage) {
+        for (i, times) in of.times.iter().enumerate() {
+            self.times[i] += times;
+            self.seeds[i] += u64::from(*times > 0);
+        }
+    }
+
+    /// Adds the counts of several.
+    pub fn merge(&mut self, other: &Coverage) {
+        let add =
+            |to: &mut Vec<u64>, from: &[u64]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+        add(&mut self.times, &other.times);
+        add(&mut self.seeds, &other.seeds);
+    }
+
+    /// Classes that were never reached.
+    pub fn missing(&self) -> impl Iterator<Item = Class> + '_ {
+        let never = |class: &Class| self.times[*class as usize] == 0 && !NOT_YET.contains(class);
+        Class::ALL.iter().copied().filter(never)
+    }
+}

@@ -1,0 +1,274 @@
+//! What a seed decides once for a run, and which of it a replay leaves out.
+use super::rng::{Rng, Stream};
+use super::world;
+use std::fmt;
+use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::engine::{EngineLimits, Speculation, SpeculationMode};
+use verbatim_core::isa::Isa;
+
+/// One run of the simulator: everything that its course depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// Steps to execute before faults stop and everything must finish.
+    pub steps: u64,
+    /// Requests that are made, by number; all if `None`. Numbers that are left out change no other request.
+    pub only: Option<Vec<usize>>,
+    /// What is switched off.
+    pub without: Without,
+}
+
+impl Setup {
+    /// Everything that the seed says.
+    pub fn new(seed: u64, steps: u64) -> Self {
+        Self { seed, steps, only: None, without: Without::default() }
+    }
+}
+
+macro_rules! features {
+    ($($name:ident = $label:literal, $doc:literal;)*) => {
+        /// Something that can be switched off to see whether a failure needs it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Feature { $(#[doc = $doc] $name,)* }
+
+        impl Feature {
+            /// All of them, what explains most first.
+            pub const ALL: &'static [Feature] = &[$(Feature::$name,)*];
+
+            /// Its name on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Feature::$name => $label,)* }
+            }
+        }
+    };
+}
+
+features! {
+    Speculation = "speculation", "No guesses.";
+    Cancels = "cancels", "Nobody leaves.";
+    Drops = "drops", "Every plan is executed.";
+    Resume = "resume", "Every request begins at its beginning.";
+    Choices = "choices", "One choice each.";
+    Masks = "masks", "No constraints.";
+    PromptOutput = "prompt-output", "Prompts yield nothing.";
+    Sharing = "sharing", "Every prompt is its own.";
+    Priorities = "priorities", "All alike.";
+    Salts = "salts", "One salt for all.";
+    Stops = "stops", "No stop ids.";
+    Penalties = "penalties", "No penalties and no bias.";
+    Sampling = "sampling", "Temperature 0.";
+    Starvation = "starvation", "Blocks for everybody.";
+    Budgets = "budgets", "As many rows as fit.";
+    Threads = "threads", "The calling thread alone.";
+    Paths = "paths", "The instruction set that serves.";
+    Formats = "formats", "f32 weights and keys.";
+    Long = "long", "No context beyond an attention split.";
+}
+
+/// Features that are switched off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Without(u32);
+
+impl Without {
+    /// Whether `feature` is off.
+    pub fn has(self, feature: Feature) -> bool {
+        self.0 >> feature as u32 & 1 == 1
+    }
+
+    /// The same, and `feature` off.
+    #[must_use]
+    pub fn and(self, feature: Feature) -> Self {
+        Self(self.0 | 1 << feature as u32)
+    }
+
+    /// Those that are off.
+    pub fn list(self) -> impl Iterator<Item = Feature> {
+        Feature::ALL.iter().copied().filter(move |feature| self.has(*feature))
+    }
+}
+
+/// Who runs the tasks of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    /// The calling thread, in order.
+    Serial,
+    /// One thread plays that many workers, in an order that differs from run to run.
+    Permuting(usize),
+    /// Threads.
+    Futex(usize),
+}
+
+impl PoolKind {
+    /// Workers.
+    pub fn workers(self) -> usize {
+        match self {
+            Self::Serial => 1,
+            Self::Permuting(workers) | Self::Futex(workers) => workers,
+        }
+    }
+}
+
+/// Which model drafts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drafter {
+    /// None.
+    None,
+    /// The served model in int4, in the same blocks.
+    Itself,
+    /// A smaller model in blocks of its own.
+    Other,
+}
+
+/// How many rows a step may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetKind {
+    /// As many as the engine was sized for.
+    Full,
+    /// Always as many.
+    Fixed(usize),
+    /// Another number for each step.
+    Varying,
+}
+
+/// What holds for a whole run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How weights are stored.
+    pub weights: WeightFormat,
+    /// What the engine is sized for.
+    pub limits: EngineLimits,
+    /// The instruction set of the run.
+    pub isa: Isa,
+    /// That of the solo runs.
+    pub oracle_isa: Isa,
+    /// Who runs tasks.
+    pub pool: PoolKind,
+    /// Which model drafts.
+    pub drafter: Drafter,
+    /// Rows of steps.
+    pub budget: BudgetKind,
+    /// Live sequences that the arrivals aim at.
+    pub crowd: usize,
+    /// Whether some contexts pass two attention splits.
+    pub long: bool,
+    /// Times in a hundred that a plan is dropped.
+    pub drop_percent: usize,
+}
+
+/// Positions beyond which a context has three attention splits.
+pub const TWO_SPLITS: usize = 2 * verbatim_core::kernels::attention::SPLIT;
+
+impl Options {
+    /// What the seed says, less what the replay leaves out.
+    pub fn draw(setup: &Setup) -> Self {
+        let mut rng = Rng::new(setup.seed, Stream::Options, 0);
+        let without = |feature| setup.without.has(feature);
+        let paths: Vec<Isa> = Isa::available().iter().copied().collect();
+        let weights = rng.pick(&WeightFormat::STORED);
+        let kv_format = rng.pick(world::KV_FORMATS);
+        let isa = rng.pick(&paths);
+        let oracle_isa = if rng.percent(15) { rng.pick(&paths) } else { Isa::detect() };
+        let workers = rng.within(1..=4);
+        let pool = match rng.below(10) {
+            0..4 => PoolKind::Serial,
+            4..8 => PoolKind::Permuting(workers),
+            _ => PoolKind::Futex(workers),
+        };
+        let drafter = rng.pick(&[Drafter::None, Drafter::Itself, Drafter::Itself, Drafter::Other]);
+        let long = rng.percent(8) && !without(Feature::Long);
+        let model_len = if long { rng.within(2150..=2400) } else { rng.within(48..=240) };
+        let sequences = rng.within(4..=9);
+        let starved = model_len + rng.within(0..=sequences * 24);
+        let ample = model_len.max(96) * sequences;
+        let rows = if long { rng.within(48..=256) } else { rng.within(3..=64) };
+        let draft_len = rng.within(1..=7);
+        let budget = match rng.below(4) {
+            0 => BudgetKind::Full,
+            1 => BudgetKind::Fixed(rng.within(1..=12)),
+            _ => BudgetKind::Varying,
+        };
+        let limits = EngineLimits {
+            model_len,
+            sequences,
+            queue: rng.within(1..=8),
+            kv_tokens: if rng.percent(65) && !without(Feature::Starvation) { starved } else { ample },
+            rows,
+            head_rows: rng.within(1..=rows.min(9)),
+            kv_format: if without(Feature::Formats) { KvFormat::F32 } else { kv_format },
+            workers: if without(Feature::Threads) { 1 } else { pool.workers() },
+            draft_len: if without(Feature::Speculation) { 0 } else { draft_len },
+            top_logprobs: 3,
+            logit_bias: 4,
+            stop_ids: 3,
+        };
+        let crowd = rng.within(5..=sequences + 3);
+        Self {
+            weights: if without(Feature::Formats) { WeightFormat::F32 } else { weights },
+            limits,
+            isa: if without(Feature::Paths) { Isa::detect() } else { isa },
+            oracle_isa: if without(Feature::Paths) { Isa::detect() } else { oracle_isa },
+            pool: if without(Feature::Threads) { PoolKind::Serial } else { pool },
+            drafter: if without(Feature::Speculation) { Drafter::None } else { drafter },
+            budget: match budget {
+                _ if without(Feature::Budgets) => BudgetKind::Full,
+                BudgetKind::Fixed(rows) if long => BudgetKind::Fixed(rows + 32),
+                budget => budget,
+            },
+            crowd,
+            long,
+            drop_percent: if without(Feature::Drops) { 0 } else { rng.pick(&[0, 3, 10]) },
+        }
+    }
+
+    /// Where guesses come from from now on.
+    pub fn draw_speculation(&self, rng: &mut Rng) -> Speculation {
+        let mode = rng.pick(&[SpeculationMode::Auto, SpeculationMode::Forced, SpeculationMode::Forced]);
+        let kind = rng.below(8);
+        if self.limits.draft_len == 0 || kind == 0 {
+            return Speculation::OFF;
+        }
+        let model = kind > 3 && self.drafter != Drafter::None;
+        Speculation { lookup: kind < 6, model, mode, ..Speculation::OFF }
+    }
+
+    /// Rows of the next step.
+    pub fn draw_rows(&self, rng: &mut Rng) -> usize {
+        let most = self.limits.rows;
+        let varying = if rng.percent(30) { rng.within(1..=most.min(4)) } else { rng.within(1..=most) };
+        match self.budget {
+            BudgetKind::Full => usize::MAX,
+            BudgetKind::Fixed(rows) => rows,
+            BudgetKind::Varying if self.long => varying + 32,
+            BudgetKind::Varying => varying,
+        }
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let l = &self.limits;
+        write!(
+            f,
+            "{} weights, {} keys, {} (alone: {}), {:?}, drafter {:?}; context {}, {} sequences + {} waiting, {} KV tokens, \
+             {} rows ({:?}), head {} at a time, drafts of {}; crowd {}, {}% of plans dropped{}",
+            self.weights.name(),
+            l.kv_format.name(),
+            self.isa.name(),
+            self.oracle_isa.name(),
+            self.pool,
+            self.drafter,
+            l.model_len,
+            l.sequences,
+            l.queue,
+            l.kv_tokens,
+            l.rows,
+            self.budget,
+            l.head_rows,
+            l.draft_len,
+            self.crowd,
+            self.drop_percent,
+            if self.long { ", long contexts" } else { "" },
+        )
+    }
+}

@@ -1,0 +1,102 @@
+//! The judge: each choice of a request alone, from its beginning, on one thread, in an engine that nobody else used.
+use super::answer::Answer;
+use super::grammar::mask_words;
+use super::options::Options;
+use super::workload::Ask;
+use super::world::{self, Memory, VOCAB};
+use std::collections::HashMap;
+use std::rc::Rc;
+use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, Observer, Plan, PlannedRow};
+use verbatim_core::model::{PackedModel, RowOutput};
+use verbatim_core::paging::BLOCK;
+use verbatim_core::pool::Serial;
+
+/// Answers of requests alone, each computed once.
+#[derive(Debug)]
+pub struct Oracle {
+    model: PackedModel<'static>,
+    options: Options,
+    answers: HashMap<(usize, u32), Rc<Answer>>,
+    /// Steps that the answers took.
+    pub steps: u64,
+}
+
+impl Oracle {
+    /// An oracle for the requests of a run.
+    pub fn new(options: &Options) -> Self {
+        let model = world::served(options.weights);
+        Self { model, options: options.clone(), answers: HashMap::new(), steps: 0 }
+    }
+
+    /// The answer of request `i`, which is `ask`.
+    pub fn answer(&mut self, i: usize, ask: &Ask, choice: u32) -> Rc<Answer> {
+        if let Some(answer) = self.answers.get(&(i, choice)) {
+            return Rc::clone(answer);
+        }
+        #[cfg(mutants)]
+        let mutant = verbatim_core::mutants::set(None);
+        let answer = Rc::new(self.run(ask, choice));
+        #[cfg(mutants)]
+        verbatim_core::mutants::set(mutant);
+        self.answers.insert((i, choice), Rc::clone(&answer));
+        answer
+    }
+
+    /// Drops what no later request refers to.
+    pub fn forget_before(&mut self, i: usize) {
+        self.answers.retain(|(of, _), _| *of >= i);
+    }
+
+    fn run(&mut self, ask: &Ask, choice: u32) -> Answer {
+        let end_len = (ask.prompt.len() + ask.max_tokens).min(self.options.limits.model_len);
+        let rows = end_len.min(64);
+        let limits = EngineLimits {
+            sequences: 1,
+            queue: 0,
+            kv_tokens: end_len.next_multiple_of(BLOCK),
+            rows,
+            head_rows: rows.min(8),
+            workers: 1,
+            draft_len: 0,
+            ..self.options.limits
+        };
+        let plan = Plan::new(self.model.config(), &limits).expect("limits of one request");
+        let mut memory = Memory::new(plan.total_bytes());
+        let (lent, _) = memory.parts();
+        let mut engine =
+            Engine::new(self.model.clone(), limits, self.options.oracle_isa, lent).expect("an engine");
+        engine.submit(&ask.request(choice)).expect("a request that fits");
+        let mut watch = Watch(Answer::default());
+        let mut mask = vec![0; mask_words(VOCAB)];
+        while let Some(plan) = engine.plan(Budget::UNLIMITED) {
+            let mut masked = None;
+            if let Some(grammar) = &ask.grammar
+                && let Some((at, row)) = engine.rows(plan).enumerate().find(|(_, row)| row.samples)
+            {
+                grammar.allow(engine.context(&row), VOCAB, &mut mask);
+                masked = Some((at, &mask[..]));
+            }
+            let masks = Masks { rows: masked.as_slice() };
+            let events = engine.execute(plan, masks, &Serial, &mut watch).expect("a step");
+            for event in events {
+                watch.0.note(&event.kind).expect("nothing after the end");
+            }
+            self.steps += 1;
+        }
+        watch.0
+    }
+}
+
+struct Watch(Answer);
+
+impl Observer for Watch {
+    fn logits(&mut self, row: &PlannedRow, logits: &[f32]) {
+        if row.output == RowOutput::Logits {
+            self.0.note_row(row.position, logits);
+        }
+    }
+
+    fn hidden(&mut self, row: &PlannedRow, hidden: &[f32]) {
+        self.0.note_row(row.position, hidden);
+    }
+}

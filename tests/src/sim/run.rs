@@ -1,0 +1,455 @@
+//! The loop: in each turn requests arrive and leave, a step is planned and executed, and everything is checked.
+use super::answer::Answer;
+use super::checks::{Waiting, check_engine};
+use super::coverage::{Class, Coverage};
+use super::grammar::{Grammar, mask_words};
+use super::options::{Options, Setup, TWO_SPLITS};
+use super::oracle::Oracle;
+use super::rng::{Rng, Stream, fold};
+use super::workload::{Cancel, Spec, Workload};
+use super::world::{self, Margins, Memory, VOCAB};
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use verbatim_core::engine::{
+    Budget, Engine, Event, EventKind, FinishReason, Masks, Observer, Plan, PlanId, PlannedRow, Refusal,
+    RequestId, StepError, StepKind,
+};
+use verbatim_core::model::RowOutput;
+use verbatim_core::pool::Pool;
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Steps, those of a model that drafts included.
+    pub steps: u64,
+    /// Rows of them.
+    pub rows: u64,
+    /// Requests that were taken.
+    pub requests: u64,
+    /// Choices that were compared with their solo runs, those that were cut short included.
+    pub compared: u64,
+    /// Output tokens.
+    pub tokens: u64,
+    /// Steps of solo runs.
+    pub oracle_steps: u64,
+    /// The sum over steps of live sequences, and of those that ran.
+    pub live: u64,
+    /// Of those that ran.
+    pub running: u64,
+    /// The longest wait, in hundredths of what is allowed.
+    pub worst_wait_percent: u64,
+    /// Whether a context passed two attention splits.
+    pub is_long: bool,
+    /// A hash of every event and planned row.
+    pub log_hash: u64,
+    /// Events reached.
+    pub coverage: Coverage,
+}
+
+/// What was found wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The step.
+    pub step: u64,
+    /// What.
+    pub what: String,
+}
+
+/// Runs a setup to its end.
+pub fn run(setup: &Setup) -> Result<Outcome, Failure> {
+    let options = Options::draw(setup);
+    let mut outcome = Outcome::default();
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        world::with_pool(options.pool, |pool| run_with(setup, &options, pool, &mut outcome))
+    }));
+    let what = match caught {
+        Ok(Ok(())) => return Ok(outcome),
+        Ok(Err(what)) => what,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            format!("a panic: {}", text.unwrap_or("of no words"))
+        }
+    };
+    Err(Failure { step: outcome.steps, what })
+}
+
+fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Outcome) -> Result<(), String> {
+    let model = world::served(options.weights);
+    let drafter = world::drafter(options.drafter);
+    let sized = drafter.as_ref().map(|drafter| (drafter.model.config(), drafter.cache));
+    let plan =
+        Plan::with_drafter(model.config(), &options.limits, sized).map_err(|error| error.to_string())?;
+    let mut memory = Memory::new(plan.total_bytes());
+    let (lent, margins) = memory.parts();
+    let mut engine = Engine::with_drafter(model, drafter, options.limits, options.isa, lent)
+        .map_err(|error| error.to_string())?;
+    engine.kv_bytes_mut().fill(0xff); // every block starts as NaN
+    let mut run = Run {
+        setup,
+        options,
+        pool,
+        margins,
+        engine,
+        oracle: Oracle::new(options),
+        workload: Workload::new(setup, options),
+        waiting: Waiting::default(),
+        watch: Watch::default(),
+        specs: HashMap::new(),
+        next: 0,
+        turn: 0,
+        outcome,
+    };
+    run.chaos()?;
+    run.finish()?;
+    let counters = *run.engine.counters();
+    run.outcome.coverage.add_counters(&counters, options.drafter);
+    run.outcome.oracle_steps = run.oracle.steps;
+    run.outcome.worst_wait_percent = run.waiting.worst_percent;
+    Ok(())
+}
+
+/// A request that is live.
+struct LiveRequest {
+    number: usize,
+    spec: Rc<Spec>,
+    arrived: u64,
+    choices_left: u32,
+    has_begun: bool,
+}
+
+/// Answers of live choices, as events and the observer tell them.
+#[derive(Default)]
+struct Watch {
+    answers: BTreeMap<(RequestId, u32), Answer>,
+}
+
+impl Observer for Watch {
+    fn logits(&mut self, row: &PlannedRow, logits: &[f32]) {
+        if row.output == RowOutput::Logits {
+            self.answers.entry((row.request, row.choice)).or_default().note_row(row.position, logits);
+        }
+    }
+
+    fn hidden(&mut self, row: &PlannedRow, hidden: &[f32]) {
+        self.answers.entry((row.request, row.choice)).or_default().note_row(row.position, hidden);
+    }
+}
+
+struct Run<'a, 'm> {
+    setup: &'a Setup,
+    options: &'a Options,
+    pool: &'a dyn Pool,
+    margins: Margins<'m>,
+    engine: Engine<'static, 'm>,
+    oracle: Oracle,
+    workload: Workload,
+    waiting: Waiting,
+    watch: Watch,
+    specs: HashMap<RequestId, LiveRequest>,
+    /// The next request's number.
+    next: usize,
+    turn: u64,
+    outcome: &'a mut Outcome,
+}
+
+impl Run<'_, '_> {
+    /// The first phase: everything goes wrong that may.
+    fn chaos(&mut self) -> Result<(), String> {
+        let last = self.setup.only.as_ref().map(|only| only.iter().max().map_or(0, |last| last + 1));
+        while self.outcome.steps < self.setup.steps {
+            let all_came = last.is_some_and(|last| self.next >= last);
+            if all_came && self.specs.is_empty() {
+                break;
+            }
+            let mut rng = Rng::new(self.setup.seed, Stream::Tick, self.turn);
+            if self.turn == 0 || rng.percent(2) {
+                let speculation = self.options.draw_speculation(&mut rng);
+                self.engine.set_speculation(speculation);
+            }
+            self.arrive(&mut rng, last)?;
+            self.cancel_some(false)?;
+            let budget = Budget { rows: self.options.draw_rows(&mut rng) };
+            let drops = rng.percent(self.options.drop_percent);
+            self.turn(budget, drops, true)?;
+        }
+        Ok(())
+    }
+
+    /// The last phase: nobody comes or leaves, and everybody is served.
+    fn finish(&mut self) -> Result<(), String> {
+        let mut left = 100 + 4 * self.waiting.rows_left();
+        while !self.specs.is_empty() {
+            if left == 0 {
+                return Err(format!("faults have stopped, but {} requests do not end", self.specs.len()));
+            }
+            left -= 1;
+            self.turn(Budget::UNLIMITED, false, false)?;
+        }
+        match self.engine.plan(Budget::UNLIMITED) {
+            None => Ok(()),
+            Some(_) => Err("nobody is live, but a step is planned".into()),
+        }
+    }
+
+    fn arrive(&mut self, rng: &mut Rng, last: Option<usize>) -> Result<(), String> {
+        let live = self.waiting.live_count();
+        let chance = if live < self.options.crowd { 60 } else { 3 };
+        let count = if rng.percent(2) { rng.within(2..=8) } else { usize::from(rng.percent(chance)) };
+        for _ in 0..count {
+            if last.is_some_and(|last| self.next >= last) {
+                break;
+            }
+            let number = self.next;
+            self.next += 1;
+            if self.setup.only.as_ref().is_some_and(|only| !only.contains(&number)) {
+                continue;
+            }
+            self.submit(number)?;
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, number: usize) -> Result<(), String> {
+        let spec = self.workload.request(number, &mut self.oracle);
+        let id = match self.engine.submit(&spec.request()) {
+            Ok(id) => id,
+            Err(Refusal::QueueFull { .. }) => return Ok(()),
+            Err(refusal) => return self.check_refusal(&spec, refusal),
+        };
+        self.outcome.requests += 1;
+        self.note(&[1, id.0, number as u64]);
+        let end_len = spec.end_len(self.options);
+        for choice in spec.first_choice..spec.first_choice + spec.choices {
+            self.waiting.submitted((id, choice), end_len, spec.priority);
+            self.watch.answers.insert((id, choice), Answer::default());
+        }
+        let coverage = &mut self.outcome.coverage;
+        coverage.add(Class::Resumed, u64::from(!spec.generated.is_empty()));
+        coverage.add(Class::PromptOutputs, u64::from(spec.ask.prompt_output != RowOutput::None));
+        let choices_left = spec.choices;
+        let live = LiveRequest { number, spec, arrived: self.turn, choices_left, has_begun: false };
+        self.specs.insert(id, live);
+        Ok(())
+    }
+
+    /// Every request of the workload fits the context; blocks for it there may not be.
+    fn check_refusal(&self, spec: &Spec, refusal: Refusal) -> Result<(), String> {
+        let kv_tokens = self.options.limits.block_count() * verbatim_core::paging::BLOCK;
+        match refusal {
+            Refusal::KvCapacityExceeded { .. } if spec.end_len(self.options) > kv_tokens => Ok(()),
+            Refusal::ContextExceeded { .. }
+                if spec.ask.prompt.len() + spec.generated.len() >= self.options.limits.model_len =>
+            {
+                Ok(())
+            }
+            other => Err(format!("refused: {other}; {spec:?}")),
+        }
+    }
+
+    /// Cancels those whose moment has come.
+    fn cancel_some(&mut self, late: bool) -> Result<(), String> {
+        let mut leaving: Vec<(RequestId, usize)> = Vec::new();
+        for (id, live) in &self.specs {
+            let tokens = (live.spec.first_choice..live.spec.first_choice + live.spec.choices)
+                .filter_map(|choice| self.watch.answers.get(&(*id, choice)))
+                .map(|answer| answer.tokens.len())
+                .max()
+                .unwrap_or(0);
+            let now = match live.spec.cancel {
+                None => false,
+                Some(Cancel::After(turns)) => self.turn >= live.arrived + turns,
+                Some(Cancel::InPrefill) => live.has_begun && tokens == 0,
+                Some(Cancel::AtToken(count)) => tokens >= count,
+            };
+            if now && live.spec.cancel_late == late {
+                leaving.push((*id, live.number));
+            }
+        }
+        leaving.sort_by_key(|(_, number)| *number);
+        for (id, number) in leaving {
+            self.note(&[2, id.0]);
+            if !self.engine.cancel(id) || self.engine.cancel(id) {
+                return Err(format!("request {number} is live and can be cancelled once"));
+            }
+            self.waiting.cancelled(id);
+            let live = self.specs.remove(&id).ok_or("a live request has a spec")?;
+            for choice in live.spec.first_choice..live.spec.first_choice + live.spec.choices {
+                if let Some(answer) = self.watch.answers.remove(&(id, choice)) {
+                    self.compare(&live, choice, &answer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One turn: a plan, now and then another, and a step.
+    fn turn(&mut self, budget: Budget, drops: bool, faults: bool) -> Result<(), String> {
+        self.turn += 1;
+        let mut planned = self.engine.plan(budget);
+        if drops {
+            let stale = planned;
+            planned = self.engine.plan(Budget { rows: budget.rows.min(1 << 20) / 2 + 1 });
+            self.outcome.coverage.add(Class::DroppedPlans, 1);
+            if let Some(stale) = stale {
+                self.must_be_stale(stale)?;
+            }
+        }
+        let Some(plan) = planned else {
+            let live = self.waiting.live_count();
+            // A plan may preempt so that the next one can go on; it is not stuck then.
+            return if live == 0 || self.engine.plan(budget).is_some() {
+                Ok(())
+            } else {
+                Err(format!("nothing is planned, but {live} sequences are live"))
+            };
+        };
+        if faults {
+            let before = self.specs.len();
+            self.cancel_some(true)?;
+            let left = (before - self.specs.len()) as u64;
+            self.outcome.coverage.add(Class::CancelledPlanned, left);
+            if left > 0 {
+                return self.must_be_stale(plan);
+            }
+        }
+        self.step(plan, budget)
+    }
+
+    fn must_be_stale(&mut self, plan: PlanId) -> Result<(), String> {
+        match self.engine.execute(plan, Masks::NONE, self.pool, &mut ()) {
+            Err(StepError::StalePlan) => Ok(()),
+            _ => Err("a plan that is not the latest was executed".into()),
+        }
+    }
+
+    fn step(&mut self, plan: PlanId, budget: Budget) -> Result<(), String> {
+        let rows: Vec<PlannedRow> = self.engine.rows(plan).collect();
+        if rows.is_empty() || rows.len() > budget.rows.min(self.options.limits.rows) {
+            return Err(format!("a step of {} rows, but the budget is {}", rows.len(), budget.rows));
+        }
+        let words = mask_words(VOCAB);
+        let constrained: Vec<(usize, Grammar)> = rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.samples)
+            .filter_map(|(at, row)| Some((at, self.specs.get(&row.request)?.spec.ask.grammar?)))
+            .collect();
+        let mut bits = vec![0; words * constrained.len()];
+        for ((at, grammar), mask) in constrained.iter().zip(bits.chunks_mut(words)) {
+            grammar.allow(self.engine.context(&rows[*at]), VOCAB, mask);
+        }
+        let masks: Vec<(usize, &[u32])> =
+            constrained.iter().map(|(at, _)| *at).zip(bits.chunks(words)).collect();
+        for row in &rows {
+            self.note(&[3, row.request.0, u64::from(row.choice), row.position as u64, u64::from(row.token)]);
+        }
+        let mut ended = Vec::new();
+        let events = self
+            .engine
+            .execute(plan, Masks { rows: &masks }, self.pool, &mut self.watch)
+            .map_err(|error| error.to_string())?;
+        if plan.kind == StepKind::Target {
+            self.waiting.stepped(&rows);
+        }
+        let mut hash = self.outcome.log_hash;
+        for event in events {
+            // A plan that a cancel made stale may have admitted or preempted whom it cancelled.
+            let is_of_plan = matches!(event.kind, EventKind::Admitted { .. } | EventKind::Preempted);
+            if is_of_plan && !self.specs.contains_key(&event.request) {
+                continue;
+            }
+            hash = fold_event(hash, &event);
+            self.waiting.event(&event)?;
+            let key = (event.request, event.choice);
+            let answer =
+                self.watch.answers.get_mut(&key).ok_or_else(|| format!("nobody's event: {event:?}"))?;
+            answer.note(&event.kind)?;
+            match event.kind {
+                EventKind::Admitted { .. } => {
+                    if let Some(live) = self.specs.get_mut(&event.request) {
+                        live.has_begun = true;
+                    }
+                }
+                EventKind::Token { .. } => self.outcome.tokens += 1,
+                EventKind::Finished(_) => ended.push(key),
+                EventKind::Preempted | EventKind::PromptLogprob { .. } => {}
+            }
+        }
+        self.outcome.log_hash = hash;
+        self.outcome.steps += 1;
+        self.outcome.rows += rows.len() as u64;
+        let status = self.engine.status();
+        self.outcome.live += (status.running + status.waiting) as u64;
+        self.outcome.running += status.running as u64;
+        for key in ended {
+            self.ended(key)?;
+        }
+        self.oracle.forget_before(self.next.saturating_sub(200));
+        self.waiting.check()?;
+        check_engine(&self.engine, &self.waiting)?;
+        if !self.margins.are_intact() {
+            return Err("bytes around the engine's memory were written".into());
+        }
+        Ok(())
+    }
+
+    /// A choice ended: its answer is what it gets alone.
+    fn ended(&mut self, (id, choice): (RequestId, u32)) -> Result<(), String> {
+        let answer = self.watch.answers.remove(&(id, choice)).ok_or("an answer ends once")?;
+        let mut live = self.specs.remove(&id).ok_or("a live request has a spec")?;
+        let class = match answer.end {
+            Some(FinishReason::StopId(_)) => Class::StoppedById,
+            Some(FinishReason::MaskEmpty) => Class::EndedByMask,
+            Some(FinishReason::Length) => Class::EndedByLength,
+            end => return Err(format!("request {} ended with {end:?}", live.number)),
+        };
+        self.outcome.coverage.add(class, 1);
+        if live.spec.ask.prompt.len() + answer.tokens.len() > TWO_SPLITS {
+            self.outcome.coverage.add(Class::TwoSplits, 1);
+            self.outcome.is_long = true;
+        }
+        self.compare(&live, choice, &answer)?;
+        live.choices_left -= 1;
+        if live.choices_left > 0 {
+            self.specs.insert(id, live);
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, live: &LiveRequest, choice: u32, answer: &Answer) -> Result<(), String> {
+        self.outcome.compared += 1;
+        if answer.end.is_none()
+            && answer.tokens.is_empty()
+            && answer.prompt.is_empty()
+            && answer.rows.is_empty()
+        {
+            return Ok(());
+        }
+        let alone = self.oracle.answer(live.number, &live.spec.ask, choice);
+        answer
+            .compare(&alone, live.spec.generated.len())
+            .map_err(|what| format!("request {}, choice {choice}: {what}", live.number))
+    }
+
+    fn note(&mut self, values: &[u64]) {
+        self.outcome.log_hash = values.iter().fold(self.outcome.log_hash, |hash, value| fold(hash, *value));
+    }
+}
+
+fn fold_event(hash: u64, event: &Event<'_>) -> u64 {
+    let (kind, values) = match event.kind {
+        EventKind::Token { token, logprob, .. } => (4, [u64::from(token), u64::from(logprob.to_bits())]),
+        EventKind::PromptLogprob { position, logprob, .. } => {
+            (5, [position as u64, u64::from(logprob.to_bits())])
+        }
+        EventKind::Admitted { cached_tokens } => (6, [cached_tokens as u64, 0]),
+        EventKind::Preempted => (7, [0, 0]),
+        EventKind::Finished(FinishReason::StopId(token)) => (8, [u64::from(token), 0]),
+        EventKind::Finished(FinishReason::Length) => (9, [0, 0]),
+        EventKind::Finished(FinishReason::NonFinite { position }) => (10, [position as u64, 0]),
+        EventKind::Finished(FinishReason::MaskEmpty) => (11, [0, 0]),
+    };
+    [kind, event.request.0, u64::from(event.choice), values[0], values[1]].into_iter().fold(hash, fold)
+}

@@ -1,0 +1,158 @@
+//! What a run stands on: models, built once a process, memory with a margin that nobody may touch, pools.
+use super::options::{Drafter, PoolKind};
+use super::rng::{Rng, Stream};
+use crate::pools::Permuting;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Mutex, OnceLock};
+use verbatim::memory::AlignedMemory;
+use verbatim::pool::FutexPool;
+use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::engine::{DraftCache, DraftModel};
+use verbatim_core::memory::REGION_ALIGN;
+use verbatim_core::model::image::TensorKind;
+use verbatim_core::model::{
+    Architecture, ImageLayout, ImageWriter, ModelConfig, PackedModel, RopeConfig, RopeScaling,
+};
+use verbatim_core::pool::{Pool, Serial};
+
+/// Ids of the vocabulary: 17 panels of the head, more than four for each of four workers.
+pub const VOCAB: usize = 520;
+
+/// The formats of keys and values that are tried.
+pub const KV_FORMATS: &[KvFormat] = &KvFormat::ALL;
+
+/// A model with all that the kernels distinguish, and little of it: two layers, two queries to a key, biases.
+fn config(weights: WeightFormat, layer_count: usize) -> ModelConfig {
+    ModelConfig {
+        architecture: Architecture::Qwen2,
+        vocab_size: VOCAB,
+        hidden_size: 64,
+        intermediate_size: 96,
+        layer_count,
+        head_count: 4,
+        kv_head_count: 2,
+        head_dim: 16,
+        position_count: 4096,
+        rms_norm_eps: 1e-5,
+        rope: RopeConfig { theta: 1e5, scaling: RopeScaling::None },
+        tied_head: false,
+        qkv_bias: true,
+        attention_output_bias: false,
+        mlp_bias: false,
+        qk_norm: false,
+        weight_format: weights,
+        head_format: weights,
+    }
+}
+
+/// Random weights. Those of a layer are the same whatever the number of layers, so that a model of one layer often
+/// guesses what a model of two draws; the embedding is large beside what layers add, so that outputs fall into cycles
+/// and guesses from the text come true.
+fn build(config: &ModelConfig) -> AlignedMemory {
+    let layout = ImageLayout::new(config, &[]).expect("a layout");
+    let mut memory = AlignedMemory::new(layout.total_bytes()).expect("memory");
+    let mut writer = ImageWriter::new(&layout, memory.as_mut_slice()).expect("a writer");
+    let tensors: Vec<_> = layout.tensors().collect();
+    for (kind, layer, _) in tensors {
+        let layer = layer.unwrap_or(0);
+        let (scale, offset) = match kind {
+            TensorKind::AttentionNorm | TensorKind::FeedForwardNorm | TensorKind::FinalNorm => (0.25, 1.0),
+            TensorKind::Embedding => (0.5, 0.0),
+            TensorKind::Head => (0.4, 0.0),
+            _ => (0.15, 0.0),
+        };
+        let of = (kind as u64) << 48 | (layer as u64) << 40;
+        writer.fill(kind, layer, |row, column| {
+            let mut rng = Rng::new(0, Stream::Weights, of | (row as u64) << 20 | column as u64);
+            offset + scale * rng.signed()
+        });
+    }
+    writer.header(&[1; 32], 0);
+    memory
+}
+
+fn model_of(weights: WeightFormat, layer_count: usize) -> PackedModel<'static> {
+    static BUILT: OnceLock<Mutex<HashMap<(u32, usize), &'static AlignedMemory>>> = OnceLock::new();
+    let mut built = BUILT.get_or_init(Mutex::default).lock().expect("nobody panics while building");
+    let image = *built
+        .entry((weights as u32, layer_count))
+        .or_insert_with(|| Box::leak(Box::new(build(&config(weights, layer_count)))));
+    PackedModel::parse(image.as_slice()).expect("an image")
+}
+
+/// The served model.
+pub fn served(weights: WeightFormat) -> PackedModel<'static> {
+    model_of(weights, 2)
+}
+
+/// The model that drafts for it.
+pub fn drafter(of: Drafter) -> Option<DraftModel<'static>> {
+    match of {
+        Drafter::None => None,
+        Drafter::Itself => {
+            Some(DraftModel { model: model_of(WeightFormat::Int4, 2), cache: DraftCache::Shared })
+        }
+        Drafter::Other => Some(DraftModel { model: model_of(WeightFormat::Int8, 1), cache: DraftCache::Own }),
+    }
+}
+
+/// Bytes to lend to an engine, with a margin of patterned bytes on either side.
+#[derive(Debug)]
+pub struct Memory {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+const MARGIN: usize = 4 * REGION_ALIGN;
+const PATTERN: u8 = 0xc3;
+
+impl Memory {
+    /// As many as told.
+    pub fn new(len: usize) -> Self {
+        let bytes = vec![PATTERN; len + 2 * MARGIN + REGION_ALIGN];
+        let start = MARGIN + bytes[MARGIN..].as_ptr().align_offset(REGION_ALIGN);
+        Self { bytes, start, len }
+    }
+
+    /// What is lent: the bytes, and the margins before and behind them.
+    pub fn parts(&mut self) -> (&mut [u8], Margins<'_>) {
+        let (before, rest) = self.bytes.split_at_mut(self.start);
+        let (lent, behind) = rest.split_at_mut(self.len);
+        (lent, Margins { before, behind })
+    }
+}
+
+/// The margins of lent memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Margins<'a> {
+    before: &'a [u8],
+    behind: &'a [u8],
+}
+
+impl Margins<'_> {
+    /// Whether nobody wrote there.
+    pub fn are_intact(&self) -> bool {
+        self.before.iter().chain(self.behind).all(|byte| *byte == PATTERN)
+    }
+}
+
+/// A pool of that kind. Threads are started once for each calling thread, and kept.
+pub fn with_pool<R>(kind: PoolKind, run: impl FnOnce(&dyn Pool) -> R) -> R {
+    thread_local! {
+        static POOLS: RefCell<HashMap<usize, Rc<FutexPool>>> = RefCell::default();
+    }
+    match kind {
+        PoolKind::Serial => run(&Serial),
+        PoolKind::Permuting(workers) => run(&Permuting::new(workers)),
+        PoolKind::Futex(workers) => {
+            let pool = POOLS.with_borrow_mut(|pools| {
+                let new = || Rc::new(FutexPool::new(workers).expect("threads"));
+                Rc::clone(pools.entry(workers).or_insert_with(new))
+            });
+            run(&*pool)
+        }
+    }
+}
