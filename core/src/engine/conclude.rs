@@ -123,6 +123,7 @@ impl Engine<'_, '_> {
             Source::Model => &mut self.counters.model,
         };
         counters.verified += 1;
+        counters.masked += u64::from(outcome.has_mask != 0);
         if self.state.tokens[at] == outcome.token || mutant!(DraftUnchecked) {
             // The next row was computed from the right token.
             counters.accepted += 1;
@@ -131,7 +132,6 @@ impl Engine<'_, '_> {
             sequence.pace().accept();
         } else {
             counters.rejected += 1;
-            counters.masked += u64::from(outcome.next_is_masked != 0);
             sequence.draft_count = 0;
             sequence.pace().reject();
         }

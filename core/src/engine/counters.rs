@@ -55,6 +55,6 @@ pub struct DraftCounters {
     pub accepted: u64,
     /// Guesses that were wrong; what followed them was not looked at.
     pub rejected: u64,
-    /// Of these, outside the mask of their row.
+    /// Tokens of the verified that were drawn under a mask.
     pub masked: u64,
 }

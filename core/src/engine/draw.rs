@@ -85,7 +85,7 @@ impl Engine<'_, '_> {
                 top_count: 0,
                 next_logprob: 0.0,
                 next_top_count: 0,
-                next_is_masked: 0,
+                has_mask: 0,
             };
             let of = slot * limits.model_len;
             if output(sequence, row, kind) == RowOutput::NextLogprob {
@@ -105,13 +105,7 @@ impl Engine<'_, '_> {
                 let banned = if end < sequence.stop_from_len && !mutant!(MinTokens) { stops } else { &[] };
                 let bias = &bias[slot * limits.logit_bias..][..sequence.bias_count as usize];
                 let mask = masks.of(row_index).filter(|_| !mutant!(DraftMask) || end <= sequence.token_count);
-                if let Some(mask) = mask
-                    && end < sequence.token_count + sequence.draft_count
-                {
-                    let next = tokens[of + end as usize] as usize;
-                    let allowed = mask.get(next / 32).is_some_and(|word| word >> (next % 32) & 1 == 1);
-                    outcome.next_is_masked = u32::from(!allowed);
-                }
+                outcome.has_mask = u32::from(mask.is_some());
                 let drawn = sample(
                     isa,
                     logits,

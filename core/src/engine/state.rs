@@ -75,8 +75,8 @@ pub(super) struct Outcome {
     /// The prompt's log-probability at this row, where it was asked for.
     pub(super) next_logprob: f32,
     pub(super) next_top_count: u32,
-    /// The guess that follows is outside the row's mask.
-    pub(super) next_is_masked: u32,
+    /// The row was drawn under a mask.
+    pub(super) has_mask: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,13 +34,13 @@ classes! {
     Deferrals = "waits for a prefix being computed";
     LookupAccepted = "lookup drafts accepted";
     LookupRejected = "lookup drafts rejected";
-    LookupMasked = "lookup drafts masked";
+    LookupMasked = "lookup drafts under a mask";
     SelfAccepted = "self drafts accepted";
     SelfRejected = "self drafts rejected";
-    SelfMasked = "self drafts masked";
+    SelfMasked = "self drafts under a mask";
     OtherAccepted = "other model's drafts accepted";
     OtherRejected = "other model's drafts rejected";
-    OtherMasked = "other model's drafts masked";
+    OtherMasked = "other model's drafts under a mask";
     DraftSteps = "draft steps";
     CancelledWaiting = "cancelled while waiting";
     CancelledPrefill = "cancelled in prefill";
@@ -57,7 +57,7 @@ classes! {
 }
 
 /// Classes that no engine reaches yet.
-pub const NOT_YET: &[Class] = &[];
+pub const NOT_YET: &[Class] = &[Class::StaleParents];
 
 /// Counts by class.
 #[derive(Clone, Debug, PartialEq, Eq)]
