@@ -194,6 +194,17 @@ impl<'w, 's> Engine<'w, 's> {
         self.state.blocks.references(block)
     }
 
+    /// Drops a block that nobody holds from the prefix cache, whatever its age; `false` if it is not there. By age alone a block goes
+    /// after all that follow it; here it may leave them behind, which changes what is found but no answer.
+    pub fn forget_block(&mut self, block: BlockId) -> bool {
+        let is_cached = self.state.blocks.references(block) == 0 && self.state.index.contains(block);
+        if is_cached {
+            self.state.index.remove(block);
+            self.state.blocks.take_next(block);
+        }
+        is_cached
+    }
+
     /// Checks that blocks are conserved, that the prefix index tells the truth, and that no region was overrun (in debug builds); names what is wrong.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         let held =

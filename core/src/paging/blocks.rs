@@ -99,6 +99,13 @@ impl<'s> Blocks<'s> {
         }
     }
 
+    /// Moves a free block to where the next one is taken from.
+    pub fn take_next(&mut self, block: BlockId) {
+        self.unlink(block);
+        self.references[block as usize] = 1;
+        self.release(block, false);
+    }
+
     fn unlink(&mut self, block: BlockId) {
         debug_assert_eq!(self.references[block as usize], 0);
         let (next, previous) = (self.next[block as usize], self.previous[block as usize]);

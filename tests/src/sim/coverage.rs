@@ -26,6 +26,7 @@ classes! {
     Preemptions = "preemptions";
     PrefixHits = "prefix hits";
     BoundaryHits = "full hits at a block boundary";
+    Forgotten = "cached blocks dropped before their turn";
     StaleParents = "hits whose parent was evicted";
     WarmEchoes = "echo on a warm prefix";
     Revivals = "revivals of free blocks";
@@ -57,7 +58,7 @@ classes! {
 }
 
 /// Classes that no engine reaches yet.
-pub const NOT_YET: &[Class] = &[Class::StaleParents];
+pub const NOT_YET: &[Class] = &[];
 
 /// Counts by class.
 #[derive(Clone, Debug, PartialEq, Eq)]

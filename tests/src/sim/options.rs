@@ -152,6 +152,8 @@ pub struct Options {
     pub crowd: usize,
     /// Whether some contexts pass two attention splits.
     pub long: bool,
+    /// Times in a hundred that a cached block is dropped before its turn.
+    pub forget_percent: usize,
     /// Times in a hundred that a plan is dropped.
     pub drop_percent: usize,
 }
@@ -217,6 +219,7 @@ impl Options {
             },
             crowd,
             long,
+            forget_percent: if without(Feature::Drops) { 0 } else { rng.pick(&[0, 2, 20]) },
             drop_percent: if without(Feature::Drops) { 0 } else { rng.pick(&[0, 3, 10]) },
         }
     }

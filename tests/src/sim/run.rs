@@ -168,6 +168,7 @@ impl Run<'_, '_> {
                 let speculation = self.options.draw_speculation(&mut rng);
                 self.engine.set_speculation(speculation);
             }
+            self.forget(&mut rng);
             self.arrive(&mut rng, last)?;
             self.cancel_some(false)?;
             let budget = Budget { rows: self.options.draw_rows(&mut rng) };
@@ -190,6 +191,16 @@ impl Run<'_, '_> {
         match self.engine.plan(Budget::UNLIMITED) {
             None => Ok(()),
             Some(_) => Err("nobody is live, but a step is planned".into()),
+        }
+    }
+
+    /// Now and then the cache loses blocks, young ones and parents of others among them.
+    fn forget(&mut self, rng: &mut Rng) {
+        if rng.percent(self.options.forget_percent) {
+            let blocks = self.options.limits.block_count();
+            let from = rng.below(blocks);
+            let found = (from..blocks).chain(0..from).any(|block| self.engine.forget_block(block as u32));
+            self.outcome.coverage.add(Class::Forgotten, u64::from(found));
         }
     }
 

@@ -264,6 +264,11 @@ impl Workload {
         let mut prompt = match (kind, earlier) {
             // The beginning of a text, in whole blocks.
             (0 | 1, _) => self.texts[text][..len.next_multiple_of(BLOCK).min(usual / BLOCK * BLOCK)].to_vec(),
+            // The same blocks after another one.
+            (2, _) if len > BLOCK => {
+                let other = self.texts[rng.below(self.texts.len())][..BLOCK].to_vec();
+                [&other, &self.texts[text][BLOCK..len]].concat()
+            }
             // The beginning of a text, and an end of its own.
             (2 | 3, _) => {
                 let mut prompt = self.texts[text][..len].to_vec();
