@@ -8,7 +8,7 @@ use super::gemm::{Split, Weights, bound, packed};
 use super::limits::{Limits, Reader, measure};
 use super::model::{ModelChoice, batch, dispatch_share, load, peak};
 use super::peer::{LlamaPrograms, llama_batched, llama_bench, ours, ratio};
-use super::report::{Line, Report};
+use super::report::{Line, Report, median};
 use super::speed::{Case, bytes_read, operations, run};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -110,8 +110,7 @@ impl Table {
             shares.push(rate / before.max(after));
             before = after;
         }
-        shares.sort_by(f64::total_cmp);
-        Ok(shares[shares.len() / 2])
+        Ok(median(shares))
     }
 
     fn load(&self, path: &Path, choice: WeightChoice) -> Result<LoadedModel, String> {
@@ -214,14 +213,13 @@ fn of_format(
     let int8_kv = ratio(ROUNDS, || with_kv(KvFormat::Int8), || with_kv(KvFormat::Bf16))?;
     table.at_least(&format!("depth1536.{name}.kv-int8: decode over bf16 KV"), int8_kv, 1.0);
     if bars.format == WeightFormat::Bf16 {
-        let mut ratios = [0.0; ROUNDS];
-        for ratio in &mut ratios {
+        let mut ratios = Vec::new();
+        for _ in 0..ROUNDS {
             let chunks = run(&loaded, table.isa, &table.pool, &Case { rounds: 1, ..Case::one(2046, 1) })?;
             let rate = |chunk: usize| chunks.prefill[chunk].0 as f64 / chunks.prefill[chunk].1;
-            *ratio = rate(3) / rate(0);
+            ratios.push(rate(3) / rate(0));
         }
-        ratios.sort_by(f64::total_cmp);
-        table.at_least("prefill512.depth1536: over depth 0", ratios[ROUNDS / 2], 0.8);
+        table.at_least("prefill512.depth1536: over depth 0", median(ratios), 0.8);
         let eight = ratio(ROUNDS, || table.batch(&loaded, 8), || table.batch(&loaded, 1))?;
         table.at_least("batch8.bf16: over one sequence", eight, 6.5);
         let (dispatch, _) = dispatch_share(&loaded, table.isa, &table.pool, None)?;

@@ -3,7 +3,7 @@
 //! Nothing of a peer is built or fetched here: paths to its programs and files are given.
 use super::gemm::{Split, Weights, packed};
 use super::model::{ModelChoice, batch, load};
-use super::report::{Line, Report};
+use super::report::{Line, Report, median};
 use super::speed::{Case, run};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -95,8 +95,7 @@ pub(crate) fn ratio(
     for _ in 0..rounds.max(1) {
         ratios.push(ours()? / theirs()?);
     }
-    ratios.sort_by(f64::total_cmp);
-    Ok(ratios[ratios.len() / 2])
+    Ok(median(ratios))
 }
 
 /// The best of some rounds of two things in turn.

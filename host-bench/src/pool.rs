@@ -1,5 +1,5 @@
 //! What it costs to hand work to all workers and wait for the end: the futex pool beside the usual ways.
-use super::report::{Line, Report};
+use super::report::{Line, Report, median};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -11,15 +11,14 @@ const RUNS: usize = 2000;
 
 /// Median microseconds of a call.
 fn median_us(runs: usize, mut call: impl FnMut()) -> f64 {
-    let mut times: Vec<f64> = (0..runs)
+    let times = (0..runs)
         .map(|_| {
             let start = Instant::now();
             call();
             start.elapsed().as_secs_f64() * 1e6
         })
         .collect();
-    times.sort_by(f64::total_cmp);
-    times[runs / 2]
+    median(times)
 }
 
 /// Threads that take closures from one channel and answer on another.

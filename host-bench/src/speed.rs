@@ -1,4 +1,5 @@
 //! What a model does in a second: prefill by chunks, decode of some sequences at some depth, and where the time goes.
+use super::report::median;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use verbatim::load::LoadedModel;
@@ -98,9 +99,8 @@ pub(crate) fn run(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, case: &Case) 
             }
         }
         if !steps.is_empty() {
-            steps.sort_by(f64::total_cmp);
             // The median of a round: a pause of the machine is not the model's.
-            speed.decode = speed.decode.min(steps[steps.len() / 2]);
+            speed.decode = speed.decode.min(median(steps));
         }
     }
     Ok(speed)

@@ -1,35 +1,6 @@
 //! Spoils bytes and JSON, by draws from a seed.
+use crate::draws::Draws;
 use serde_json::{Value, json};
-
-/// A stream of draws (splitmix64).
-#[derive(Clone, Debug)]
-pub struct Draws(u64);
-
-impl Draws {
-    /// The stream of a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// 64 bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`, which is not 0.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.bits() % end as u64) as usize
-    }
-
-    /// One of some things.
-    pub fn pick<'t, T>(&mut self, things: &'t [T]) -> &'t T {
-        &things[self.below(things.len())]
-    }
-}
 
 /// Changes a few bytes: flipped bits, values that parsers trip over, pieces cut out, doubled or put in, the end cut off.
 pub fn bytes(draws: &mut Draws, bytes: &mut Vec<u8>) {

@@ -3,16 +3,17 @@
 //!
 //! `cargo test -p verbatim-tests --test demo -- --nocapture` prints the counts.
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use verbatim::load::{NoProgress, WeightChoice, builtin, load_model};
 use verbatim::runtime::{Ending, EngineHandle, Generation, Options, OwnedRequest, Part, ServedModel};
-use verbatim::text::{ChatTemplate, TemplateInput, Tokenizer};
+use verbatim::text::{ChatTemplate, Tokenizer};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::isa::Isa;
 use verbatim_core::pool::Serial;
 use verbatim_core::sampling::SamplingParams;
+use verbatim_tests::chat;
 use verbatim_tests::golden::{folder, read};
 use verbatim_tests::runner::{Run, argmax, logprobs, run};
 
@@ -40,14 +41,7 @@ fn it_computes_what_transformers_computes() {
     let mut worst = 0.0_f64;
     for case in read::<Vec<Case>>(&folder().join("demo.json")) {
         if let Some(messages) = case.messages {
-            let variables = json!({"bos_token": "<s>"}).as_object().expect("an object").clone();
-            let input = TemplateInput {
-                messages,
-                add_generation_prompt: true,
-                variables,
-                ..TemplateInput::default()
-            };
-            let rendered = template.render(&input).expect("it renders");
+            let rendered = chat::rendered(&template, messages);
             assert_eq!(Some(&rendered), case.rendered.as_ref());
             assert_eq!(tokenizer.encode_chat(&rendered).expect("ids"), case.prompt_ids);
         } else {
@@ -86,11 +80,8 @@ impl Demo {
 
     fn chat(&self, question: &str) -> Vec<u32> {
         let template = self.model.template.as_ref().expect("a template");
-        let messages = vec![json!({"role": "user", "content": question})];
-        let variables = json!({"bos_token": "<s>"}).as_object().expect("an object").clone();
-        let input =
-            TemplateInput { messages, add_generation_prompt: true, variables, ..TemplateInput::default() };
-        self.model.tokenizer.encode_chat(&template.render(&input).expect("it renders")).expect("ids")
+        let rendered = chat::rendered(template, chat::question(question));
+        self.model.tokenizer.encode_chat(&rendered).expect("ids")
     }
 
     /// Answers to all prompts, some at once.

@@ -18,8 +18,9 @@ use verbatim::serve::request::{Endpoint, parse};
 use verbatim::text::{ChatTemplate, TemplateInput, Tokenizer};
 use verbatim_core::model::PackedModel;
 use verbatim_core::pool::Serial;
+use verbatim_tests::draws::Draws;
 use verbatim_tests::fixture::{Files, config_json};
-use verbatim_tests::mutate::{Draws, bytes, json as fields};
+use verbatim_tests::mutate::{bytes, json as fields};
 use verbatim_tests::process::Running;
 
 /// Runs `case` for each number in `0..count` (times `VERBATIM_MUTATIONS`); says how many gave something.

@@ -1,14 +1,14 @@
 //! How far a weight format or a KV format takes a model from f32: the mean Kullback–Leibler divergence KL(f32 ‖ format) of the next token's
 //! distribution over a text that is fed, not generated.
 use serde::Deserialize;
-use serde_json::json;
 use std::collections::BTreeMap;
 use verbatim::load::{AUX_FILES, Folder, NoProgress, WeightChoice, builtin, load_model};
-use verbatim::text::{ChatTemplate, TemplateInput, Tokenizer};
+use verbatim::text::{ChatTemplate, Tokenizer};
 use verbatim_bench::q4_0;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::isa::Isa;
 use verbatim_core::pool::Serial;
+use verbatim_tests::chat;
 use verbatim_tests::golden::{folder, read};
 use verbatim_tests::runner::{Run, logprobs, run};
 
@@ -85,13 +85,7 @@ fn texts_of_the_built_in_model() -> Vec<Vec<u32>> {
     let held: HeldOut = read(&folder().join("../../host-linux/demo/held_out.json"));
     for (i, (country, city)) in held.capitals.iter().enumerate() {
         let question = held.phrasings[i % held.phrasings.len()].replace("{}", country);
-        let input = TemplateInput {
-            messages: vec![json!({"role": "user", "content": question})],
-            add_generation_prompt: true,
-            variables: json!({"bos_token": "<s>"}).as_object().expect("an object").clone(),
-            ..TemplateInput::default()
-        };
-        let prompt = template.render(&input).expect("it renders");
+        let prompt = chat::rendered(&template, chat::question(&question));
         let answer = format!("{prompt}The capital of {country} is {city}.");
         texts.push(tokenizer.encode_chat(&answer).expect("ids"));
     }

@@ -58,3 +58,15 @@ pub struct DraftCounters {
     /// Tokens of the verified that were drawn under a mask.
     pub masked: u64,
 }
+
+impl DraftCounters {
+    /// What came since an earlier reading.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            verified: self.verified - before.verified,
+            accepted: self.accepted - before.accepted,
+            rejected: self.rejected - before.rejected,
+            masked: self.masked - before.masked,
+        }
+    }
+}

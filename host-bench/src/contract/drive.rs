@@ -4,7 +4,7 @@ use verbatim::load::LoadedModel;
 use verbatim::memory::AlignedMemory;
 use verbatim::runtime::costs::Costs;
 use verbatim_core::engine::{
-    Budget, Counters, DraftCache, DraftModel, Engine, EngineLimits, EventKind, Masks, Plan, Request,
+    Budget, DraftCache, DraftCounters, DraftModel, Engine, EngineLimits, EventKind, Masks, Plan, Request,
     Speculation, StepKind,
 };
 use verbatim_core::isa::Isa;
@@ -57,7 +57,8 @@ pub(super) struct Round {
     pub(super) last: f64,
     /// Tokens of all, in the order in which they came.
     pub(super) ids: Vec<u32>,
-    pub(super) counters: Counters,
+    /// What became of guesses: by lookup, by a model.
+    pub(super) guesses: [DraftCounters; 2],
 }
 
 impl Round {
@@ -72,12 +73,9 @@ impl Round {
 }
 
 /// The share of guesses that were right, of those that were looked at.
-pub(super) fn acceptance(counters: &Counters) -> f64 {
-    let (right, wrong) = (
-        counters.lookup.accepted + counters.model.accepted,
-        counters.lookup.rejected + counters.model.rejected,
-    );
-    right as f64 / ((right + wrong) as f64).max(1.0)
+pub(super) fn acceptance(guesses: &[DraftCounters; 2]) -> f64 {
+    let sum = |of: fn(&DraftCounters) -> u64| guesses.iter().map(of).sum::<u64>() as f64;
+    sum(|of| of.accepted) / sum(|of| of.verified).max(1.0)
 }
 
 impl Rig<'_> {
@@ -156,7 +154,7 @@ impl Rig<'_> {
             first: vec![0.0; asks.len()],
             last: 0.0,
             ids: Vec::new(),
-            counters: before,
+            guesses: Default::default(),
         };
         let mut drafting = 0.0;
         loop {
@@ -192,13 +190,8 @@ impl Rig<'_> {
                 });
             }
         }
-        let (now, mut counters) = (*engine.counters(), before);
-        for (new, old) in [(now.lookup, &mut counters.lookup), (now.model, &mut counters.model)] {
-            old.verified = new.verified - old.verified;
-            old.accepted = new.accepted - old.accepted;
-            old.rejected = new.rejected - old.rejected;
-        }
-        round.counters = counters;
+        let now = engine.counters();
+        round.guesses = [now.lookup.since(&before.lookup), now.model.since(&before.model)];
         Ok(round)
     }
 }

@@ -1,5 +1,6 @@
 //! How long a running stream waits while a long prompt arrives: through the engine thread, with its own pace.
-use super::{Table, median};
+use super::Table;
+use crate::report::median;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};

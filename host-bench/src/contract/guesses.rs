@@ -1,9 +1,10 @@
 //! Speculation: what it brings where text is copied, what it costs where nothing can be guessed, and what the model itself in int4
 //! brings at the agreement that it has on real text.
+use super::Table;
 use super::cycle::{Cycle, LONG_FROM, SHORT, is_known, text};
 use super::drive::{Ask, Rig, Round, acceptance};
-use super::{Table, median};
 use crate::model::load;
+use crate::report::median;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use verbatim::load::{
@@ -12,7 +13,7 @@ use verbatim::load::{
 use verbatim::pool::FutexPool;
 use verbatim::text::{ChatTemplate, TemplateInput, Tokenizer};
 use verbatim_core::dtype::WeightFormat;
-use verbatim_core::engine::{Counters, DraftCache, Speculation, SpeculationMode};
+use verbatim_core::engine::{DraftCache, DraftCounters, Speculation, SpeculationMode};
 use verbatim_core::isa::Isa;
 use verbatim_core::sampling::SamplingParams;
 
@@ -57,16 +58,16 @@ fn gain(
     without: &Rig<'_>,
     ask: &Ask,
     rounds: usize,
-) -> Result<(f64, Counters), String> {
+) -> Result<(f64, [DraftCounters; 2]), String> {
     let asks = std::slice::from_ref(ask);
     let best = |rounds: &[Round]| rounds.iter().map(Round::decode_rate).fold(0.0, f64::max);
-    let (mut ratios, mut counters) = (Vec::new(), Counters::default());
+    let (mut ratios, mut last) = (Vec::new(), Default::default());
     for _ in 0..TURNS {
         let guessed = with.0.run(asks, 1, with.1, rounds)?;
-        counters = guessed[rounds - 1].counters;
+        last = guessed[rounds - 1].guesses;
         ratios.push(best(&guessed) / best(&without.run(asks, 1, NO_GUESSES, rounds)?));
     }
-    Ok((median(ratios), counters))
+    Ok((median(ratios), last))
 }
 
 fn percent(share: f64) -> String {
@@ -77,8 +78,8 @@ fn of_lookup(table: &mut Table, cycle: &mut Cycle, machine: Machine<'_>) -> Resu
     let loaded = cycle.load(|_| true, WeightChoice::default(), machine.1)?;
     let rig = rig(&loaded, machine);
     let ask = Ask::greedy(text(5, 2 * SHORT, cycle.vocab()), 96);
-    let (ratio, counters) = gain((&rig, LOOKUP), &rig, &ask, 1)?;
-    table.at_least("lookup: text that cycles, over no guesses", ratio, 2.0, &percent(acceptance(&counters)));
+    let (ratio, guesses) = gain((&rig, LOOKUP), &rig, &ask, 1)?;
+    table.at_least("lookup: text that cycles, over no guesses", ratio, 2.0, &percent(acceptance(&guesses)));
     Ok(())
 }
 
@@ -107,8 +108,8 @@ fn of_real_copies(table: &mut Table, machine: Machine<'_>) -> Result<(), String>
     let story = tokenizer.decode(&first[0].ids, true).map_err(|error| error.to_string())?;
     messages.push(json!({"role": "assistant", "content": story}));
     messages.push(messages[0].clone());
-    let (ratio, counters) = gain((&rig, LOOKUP), &rig, &ask(&messages)?, 5)?;
-    let note = format!("the built-in model's story again; {}", percent(acceptance(&counters)));
+    let (ratio, guesses) = gain((&rig, LOOKUP), &rig, &ask(&messages)?, 5)?;
+    let note = format!("the built-in model's story again; {}", percent(acceptance(&guesses)));
     table.at_least("lookup: real copies, over no guesses", ratio, 2.0, &note);
     Ok(())
 }
@@ -119,8 +120,8 @@ fn of_random(table: &mut Table, loaded: &LoadedModel, machine: Machine<'_>) -> R
     let params = SamplingParams { temperature: 1.0, seed: 3, ..SamplingParams::GREEDY };
     let prompt = (0..64).map(|i| (i * 7919 % vocab) as u32).collect();
     let ask = Ask { params, ..Ask::greedy(prompt, 96) };
-    let (ratio, counters) = gain((&rig, LOOKUP), &rig, &ask, 1)?;
-    let note = format!("{} tokens guessed in 96", counters.lookup.verified);
+    let (ratio, guesses) = gain((&rig, LOOKUP), &rig, &ask, 1)?;
+    let note = format!("{} tokens guessed in 96", guesses[0].verified);
     table.at_least("lookup: random text, over no guesses", ratio, 0.97, &note);
     Ok(())
 }
@@ -156,7 +157,7 @@ fn of_agreement(table: &mut Table, (isa, pool): Machine<'_>, real: &[PathBuf]) -
         }
         let speculation = Speculation { mode: SpeculationMode::Forced, ..BY_MODEL };
         let rounds = rig.run(&asks, 4, (speculation, 4), 1)?;
-        let share = acceptance(&rounds[0].counters);
+        let share = acceptance(&rounds[0].guesses);
         let name = format!("self: int4 guesses for bf16 that are right, {}", folder.path().display());
         table.figure(&name, 100.0 * share, "%", "on its own text, at temperatures 0, 0.7 and 1");
         least = least.min(share);
@@ -184,10 +185,10 @@ fn of_itself(
         [("raw decode.bf16", Some(1.5), &raw), ("compressed decode.bf16", None, &compressed)]
     {
         let with = Rig { loaded, drafter: Some((&draft, DraftCache::Shared)), isa, pool };
-        let (ratio, counters) = gain((&with, (BY_MODEL, DRAFT_LEN)), &rig(loaded, machine), &ask, 1)?;
+        let (ratio, guesses) = gain((&with, (BY_MODEL, DRAFT_LEN)), &rig(loaded, machine), &ask, 1)?;
         let note = format!(
             "{}, forced to the {:.0} % of real text",
-            percent(acceptance(&counters)),
+            percent(acceptance(&guesses)),
             100.0 * agreement
         );
         let case = format!("self: {name} with int4 guesses, over none");

@@ -69,12 +69,6 @@ impl Table {
     }
 }
 
-/// The middle one.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
-}
-
 /// Prints the table; an error if a bar does not hold.
 pub(crate) fn report(
     model: &ModelChoice,

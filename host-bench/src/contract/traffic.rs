@@ -1,7 +1,8 @@
 //! Mixed traffic beside the fixed batch that suits the machine best, and a prefix that many prompts share.
+use super::Table;
 use super::drive::{Ask, Rig, Round, Step};
-use super::{Table, median};
 use crate::model::load;
+use crate::report::median;
 use std::path::Path;
 use verbatim::load::{ImageAccess, WeightChoice};
 use verbatim::pool::FutexPool;

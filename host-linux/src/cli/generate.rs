@@ -125,9 +125,9 @@ impl Session {
         for (what, now, before) in
             [("lookup", counters.lookup, before.lookup), ("draft model", counters.model, before.model)]
         {
-            let (accepted, verified) = (now.accepted - before.accepted, now.verified - before.verified);
-            if verified > 0 {
-                eprintln!("{what}: {accepted} of {verified} guessed tokens accepted");
+            let of = now.since(&before);
+            if of.verified > 0 {
+                eprintln!("{what}: {} of {} guessed tokens accepted", of.accepted, of.verified);
             }
         }
         Ok(text)

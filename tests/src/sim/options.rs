@@ -1,6 +1,5 @@
 //! What a seed decides once for a run, and which of it a replay leaves out.
 use super::rng::{Rng, Stream};
-use super::world;
 use std::fmt;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{EngineLimits, Speculation, SpeculationMode};
@@ -168,7 +167,7 @@ impl Options {
         let without = |feature| setup.without.has(feature);
         let paths: Vec<Isa> = Isa::available().iter().copied().collect();
         let weights = rng.pick(&WeightFormat::STORED);
-        let kv_format = rng.pick(world::KV_FORMATS);
+        let kv_format = rng.pick(&KvFormat::ALL);
         let isa = rng.pick(&paths);
         let oracle_isa = if rng.percent(15) { rng.pick(&paths) } else { Isa::detect() };
         let workers = rng.within(1..=4);

@@ -1,16 +1,10 @@
 //! Random numbers by name: a stream is keyed by (seed, what it is for, index), so that leaving one request out of a replay
 //! changes no draw of another.
-
-/// A bijection of 64 bits that mixes them well (the finaliser of splitmix64).
-pub fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
+use crate::draws::{Draws, GOLDEN, mix};
 
 /// Folds `value` into a running hash.
 pub fn fold(hash: u64, value: u64) -> u64 {
-    mix(hash.wrapping_add(0x9e37_79b9_7f4a_7c15) ^ value)
+    mix(hash.wrapping_add(GOLDEN) ^ value)
 }
 
 /// What a stream is for.
@@ -30,23 +24,22 @@ pub enum Stream {
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub struct Rng(Draws);
 
 impl Rng {
     /// The stream of that name.
     pub fn new(seed: u64, stream: Stream, index: u64) -> Self {
-        Self(fold(fold(mix(seed.wrapping_add(1)), stream as u64), index))
+        Self(Draws::new(fold(fold(mix(seed.wrapping_add(1)), stream as u64), index)))
     }
 
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
+        self.0.bits()
     }
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.bits() % end as u64) as usize
+        self.0.below(end)
     }
 
     /// A number of the range, both ends included.
@@ -61,7 +54,7 @@ impl Rng {
 
     /// One of them.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
+        *self.0.pick(of)
     }
 
     /// A number in [-1, 1).

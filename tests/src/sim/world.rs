@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Mutex, OnceLock};
 use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
-use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::dtype::WeightFormat;
 use verbatim_core::engine::{DraftCache, DraftModel};
 use verbatim_core::memory::REGION_ALIGN;
 use verbatim_core::model::image::TensorKind;
@@ -19,9 +19,6 @@ use verbatim_core::pool::{Pool, Serial};
 
 /// Ids of the vocabulary: 17 panels of the head, more than four for each of four workers.
 pub const VOCAB: usize = 520;
-
-/// The formats of keys and values that are tried.
-pub const KV_FORMATS: &[KvFormat] = &KvFormat::ALL;
 
 /// A model with all that the kernels distinguish, and little of it: two layers, two queries to a key, biases.
 fn config(weights: WeightFormat, layer_count: usize) -> ModelConfig {
