@@ -33,27 +33,33 @@ enum Admission {
 }
 
 impl Engine<'_, '_> {
-    /// Admits waiting sequences, in order, and plans their first rows.
-    pub(super) fn admit(&mut self, most: usize) {
-        let mut at = 0;
+    /// Admits waiting sequences in order, those ahead of `before` or all, and plans their first rows; returns how many.
+    pub(super) fn admit(&mut self, most: usize, before: Option<u32>) -> usize {
+        let (mut at, mut admitted) = (0, 0);
         while at < self.state.waiting.len()
             && self.row_count < most
             && self.state.running.len() < self.limits.sequences
         {
             let slot = self.state.waiting.as_slice()[at];
+            let key = |slot: u32| self.state.sequences[slot as usize].key();
+            if before.is_some_and(|before| key(before) < key(slot)) {
+                break;
+            }
             match self.try_admit(slot) {
                 Admission::Admitted => {
                     let wanted = self.state.sequences[slot as usize].pending().min(most - self.row_count);
                     let got = self.reserve(slot, wanted);
                     self.add_rows(slot, got);
+                    admitted += 1;
                 }
                 Admission::Deferred => {
                     self.counters.deferrals += 1;
                     at += 1;
                 }
-                Admission::Blocked => return,
+                Admission::Blocked => break,
             }
         }
+        admitted
     }
 
     fn try_admit(&mut self, slot: u32) -> Admission {

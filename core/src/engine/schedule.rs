@@ -6,7 +6,8 @@
 //!    its guesses ([`draft`](super::draft)).
 //! 2. **Prefill**: the pending tokens of running sequences, in order, as far as rows reach.
 //! 3. **Admission**: waiting sequences, in order, while there are slots, rows, and blocks for all their tokens
-//!    ([`admit`](super::admit)).
+//!    ([`admit`](super::admit)). Those that are ahead of a running sequence go before its prefill: a long prompt that was let past
+//!    a sequence which had to wait for another, or that is of lower priority, does not keep it waiting to its end.
 //!
 //! Before it, there may be steps of the model that drafts: one token of each sequence that wants one.
 //!
@@ -60,9 +61,9 @@ impl Engine<'_, '_> {
         if kind == StepKind::Target {
             let preempted = self.counters.preemptions;
             self.plan_decodes(most);
-            self.plan_prefills(most);
+            self.plan_prefills(most, preempted);
             if self.counters.preemptions == preempted {
-                self.admit(most);
+                self.admit(most, None);
             }
         }
         if self.row_count == 0 {
@@ -105,7 +106,8 @@ impl Engine<'_, '_> {
         }
     }
 
-    fn plan_prefills(&mut self, most: usize) {
+    /// `preempted`: preemptions before this plan; after one, nobody is admitted.
+    fn plan_prefills(&mut self, most: usize, preempted: u64) {
         let mut at = 0;
         while at < self.state.running.len() && self.row_count < most {
             let slot = self.state.running.as_slice()[at];
@@ -114,6 +116,12 @@ impl Engine<'_, '_> {
             let has_row = self.row_count > 0 && self.rows_include(slot);
             if pending == 0 || has_row {
                 continue;
+            }
+            if self.counters.preemptions == preempted {
+                at += self.admit(most, Some(slot));
+            }
+            if self.row_count == most {
+                break;
             }
             let wanted = pending.min(most - self.row_count);
             let mut got = self.reserve(slot, wanted);

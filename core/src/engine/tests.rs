@@ -520,3 +520,24 @@ fn priority_is_a_head_start() {
         assert_eq!(ends[1..5], ids[..4]);
     });
 }
+
+#[test]
+fn a_long_prompt_does_not_hold_up_who_is_ahead_of_it() {
+    with_engine(EngineLimits { kv_tokens: 288, ..limits() }, |engine| {
+        // The second choice waits for the first one's prompt, so the long one is let past it: for as long as that takes.
+        let short = text(20);
+        let choices = engine.submit(&Request { choices: 2, ..Request::greedy(&short, 2) }).unwrap();
+        let long: Vec<u32> = text(90).into_iter().rev().collect();
+        let long = engine.submit(&Request::greedy(&long, 1)).unwrap();
+        let mut ends = vec![];
+        while let Some(plan) = engine.plan(Budget { rows: 24 }) {
+            for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+                if matches!(event.kind, EventKind::Finished(_)) {
+                    ends.push(event.request);
+                }
+            }
+        }
+        assert_eq!(engine.counters().deferrals, 1);
+        assert_eq!(ends, [choices, choices, long]);
+    });
+}

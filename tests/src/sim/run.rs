@@ -16,6 +16,7 @@ use verbatim_core::engine::{
     RequestId, StepError, StepKind,
 };
 use verbatim_core::model::RowOutput;
+use verbatim_core::paging::{BLOCK, BlockId};
 use verbatim_core::pool::Pool;
 
 /// What a run came to.
@@ -97,6 +98,7 @@ fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Out
         waiting: Waiting::default(),
         watch: Watch::default(),
         specs: HashMap::new(),
+        beginnings: HashMap::new(),
         next: 0,
         turn: 0,
         outcome,
@@ -148,6 +150,8 @@ struct Run<'a, 'm> {
     waiting: Waiting,
     watch: Watch,
     specs: HashMap<RequestId, LiveRequest>,
+    /// Where the latest sequence with such a beginning had it.
+    beginnings: HashMap<[u32; BLOCK], BlockId>,
     /// The next request's number.
     next: usize,
     turn: u64,
@@ -172,8 +176,9 @@ impl Run<'_, '_> {
             self.arrive(&mut rng, last)?;
             self.cancel_some(false)?;
             let budget = Budget { rows: self.options.draw_rows(&mut rng) };
-            let drops = rng.percent(self.options.drop_percent);
-            self.turn(budget, drops, true)?;
+            let dropped = rng.percent(self.options.drop_percent);
+            let dropped = dropped.then(|| Budget { rows: self.options.draw_rows(&mut rng) });
+            self.turn(budget, dropped, true)?;
         }
         Ok(())
     }
@@ -186,7 +191,7 @@ impl Run<'_, '_> {
                 return Err(format!("faults have stopped, but {} requests do not end", self.specs.len()));
             }
             left -= 1;
-            self.turn(Budget::UNLIMITED, false, false)?;
+            self.turn(Budget::UNLIMITED, None, false)?;
         }
         match self.engine.plan(Budget::UNLIMITED) {
             None => Ok(()),
@@ -194,12 +199,28 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Now and then the cache loses blocks, young ones and parents of others among them.
+    /// Now and then the cache loses a block before its turn, a young one or a parent of others.
     fn forget(&mut self, rng: &mut Rng) {
+        for (request, _, table) in self.engine.tables() {
+            if let (Some(live), Some(block)) = (self.specs.get(&request), table.first())
+                && let Some(beginning) = live.spec.ask.prompt.first_chunk()
+            {
+                self.beginnings.insert(*beginning, *block);
+            }
+        }
         if rng.percent(self.options.forget_percent) {
-            let blocks = self.options.limits.block_count();
-            let from = rng.below(blocks);
-            let found = (from..blocks).chain(0..from).any(|block| self.engine.forget_block(block as u32));
+            let blocks = self.options.limits.block_count() as BlockId;
+            let from = rng.below(blocks as usize) as BlockId;
+            let found = (from..blocks).chain(0..from).any(|block| self.engine.forget_block(block));
+            self.outcome.coverage.add(Class::Forgotten, u64::from(found));
+        }
+    }
+
+    /// The cache loses the block with which a prompt begins, if it has it: what followed it stays, without a parent, and the
+    /// prompt's beginning is likely to be computed into that block once more.
+    fn forget_beginning(&mut self, prompt: &[u32]) {
+        if let Some(block) = prompt.first_chunk().and_then(|beginning| self.beginnings.remove(beginning)) {
+            let found = self.engine.forget_block(block);
             self.outcome.coverage.add(Class::Forgotten, u64::from(found));
         }
     }
@@ -224,6 +245,9 @@ impl Run<'_, '_> {
 
     fn submit(&mut self, number: usize) -> Result<(), String> {
         let spec = self.workload.request(number, &mut self.oracle);
+        if spec.forgets {
+            self.forget_beginning(&spec.ask.prompt);
+        }
         let id = match self.engine.submit(&spec.request()) {
             Ok(id) => id,
             Err(Refusal::QueueFull { .. }) => return Ok(()),
@@ -247,7 +271,7 @@ impl Run<'_, '_> {
 
     /// Every request of the workload fits the context; blocks for it there may not be.
     fn check_refusal(&self, spec: &Spec, refusal: Refusal) -> Result<(), String> {
-        let kv_tokens = self.options.limits.block_count() * verbatim_core::paging::BLOCK;
+        let kv_tokens = self.options.limits.block_count() * BLOCK;
         match refusal {
             Refusal::KvCapacityExceeded { .. } if spec.end_len(self.options) > kv_tokens => Ok(()),
             Refusal::ContextExceeded { .. }
@@ -295,13 +319,12 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// One turn: a plan, now and then another, and a step.
-    fn turn(&mut self, budget: Budget, drops: bool, faults: bool) -> Result<(), String> {
+    /// One turn: a plan, now and then another one before that is dropped, and a step.
+    fn turn(&mut self, budget: Budget, dropped: Option<Budget>, faults: bool) -> Result<(), String> {
         self.turn += 1;
-        let mut planned = self.engine.plan(budget);
-        if drops {
-            let stale = planned;
-            planned = self.engine.plan(Budget { rows: budget.rows.min(1 << 20) / 2 + 1 });
+        let stale = dropped.and_then(|budget| self.engine.plan(budget));
+        let planned = self.engine.plan(budget);
+        if dropped.is_some() {
             self.outcome.coverage.add(Class::DroppedPlans, 1);
             if let Some(stale) = stale {
                 self.must_be_stale(stale)?;

@@ -78,6 +78,8 @@ pub struct Spec {
     pub cancel: Option<Cancel>,
     /// Whether it is cancelled between plan and execution rather than before the plan.
     pub cancel_late: bool,
+    /// Whether the cache loses the block that its prompt begins with when it comes.
+    pub forgets: bool,
 }
 
 impl Spec {
@@ -211,6 +213,7 @@ impl Workload {
             cache_salt: if off(Feature::Salts) { 0 } else { cache_salt },
             cancel: cancel.filter(|_| !off(Feature::Cancels)),
             cancel_late,
+            forgets: rng.percent(self.options.forget_percent),
         };
         if resumed && !is_long && !off(Feature::Resume) {
             spec.choices = 1;
@@ -269,8 +272,9 @@ impl Workload {
                 let other = self.texts[rng.below(self.texts.len())][..BLOCK].to_vec();
                 [&other, &self.texts[text][BLOCK..len]].concat()
             }
-            // The beginning of a text, and an end of its own.
+            // The beginning of a text, often a single block, and an end of its own.
             (2 | 3, _) => {
+                let len = if rng.percent(40) { len.min(BLOCK) } else { len };
                 let mut prompt = self.texts[text][..len].to_vec();
                 let more = rng.within(1..=24);
                 prompt.extend(own(rng, more));
