@@ -207,7 +207,8 @@ impl Options {
             stop_ids: 3,
         };
         // Where hardly anybody is, blocks are free between requests: they are lost, found and taken again.
-        let crowd = if rng.percent(20) { rng.within(1..=2) } else { rng.within(5..=sequences + 3) };
+        let is_quiet = rng.percent(20);
+        let crowd = if is_quiet { rng.within(1..=2) } else { rng.within(5..=sequences + 3) };
         Self {
             weights: if without(Feature::Formats) { WeightFormat::F32 } else { weights },
             limits,
@@ -222,7 +223,10 @@ impl Options {
             },
             crowd,
             long,
-            forget_percent: if without(Feature::Drops) { 0 } else { rng.pick(&[0, 2, 20]) },
+            forget_percent: match rng.pick(&[0, 2, 20]) {
+                _ if without(Feature::Drops) => 0,
+                percent => percent.max(2 * usize::from(is_quiet)),
+            },
             drop_percent: if without(Feature::Drops) { 0 } else { rng.pick(&[0, 3, 10]) },
         }
     }

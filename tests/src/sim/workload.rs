@@ -137,7 +137,9 @@ impl Workload {
         let off = |feature| without.has(feature);
         let mut rng = Rng::new(self.setup.seed, Stream::Request, i as u64);
         let is_long = self.options.long && (i == 0 || rng.percent(4));
+        let heir = self.heir(i).filter(|_| !is_long);
         let prompt = self.prompt(i, is_long, &mut rng, oracle);
+        let prompt = heir.map_or(prompt, |heir| heir.prompt(self.setup.seed, i));
         let len = prompt.len();
 
         let mut params = self.params(&mut rng);
@@ -210,10 +212,10 @@ impl Workload {
             choices: if is_long || off(Feature::Choices) { 1 } else { choices },
             generated: Vec::new(),
             priority: if off(Feature::Priorities) { 0 } else { priority },
-            cache_salt: if off(Feature::Salts) { 0 } else { cache_salt },
+            cache_salt: if off(Feature::Salts) || heir.is_some() { 0 } else { cache_salt },
             cancel: cancel.filter(|_| !off(Feature::Cancels)),
             cancel_late,
-            forgets: rng.percent(self.options.forget_percent),
+            forgets: heir == Some(Heir::Forgets) || rng.percent(self.options.forget_percent),
         };
         if resumed && !is_long && !off(Feature::Resume) {
             spec.choices = 1;
@@ -222,6 +224,18 @@ impl Workload {
             spec.generated = whole[..whole.len().saturating_sub(1) * part / 99].to_vec();
         }
         spec
+    }
+
+    /// What request `i` is to a text that three in turn begin with, if it is one of them.
+    fn heir(&self, i: usize) -> Option<Heir> {
+        let is_off = self.options.forget_percent == 0 || self.setup.without.has(Feature::Sharing);
+        match i % WAVE {
+            _ if is_off || self.most_prompt(false) < 3 * BLOCK => None,
+            2 | 8 => Some(Heir::Writes),
+            3 | 9 => Some(Heir::Forgets),
+            4 | 10 => Some(Heir::Finds),
+            _ => None,
+        }
     }
 
     fn params(&self, rng: &mut Rng) -> SamplingParams {
@@ -241,11 +255,16 @@ impl Workload {
         params
     }
 
-    fn prompt(&mut self, i: usize, is_long: bool, rng: &mut Rng, oracle: &mut Oracle) -> Vec<u32> {
+    /// Tokens of a prompt at most, which leaves room for a few tokens of output, and for the engine to hold it.
+    fn most_prompt(&self, is_long: bool) -> usize {
         let limits = &self.options.limits;
-        // Room for a few tokens of output, and for the engine to hold it.
         let most = limits.model_len.min(limits.block_count() * BLOCK) - 2;
-        let usual = if is_long { most } else { most.min(120) };
+        if is_long { most } else { most.min(120) }
+    }
+
+    fn prompt(&mut self, i: usize, is_long: bool, rng: &mut Rng, oracle: &mut Oracle) -> Vec<u32> {
+        let most = self.most_prompt(true);
+        let usual = self.most_prompt(is_long);
         let own =
             |rng: &mut Rng, len: usize| -> Vec<u32> { (0..len).map(|_| rng.below(VOCAB) as u32).collect() };
         let wave_start = i / WAVE * WAVE;
@@ -272,9 +291,8 @@ impl Workload {
                 let other = self.texts[rng.below(self.texts.len())][..BLOCK].to_vec();
                 [&other, &self.texts[text][BLOCK..len]].concat()
             }
-            // The beginning of a text, often a single block, and an end of its own.
+            // The beginning of a text, and an end of its own.
             (2 | 3, _) => {
-                let len = if rng.percent(40) { len.min(BLOCK) } else { len };
                 let mut prompt = self.texts[text][..len].to_vec();
                 let more = rng.within(1..=24);
                 prompt.extend(own(rng, more));
@@ -309,6 +327,31 @@ impl Workload {
         };
         prompt.truncate(usual);
         if prompt.is_empty() { own(rng, 1) } else { prompt }
+    }
+}
+
+/// Three requests that make, where they are alone, a block whose parent is gone, and a prompt that would go on from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heir {
+    /// Computes two blocks and more of a text.
+    Writes,
+    /// Comes when the first of them is lost, and computes it again; then it goes another way.
+    Forgets,
+    /// Goes the way of the first.
+    Finds,
+}
+
+impl Heir {
+    /// The prompt of request `i`.
+    fn prompt(self, seed: u64, i: usize) -> Vec<u32> {
+        // One text for each half of a wave, none of those that repeat.
+        let half = i / (WAVE / 2);
+        let mut prompt = text(seed, 4 + 2 * half as u64, 2 * BLOCK + 1);
+        if self == Self::Forgets {
+            prompt.truncate(BLOCK);
+        }
+        prompt.push((i % VOCAB) as u32);
+        prompt
     }
 }
 
