@@ -44,7 +44,7 @@ mutants! {
     DraftPenalties = "draft-penalties", "Penalties of a row do not count the guesses before it.";
     DeliveredTwice = "delivered-twice", "A prompt's outputs come again after a preemption.";
     WarmEcho = "warm-echo", "A prompt with outputs uses the cache.";
-    PreemptedWork = "preempted-work", "Blocks of a preempted sequence stay in the lists of blocks to be zeroed and copied.";
+    DraftPublished = "draft-published", "A block that guesses fill is published before they are verified.";
     CancelledPlan = "cancelled-plan", "A plan outlives the request that it computes.";
 }
 

@@ -145,6 +145,12 @@ impl Engine<'_, '_> {
         for i in 0..self.row_count {
             let row = self.state.rows[i];
             let is_last = i + 1 == self.row_count || self.state.rows[i + 1].sequence != row.sequence;
+            if mutant!(DraftPublished)
+                && self.state.sequences[row.sequence as usize].standing == Standing::Running
+            {
+                self.state.sequences[row.sequence as usize].computed = row.position + 1;
+                self.state.publish(row.sequence, &self.limits);
+            }
             let sequence = &mut self.state.sequences[row.sequence as usize];
             if sequence.standing != Standing::Running || !is_last {
                 continue;

@@ -198,9 +198,7 @@ impl Engine<'_, '_> {
 
     /// Takes a sequence's blocks; it waits again, at its place.
     pub(super) fn preempt(&mut self, slot: u32) {
-        if !mutant!(PreemptedWork) {
-            self.drop_block_work_of(slot);
-        }
+        self.drop_block_work_of(slot);
         self.state.release_blocks(slot, &self.limits);
         self.state.running.remove(slot);
         self.state.waiting.insert(slot, &*self.state.sequences);
