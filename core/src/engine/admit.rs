@@ -4,7 +4,8 @@
 //! 2. **One block more**, in part, from a running sequence that has computed the same text beyond them (another choice of the same
 //!    prompt above all), or from the index where the text ends with the block. It is shared until someone writes into it, who copies
 //!    it first.
-//! 3. If a running sequence is about to compute more of the same text, the sequence waits: others behind it may go first.
+//! 3. If a running sequence ahead of it is about to compute more of the same text, the sequence waits: others behind it may go
+//!    first. It does not wait for one that is behind it, which may itself be held up by everybody between them.
 use super::Engine;
 use super::event::{Record, RecordKind};
 use super::sequence::{Sequence, Standing};
@@ -175,14 +176,15 @@ impl Engine<'_, '_> {
         best
     }
 
-    /// Whether a running sequence is about to compute more of this text than there is: a block or more, or another choice's prompt.
+    /// Whether a running sequence ahead of it is about to compute more of this text than there is: a block or more, or another
+    /// choice's prompt.
     fn is_being_computed(&self, slot: u32, there: usize) -> bool {
         let limits = &self.limits;
         let sequence = &self.state.sequences[slot as usize];
         let text = &self.state.tokens_of(slot, limits)[..sequence.reusable() as usize];
         self.state.running.as_slice().iter().any(|other| {
             let of = &self.state.sequences[*other as usize];
-            if of.salt != sequence.salt || of.pending() <= 1 {
+            if of.salt != sequence.salt || of.pending() <= 1 || of.key() > sequence.key() {
                 return false;
             }
             let common = common_len(text, self.state.tokens_of(*other, limits));

@@ -541,3 +541,26 @@ fn a_long_prompt_does_not_hold_up_who_is_ahead_of_it() {
         assert_eq!(ends, [choices, choices, long]);
     });
 }
+
+#[test]
+fn nobody_waits_for_what_is_computed_behind_them() {
+    with_engine(EngineLimits { kv_tokens: 288, ..limits() }, |engine| {
+        let shared = text(60);
+        let low = engine.submit(&Request { priority: -5, ..Request::greedy(&shared, 1) }).unwrap();
+        let mut ends = vec![];
+        let mut ids = vec![low];
+        while let Some(plan) = engine.plan(Budget { rows: 4 }) {
+            for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+                if matches!(event.kind, EventKind::Finished(_)) {
+                    ends.push(event.request);
+                }
+            }
+            if ids.len() < 2 {
+                // The text that the low one has begun; in the end it gets the high one's blocks, or what it has itself.
+                ids.push(engine.submit(&Request { priority: 5, ..Request::greedy(&shared, 1) }).unwrap());
+            }
+        }
+        assert_eq!(engine.counters().deferrals, 0);
+        assert_eq!(ends, [ids[1], low]);
+    });
+}
