@@ -36,7 +36,7 @@ struct Arguments {
     /// Runs every seed twice and compares the hash of its events.
     #[arg(long)]
     twice: bool,
-    /// Switches a bug on (in a build with `--cfg mutants`).
+    /// Switches a bug on (in a build with `--cfg mutants`); one seed at a time.
     #[arg(long)]
     mutant: Option<String>,
     /// Switches every bug on in turn; each must be found within the seeds.
@@ -150,8 +150,10 @@ fn simulate(arguments: &Arguments) -> (Summary, Duration, Option<(Setup, Failure
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let results = Mutex::new((Summary::default(), None));
+    // A bug is on or off in the whole process, and off while a judge runs.
+    let jobs = if arguments.mutant.is_some() { 1 } else { arguments.jobs.max(1) };
     std::thread::scope(|scope| {
-        for _ in 0..arguments.jobs.max(1) {
+        for _ in 0..jobs {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     let i = next.fetch_add(1, Ordering::Relaxed);

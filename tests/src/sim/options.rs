@@ -206,9 +206,9 @@ impl Options {
             logit_bias: 4,
             stop_ids: 3,
         };
-        // Where hardly anybody is, blocks are free between requests: they are lost, found and taken again.
-        let is_quiet = rng.percent(20);
-        let crowd = if is_quiet { rng.within(1..=2) } else { rng.within(5..=sequences + 3) };
+        // Where one comes after another, blocks are free between requests: they are lost, found and taken again.
+        let is_quiet = rng.percent(15);
+        let crowd = if is_quiet { 1 } else { rng.within(5..=sequences + 3) };
         Self {
             weights: if without(Feature::Formats) { WeightFormat::F32 } else { weights },
             limits,

@@ -216,10 +216,10 @@ impl Run<'_, '_> {
         }
     }
 
-    /// The cache loses the block with which a prompt begins, if it has it: what followed it stays, without a parent, and the
-    /// prompt's beginning is likely to be computed into that block once more.
-    fn forget_beginning(&mut self, prompt: &[u32]) {
-        if let Some(block) = prompt.first_chunk().and_then(|beginning| self.beginnings.remove(beginning)) {
+    /// The cache loses the block with which a text begins, if it has it: what followed it stays, without a parent, and the next
+    /// prompt is likely to be computed into that block.
+    fn forget_beginning(&mut self, beginning: &[u32; BLOCK]) {
+        if let Some(block) = self.beginnings.remove(beginning) {
             let found = self.engine.forget_block(block);
             self.outcome.coverage.add(Class::Forgotten, u64::from(found));
         }
@@ -227,8 +227,14 @@ impl Run<'_, '_> {
 
     fn arrive(&mut self, rng: &mut Rng, last: Option<usize>) -> Result<(), String> {
         let live = self.waiting.live_count();
-        let chance = if live < self.options.crowd { 60 } else { 3 };
-        let count = if rng.percent(2) { rng.within(2..=8) } else { usize::from(rng.percent(chance)) };
+        let is_quiet = self.options.crowd == 1;
+        let chance = match live < self.options.crowd {
+            true => 60,
+            false if is_quiet => 0,
+            false => 3,
+        };
+        let together = if rng.percent(2) && !is_quiet { rng.within(2..=8) } else { 1 };
+        let count = if together > 1 || rng.percent(chance) { together } else { 0 };
         for _ in 0..count {
             if last.is_some_and(|last| self.next >= last) {
                 break;
@@ -245,8 +251,8 @@ impl Run<'_, '_> {
 
     fn submit(&mut self, number: usize) -> Result<(), String> {
         let spec = self.workload.request(number, &mut self.oracle);
-        if spec.forgets {
-            self.forget_beginning(&spec.ask.prompt);
+        if let Some(beginning) = &spec.forgets {
+            self.forget_beginning(beginning);
         }
         let id = match self.engine.submit(&spec.request()) {
             Ok(id) => id,

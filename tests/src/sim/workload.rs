@@ -78,8 +78,8 @@ pub struct Spec {
     pub cancel: Option<Cancel>,
     /// Whether it is cancelled between plan and execution rather than before the plan.
     pub cancel_late: bool,
-    /// Whether the cache loses the block that its prompt begins with when it comes.
-    pub forgets: bool,
+    /// When it comes, the cache loses the block that prompts with this beginning have.
+    pub forgets: Option<[u32; BLOCK]>,
 }
 
 impl Spec {
@@ -140,6 +140,12 @@ impl Workload {
         let heir = self.heir(i).filter(|_| !is_long);
         let prompt = self.prompt(i, is_long, &mut rng, oracle);
         let prompt = heir.map_or(prompt, |heir| heir.prompt(self.setup.seed, i));
+        let lost = match heir {
+            Some(Heir::Replaces) => Heir::Writes.prompt(self.setup.seed, i),
+            _ if rng.percent(self.options.forget_percent) => prompt.clone(),
+            _ => Vec::new(),
+        };
+        let forgets = lost.first_chunk().copied();
         let len = prompt.len();
 
         let mut params = self.params(&mut rng);
@@ -215,7 +221,7 @@ impl Workload {
             cache_salt: if off(Feature::Salts) || heir.is_some() { 0 } else { cache_salt },
             cancel: cancel.filter(|_| !off(Feature::Cancels)),
             cancel_late,
-            forgets: heir == Some(Heir::Forgets) || rng.percent(self.options.forget_percent),
+            forgets,
         };
         if resumed && !is_long && !off(Feature::Resume) {
             spec.choices = 1;
@@ -232,7 +238,7 @@ impl Workload {
         match i % WAVE {
             _ if is_off || self.most_prompt(false) < 3 * BLOCK => None,
             2 | 8 => Some(Heir::Writes),
-            3 | 9 => Some(Heir::Forgets),
+            3 | 9 => Some(Heir::Replaces),
             4 | 10 => Some(Heir::Finds),
             _ => None,
         }
@@ -273,7 +279,7 @@ impl Workload {
         let kind = rng.below(10);
         let len = rng.within(1..=usual);
         if is_long {
-            let begun = rng.within(TWO_SPLITS - 20..=most - 20);
+            let begun = rng.within(TWO_SPLITS - 20..=most - 21);
             let mut prompt = self.texts[0][..begun].to_vec();
             let more = rng.within(21..=most - begun);
             prompt.extend(own(rng, more));
@@ -335,19 +341,22 @@ impl Workload {
 enum Heir {
     /// Computes two blocks and more of a text.
     Writes,
-    /// Comes when the first of them is lost, and computes it again; then it goes another way.
-    Forgets,
-    /// Goes the way of the first.
+    /// Comes when the first of them is lost, and computes it again, or another one in its place; then it goes another way.
+    Replaces,
+    /// After that block, it goes the way of the first.
     Finds,
 }
 
 impl Heir {
     /// The prompt of request `i`.
     fn prompt(self, seed: u64, i: usize) -> Vec<u32> {
-        // One text for each half of a wave, none of those that repeat.
-        let half = i / (WAVE / 2);
-        let mut prompt = text(seed, 4 + 2 * half as u64, 2 * BLOCK + 1);
-        if self == Self::Forgets {
+        // Texts for each half of a wave, none of those that repeat.
+        let half = (i / (WAVE / 2)) as u64;
+        let mut prompt = text(seed, 4 + 4 * half, 2 * BLOCK + 1);
+        if half % 2 == 1 && self != Self::Writes {
+            prompt[..BLOCK].copy_from_slice(&text(seed, 6 + 4 * half, BLOCK));
+        }
+        if self == Self::Replaces {
             prompt.truncate(BLOCK);
         }
         prompt.push((i % VOCAB) as u32);
