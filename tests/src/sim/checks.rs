@@ -1,12 +1,13 @@
 //! What holds after every step, kept by bookkeeping of our own rather than asked of the engine.
 //!
 //! **Waiting.** When a sequence begins to wait (it came, or it was preempted), *queued rows* are those that could be ahead of
-//! it: what all live sequences have left to compute up to their full length, its own included, and later all of each newcomer
-//! of greater priority, as long as its head start lasts ([`PRIORITY_ROWS`] for each step of priority). It is admitted before the
+//! it: what all live sequences have left to compute up to their full length, its own included; later all of each newcomer
+//! of greater priority, as long as its head start lasts ([`PRIORITY_ROWS`] for each step of priority), and, once for each other
+//! sequence, what it loses to a preemption. It is admitted before the
 //! engine has computed 4 × as many rows; since each step computes as many rows as its budget, the sequences and their blocks
 //! allow, that is 4 × (queued rows / rows of a step) steps. Rows of guesses do not count. The factor leaves room for what
 //! preemption computes twice.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use verbatim_core::engine::request::PRIORITY_ROWS;
 use verbatim_core::engine::{Engine, Event, EventKind, PlannedRow, RequestId};
 
@@ -16,7 +17,7 @@ pub type Key = (RequestId, u32);
 /// The allowance over what is queued.
 pub const WAIT_FACTOR: u64 = 4;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Live {
     end_len: u64,
     computed: u64,
@@ -24,10 +25,12 @@ struct Live {
     waits: Option<Wait>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Wait {
     since_rows: u64,
     queued_rows: u64,
+    /// Whose preemptions were counted.
+    requeued: BTreeSet<Key>,
 }
 
 /// Who is live, how far it has come, and how long it has waited.
@@ -68,7 +71,7 @@ impl Waiting {
         if let Some(live) = self.live.get_mut(&key) {
             live.computed = 0;
         }
-        let wait = Wait { since_rows: self.rows, queued_rows: self.rows_left() };
+        let wait = Wait { since_rows: self.rows, queued_rows: self.rows_left(), requeued: BTreeSet::new() };
         if let Some(live) = self.live.get_mut(&key) {
             live.waits = Some(wait);
         }
@@ -106,6 +109,12 @@ impl Waiting {
                 if live.waits.is_some() {
                     return Err(format!("preempted while waiting: {event:?}"));
                 }
+                let lost = live.computed;
+                for wait in self.live.values_mut().filter_map(|other| other.waits.as_mut()) {
+                    if wait.requeued.insert(key) {
+                        wait.queued_rows += lost;
+                    }
+                }
                 self.begins_to_wait(key);
             }
             EventKind::Finished(_) => {
@@ -123,7 +132,7 @@ impl Waiting {
     /// Nobody has waited too long.
     pub fn check(&mut self) -> Result<(), String> {
         for (key, live) in &self.live {
-            let Some(wait) = live.waits else { continue };
+            let Some(wait) = &live.waits else { continue };
             let waited = self.rows - wait.since_rows;
             let most = WAIT_FACTOR * wait.queued_rows;
             self.worst_percent = self.worst_percent.max(100 * waited / most.max(1));
