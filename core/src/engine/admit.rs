@@ -5,7 +5,8 @@
 //!    prompt above all), or from the index where the text ends with the block. It is shared until someone writes into it, who copies
 //!    it first.
 //! 3. If a running sequence ahead of it is about to compute more of the same text, the sequence waits: others behind it may go
-//!    first. It does not wait for one that is behind it, which may itself be held up by everybody between them.
+//!    first, but what it will need, a slot and blocks beyond that text, is left to it. It does not wait for one that is behind it,
+//!    which may itself be held up by everybody between them.
 use super::Engine;
 use super::event::{Record, RecordKind};
 use super::sequence::{Sequence, Standing};
@@ -27,8 +28,10 @@ struct Prefix {
 
 enum Admission {
     Admitted,
-    /// It waits for what another computes.
-    Deferred,
+    /// It waits for what another computes, and will then need so many blocks.
+    Deferred {
+        blocks: usize,
+    },
     /// Blocks are lacking, and so they are for everyone behind it.
     Blocked,
 }
@@ -37,24 +40,27 @@ impl Engine<'_, '_> {
     /// Admits waiting sequences in order, those ahead of `before` or all, and plans their first rows; returns how many.
     pub(super) fn admit(&mut self, most: usize, before: Option<u32>) -> usize {
         let (mut at, mut admitted) = (0, 0);
+        // What is left to those who wait for others; they are the first `at` of the queue.
+        let mut claimed_blocks = 0;
         while at < self.state.waiting.len()
             && self.row_count < most
-            && self.state.running.len() < self.limits.sequences
+            && self.state.running.len() + at < self.limits.sequences
         {
             let slot = self.state.waiting.as_slice()[at];
             let key = |slot: u32| self.state.sequences[slot as usize].key();
             if before.is_some_and(|before| key(before) < key(slot)) {
                 break;
             }
-            match self.try_admit(slot) {
+            match self.try_admit(slot, claimed_blocks) {
                 Admission::Admitted => {
                     let wanted = self.state.sequences[slot as usize].pending().min(most - self.row_count);
                     let got = self.reserve(slot, wanted);
                     self.add_rows(slot, got);
                     admitted += 1;
                 }
-                Admission::Deferred => {
+                Admission::Deferred { blocks } => {
                     self.counters.deferrals += 1;
+                    claimed_blocks += blocks;
                     at += 1;
                 }
                 Admission::Blocked => break,
@@ -63,21 +69,21 @@ impl Engine<'_, '_> {
         admitted
     }
 
-    fn try_admit(&mut self, slot: u32) -> Admission {
+    fn try_admit(&mut self, slot: u32, claimed_blocks: usize) -> Admission {
         let prefix = self.find_prefix(slot);
-        if self.is_being_computed(slot, prefix.tokens) {
-            return Admission::Deferred;
+        let tokens = self.state.sequences[slot as usize].token_count as usize;
+        if let Some(common) = self.is_being_computed(slot, prefix.tokens) {
+            return Admission::Deferred { blocks: tokens.div_ceil(BLOCK) - common / BLOCK };
         }
         let start = slot as usize * self.limits.blocks_per_sequence();
         let found = start..start + prefix.blocks;
-        let tokens = self.state.sequences[slot as usize].token_count as usize;
         // A block that is shared in part takes one more, to be copied into.
         let new = tokens.div_ceil(BLOCK) - prefix.tokens / BLOCK;
         let revived = self.state.tables[found.clone()]
             .iter()
             .filter(|block| self.state.blocks.references(**block) == 0);
         let revived = revived.count();
-        if new + revived > self.state.blocks.free_count() {
+        if new + revived + claimed_blocks > self.state.blocks.free_count() {
             return Admission::Blocked;
         }
         for at in found {
@@ -176,21 +182,22 @@ impl Engine<'_, '_> {
         best
     }
 
-    /// Whether a running sequence ahead of it is about to compute more of this text than there is: a block or more, or another
-    /// choice's prompt.
-    fn is_being_computed(&self, slot: u32, there: usize) -> bool {
+    /// How much of this text a running sequence ahead of it is about to compute, if that is more than there is by a block or more, or
+    /// another choice's prompt.
+    fn is_being_computed(&self, slot: u32, there: usize) -> Option<usize> {
         let limits = &self.limits;
         let sequence = &self.state.sequences[slot as usize];
         let text = &self.state.tokens_of(slot, limits)[..sequence.reusable() as usize];
-        self.state.running.as_slice().iter().any(|other| {
+        let common = self.state.running.as_slice().iter().filter_map(|other| {
             let of = &self.state.sequences[*other as usize];
             if of.salt != sequence.salt || of.pending() <= 1 || of.key() > sequence.key() {
-                return false;
+                return None;
             }
             let common = common_len(text, self.state.tokens_of(*other, limits));
             let least = if of.request == sequence.request { 1 } else { BLOCK };
-            common >= there + least && (of.computed as usize) < common
-        })
+            (common >= there + least && (of.computed as usize) < common).then_some(common)
+        });
+        common.max()
     }
 
     fn assign_lane(&mut self, slot: u32) {

@@ -564,3 +564,22 @@ fn nobody_waits_for_what_is_computed_behind_them() {
         assert_eq!(ends, [ids[1], low]);
     });
 }
+
+#[test]
+fn who_waits_for_a_prefix_keeps_a_slot() {
+    with_engine(EngineLimits { sequences: 2, kv_tokens: 288, ..limits() }, |engine| {
+        let short = text(20);
+        let choices = engine.submit(&Request { choices: 2, ..Request::greedy(&short, 4) }).unwrap();
+        // It could begin in the first step, and would then keep the second choice waiting to its end.
+        let other = engine.submit(&Request::greedy(&[7, 8, 9], 40)).unwrap();
+        let mut ends = vec![];
+        while let Some(plan) = engine.plan(Budget::UNLIMITED) {
+            for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+                if matches!(event.kind, EventKind::Finished(_)) {
+                    ends.push(event.request);
+                }
+            }
+        }
+        assert_eq!(ends, [choices, choices, other]);
+    });
+}
