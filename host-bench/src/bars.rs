@@ -63,7 +63,8 @@ fn is_zen4() -> bool {
         let line = text.lines().find(|line| line.starts_with(name))?;
         line.rsplit(' ').next()?.parse::<u32>().ok()
     };
-    text.contains("AuthenticAMD") && field("cpu family") == Some(25)
+    // Zen 3 is of the same family.
+    text.contains("AuthenticAMD") && field("cpu family") == Some(25) && text.contains(" avx512f ")
 }
 
 /// Rounds of a ratio.

@@ -4,7 +4,7 @@ use super::limits::{Limits, measure};
 use super::report::{Line, Report};
 use super::speed::{Case, Timed, bytes_read, multiplied, operations, run};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use verbatim::cpu::worker_count;
 use verbatim::load::{ImageAccess, LoadedModel, NoProgress, WeightChoice, image_file};
 use verbatim::pool::FutexPool;
@@ -13,7 +13,7 @@ use verbatim_core::engine::EngineLimits;
 use verbatim_core::isa::Isa;
 use verbatim_core::model::ModelConfig;
 use verbatim_core::paging::BLOCK;
-use verbatim_core::pool::{Pool, Serial};
+use verbatim_core::pool::{Phase, Pool, Serial};
 
 /// Which model, as flags say it.
 #[derive(Debug, clap::Args)]
@@ -190,7 +190,7 @@ fn lengths(
     Ok(())
 }
 
-/// Where a decode step's time goes, at depth 64: the longest worker's time in each phase, and what is left.
+/// Where a decode step's time goes, at depths from 0: the longest worker's time in each phase, and what is left.
 pub(crate) fn dispatch_share(
     loaded: &LoadedModel,
     isa: Isa,
@@ -198,27 +198,15 @@ pub(crate) fn dispatch_share(
     kv_format: Option<KvFormat>,
 ) -> Result<(f64, Vec<(String, f64)>), String> {
     let timed = Timed::new(pool);
-    let case = Case { rounds: 1, kv_format, ..Case::one(64, 48) };
-    // The prefill's share is taken out by a second run without decode steps to speak of.
-    let prefill = Case { tokens: 1, ..case };
-    run(loaded, isa, &timed, &prefill)?;
-    timed.take();
-    let start = Instant::now();
-    run(loaded, isa, &timed, &prefill)?;
-    let before = (start.elapsed(), timed.take());
-    let start = Instant::now();
+    // With a prompt of one token all steps are decode steps.
+    let case = Case { rounds: 1, kv_format, ..Case::one(1, 64) };
     run(loaded, isa, &timed, &case)?;
-    let whole = start.elapsed().saturating_sub(before.0).as_secs_f64();
-    let mut shares = Vec::new();
-    let mut sum = 0.0;
-    for (phase, took) in timed.take() {
-        let earlier =
-            before.1.iter().find(|(known, _)| *known == phase).map_or_else(Default::default, |(_, t)| *t);
-        let share = took.saturating_sub(earlier).as_secs_f64() / whole;
-        sum += share;
-        shares.push((format!("{phase:?}"), share));
-    }
+    timed.take();
+    let whole = run(loaded, isa, &timed, &case)?.decode_sum;
+    let share = |(phase, took): (Phase, Duration)| (format!("{phase:?}"), took.as_secs_f64() / whole);
+    let mut shares: Vec<_> = timed.take().into_iter().map(share).collect();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let sum: f64 = shares.iter().map(|(_, share)| share).sum();
     Ok(((1.0 - sum).max(0.0), shares))
 }
 

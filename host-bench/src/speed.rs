@@ -42,6 +42,8 @@ pub(crate) struct Speed {
     pub(crate) prefill: Vec<(usize, f64)>,
     /// Of a decode step of all sequences: the median of a round, and of those the best.
     pub(crate) decode: f64,
+    /// Of all decode steps of all rounds together.
+    pub(crate) decode_sum: f64,
 }
 
 impl Speed {
@@ -74,7 +76,7 @@ pub(crate) fn run(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, case: &Case) 
     let mut memory = AlignedMemory::new(plan.total_bytes()).map_err(|error| error.to_string())?;
     let engine = Engine::new(loaded.model(), limits, isa, memory.as_mut_slice());
     let mut engine = engine.map_err(|error| error.to_string())?;
-    let mut speed = Speed { prefill: Vec::new(), decode: f64::MAX };
+    let mut speed = Speed { prefill: Vec::new(), decode: f64::MAX, decode_sum: 0.0 };
     for _ in 0..case.rounds {
         for sequence in 0..case.sequences {
             let prompt: Vec<u32> =
@@ -99,6 +101,7 @@ pub(crate) fn run(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, case: &Case) 
             }
         }
         if !steps.is_empty() {
+            speed.decode_sum += steps.iter().sum::<f64>();
             // The median of a round: a pause of the machine is not the model's.
             speed.decode = speed.decode.min(median(steps));
         }

@@ -183,7 +183,8 @@ impl<'s> Forward<'s> {
         ops.zero_blocks(kv, fresh_blocks);
         ops.embed(rows, outer.embedding, &outer.head, self.x);
         ops.rotations(rows, self.frequencies, self.cos, self.sin);
-        let group_count = RowGroup::cut(rows, attention::rows_per_task(group_size), self.groups);
+        let rows_most = RowGroup::rows_most(rows, group_size, config.kv_head_count, pool.workers());
+        let group_count = RowGroup::cut(rows, rows_most, self.groups);
         let groups = &self.groups[..group_count];
         let queries = Queries { start: self.queries.start(), row_capacity: self.limits.rows };
         let scale = 1.0 / libm::sqrtf(config.head_dim as f32);

@@ -245,7 +245,8 @@ impl Ops<'_> {
             });
             return;
         }
-        let elements = tasks * longest * layout.head_dim;
+        let rows: usize = groups.iter().map(|group| group.row_count as usize).sum();
+        let elements = rows * of.group_size * layout.kv_head_count * longest * layout.head_dim;
         self.run(Phase::Attention, tasks, elements, &|task, worker| {
             // The longest contexts come last in a prefill: begin with them, so that no worker is left with one.
             let a = attend_of(tasks - 1 - task);
@@ -274,6 +275,17 @@ unsafe impl crate::memory::Plain for RowGroup {}
 impl RowGroup {
     fn context_len(&self) -> usize {
         (self.first_position + self.row_count) as usize
+    }
+
+    /// How many rows of a sequence one task should take: as many as use each key well, fewer where workers would be left without,
+    /// which in a long context its splits see to.
+    pub(super) fn rows_most(rows: &[Row], group_size: usize, kv_heads: usize, workers: usize) -> usize {
+        let most = attention::rows_per_task(group_size);
+        let longest = rows.iter().map(|row| row.position as usize + 1).max().unwrap_or(0);
+        match attention::split_count(longest) {
+            0 | 1 => most.min((rows.len() * kv_heads).div_ceil(workers).max(1)),
+            _ => most,
+        }
     }
 
     /// Cuts the rows of a step into groups; returns how many.
@@ -318,6 +330,10 @@ mod tests {
             (g.first_row, g.row_count, g.sequence, g.context_len())
         });
         assert_eq!(count, 5);
+        assert_eq!(RowGroup::rows_most(&rows, 4, 8, 2), 12, "enough for two workers");
+        assert_eq!(RowGroup::rows_most(&rows, 4, 1, 2), 3, "one KV head, two workers");
+        assert_eq!(RowGroup::rows_most(&rows, 4, 1, 64), 1);
+        assert_eq!(RowGroup::rows_most(&[row(0, 1024)], 4, 1, 64), 12, "a context in splits");
         assert_eq!(seen, [(0, 2, 0, 702), (2, 1, 0, 703), (3, 1, 1, 704), (4, 1, 2, 10), (5, 1, 2, 12)]);
     }
 }

@@ -32,12 +32,13 @@ fn token(updates: &Receiver<Update>) -> Result<usize, String> {
 pub(super) fn report(
     table: &mut Table,
     path: &Path,
-    threads: Option<usize>,
+    (isa, threads): (&str, Option<usize>),
     step_ms: u64,
 ) -> Result<(), String> {
     let options = Options {
         model: Some(path.to_str().ok_or("the path is not UTF-8")?.to_owned()),
         threads,
+        isa: isa.to_owned(),
         max_seqs: 2,
         speculate: Some("off".to_owned()),
         ..Options::default()

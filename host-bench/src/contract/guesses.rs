@@ -18,7 +18,7 @@ use verbatim_core::isa::Isa;
 use verbatim_core::sampling::SamplingParams;
 
 /// Turns of whatever is compared.
-const TURNS: usize = 3;
+const TURNS: usize = 5;
 /// As the server has it.
 const DRAFT_LEN: usize = 8;
 const NO_GUESSES: (Speculation, usize) = (Speculation::OFF, 0);
@@ -31,19 +31,21 @@ pub(super) fn report(
     table: &mut Table,
     (path, access): (&Path, ImageAccess),
     machine: Machine<'_>,
-    (lookup, itself): (bool, bool),
+    is_asked: &dyn Fn(&str) -> bool,
     real: &[PathBuf],
 ) -> Result<(), String> {
-    let mut cycle = Cycle::new(path)?;
-    if lookup {
-        of_lookup(table, &mut cycle, machine)?;
-        of_real_copies(table, machine)?;
-        let loaded = load(path, WeightChoice::default(), access, machine.1)?;
-        of_random(table, &loaded, machine)?;
+    if is_asked("cycle") {
+        of_cycle(table, &mut Cycle::new(path)?, machine)?;
     }
-    if itself {
+    if is_asked("copies") {
+        of_real_copies(table, machine)?;
+    }
+    if is_asked("random") {
+        of_random(table, &load(path, WeightChoice::default(), access, machine.1)?, machine)?;
+    }
+    if is_asked("self") {
         let agreement = of_agreement(table, machine, real)?;
-        of_itself(table, &mut cycle, machine, agreement)?;
+        of_itself(table, &mut Cycle::new(path)?, machine, agreement)?;
     }
     Ok(())
 }
@@ -74,7 +76,7 @@ fn percent(share: f64) -> String {
     format!("{:.0} % of guesses right", 100.0 * share)
 }
 
-fn of_lookup(table: &mut Table, cycle: &mut Cycle, machine: Machine<'_>) -> Result<(), String> {
+fn of_cycle(table: &mut Table, cycle: &mut Cycle, machine: Machine<'_>) -> Result<(), String> {
     let loaded = cycle.load(|_| true, WeightChoice::default(), machine.1)?;
     let rig = rig(&loaded, machine);
     let ask = Ask::greedy(text(5, 2 * SHORT, cycle.vocab()), 96);

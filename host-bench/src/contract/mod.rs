@@ -20,7 +20,7 @@ use verbatim_core::isa::Isa;
 /// Which cases, and what they need besides the model.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ContractArgs {
-    /// Cases to run: mixed, prefix, lookup, self, gap [default: all].
+    /// Cases to run: mixed, prefix, cycle, copies, random, self, gap [default: all].
     #[arg(long, value_delimiter = ',')]
     cases: Vec<String>,
     /// Real models, checkpoints with a tokenizer, on which agreement of int4 with bf16 is measured beside the built-in model.
@@ -29,9 +29,12 @@ pub(crate) struct ContractArgs {
     /// Milliseconds that a step should take, in the case gap.
     #[arg(long, default_value_t = 200)]
     step_ms: u64,
+    /// Instruction set: auto, avx512, avx512-fma, avx2 or portable.
+    #[arg(long, default_value = "auto")]
+    isa: String,
 }
 
-const CASES: [&str; 5] = ["mixed", "prefix", "lookup", "self", "gap"];
+const CASES: [&str; 7] = ["mixed", "prefix", "cycle", "copies", "random", "self", "gap"];
 
 /// The rows of the table so far.
 struct Table {
@@ -80,31 +83,17 @@ pub(crate) fn report(
         return Err(format!("--cases {case}: expected some of {}", CASES.join(", ")));
     }
     let is_asked = |case: &str| args.cases.is_empty() || args.cases.iter().any(|asked| asked == case);
+    let isa = Isa::from_name(&args.isa).ok_or_else(|| format!("--isa {}: this CPU has it not", args.isa))?;
     let path = model.resolve()?;
     let workers = worker_count(threads).workers;
     let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
     let mut table = Table { report: Report::new("contract", json, workers), failed: 0 };
-    let machine = (Isa::detect(), &pool);
-    if is_asked("mixed") || is_asked("prefix") {
-        traffic::report(
-            &mut table,
-            (&path, model.access()),
-            machine,
-            (is_asked("mixed"), is_asked("prefix")),
-        )?;
-    }
-    if is_asked("lookup") || is_asked("self") {
-        guesses::report(
-            &mut table,
-            (&path, model.access()),
-            machine,
-            (is_asked("lookup"), is_asked("self")),
-            &args.real,
-        )?;
-    }
+    let machine = (isa, &pool);
+    traffic::report(&mut table, (&path, model.access()), machine, &is_asked)?;
+    guesses::report(&mut table, (&path, model.access()), machine, &is_asked, &args.real)?;
     drop(pool);
     if is_asked("gap") {
-        gap::report(&mut table, &path, threads, args.step_ms)?;
+        gap::report(&mut table, &path, (&args.isa, threads), args.step_ms)?;
     }
     let failed = table.failed;
     if failed == 0 { Ok(()) } else { Err(format!("{failed} bars do not hold on this machine in this run")) }

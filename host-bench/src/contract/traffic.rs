@@ -23,14 +23,17 @@ pub(super) fn report(
     table: &mut Table,
     (path, access): (&Path, ImageAccess),
     (isa, pool): (Isa, &FutexPool),
-    (mixed, prefix): (bool, bool),
+    is_asked: &dyn Fn(&str) -> bool,
 ) -> Result<(), String> {
+    if !is_asked("mixed") && !is_asked("prefix") {
+        return Ok(());
+    }
     let loaded = load(path, WeightChoice::default(), access, pool)?;
     let rig = Rig { loaded: &loaded, drafter: None, isa, pool };
-    if mixed {
+    if is_asked("mixed") {
         of_mixed(table, &rig)?;
     }
-    if prefix {
+    if is_asked("prefix") {
         of_prefix(table, &rig)?;
     }
     Ok(())

@@ -2,63 +2,82 @@
 use std::time::Duration;
 use verbatim_core::engine::{Speculation, StepKind};
 
-/// Running means of step times.
+/// What steps cost, as the latest of them show it.
 #[derive(Debug, Default)]
 pub struct Costs {
     /// Seconds of a step of one row.
-    one: Mean,
-    /// Seconds that each further row adds to it.
-    row: Mean,
-    /// Seconds of a step of the model that drafts, for one sequence.
-    draft: Mean,
+    one: Running,
+    /// What each further row adds to it, in steps of one row.
+    row: Running,
+    /// A step of the model that drafts for one sequence, in the same.
+    draft: Running,
 }
 
-/// A mean in which the latest values count most.
+/// A mean in which the latest values count most. A busy machine makes steps longer, some a hundred times, and none shorter: the mean
+/// falls faster than it rises, and a single value lifts it by little.
 #[derive(Debug, Default)]
-struct Mean(Option<f64>);
+struct Running(Option<f64>);
 
-impl Mean {
-    const WEIGHT: f64 = 0.1;
+impl Running {
+    const FALL: f64 = 0.3;
+    const RISE: f64 = 0.15;
 
-    fn add(&mut self, value: f64) {
-        self.0 = Some(self.0.map_or(value, |mean| mean + Self::WEIGHT * (value - mean)));
+    /// A value counts as at most `slack` more than twice the mean.
+    fn add(&mut self, value: f64, slack: f64) {
+        self.0 = Some(self.0.map_or(value, |mean| {
+            let value = value.min(2.0 * mean + slack);
+            let weight = if value < mean { Self::FALL } else { Self::RISE };
+            mean + weight * (value - mean)
+        }));
+    }
+
+    /// Moves a share of the way down to a value, if it lies above.
+    fn forget(&mut self, share: f64, down_to: f64) {
+        if let Some(mean) = &mut self.0 {
+            *mean -= share * (*mean - down_to).max(0.0);
+        }
     }
 }
 
 impl Costs {
     /// Steps of more rows than this are not what guesses make.
     const ROWS_MOST: usize = 64;
+    /// What is thought before anything is measured.
+    const ROW: f64 = Speculation::AUTO.row_cost as f64;
+    const DRAFT: f64 = Speculation::AUTO.draft_cost as f64;
+    /// Costs that forbid all guesses are never measured again: with each step of one row they go back this share of the way to what
+    /// was thought at first, so that guesses are tried now and then.
+    const FORGOTTEN: f64 = 1.0 / 256.0;
 
     /// A step of decoding sequences and their guesses took so long.
     pub fn note(&mut self, kind: StepKind, rows: usize, took: Duration) {
         let took = took.as_secs_f64();
-        match (kind, rows, self.one.0) {
-            (StepKind::Target, 1, _) => self.one.add(took),
-            (StepKind::Target, 2..=Self::ROWS_MOST, Some(one)) => {
-                self.row.add((took - one).max(0.0) / (rows - 1) as f64);
-            }
-            // A draft of several sequences is one of one and some rows.
-            (StepKind::Draft, 1..=Self::ROWS_MOST, _) => {
-                let more = self.row_cost().unwrap_or(0.0) * (rows - 1) as f64;
-                self.draft.add(took / (1.0 + more));
-            }
-            _ => {}
+        if (kind, rows) == (StepKind::Target, 1) {
+            self.one.add(took, 0.0);
+            self.row.forget(Self::FORGOTTEN, Self::ROW);
+            self.draft.forget(Self::FORGOTTEN, Self::DRAFT);
+            return;
         }
-    }
-
-    /// In steps of one row.
-    fn row_cost(&self) -> Option<f64> {
-        Some(self.row.0? / self.one.0.filter(|one| *one > 0.0)?)
+        let Some(one) = self.one.0.filter(|one| *one > 0.0 && rows <= Self::ROWS_MOST) else { return };
+        let steps = took / one;
+        match kind {
+            StepKind::Target => self.row.add((steps - 1.0).max(0.0) / (rows - 1) as f64, Self::ROW),
+            // A draft of several sequences is one of one and some rows.
+            StepKind::Draft => {
+                let more = self.row.0.unwrap_or(0.0) * (rows - 1) as f64;
+                self.draft.add(steps / (1.0 + more), Self::DRAFT);
+            }
+        }
     }
 
     /// The same speculation with what is known of its costs.
     pub fn of(&self, speculation: Speculation) -> Speculation {
-        let row_cost = self.row_cost().map_or(speculation.row_cost, |cost| cost as f32);
-        let draft_cost = match (self.draft.0, self.one.0) {
-            (Some(draft), Some(one)) if one > 0.0 => (draft / one) as f32,
-            _ => speculation.draft_cost,
-        };
-        Speculation { row_cost, draft_cost, ..speculation }
+        let known = |cost: &Running, else_: f32| cost.0.map_or(else_, |cost| cost as f32);
+        Speculation {
+            row_cost: known(&self.row, speculation.row_cost),
+            draft_cost: known(&self.draft, speculation.draft_cost),
+            ..speculation
+        }
     }
 }
 
@@ -79,7 +98,39 @@ mod tests {
             costs.note(StepKind::Target, 512, ms(900.0));
         }
         let found = costs.of(Speculation::AUTO);
-        assert!((found.row_cost - 0.1).abs() < 1e-3, "{found:?}");
-        assert!((found.draft_cost - 0.4).abs() < 1e-2, "{found:?}");
+        assert!((found.row_cost - 0.1).abs() < 3e-3, "{found:?}");
+        assert!((found.draft_cost - 0.4).abs() < 3e-2, "{found:?}");
+    }
+
+    #[test]
+    fn steps_that_others_made_long_neither_end_guesses_nor_for_good() {
+        let note = |costs: &mut Costs, rows, ms: f64| {
+            costs.note(StepKind::Target, rows, Duration::from_secs_f64(ms / 1e3));
+        };
+        let cost = |costs: &Costs| costs.of(Speculation::AUTO).row_cost;
+        let mut costs = Costs::default();
+        note(&mut costs, 1, 30.0);
+        for _ in 0..30 {
+            note(&mut costs, 1, 0.2);
+            note(&mut costs, 9, 0.4);
+        }
+        assert!((0.08..0.15).contains(&cost(&costs)), "a slow first step: {costs:?}");
+        note(&mut costs, 9, 30.0);
+        note(&mut costs, 1, 30.0);
+        assert!(cost(&costs) < 0.2, "a slow step: {costs:?}");
+        let mut costs = Costs::default();
+        note(&mut costs, 1, 0.2);
+        note(&mut costs, 9, 8.0);
+        assert!(cost(&costs) > 2.0, "nothing else is known: {costs:?}");
+        for _ in 0..1024 {
+            note(&mut costs, 1, 0.2);
+        }
+        assert!(cost(&costs) < 0.2, "no guess was tried since: {costs:?}");
+        // The step of many rows that is no decode, and the draft before any step.
+        note(&mut costs, 512, 900.0);
+        let mut unknown = Costs::default();
+        unknown.note(StepKind::Draft, 1, Duration::from_millis(1));
+        assert_eq!(unknown.of(Speculation::AUTO), Speculation::AUTO);
+        assert!(cost(&costs) < 0.2);
     }
 }
