@@ -33,7 +33,7 @@ def chart(out, top, title, rows, unit, mark):
 
 def main(source, target):
     lines = [json.loads(line) for line in open(source, encoding="utf-8") if line.strip()]
-    machine, cases = lines[0], [line for line in lines if "case" in line]
+    machine, cases = lines[0], [line for line in lines if line.get("value") is not None]
     peers = [(line["case"].replace(": against", ", against"), line["value"]) for line in cases if "against llama.cpp" in line["case"]]
     shares = [(line["case"].replace(": share of", ", of"), line["value"]) for line in cases if ": share of read" in line["case"] or ": share of peak" in line["case"]]
     body = []

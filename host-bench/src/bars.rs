@@ -4,11 +4,11 @@
 //! the median counts. What needs a program or file that was not given is left out and said.
 #[cfg(feature = "openblas")]
 use super::gemm::best;
-use super::gemm::{Split, Weights, bound, packed};
-use super::limits::{Limits, Reader, measure};
+use super::gemm::{Split, Weights, multiplied_at, packed};
+use super::limits::{Limits, Reader, peaks};
 use super::model::{ModelChoice, batch, dispatch_share, load, peak};
 use super::peer::{LlamaPrograms, llama_batched, llama_bench, ours, ratio};
-use super::report::{Line, Report, median};
+use super::report::{Bar, Line, Report, median};
 use super::speed::{Case, bytes_read, operations, run};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -38,10 +38,13 @@ pub(crate) struct BarsArgs {
     /// In Q4_0.
     #[arg(long = "gguf-q4_0")]
     gguf_q4_0: Option<PathBuf>,
-    /// Weight formats to look at: bf16, int8, int4 [default: all].
+    /// Parts of the table: bf16, int8 and int4 (a whole model), products, portable [default: all].
     #[arg(long, value_delimiter = ',')]
-    formats: Vec<String>,
+    parts: Vec<String>,
 }
+
+const PARTS: [&str; 5] = ["bf16", "int8", "int4", "products", "portable"];
+const NOT_GIVEN: &str = "its program or file was not given (--help)";
 
 /// What a format must reach.
 #[derive(Clone, Copy)]
@@ -78,23 +81,35 @@ struct Table {
     pool: FutexPool,
     workers: usize,
     access: ImageAccess,
-    /// The peaks, and the bandwidth at the start.
-    limits: Limits,
     reader: Reader,
 }
 
 impl Table {
     /// A figure that must be at least the bar, or at most.
-    fn row(&mut self, case: &str, value: f64, bar: f64, at_most: bool) {
-        let holds = if at_most { value <= bar } else { value >= bar };
-        self.failed += usize::from(!holds);
-        let sign = if at_most { "<=" } else { ">=" };
-        let verdict = if holds { "holds" } else { "FALLS SHORT" };
-        self.report.line(&Line::new(case, value, "").note(format!("{sign} {bar:.2}  {verdict}")));
+    fn row(&mut self, case: &str, value: f64, bar: Bar) {
+        self.failed += usize::from(!bar.holds(value));
+        self.report.line(&Line::new(case, value, "").bar(bar));
     }
 
     fn at_least(&mut self, case: &str, value: f64, bar: f64) {
-        self.row(case, value, bar, false);
+        self.row(case, value, Bar::AtLeast(bar));
+    }
+
+    /// The share of a peak that something takes which needs at least the seconds that `at_peak` says.
+    fn share_of_peak(
+        &self,
+        at_peak: impl Fn(&Limits) -> f64,
+        mut seconds: impl FnMut() -> Result<f64, String>,
+    ) -> Result<f64, String> {
+        let mut shares = Vec::new();
+        let mut before = at_peak(&peaks(&self.pool));
+        for _ in 0..ROUNDS {
+            let taken = seconds()?;
+            let after = at_peak(&peaks(&self.pool));
+            shares.push(before.min(after) / taken);
+            before = after;
+        }
+        Ok(median(shares))
     }
 
     /// The share of the read bandwidth that something takes which reads so many bytes in the seconds that it returns.
@@ -134,14 +149,16 @@ pub(crate) fn report(
     threads: Option<usize>,
     json: bool,
 ) -> Result<(), String> {
-    let path = model.resolve()?;
+    if let Some(part) = args.parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        return Err(format!("--parts {part}: expected some of {}", PARTS.join(", ")));
+    }
+    let is_asked = |part: &str| args.parts.is_empty() || args.parts.iter().any(|asked| asked == part);
     let workers = worker_count(threads).workers;
     let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
-    let limits = measure(&pool, &mut |_, _| {})?;
     let report = Report::new("bars", json, workers);
     let reader = Reader::new(true)?;
     let (isa, access) = (Isa::detect(), model.access());
-    let mut table = Table { report, failed: 0, isa, pool, workers, access, limits, reader };
+    let mut table = Table { report, failed: 0, isa, pool, workers, access, reader };
     let zen4 = is_zen4();
     let bf16 = Bars {
         format: WeightFormat::Bf16,
@@ -173,14 +190,15 @@ pub(crate) fn report(
         ..int8
     };
     for (bars, gguf) in [(bf16, &args.gguf_bf16), (int8, &args.gguf_q8_0), (int4, &args.gguf_q4_0)] {
-        if args.formats.is_empty() || args.formats.iter().any(|asked| asked == bars.format.name()) {
-            of_format(&mut table, &path, &bars, args, gguf.as_deref())?;
+        if is_asked(bars.format.name()) {
+            of_format(&mut table, &model.resolve()?, &bars, args, gguf.as_deref())?;
         }
     }
-    products(&mut table)?;
-    portable(&mut table)?;
-    if args.llama.llama_bench.is_none() {
-        table.report.section("left out: peers, whose programs and files were not given (--help)");
+    if is_asked("products") {
+        products(&mut table)?;
+    }
+    if is_asked("portable") {
+        portable(&mut table)?;
     }
     let failed = table.failed;
     if failed == 0 { Ok(()) } else { Err(format!("{failed} bars do not hold on this machine in this run")) }
@@ -202,8 +220,13 @@ fn of_format(
     let share =
         table.share_of_bandwidth(bytes_read(&config), || table.ours(&loaded, 0, 0).map(|rate| 1.0 / rate))?;
     table.at_least(&format!("decode.{name}: share of read bandwidth"), share, bars.decode);
-    let short = run(&loaded, table.isa, &table.pool, &Case::one(512, 1))?;
-    let of_peak = operations(&config, 512) / short.prompt_s() / peak(&table.limits, &config);
+    let of_peak = table.share_of_peak(
+        |limits| operations(&config, 512) / peak(limits, &config),
+        || {
+            let case = Case { rounds: 1, ..Case::one(512, 1) };
+            Ok(run(&loaded, table.isa, &table.pool, &case)?.prompt_s())
+        },
+    )?;
     table.at_least(&format!("prefill512.{name}: share of peak"), of_peak, bars.prefill);
     let depth = ratio(ROUNDS, || table.ours(&loaded, 0, 1536), || table.ours(&loaded, 0, 0))?;
     table.at_least(&format!("depth1536.{name}: decode over depth 0"), depth, bars.depth);
@@ -224,34 +247,37 @@ fn of_format(
         let eight = ratio(ROUNDS, || table.batch(&loaded, 8), || table.batch(&loaded, 1))?;
         table.at_least("batch8.bf16: over one sequence", eight, 6.5);
         let (dispatch, _) = dispatch_share(&loaded, table.isa, &table.pool, None)?;
-        table.row("dispatch: share of decode in no kernel", dispatch, 0.02, true);
+        table.row("dispatch: share of decode in no kernel", dispatch, Bar::AtMost(0.02));
     }
+    let case = format!("prefill512.{name}: against llama.cpp {}", bars.peer);
     if let (Some(program), Some(gguf)) = (&args.llama.llama_bench, gguf) {
         let theirs = || llama_bench(program, gguf, workers, (512, 0, 0));
         let times = ratio(ROUNDS, || table.ours(&loaded, 512, 0), theirs)?;
-        table.at_least(
-            &format!("prefill512.{name}: against llama.cpp {}", bars.peer),
-            times,
-            bars.prefill_peer,
-        );
+        table.at_least(&case, times, bars.prefill_peer);
+    } else {
+        table.report.left_out(&case, NOT_GIVEN);
     }
+    let case = format!("batch16.{name}: against llama.cpp {}", bars.peer);
     if let (Some(program), Some(gguf)) = (&args.llama.llama_batched_bench, gguf) {
         let theirs = || llama_batched(program, gguf, workers, 16);
         let times = ratio(ROUNDS, || table.batch(&loaded, 16), theirs)?;
-        table.at_least(&format!("batch16.{name}: against llama.cpp {}", bars.peer), times, bars.batch16_peer);
+        table.at_least(&case, times, bars.batch16_peer);
+    } else {
+        table.report.left_out(&case, NOT_GIVEN);
     }
-    if let (Some(program), Some(gguf)) = (&args.llama_bench_avx2, gguf) {
-        of_avx2(table, &loaded, program, gguf, bars.peer)?;
-    }
+    of_avx2(table, &loaded, args.llama_bench_avx2.as_deref().zip(gguf), bars.peer)?;
     if bars.format == WeightFormat::Bf16 {
         let coded = table.load(path, WeightChoice { compress: Compress::On, ..choice })?;
         compressed(table, &coded, &loaded)?;
         loaded = coded;
     }
+    let case = format!("decode.{name}: against llama.cpp {}", bars.peer);
     if let (Some(program), Some(gguf)) = (&args.llama.llama_bench, gguf) {
         let theirs = || llama_bench(program, gguf, workers, (0, 32, 0));
         let times = ratio(ROUNDS, || table.ours(&loaded, 0, 0), theirs)?;
-        table.at_least(&format!("decode.{name}: against llama.cpp {}", bars.peer), times, bars.decode_peer);
+        table.at_least(&case, times, bars.decode_peer);
+    } else {
+        table.report.left_out(&case, NOT_GIVEN);
     }
     Ok(())
 }
@@ -275,16 +301,19 @@ fn compressed(table: &mut Table, coded: &LoadedModel, plain: &LoadedModel) -> Re
 fn of_avx2(
     table: &mut Table,
     loaded: &LoadedModel,
-    program: &Path,
-    gguf: &Path,
+    given: Option<(&Path, &Path)>,
     peer: &str,
 ) -> Result<(), String> {
-    let Some(avx2) = Isa::from_name("avx2") else { return Ok(()) };
     let format = loaded.model().config().weight_format.name();
     for (what, prompt, generate) in [("prefill512", 512, 0), ("decode", 0, 32)] {
+        let case = format!("avx2.{what}.{format}: against llama.cpp {peer}, AVX2");
+        let (Some(avx2), Some((program, gguf))) = (Isa::from_name("avx2"), given) else {
+            table.report.left_out(&case, NOT_GIVEN);
+            continue;
+        };
         let theirs = || llama_bench(program, gguf, table.workers, (prompt, generate, 0));
         let times = ratio(ROUNDS, || ours(loaded, avx2, &table.pool, (prompt, 0)), theirs)?;
-        table.at_least(&format!("avx2.{what}.{format}: against llama.cpp {peer}, AVX2"), times, 1.0 / 1.3);
+        table.at_least(&case, times, 1.0 / 1.3);
     }
     Ok(())
 }
@@ -300,8 +329,10 @@ fn products(table: &mut Table) -> Result<(), String> {
     }
     for (format, bar) in [(WeightFormat::Bf16, 0.9), (WeightFormat::Int8, 0.72), (WeightFormat::F32, 0.85)] {
         let weights = Weights::new(format, k, n)?;
-        let seconds = packed(&table.pool, table.isa, &weights, 128, Split::Auto);
-        let share = bound(&table.limits, &weights, 128) / seconds;
+        let share = table.share_of_peak(
+            |limits| multiplied_at(limits, &weights, 128),
+            || Ok(packed(&table.pool, table.isa, &weights, 128, Split::Auto)),
+        )?;
         table.at_least(&format!("gemm128.{}: share of peak", format.name()), share, bar);
         #[cfg(feature = "openblas")]
         if format == WeightFormat::F32 {
@@ -312,6 +343,10 @@ fn products(table: &mut Table) -> Result<(), String> {
             let ours = || packed(&table.pool, table.isa, &weights, 128, Split::Auto);
             let times = ratio(ROUNDS, || Ok(1.0 / ours()), || Ok(1.0 / theirs()))?;
             table.at_least("gemm128.f32: against OpenBLAS", times, if is_zen4() { 1.3 } else { 1.7 });
+        }
+        #[cfg(not(feature = "openblas"))]
+        if format == WeightFormat::F32 {
+            table.report.left_out("gemm128.f32: against OpenBLAS", "built without the feature openblas");
         }
     }
     Ok(())

@@ -51,7 +51,7 @@ pub(crate) struct GemmArgs {
     /// Weight formats [default: all].
     #[arg(long, value_delimiter = ',')]
     formats: Vec<String>,
-    /// Instruction set: auto, avx512, avx512-fma, avx2 or portable.
+    /// Instruction set: auto, avx512, avx512-fma, avx2, neon or portable.
     #[arg(long, default_value = "auto")]
     isa: String,
     /// Numbers of rows.
@@ -224,14 +224,19 @@ pub(crate) fn packed(pool: &dyn Pool, isa: Isa, weights: &Weights, rows: usize, 
 }
 
 /// Seconds that the machine needs at least.
-pub(crate) fn bound(limits: &Limits, weights: &Weights, rows: usize) -> f64 {
+fn bound(limits: &Limits, weights: &Weights, rows: usize) -> f64 {
+    multiplied_at(limits, weights, rows).max(weights.bytes as f64 / limits.read)
+}
+
+/// Seconds that the products alone need at least.
+pub(crate) fn multiplied_at(limits: &Limits, weights: &Weights, rows: usize) -> f64 {
     let peak = match weights.format.operands() {
         OperandFormat::F32 => limits.f32_fma,
         OperandFormat::Bf16 => limits.bf16_dot,
         OperandFormat::Int8 => limits.int8_dot,
     };
     let operations = 2.0 * (rows * weights.k * weights.n) as f64;
-    (operations / peak).max(weights.bytes as f64 / limits.read)
+    operations / peak
 }
 
 /// Prints the table.

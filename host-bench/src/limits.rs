@@ -151,6 +151,8 @@ impl SimdOp for QuadPeak {
         };
         let mut acc = [zero; ACCUMULATORS_MAX];
         for _ in 0..self.0 {
+            // Where it takes several instructions, those that do not add must not be done once for all.
+            let (a, b) = black_box((a, b));
             for x in &mut acc[..accumulators::<S>()] {
                 *x = s.dot_quads(a, b, *x);
             }
@@ -212,8 +214,7 @@ const PATTERNS: [Pattern; 4] = [
 
 /// Measures; `say` hears each pattern's bandwidth.
 pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result<Limits, String> {
-    let isa = Isa::detect();
-    let mut limits = Limits::default();
+    let mut read = 0.0_f64;
     for huge in [true, false] {
         let reader = Reader::new(huge)?;
         for pattern in PATTERNS {
@@ -223,20 +224,23 @@ pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result
             let plural = if streams > 1 { "s" } else { "" };
             let fetched = if ahead > 0 { ", fetched ahead" } else { "" };
             say(&format!("read, {streams} stream{plural} a worker{fetched}, {pages}"), rate);
-            limits.read = limits.read.max(rate);
+            read = read.max(rate);
         }
     }
+    Ok(Limits { read, ..peaks(pool) })
+}
+
+/// What the arithmetic allows right now; no bandwidth.
+pub(crate) fn peaks(pool: &dyn Pool) -> Limits {
+    let isa = Isa::detect();
     let lanes = (STEPS * isa.run(Accumulators) * LANES) as f64;
-    limits.f32_fma = best(pool, 2.0 * lanes, &|_| {
-        black_box(isa.run(FmaPeak(STEPS)));
-    });
-    limits.bf16_dot = best(pool, 4.0 * lanes, &|_| {
-        black_box(isa.run(DotPeak(STEPS)));
-    });
-    limits.int8_dot = best(pool, 8.0 * lanes, &|_| {
-        black_box(isa.run(QuadPeak(STEPS)));
-    });
-    Ok(limits)
+    let peak = |operations: f64, job: &(dyn Fn() + Sync)| best(pool, operations * lanes, &|_| job());
+    Limits {
+        read: 0.0,
+        f32_fma: peak(2.0, &|| _ = black_box(isa.run(FmaPeak(STEPS)))),
+        bf16_dot: peak(4.0, &|| _ = black_box(isa.run(DotPeak(STEPS)))),
+        int8_dot: peak(8.0, &|| _ = black_box(isa.run(QuadPeak(STEPS)))),
+    }
 }
 
 /// Prints the limits for one worker and for all.

@@ -88,7 +88,7 @@ enum Command {
         /// Workers at most [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
-        /// Instruction set: auto, avx512, avx512-fma, avx2 or portable.
+        /// Instruction set: auto, avx512, avx512-fma, avx2, neon or portable.
         #[arg(long, default_value = "auto")]
         isa: String,
         /// KV format: f32, bf16 or int8 [default: as for serving].

@@ -116,7 +116,7 @@ pub(crate) fn report(
         &Line::new("peak memory", peak_bytes() / 1e9, "GB")
             .note(format!("{:.2} x (weights + KV), a first prefill included", peak_bytes() / (weights + kv))),
     );
-    for count in if workers > 1 { vec![1, workers] } else { vec![1] } {
+    for count in thread_counts(workers) {
         let own = FutexPool::new(count).map_err(|error| error.to_string())?;
         let limits = measure(&own, &mut |_, _| {})?;
         let title = format!("{count} worker{}", if count > 1 { "s" } else { "" });
@@ -188,6 +188,14 @@ fn lengths(
         );
     }
     Ok(())
+}
+
+/// 1, 2, 3, 5, 8, … and all.
+fn thread_counts(workers: usize) -> Vec<usize> {
+    let steps = std::iter::successors(Some(1_usize), |count| Some(count + count.div_ceil(2).min(*count)));
+    let mut counts: Vec<usize> = steps.take_while(|count| *count < workers).collect();
+    counts.push(workers);
+    counts
 }
 
 /// Where a decode step's time goes, at depths from 0: the longest worker's time in each phase, and what is left.

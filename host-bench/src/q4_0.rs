@@ -45,10 +45,14 @@ pub fn rounded(folder: &Folder, files: &[&str]) -> Result<Folder, String> {
     let source =
         read("model.safetensors")?.ok_or("no model.safetensors: a sharded checkpoint is not taken here")?;
     let source = SafeTensors::deserialize(&source).map_err(|error| error.to_string())?;
+    // Where the head has weights of its own, the embedding is looked up and not multiplied: it stays as it is, as in our formats.
+    let has_head = source.tensor("lm_head.weight").is_ok();
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
     for (name, view) in source.tensors() {
         let mut values = widened(&view)?;
-        if let [_, width] = *view.shape() {
+        let is_kept = has_head && name == "model.embed_tokens.weight";
+        if let ([_, width], false) = (view.shape(), is_kept) {
+            let width = *width;
             for row in values.chunks_mut(width.max(1)) {
                 row.chunks_mut(BLOCK).for_each(round_block);
             }

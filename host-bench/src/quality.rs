@@ -95,7 +95,7 @@ fn cases(folder: &Folder) -> Vec<QualityCase> {
             let f32 = WeightChoice::all(WeightFormat::F32);
             cases.push(("Q4_0 (ggml's)".to_owned(), folder, f32, KvFormat::F32));
         }
-        Err(error) => println!("without ggml's Q4_0: {error}"),
+        Err(error) => eprintln!("without ggml's Q4_0: {error}"),
     }
     for kv in KvFormat::ALL.into_iter().filter(|kv| *kv != KvFormat::F32) {
         cases.push(of(&format!("f32, {} KV", kv.name()), WeightChoice::all(WeightFormat::F32), kv));

@@ -23,8 +23,31 @@ pub(crate) struct Line {
     pub(crate) limit: Option<f64>,
     /// What another did in the same run: who, and how much.
     pub(crate) peer: Option<(String, f64)>,
+    /// What the value must reach.
+    pub(crate) bar: Option<Bar>,
     /// What is to be said besides.
     pub(crate) note: String,
+}
+
+/// A bar, in the unit of what it is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bar {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Bar {
+    fn value(self) -> f64 {
+        let (Self::AtLeast(bar) | Self::AtMost(bar)) = self;
+        bar
+    }
+
+    pub(crate) fn holds(self, value: f64) -> bool {
+        match self {
+            Self::AtLeast(bar) => value >= bar,
+            Self::AtMost(bar) => value <= bar,
+        }
+    }
 }
 
 impl Line {
@@ -38,6 +61,10 @@ impl Line {
 
     pub(crate) fn peer(self, name: impl Into<String>, value: f64) -> Self {
         Self { peer: Some((name.into(), value)), ..self }
+    }
+
+    pub(crate) fn bar(self, bar: Bar) -> Self {
+        Self { bar: Some(bar), ..self }
     }
 
     pub(crate) fn note(self, note: impl Into<String>) -> Self {
@@ -117,7 +144,9 @@ impl Report {
             };
             let object = json!({
                 "bench": self.bench, "case": line.case, "value": line.value, "unit": line.unit,
-                "limit": line.limit, "share": line.share(), "peer": peer, "ratio": ratio, "note": line.note,
+                "limit": line.limit, "share": line.share(), "peer": peer, "ratio": ratio,
+                "bar": line.bar.map(Bar::value), "holds": line.bar.map(|bar| bar.holds(line.value)),
+                "note": line.note,
             });
             println!("{object}");
             return;
@@ -130,6 +159,20 @@ impl Report {
         if let Some((name, value)) = &line.peer {
             print!(" {:5.2} x {name} ({value:.1})", line.value / value);
         }
+        if let Some(bar) = line.bar {
+            let sign = if matches!(bar, Bar::AtLeast(_)) { ">=" } else { "<=" };
+            let verdict = if bar.holds(line.value) { "holds" } else { "FALLS SHORT" };
+            print!(" {sign} {:.2}  {verdict}", bar.value());
+        }
         println!("{}{}", if line.note.is_empty() { "" } else { "  " }, line.note);
+    }
+
+    /// What was not measured, and why.
+    pub(crate) fn left_out(&self, case: &str, why: &str) {
+        if self.json {
+            println!("{}", json!({"bench": self.bench, "case": case, "value": null, "note": why}));
+        } else {
+            println!("  {case:44} not measured: {why}");
+        }
     }
 }

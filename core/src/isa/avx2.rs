@@ -46,6 +46,32 @@ fn widened(raw: [__m256i; 2]) -> ([__m256; 2], [__m256; 2]) {
     }
 }
 
+/// Four bytes in every lane: read from memory where it stands, by the instruction that spreads them, which takes no port that
+/// products or shifts need. Left to itself, the compiler reads once what is needed twice, and keeps it in a register that the sums
+/// need; or it parts the bytes first and spreads them afterwards, by way of an integer register. What is read with another `TIME` it
+/// takes for something else.
+///
+/// # Safety
+/// `p` is valid for reading 4 bytes; the CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn spread<T, const TIME: usize>(mut p: *const T) -> __m256i {
+    // SAFETY: the caller vouches for the bytes; the assembly has no instructions.
+    unsafe {
+        core::arch::asm!("/* {0} {1} */", inout(reg) p, const TIME, options(pure, nomem, nostack, preserves_flags));
+        let mut all = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
+        core::arch::asm!("/* {0} */", inout(ymm_reg) all, options(pure, nomem, nostack, preserves_flags));
+        all
+    }
+}
+
+/// What was written before is read from memory afterwards, and not kept in registers that the sums need.
+#[inline(always)]
+fn written() {
+    // SAFETY: there is no instruction.
+    unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
+}
+
 /// The sum of 8 lanes by the merge tree: 4, 2, 1.
 ///
 /// # Safety
@@ -72,6 +98,13 @@ pub(super) unsafe fn max_of_8(x: __m256) -> f32 {
         let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
         _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
     }
+}
+
+/// A row's elements 0 and 2 as 16 bits, and its elements 1 and 3.
+#[inline(always)]
+fn parted_quad(quad: __m256i) -> (__m256i, __m256i) {
+    // SAFETY: only the path calls this, whose value proves AVX2.
+    unsafe { (_mm256_and_si256(quad, _mm256_set1_epi16(0xff)), _mm256_srli_epi16::<8>(quad)) }
 }
 
 /// Elements 0 and 2 of 8 quads as 16 bits, and elements 1 and 3.
@@ -344,11 +377,7 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow {
         // SAFETY: the caller vouches for 4 elements, 4 bytes.
-        unsafe {
-            let quad = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
-            let byte = _mm256_set1_epi16(0xff);
-            (_mm256_and_si256(quad, byte), _mm256_srli_epi16::<8>(quad))
-        }
+        unsafe { parted_quad(_mm256_set1_epi32(p.cast::<i32>().read_unaligned())) }
     }
     #[inline(always)]
     unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
@@ -421,6 +450,7 @@ unsafe impl Simd for Avx2 {
                 }
             }
         }
+        written();
     }
     #[inline(always)]
     unsafe fn keep_quads(self, p: *mut Int8, columns: [Self::Quads; 2]) {
@@ -435,6 +465,7 @@ unsafe impl Simd for Avx2 {
                 }
             }
         }
+        written();
     }
     #[inline(always)]
     unsafe fn add_floats<const MR: usize>(
@@ -458,9 +489,9 @@ unsafe impl Simd for Avx2 {
         let b = b.cast::<f32>();
         // SAFETY: the caller vouches for a pair of each row, and for 32 odd and 32 even columns.
         unsafe {
-            let rows = core::array::from_fn(|r| self.splat_pair(a.add(r * stride)).1[0]);
+            let rows = core::array::from_fn(|r| widened([spread::<_, 0>(a.add(r * stride)); 2]).1[0]);
             add_columns::<MR>(rows, b, sums);
-            let rows = core::array::from_fn(|r| self.splat_pair(a.add(r * stride)).0[0]);
+            let rows = core::array::from_fn(|r| widened([spread::<_, 1>(a.add(r * stride)); 2]).0[0]);
             add_columns::<MR>(rows, b.add(32), sums);
         }
     }
@@ -473,9 +504,9 @@ unsafe impl Simd for Avx2 {
     ) {
         // SAFETY: the caller vouches for a quad of each row, and for 32 columns of even elements and of odd ones.
         unsafe {
-            let rows = core::array::from_fn(|r| self.splat_quad(a.add(r * stride)).0);
+            let rows = core::array::from_fn(|r| parted_quad(spread::<_, 0>(a.add(r * stride))).0);
             add_int_columns::<MR>(rows, b, sums);
-            let rows = core::array::from_fn(|r| self.splat_quad(a.add(r * stride)).1);
+            let rows = core::array::from_fn(|r| parted_quad(spread::<_, 1>(a.add(r * stride))).1);
             add_int_columns::<MR>(rows, b.add(128), sums);
         }
     }

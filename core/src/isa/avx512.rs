@@ -147,8 +147,8 @@ macro_rules! sixteen_lanes {
             unsafe {
                 let exponent = _mm512_set1_epi16(i16::from(exponent) << 7);
                 [
-                    _mm512_mask_add_epi16(words[0], which as u32, words[0], exponent),
-                    _mm512_mask_add_epi16(words[1], (which >> 32) as u32, words[1], exponent),
+                    _mm512_or_si512(words[0], _mm512_maskz_mov_epi16(which as u32, exponent)),
+                    _mm512_or_si512(words[1], _mm512_maskz_mov_epi16((which >> 32) as u32, exponent)),
                 ]
             }
         }

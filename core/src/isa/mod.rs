@@ -395,7 +395,7 @@ impl core::fmt::Debug for Isa {
 }
 
 impl Isa {
-    /// Scalar code in sixteen virtual lanes, with a soft fused multiply-add. Runs everywhere.
+    /// Scalar code in sixteen virtual lanes, which runs everywhere; with a soft fused multiply-add unless the target is compiled for one.
     pub const PORTABLE: Isa = Isa(Level::Portable);
 
     /// The fastest path that this CPU and its operating system allow.

@@ -1,6 +1,6 @@
 //! Sixteen virtual lanes in scalar Rust: runs on every target, and is the definition of the bits.
 //!
-//! `core` has no fused multiply-add. Where the target is compiled for one, [`fma`] is that instruction. Elsewhere it makes one: the
+//! `core` has no fused multiply-add. Where an x86-64 target is compiled for one, [`fma`] is that instruction. Elsewhere it makes one: the
 //! product of two f32 is exact in f64; the sum is rounded to odd there, which makes the second rounding, to f32, the only one that
 //! counts (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
 use super::{LANES, Simd, tile_sizes};

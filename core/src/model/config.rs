@@ -3,6 +3,7 @@
 //! A host fills a [`ModelConfig`] from `config.json`; [`ModelConfig::check`] proves the arithmetic that the rest
 //! of the core relies on, so that nonsense stops here with the name of the field.
 use crate::dtype::{KvFormat, OperandFormat, WeightFormat};
+use crate::kernels::matmul::coded::CODED_INPUTS_MAX;
 use crate::kernels::matmul::panel::INT8_INPUTS_MAX;
 use crate::kernels::rope::{RopeConfig, RopeScaling};
 use crate::paging::KvLayout;
@@ -192,6 +193,12 @@ impl ModelConfig {
         let inputs_max = self.intermediate_size.max(self.hidden_size).max(self.q_size());
         if whole && inputs_max > INT8_INPUTS_MAX {
             let expected = "products with at most 65536 inputs for int8 and int4 weights";
+            return Err(ConfigError { field: "intermediate_size", expected });
+        }
+        if [self.weight_format, self.head_format].contains(&WeightFormat::Bf16Coded)
+            && inputs_max > CODED_INPUTS_MAX
+        {
+            let expected = "products with at most 524284 inputs for bf16 weights in 12 bits";
             return Err(ConfigError { field: "intermediate_size", expected });
         }
         if !(self.rms_norm_eps >= 0.0 && self.rms_norm_eps.is_finite()) {

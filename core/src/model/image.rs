@@ -9,7 +9,8 @@
 //! ```
 //!
 //! What comes before the first tensor is the **head**: small, and it steers everything. The tensors are the **body**:
-//! numbers, of which any are valid. The header has a place for a hash of each ([`HEAD_HASH`], [`BODY_HASH`]), so that
+//! numbers, of which any are valid; the promise that all CPUs give the same bits is for bodies that a packer wrote, without subnormal
+//! numbers. The header has a place for a hash of each ([`HEAD_HASH`], [`BODY_HASH`]), so that
 //! whoever opens a file can check the head at once and the body when asked; the core computes neither.
 //!
 //! [`ImageLayout`] computes every offset from the configuration and the blobs' sizes alone, so whoever writes an

@@ -34,7 +34,7 @@ const INLINE_ELEMENTS: usize = 16 * 1024;
 pub(super) struct Ops<'p> {
     pub(super) isa: Isa,
     pub(super) pool: &'p dyn Pool,
-    /// Bytes for each worker to unpack panels in, and how many.
+    /// Bytes for each worker's sums and slices of unpacked weights, and how many.
     pub(super) scratch: (Shared<'p, u8>, usize),
 }
 

@@ -11,7 +11,7 @@ mod guesses;
 mod traffic;
 
 use super::model::ModelChoice;
-use super::report::{Line, Report};
+use super::report::{Bar, Line, Report};
 use std::path::PathBuf;
 use verbatim::cpu::worker_count;
 use verbatim::pool::FutexPool;
@@ -29,7 +29,7 @@ pub(crate) struct ContractArgs {
     /// Milliseconds that a step should take, in the case gap.
     #[arg(long, default_value_t = 200)]
     step_ms: u64,
-    /// Instruction set: auto, avx512, avx512-fma, avx2 or portable.
+    /// Instruction set: auto, avx512, avx512-fma, avx2, neon or portable.
     #[arg(long, default_value = "auto")]
     isa: String,
 }
@@ -43,27 +43,19 @@ struct Table {
 }
 
 impl Table {
-    fn row(
-        &mut self,
-        (case, value, unit): (&str, f64, &'static str),
-        (sign, bar): (&str, f64),
-        holds: bool,
-        note: &str,
-    ) {
-        self.failed += usize::from(!holds);
-        let verdict = if holds { "holds" } else { "FALLS SHORT" };
-        let note = if note.is_empty() { String::new() } else { format!("; {note}") };
-        self.report.line(&Line::new(case, value, unit).note(format!("{sign} {bar:.2}  {verdict}{note}")));
+    fn row(&mut self, line: Line, bar: Bar) {
+        self.failed += usize::from(!bar.holds(line.value));
+        self.report.line(&line.bar(bar));
     }
 
     /// A ratio that must reach a bar.
     fn at_least(&mut self, case: &str, value: f64, bar: f64, note: &str) {
-        self.row((case, value, "x"), (">=", bar), value >= bar, note);
+        self.row(Line::new(case, value, "x").note(note), Bar::AtLeast(bar));
     }
 
     /// A time in milliseconds that must not pass a bar.
     fn at_most_ms(&mut self, case: &str, value: f64, bar: f64, note: &str) {
-        self.row((case, value, "ms"), ("<=", bar), value <= bar, note);
+        self.row(Line::new(case, value, "ms").note(note), Bar::AtMost(bar));
     }
 
     /// A figure without a bar.

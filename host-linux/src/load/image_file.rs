@@ -18,7 +18,7 @@
 use super::error::LoadError;
 use super::folder::Folder;
 use super::generation_config::GenerationDefaults;
-use super::pack::{AUX_FILES, Compress, LoadedModel, Progress, WeightChoice, generation_defaults};
+use super::pack::{AUX_FILES, Compress, LoadedModel, Progress, WeightChoice, generation_defaults, lock};
 use crate::memory::{AlignedMemory, WeightMemory};
 use crate::mmap::MappedFile;
 use std::fs::File;
@@ -26,7 +26,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::model::image::{
     BODY_HASH, HEAD_HASH, HEADER_BYTES, ImageError, MAGIC, PackedModel, head_bytes,
@@ -61,10 +61,6 @@ fn body_hash(leaves: &[[u8; 32]]) -> [u8; 32] {
     hasher.update(b"verbatim image body 1\n");
     hasher.update(leaves.as_flattened());
     *hasher.finalize().as_bytes()
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unlocked<T>(mutex: Mutex<T>) -> T {

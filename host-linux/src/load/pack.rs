@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use verbatim_core::dtype::{Coded, WeightFormat, bf16};
 use verbatim_core::isa::Isa;
 use verbatim_core::kernels::matmul::coded::{TooManyExponents, encode};
-use verbatim_core::kernels::matmul::pack::{NonFinite, SourceType, convert, pack_panel};
+use verbatim_core::kernels::matmul::pack::{NonFinite, convert, pack_panel};
 use verbatim_core::kernels::matmul::panel::panel_len;
 use verbatim_core::memory::{bytes_mut, cast_mut};
 use verbatim_core::model::ModelConfig;
@@ -48,12 +48,14 @@ pub struct WeightChoice {
     pub head: Option<WeightFormat>,
     /// Whether bf16 takes 12 bits a weight; it changes no result.
     pub compress: Compress,
+    /// The path that will serve it, where that is not this CPU's best: it decides whether compression pays.
+    pub path: Option<Isa>,
 }
 
 /// Whether bf16 weights are stored in 12 bits each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compress {
-    /// Where it pays: in models too large for the caches, if their exponents allow it.
+    /// Where it pays: in models too large for the caches, on paths where it was measured to, if their exponents allow it.
     #[default]
     Auto,
     /// Or an error.
@@ -64,11 +66,13 @@ pub enum Compress {
 
 /// Bytes of bf16 weights from which reading them takes longer than decoding three quarters of them.
 const COMPRESS_FROM: usize = 64 << 20;
+/// The paths on which that was measured (`verbatim-bench bars`).
+const COMPRESS_ON: [&str; 3] = ["avx512-bf16", "avx512-fma", "avx2"];
 
 impl WeightChoice {
     /// One format for all.
     pub const fn all(format: WeightFormat) -> Self {
-        Self { format: Some(format), head: None, compress: Compress::Auto }
+        Self { format: Some(format), head: None, compress: Compress::Auto, path: None }
     }
 
     /// The choice of three flags; the second may be `same`.
@@ -91,6 +95,7 @@ impl WeightChoice {
                 Some("off") => Compress::Off,
                 Some(other) => return Err(format!("--compress {other}: expected auto, on or off")),
             },
+            path: None,
         })
     }
 }
@@ -186,7 +191,7 @@ pub fn load_model(
     let contents: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_deref())).collect();
     let source = Sources { directory, contents: &contents, checkpoint: &checkpoint, plan: &plan };
     let mut notes = notes(&plan, model.weight_format);
-    let coded = coded(&model, weights.compress, directory)?;
+    let coded = coded(&model, weights, directory, &mut notes)?;
     let memory = match source.pack(&coded, pool, progress) {
         Err(LoadError::NotCodable { name, .. }) if weights.compress == Compress::Auto => {
             notes.push(format!("weights are not compressed: {name} has too many different exponents"));
@@ -199,15 +204,30 @@ pub fn load_model(
 }
 
 /// The model with its bf16 weights in 12 bits, where that is chosen.
-fn coded(model: &ModelConfig, compress: Compress, directory: &Path) -> Result<ModelConfig, LoadError> {
-    let plain = ImageLayout::new(model, &[]).map_err(|error| LoadError::image(directory, error))?;
-    let wanted = match compress {
-        Compress::Auto => plain.weight_bytes() >= COMPRESS_FROM,
-        Compress::On => true,
+fn coded(
+    model: &ModelConfig,
+    weights: WeightChoice,
+    directory: &Path,
+    notes: &mut Vec<String>,
+) -> Result<ModelConfig, LoadError> {
+    let of = |format| if format == WeightFormat::Bf16 { WeightFormat::Bf16Coded } else { format };
+    let coded =
+        ModelConfig { weight_format: of(model.weight_format), head_format: of(model.head_format), ..*model };
+    let wanted = match weights.compress {
         Compress::Off => false,
+        Compress::On => true,
+        Compress::Auto if coded == *model => false,
+        Compress::Auto => {
+            let plain = ImageLayout::new(model, &[]).map_err(|error| LoadError::image(directory, error))?;
+            let path = weights.path.unwrap_or_else(Isa::detect).name();
+            let is_large = plain.weight_bytes() >= COMPRESS_FROM;
+            if is_large && !COMPRESS_ON.contains(&path) {
+                notes.push(format!("weights are not compressed: nobody measured that it pays on {path}"));
+            }
+            is_large && COMPRESS_ON.contains(&path) && ImageLayout::new(&coded, &[]).is_ok()
+        }
     };
-    let of = |format| if wanted && format == WeightFormat::Bf16 { WeightFormat::Bf16Coded } else { format };
-    Ok(ModelConfig { weight_format: of(model.weight_format), head_format: of(model.head_format), ..*model })
+    Ok(if wanted { coded } else { *model })
 }
 
 /// What a model is packed from.
@@ -311,7 +331,7 @@ struct Packer<'p> {
     leaves: Mutex<Vec<[u8; 32]>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -591,15 +611,6 @@ impl<'p> Packer<'p> {
             }
         }
         Ok(0)
-    }
-}
-
-/// The name of an element type, as flags write it.
-pub fn source_type_name(source: SourceType) -> &'static str {
-    match source {
-        SourceType::F32 => "f32",
-        SourceType::F16 => "f16",
-        SourceType::Bf16 => "bf16",
     }
 }
 

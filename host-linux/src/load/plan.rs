@@ -203,13 +203,7 @@ impl Plan {
     /// The element types that occur in matrices.
     pub(crate) fn matrix_types(&self) -> BTreeSet<&'static str> {
         let matrices = self.sources.iter().filter(|source| source.shape.len() == 2);
-        matrices
-            .map(|source| match source.dtype {
-                SourceType::F32 => "f32",
-                SourceType::F16 => "f16",
-                SourceType::Bf16 => "bf16",
-            })
-            .collect()
+        matrices.map(|source| source.dtype.name()).collect()
     }
 
     /// What the rows `32 · panel ..` of a tensor are made of; fewer than 32 rows at the end.

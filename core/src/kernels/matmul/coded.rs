@@ -36,8 +36,10 @@ const ESCAPE: u8 = 15;
 /// Where sign and mantissa of a bf16 are.
 const REST: u16 = 0x807f;
 const ESCAPE_BYTES: usize = 4;
-/// What follows the last escape: no pair has that number.
+/// What follows the last escape: no pair of at most [`CODED_INPUTS_MAX`] inputs has that number.
 const NO_ESCAPE: u32 = u32::MAX;
+/// Inputs of a product that can be coded: an escape has 18 bits for its pair, and the last two pairs are what is said past the end.
+pub const CODED_INPUTS_MAX: usize = 2 * ((NO_ESCAPE >> 14) as usize - 1);
 
 /// Bytes of a panel of `k` inputs.
 pub const fn coded_len(k: usize) -> usize {
@@ -49,21 +51,19 @@ const fn escape_room(k: usize) -> usize {
     (k * PANEL / 512 + 1 + k % 2 * PANEL).next_multiple_of(64 / ESCAPE_BYTES)
 }
 
-/// The panel cannot be coded: its escapes do not fit (too many different exponents), or their places (2^19 inputs and more).
+/// The panel cannot be coded: its escapes do not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyExponents;
 
 /// Codes a bf16 panel; `weight(i)` is its element `i` in the order `[ceil(k / 2)][32][2]`.
 ///
 /// # Panics
-/// If `out` has another length than `k` says.
+/// If `out` has another length than `k` says, or `k` is above [`CODED_INPUTS_MAX`].
 #[inline(always)]
 pub fn encode(k: usize, weight: impl Fn(usize) -> bf16, out: &mut [Coded]) -> Result<(), TooManyExponents> {
     assert!(out.len() == coded_len(k));
+    assert!(k <= CODED_INPUTS_MAX);
     let pair_count = k.div_ceil(2);
-    if pair_count >= (NO_ESCAPE >> 14) as usize {
-        return Err(TooManyExponents);
-    }
     let exponent = |x: bf16| (x.to_bits() >> 7) as u8;
     // Of many pairs of inputs every fourth is asked: what those do not show is rare.
     let asked = if pair_count > 64 { 4 } else { 1 };

@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Sixty-four bytes are two vectors of quads: a mask, a shift, and for each half a 16-bit multiply (two bytes of at most 15 times
-//! 15 have no carry) and a subtraction. For a few rows that happens in registers, within the K loop ([`tile`]); for many
-//! a panel is expanded once into cache ([`expand`]) and multiplied as int8.
+//! 15 have no carry) and a subtraction. That happens in registers, within the K loop ([`tile`]); where there are
+//! more rows than one tile has, the first leaves what it unpacked in cache, and the others multiply it as int8.
 use super::micro::{Ahead, Element};
 use super::pack::greatest_of;
 use super::panel::{INT8_TAIL, PANEL};

@@ -104,6 +104,15 @@ pub enum SourceType {
 }
 
 impl SourceType {
+    /// As models and their fingerprints name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
     /// Bytes an element takes.
     pub const fn element_bytes(self) -> usize {
         match self {

@@ -315,3 +315,22 @@ fn sizes_that_overflow_are_refused() {
     let twice = ImageLayout::new(&huge, &[("a", 1), ("a", 1)]).unwrap_err();
     assert_eq!(twice, ImageError::AuxName { entry: 1 });
 }
+
+#[test]
+fn products_wider_than_a_format_can_hold_are_refused() {
+    let wide = |format, inputs| {
+        let config = ModelConfig { intermediate_size: inputs, ..config(format, false, false) };
+        ImageLayout::new(&config, &[]).map(|_| ()).map_err(|error| error.to_string())
+    };
+    for (format, most) in [
+        (WeightFormat::Int8, 1 << 16),
+        (WeightFormat::Int4, 1 << 16),
+        // One more pair, and escapes could name the pair that says that there are none.
+        (WeightFormat::Bf16Coded, (1 << 19) - 4),
+    ] {
+        assert_eq!(wide(format, most), Ok(()), "{format:?}");
+        let error = wide(format, most + 1).unwrap_err();
+        assert!(error.contains("intermediate_size") && error.contains(&most.to_string()), "{error}");
+    }
+    assert_eq!(wide(WeightFormat::Bf16, 1 << 20), Ok(()));
+}
