@@ -3,6 +3,7 @@
 //! A view is `[rows, width]` with a stride of its own: rows of activations are padded to a multiple of 32
 //! elements, and the padding is zero, so kernels run over whole vectors and need no tails.
 use core::marker::PhantomData;
+use core::ops::Range;
 
 /// Elements that the stride of every activation row is a multiple of: one weight panel.
 pub const ROW_ALIGN: usize = 32;
@@ -46,6 +47,11 @@ impl<'a, T> Rows<'a, T> {
     /// Rows whose padding is up to [`ROW_ALIGN`].
     pub fn padded(data: &'a [T], width: usize) -> Self {
         Self::new(data, width, padded(width))
+    }
+
+    /// Some of the rows.
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        Self { data: &self.data[rows.start * self.stride..rows.end * self.stride], ..*self }
     }
 
     /// How many rows.
@@ -128,6 +134,15 @@ impl<'a, T> Shared<'a, T> {
         self.len == 0
     }
 
+    /// What is left after so many elements, still shared.
+    ///
+    /// # Panics
+    /// If it lies beyond the end.
+    pub fn after(self, start: usize) -> Self {
+        assert!(start <= self.len, "a task's part lies outside its output");
+        Self { data: self.data.wrapping_add(start), len: self.len - start, ..self }
+    }
+
     /// The part `start..start + len`.
     ///
     /// # Safety
@@ -175,7 +190,10 @@ mod tests {
         let (a, b) = unsafe { (shared.part(0, 4), shared.part(4, 4)) };
         a.fill(1);
         b.fill(2);
-        assert_eq!(data, [1, 1, 1, 1, 2, 2, 2, 2]);
+        // SAFETY: a single part.
+        unsafe { shared.after(6).part(1, 1) }.fill(3);
+        assert_eq!((shared.after(8).len(), shared.after(6).len()), (0, 2));
+        assert_eq!(data, [1, 1, 1, 1, 2, 2, 2, 3]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use verbatim::pool::FutexPool;
 use verbatim_core::dtype::{Coded, Int8, OperandFormat, WeightFormat, bf16, bf16_operand};
 use verbatim_core::isa::{Isa, LANES, Simd, SimdOp};
 use verbatim_core::kernels::matmul::coded::{coded_len, encode};
+use verbatim_core::kernels::matmul::cut::Cut;
 use verbatim_core::kernels::matmul::pack::{SourceType, pack_panel};
 use verbatim_core::kernels::matmul::panel::{PANEL, panel_len};
 use verbatim_core::kernels::matmul::product::{multiply, scratch_bytes};
@@ -41,7 +42,7 @@ pub(crate) enum Split {
     Rows,
     /// Each worker has some columns for all rows.
     Columns,
-    /// What the engine does: columns.
+    /// What the engine does: columns, and rows too where there are more workers than columns are worth.
     Auto,
 }
 
@@ -188,37 +189,27 @@ pub(crate) fn packed(pool: &dyn Pool, isa: Isa, weights: &Weights, rows: usize, 
     let mut scratch = AlignedMemory::new(len * pool.workers()).expect("memory");
     let scratch = Shared::new(scratch.as_mut_slice());
     let panels = weights.n.div_ceil(PANEL);
-    let by_rows = split == Split::Rows && rows > 1;
+    let cut = match split {
+        Split::Rows => Cut::by_rows,
+        Split::Columns => Cut::by_columns,
+        Split::Auto => Cut::new,
+    };
+    let cut = cut(panels, rows, pool.workers());
     // A few products a measurement where one would be too short for the clock and for the pool's start.
     let times = ((2 << 20) / weights.bytes).max(1);
     best(|round| {
         for i in 0..times {
             let weight = weights.linear(round * times + i);
             let shared = Shared::new(&mut out);
-            if by_rows {
-                let tasks = pool.workers().min(rows);
-                pool.run(Phase::Qkv, tasks, &|task, worker| {
-                    let range = rows * task / tasks..rows * (task + 1) / tasks;
-                    // SAFETY: a task has its rows of the output for itself; a worker its scratch.
-                    unsafe {
-                        let own = shared.part(range.start * stride, range.len() * stride);
-                        let epilogue = (Epilogue::Store(Shared::new(own)), stride);
-                        let scratch = scratch.part(worker * len, len);
-                        multiply(isa, act.rows(weights.format, range), &weight, 0..panels, epilogue, scratch);
-                    }
-                });
-            } else {
-                let tasks = panels.min(pool.workers() * 16);
-                pool.run(Phase::Qkv, tasks, &|task, worker| {
-                    let range = panels * task / tasks..panels * (task + 1) / tasks;
-                    let epilogue = (Epilogue::Store(shared), stride);
-                    // SAFETY: a task has its panels for itself; a worker its scratch.
-                    unsafe {
-                        let scratch = scratch.part(worker * len, len);
-                        multiply(isa, act.rows(weights.format, 0..rows), &weight, range, epilogue, scratch);
-                    }
-                });
-            }
+            pool.run(Phase::Qkv, cut.tasks(), &|task, worker| {
+                let (panels, rows) = cut.of(task);
+                let epilogue = (Epilogue::Store(shared.after(rows.start * stride)), stride);
+                // SAFETY: no two tasks have the same panels of the same rows; a worker has its scratch.
+                unsafe {
+                    let scratch = scratch.part(worker * len, len);
+                    multiply(isa, act.rows(weights.format, rows), &weight, panels, epilogue, scratch);
+                }
+            });
         }
     }) / times as f64
 }

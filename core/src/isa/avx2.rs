@@ -55,6 +55,7 @@ fn widened(raw: [__m256i; 2]) -> ([__m256; 2], [__m256; 2]) {
 /// `p` is valid for reading 4 bytes; the CPU has AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
+#[allow(clippy::pointers_in_nomem_asm_block)] // it passes through and is not followed
 unsafe fn spread<T, const TIME: usize>(mut p: *const T) -> __m256i {
     // SAFETY: the caller vouches for the bytes; the assembly has no instructions.
     unsafe {

@@ -3,7 +3,7 @@
 //! This is the seam for a device: another implementation of these few operations, with the same bits or a
 //! numerics version of its own, runs the same forward pass.
 //!
-//! How an operation is cut changes no bit. Products are cut into ranges of panels, everything else into rows or
+//! How an operation is cut changes no bit. Products are cut into ranges of panels (and rows: [`Cut`]), everything else into rows or
 //! (rows, KV head) pairs. What is smaller than a dispatch costs runs on the calling thread.
 use super::operands::{OperandRows, SharedOperands};
 use super::weights::Embedding;
@@ -11,6 +11,7 @@ use crate::dtype::bf16_widen;
 use crate::isa::Isa;
 use crate::kernels::attention::{self, Attend, AttentionOut, Partial};
 use crate::kernels::cache_write::{CacheWrite, Queries, cache_write};
+use crate::kernels::matmul::cut::Cut;
 use crate::kernels::matmul::product::multiply;
 use crate::kernels::matmul::{Activations, Epilogue, Linear};
 use crate::kernels::quantize::quantize;
@@ -21,10 +22,6 @@ use crate::paging::kv::KvView;
 use crate::paging::{BLOCK, BlockId};
 use crate::pool::{Phase, Pool, Serial};
 use crate::tensor::{Shared, operand_stride, padded};
-
-/// Panels of a product are cut into this many tasks a worker: enough to balance cores that are not equally
-/// free, few enough that each reads a long piece of memory.
-const TASKS_PER_WORKER: usize = 16;
 
 /// Elements touched below which an operation is not worth waking anyone for.
 const INLINE_ELEMENTS: usize = 16 * 1024;
@@ -140,15 +137,16 @@ impl Ops<'_> {
         (epilogue, out_stride): (Epilogue<'_>, usize),
     ) {
         let panels = weight.panel_count() / epilogue.panels_per_output();
-        let tasks = panels.min(self.pool.workers() * TASKS_PER_WORKER);
+        let cut = Cut::new(panels, act.count(), self.pool.workers());
         let elements = act.count() * weight.inputs() * weight.outputs();
         let (scratch, len) = self.scratch;
-        self.run(phase, tasks, elements, &|task, worker| {
-            let range = panels * task / tasks..panels * (task + 1) / tasks;
-            // SAFETY: the ranges of the tasks do not overlap, and a worker has its scratch for itself.
+        self.run(phase, cut.tasks(), elements, &|task, worker| {
+            let (panels, rows) = cut.of(task);
+            let epilogue = epilogue.after(rows.start * out_stride);
+            // SAFETY: no two tasks have the same panels of the same rows, and a worker has its scratch for itself.
             unsafe {
                 let scratch = scratch.part(worker * len, len);
-                multiply(self.isa, act, weight, range, (epilogue, out_stride), scratch);
+                multiply(self.isa, act.part(rows), weight, panels, (epilogue, out_stride), scratch);
             }
         });
     }

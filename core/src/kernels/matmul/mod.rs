@@ -6,7 +6,8 @@
 //! * [`pack`]: from rows of a checkpoint to panels.
 //! * [`micro`]: the micro-kernel: a few rows times a few vectors of columns, held in registers.
 //! * `weight`: what each format does within it.
-//! * [`product`]: one task: a range of panels for all rows, with its epilogue.
+//! * [`cut`]: which panels and rows each task has.
+//! * [`product`]: one task: a range of panels for some rows, with its epilogue.
 //! * [`reference`]: the same sums, one element at a time.
 //!
 //! **Order of accumulation**, the same for every R, N, K, tile, task and instruction set: an output element
@@ -19,6 +20,7 @@
 //!
 //! Latency is hidden by independent rows and columns, never by splitting K.
 pub mod coded;
+pub mod cut;
 pub mod int4;
 pub mod micro;
 pub mod pack;

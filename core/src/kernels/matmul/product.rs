@@ -1,4 +1,4 @@
-//! One task of a product: a range of panels, all rows, and what is done with the sums.
+//! One task of a product: a range of panels, some rows, and what is done with the sums.
 //!
 //! The loops: panels outermost, so that a weight is read from memory once, whatever the number of rows; then **slices** of K, that
 //! half of L1 holds; then tiles of rows. A tile's sums wait in the worker's scratch from slice to slice, exactly, so slices change no bit.
@@ -35,6 +35,15 @@ impl Activations<'_> {
         }
     }
 
+    /// Some of the rows.
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        match self {
+            Self::F32(all) => Self::F32(all.part(rows)),
+            Self::Bf16(all) => Self::Bf16(all.part(rows)),
+            Self::Int8(all, scales) => Self::Int8(all.part(rows.clone()), &scales[rows]),
+        }
+    }
+
     /// K.
     fn width(&self) -> usize {
         match self {
@@ -67,6 +76,16 @@ pub enum Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
+    /// The same for the output after so many elements.
+    pub fn after(self, start: usize) -> Self {
+        match self {
+            Self::Store(out) => Self::Store(out.after(start)),
+            Self::Add(out) => Self::Add(out.after(start)),
+            Self::SwigluF32(out) => Self::SwigluF32(out.after(start)),
+            Self::SwigluBf16(out) => Self::SwigluBf16(out.after(start)),
+        }
+    }
+
     /// Panels of the weight that make one panel of the output.
     pub fn panels_per_output(&self) -> usize {
         match self {
@@ -88,7 +107,7 @@ const SUMS_BYTES: usize = PANEL * size_of::<f32>();
 /// `out_stride` elements apart. `scratch` has at least [`scratch_bytes`], from a multiple of 64.
 ///
 /// # Safety
-/// No other task works on the same output panels of the same output at the same time.
+/// No other task works on the same panels of the same rows of the output at the same time.
 ///
 /// # Panics
 /// If formats or shapes do not fit each other.
