@@ -123,7 +123,9 @@ pub(crate) fn ours(
         let case = Case { rounds: 1, ..Case::one(depth.max(16), 32) };
         return Ok(1.0 / run(loaded, isa, pool, &case)?.decode);
     }
-    let case = Case { rounds: 1, rows: prompt, ..Case::one(depth + prompt, 1) };
+    // The last rows of a context that ends with the model's positions, a token and what it needs short of it.
+    let len = (depth + prompt).min(loaded.model().config().position_count.saturating_sub(2));
+    let case = Case { rounds: 1, rows: prompt, ..Case::one(len, 1) };
     let (rows, seconds) = *run(loaded, isa, pool, &case)?.prefill.last().ok_or("no prefill step")?;
     Ok(rows as f64 / seconds)
 }
