@@ -12,6 +12,8 @@ pub(super) struct Features {
     pub(super) avx512: bool,
     /// The bf16 dot product, beside the above.
     pub(super) avx512_bf16: bool,
+    /// AMD's Zen 4: the one core of family 25 with AVX-512.
+    pub(super) zen4: bool,
 }
 
 const XCR0_SSE_AVX: u64 = 0b110;
@@ -47,7 +49,15 @@ pub(super) fn features() -> Features {
         && bit(leaf7.ebx, 31) // VL
         && bit(leaf7.ecx, 11); // VNNI
     let has_subleaf_1 = leaf7.eax >= 1;
-    Features { avx2_fma, avx512, avx512_bf16: avx512 && has_subleaf_1 && bit(leaf7_1.eax, 5) }
+    let amd = [leaf0.ebx, leaf0.edx, leaf0.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD";
+    // Family 15 says: add the extended one.
+    let family = (leaf1.eax >> 8 & 0xf) + (leaf1.eax >> 20 & 0xff);
+    Features {
+        avx2_fma,
+        avx512,
+        avx512_bf16: avx512 && has_subleaf_1 && bit(leaf7_1.eax, 5),
+        zen4: amd && family == 25 && avx512,
+    }
 }
 
 #[cfg(test)]

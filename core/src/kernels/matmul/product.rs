@@ -137,7 +137,8 @@ pub unsafe fn multiply(
     let (bias, panel_len) = (weight.bias(), panel_len(format, k));
     macro_rules! run {
         ($rows:expr, $scales:expr, $data:expr) => {{
-            let job = Job { rows: $rows, scales: $scales, k, bias, epilogue, out_stride };
+            let ahead = isa.fetch_ahead();
+            let job = Job { rows: $rows, scales: $scales, k, bias, epilogue, out_stride, ahead };
             isa.run(Product { job, data: $data, panel_len, panels, scratch })
         }};
     }
@@ -163,6 +164,8 @@ struct Job<'a, O> {
     bias: Option<&'a [f32]>,
     epilogue: Epilogue<'a>,
     out_stride: usize,
+    /// Bytes ahead of the reader that a single tile of rows fetches ([`Isa::fetch_ahead`]).
+    ahead: usize,
 }
 
 /// The panels `panels` of the output, from panels of `W`.
@@ -208,7 +211,8 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
         for first in (0..k).step_by(slice_len) {
             for i in 0..per_output {
                 let slice = Slice { panel: weights[i], k, first, len: slice_len.min(k - first) };
-                let ahead = if one_tile { after::<S, W>(slice) } else { next::<S, W>(slice, per_output) };
+                let ahead =
+                    if one_tile { after::<S, W>(slice, job.ahead) } else { next::<S, W>(slice, per_output) };
                 // SAFETY: there is room for the sums of so many rows of so many panels, which `multiply` asked for.
                 let sums = unsafe { sums.add(i * rows) };
                 let tile = SliceTile { job: &job, slice, sums, unpacked, cursor: &mut cursors[i], ahead };
@@ -227,15 +231,11 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
     }
 }
 
-/// What one tile of rows reads soon: it runs ahead of the reader by a few pages' lines.
+/// What one tile of rows reads soon, so many bytes ahead of the reader.
 #[inline(always)]
-fn after<S: Simd, W: Weight<S>>(slice: Slice<'_, W>) -> (*const u8, usize) {
-    (slice.panel.as_ptr().cast::<u8>().wrapping_add(AHEAD_BYTES), size_of_val(slice.panel))
+fn after<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, ahead: usize) -> (*const u8, usize) {
+    (slice.panel.as_ptr().cast::<u8>().wrapping_add(ahead), size_of_val(slice.panel))
 }
-
-/// Bytes that a single tile of rows fetches ahead: more than are on their way to a core at full bandwidth (bandwidth times latency, some
-/// 6 KiB).
-const AHEAD_BYTES: usize = 8192;
 
 /// Where the slice after this one lies, and how long it is: the next of the panel, or the first of the next output.
 #[inline(always)]
