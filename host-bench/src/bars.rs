@@ -17,7 +17,7 @@ use verbatim::cpu::worker_count;
 use verbatim::load::{Compress, ImageAccess, LoadedModel, WeightChoice};
 use verbatim::pool::FutexPool;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::isa::Isa;
+use verbatim_core::isa::{Isa, is_zen4};
 use verbatim_core::kernels::matmul::reference::element_f32;
 use verbatim_core::pool::Serial;
 
@@ -57,17 +57,6 @@ struct Bars {
     prefill_peer: f64,
     batch16_peer: f64,
     depth: f64,
-}
-
-/// Whether this is a Zen 4, whose 512-bit operations take two cycles: some bars differ.
-fn is_zen4() -> bool {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        line.rsplit(' ').next()?.parse::<u32>().ok()
-    };
-    // Zen 3 is of the same family.
-    text.contains("AuthenticAMD") && field("cpu family") == Some(25) && text.contains(" avx512f ")
 }
 
 /// Rounds of a ratio.

@@ -378,12 +378,9 @@ pub trait SimdOp {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Isa {
     level: Level,
+    /// See [`Isa::fetch_ahead`].
     ahead: usize,
 }
-
-/// How far ahead of a reader memory is fetched by instructions, in bytes: more than are on their way to a core at full bandwidth
-/// (bandwidth times latency, some 6 KiB).
-const FETCHED_AHEAD: usize = 8192;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[allow(dead_code)] // which levels can be made depends on the target
@@ -400,6 +397,17 @@ impl core::fmt::Debug for Isa {
         f.write_str(self.name())
     }
 }
+
+/// Whether this CPU is a Zen 4, which computes 512 bits in two cycles and is slowed by fetches into L2.
+pub fn is_zen4() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    return x86_detect::features().zen4;
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+    false
+}
+
+/// Bytes that are fetched ahead: more than are on their way to a core at full bandwidth (bandwidth times latency, some 6 KiB).
+const FETCHED_AHEAD: usize = 8192;
 
 impl Isa {
     /// Scalar code in sixteen virtual lanes, which runs everywhere; with a soft fused multiply-add unless the target is compiled for one.
@@ -465,7 +473,8 @@ impl Isa {
         }
     }
 
-    /// Bytes ahead of a reader that a kernel fetches: speed alone depends on it.
+    /// Bytes from what a kernel reads to what it fetches meanwhile; 0, the line that it reads anyway, leaves fetching to the hardware.
+    /// Speed alone depends on it.
     pub(crate) fn fetch_ahead(self) -> usize {
         self.ahead
     }

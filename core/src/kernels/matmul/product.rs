@@ -134,10 +134,9 @@ pub unsafe fn multiply(
     assert!(
         scratch.len() >= scratch_bytes(act.count(), per_output) && scratch.as_ptr().addr().is_multiple_of(64)
     );
-    let (bias, panel_len) = (weight.bias(), panel_len(format, k));
+    let (bias, panel_len, ahead) = (weight.bias(), panel_len(format, k), isa.fetch_ahead());
     macro_rules! run {
         ($rows:expr, $scales:expr, $data:expr) => {{
-            let ahead = isa.fetch_ahead();
             let job = Job { rows: $rows, scales: $scales, k, bias, epilogue, out_stride, ahead };
             isa.run(Product { job, data: $data, panel_len, panels, scratch })
         }};
