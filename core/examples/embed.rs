@@ -3,7 +3,7 @@
 #![no_std]
 
 use core::ops::ControlFlow;
-use verbatim_core::engine::{Engine, EngineLimits, EventKind, Plan, Request};
+use verbatim_core::engine::{Engine, EngineLimits, EventKind, MemoryPlan, Request};
 use verbatim_core::isa::Isa;
 use verbatim_core::model::PackedModel;
 use verbatim_core::pool::Serial;
@@ -12,7 +12,7 @@ use verbatim_core::pool::Serial;
 pub fn memory_needed(image: &[u8]) -> Result<usize, &'static str> {
     let model = PackedModel::parse(image).map_err(|_| "this is no packed model")?;
     let limits = EngineLimits::for_model(model.config());
-    let plan = Plan::new(model.config(), &limits).map_err(|_| "the model is too large to plan for")?;
+    let plan = MemoryPlan::new(model.config(), &limits).map_err(|_| "the model is too large to plan for")?;
     Ok(plan.total_bytes())
 }
 

@@ -46,6 +46,11 @@ mutants! {
     WarmEcho = "warm-echo", "A prompt with outputs uses the cache.";
     DraftPublished = "draft-published", "A block that guesses fill is published before they are verified.";
     CancelledPlan = "cancelled-plan", "A plan outlives the request that it computes.";
+    SaltIgnored = "salt-ignored", "Prefixes are shared whatever the salt.";
+    EarlyRefusal = "early-refusal", "A request is refused while there is room for it.";
+    PriorityIgnored = "priority-ignored", "Everyone is served in order of arrival.";
+    GuessesFirst = "guesses-first", "Guesses take the rows that prompts wait for.";
+    FullCache = "full-cache", "A text that fills the KV cache waits for one block more to copy into.";
 }
 
 /// The number of the one that is on, plus one.

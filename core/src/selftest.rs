@@ -4,7 +4,7 @@
 //! Four models cover every weight format, every KV format, grouped queries, biases, norms of heads, tied and untied
 //! heads and a context of more than one tile; a few seconds of one core at most, under a second on any path with vectors.
 use crate::dtype::{KvFormat, WeightFormat};
-use crate::engine::{Budget, Engine, EngineLimits, EventKind, Masks, Plan, PlanError, Request};
+use crate::engine::{Budget, Engine, EngineLimits, EventKind, Masks, MemoryPlan, MemoryPlanError, Request};
 use crate::isa::Isa;
 use crate::memory::{Arena, ArenaError, Carver, Layout, REGION_ALIGN};
 use crate::model::image::TensorKind;
@@ -139,7 +139,7 @@ pub enum SelftestError {
     /// The image does not fit.
     Image(ImageError),
     /// The engine cannot be built.
-    Plan(PlanError),
+    MemoryPlan(MemoryPlanError),
     /// The engine did not do what it was asked.
     Engine,
     /// The pool has more workers than the test's scratch.
@@ -158,9 +158,9 @@ impl From<ImageError> for SelftestError {
     }
 }
 
-impl From<PlanError> for SelftestError {
-    fn from(error: PlanError) -> Self {
-        Self::Plan(error)
+impl From<MemoryPlanError> for SelftestError {
+    fn from(error: MemoryPlanError) -> Self {
+        Self::MemoryPlan(error)
     }
 }
 
@@ -169,7 +169,7 @@ impl core::fmt::Display for SelftestError {
         match self {
             Self::Arena(error) => error.fmt(f),
             Self::Image(error) => error.fmt(f),
-            Self::Plan(error) => error.fmt(f),
+            Self::MemoryPlan(error) => error.fmt(f),
             Self::Engine => f.write_str("the engine refused what the self-test asks"),
             Self::Workers => write!(f, "the self-test runs on at most {WORKERS_MAX} workers"),
         }
@@ -216,7 +216,7 @@ pub fn memory_bytes(workers: usize) -> Result<usize, SelftestError> {
         let mut plan = Layout::default();
         carve(&mut plan, config, &limits(*kv_format, workers))?;
         let image = ImageLayout::new(config, &[])?.total_bytes().next_multiple_of(REGION_ALIGN);
-        let engine = Plan::new(config, &engine_limits(*kv_format, workers))?;
+        let engine = MemoryPlan::new(config, &engine_limits(*kv_format, workers))?;
         most = most.max(plan.total_bytes().max(engine.total_bytes()) + image);
     }
     Ok(most)

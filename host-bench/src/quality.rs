@@ -11,7 +11,7 @@ use verbatim::pool::FutexPool;
 use verbatim::text::Tokenizer;
 use verbatim_bench::q4_0;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::engine::{Engine, EngineLimits, Observer, Plan, PlannedRow, Request};
+use verbatim_core::engine::{Engine, EngineLimits, MemoryPlan, Observer, PlannedRow, Request};
 use verbatim_core::isa::Isa;
 use verbatim_core::model::RowOutput;
 
@@ -50,7 +50,7 @@ fn logits(
         workers: verbatim_core::pool::Pool::workers(pool),
         ..EngineLimits::for_model(model.config())
     };
-    let plan = Plan::new(model.config(), &limits).map_err(|error| error.to_string())?;
+    let plan = MemoryPlan::new(model.config(), &limits).map_err(|error| error.to_string())?;
     let mut memory = AlignedMemory::new(plan.total_bytes()).map_err(|error| error.to_string())?;
     let engine = Engine::new(model, limits, Isa::detect(), memory.as_mut_slice());
     let mut engine = engine.map_err(|error| error.to_string())?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use verbatim::load::LoadedModel;
 use verbatim::memory::AlignedMemory;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, Plan, Request};
+use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, MemoryPlan, Request};
 use verbatim_core::isa::Isa;
 use verbatim_core::kernels::matmul::panel::{PANEL, panel_len};
 use verbatim_core::model::ModelConfig;
@@ -72,7 +72,7 @@ pub(crate) fn run(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, case: &Case) 
         kv_format: case.kv_format.unwrap_or(defaults.kv_format),
         ..defaults
     };
-    let plan = Plan::new(&config, &limits).map_err(|error| error.to_string())?;
+    let plan = MemoryPlan::new(&config, &limits).map_err(|error| error.to_string())?;
     let mut memory = AlignedMemory::new(plan.total_bytes()).map_err(|error| error.to_string())?;
     let engine = Engine::new(loaded.model(), limits, isa, memory.as_mut_slice());
     let mut engine = engine.map_err(|error| error.to_string())?;

@@ -7,7 +7,7 @@ use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{
-    Budget, Engine, EngineLimits, EventKind, Masks, Observer, Plan, PlannedRow, Request, RequestId,
+    Budget, Engine, EngineLimits, EventKind, Masks, MemoryPlan, Observer, PlannedRow, Request, RequestId,
 };
 use verbatim_core::isa::Isa;
 use verbatim_core::model::image::TensorKind;
@@ -129,7 +129,7 @@ fn answer(
         logit_bias: 1,
         stop_ids: 1,
     };
-    let plan = Plan::new(model.config(), &limits).expect("a plan");
+    let plan = MemoryPlan::new(model.config(), &limits).expect("a plan");
     let mut memory = AlignedMemory::new(plan.total_bytes()).expect("memory");
     let mut engine = Engine::new(model, limits, how.isa, memory.as_mut_slice()).expect("an engine");
     engine.kv_bytes_mut().fill(0xff); // every block starts as NaN
@@ -260,7 +260,7 @@ fn a_step_multiplies_each_weight_once_whoever_the_rows_belong_to() {
         workers: 2,
         ..EngineLimits::for_model(&config)
     };
-    let plan = Plan::new(&config, &limits).expect("a plan");
+    let plan = MemoryPlan::new(&config, &limits).expect("a plan");
     let mut memory = AlignedMemory::new(plan.total_bytes()).expect("memory");
     let mut engine = Engine::new(model, limits, Isa::detect(), memory.as_mut_slice()).expect("an engine");
     let pool = Counting::new(Permuting::new(2));

@@ -117,6 +117,7 @@ fn what_is_wrong_is_said_in_openais_shape() {
         (json!({"max_tokens": 1.5}), 400, "max_tokens"),
         (json!({"n": 0}), 400, "n"),
         (json!({"n": 1000}), 400, "n"),
+        (json!({"prompt": vec!["a"; 50], "n": 60}), 400, "prompt"),
         (json!({"priority": 1000}), 400, "priority"),
         (json!({"cache_salt": ""}), 400, "cache_salt"),
         (json!({"cache_salt": 3}), 400, "cache_salt"),

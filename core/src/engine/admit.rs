@@ -9,7 +9,7 @@
 //!    which may itself be held up by everybody between them.
 use super::Engine;
 use super::event::{Record, RecordKind};
-use super::sequence::{Sequence, Standing};
+use super::sequence::Standing;
 use crate::paging::prefix_index::{Found, Parent};
 use crate::paging::{BLOCK, BlockId};
 
@@ -24,6 +24,15 @@ struct Prefix {
     /// The text is there to its end, which is a block's end.
     ends_with_block: bool,
     is_stale: bool,
+}
+
+impl Prefix {
+    /// Does without the block in which the text ends.
+    fn drop_last(&mut self) {
+        self.blocks -= 1;
+        self.tokens = self.blocks * BLOCK;
+        self.ends_with_block = false;
+    }
 }
 
 enum Admission {
@@ -70,23 +79,21 @@ impl Engine<'_, '_> {
     }
 
     fn try_admit(&mut self, slot: u32, claimed_blocks: usize) -> Admission {
-        let prefix = self.find_prefix(slot);
+        let mut prefix = self.find_prefix(slot);
         let tokens = self.state.sequences[slot as usize].token_count as usize;
         if let Some(common) = self.is_being_computed(slot, prefix.tokens) {
             return Admission::Deferred { blocks: tokens.div_ceil(BLOCK) - common / BLOCK };
         }
-        let start = slot as usize * self.limits.blocks_per_sequence();
-        let found = start..start + prefix.blocks;
-        // A block that is shared in part takes one more, to be copied into.
-        let new = tokens.div_ceil(BLOCK) - prefix.tokens / BLOCK;
-        let revived = self.state.tables[found.clone()]
-            .iter()
-            .filter(|block| self.state.blocks.references(**block) == 0);
-        let revived = revived.count();
-        if new + revived + claimed_blocks > self.state.blocks.free_count() {
+        let room = self.state.blocks.free_count().saturating_sub(claimed_blocks);
+        // A text that fills the KV cache leaves no block to copy its last one into: that is computed again.
+        if prefix.ends_with_block && self.blocks_for(slot, &prefix) > room && !mutant!(FullCache) {
+            prefix.drop_last();
+        }
+        if self.blocks_for(slot, &prefix) > room {
             return Admission::Blocked;
         }
-        for at in found {
+        let start = slot as usize * self.limits.blocks_per_sequence();
+        for at in start..start + prefix.blocks {
             let was_free = self.state.blocks.share(self.state.tables[at]);
             self.counters.revivals += u64::from(was_free);
         }
@@ -110,6 +117,16 @@ impl Engine<'_, '_> {
         // All at once, so that a prompt that was begun is not stuck for blocks.
         self.reserve(slot, tokens - prefix.tokens);
         Admission::Admitted
+    }
+
+    /// Free blocks that a sequence takes if it begins so, for all its tokens: cached ones that nobody holds, and new ones.
+    fn blocks_for(&self, slot: u32, prefix: &Prefix) -> usize {
+        let start = slot as usize * self.limits.blocks_per_sequence();
+        let found = &self.state.tables[start..][..prefix.blocks];
+        let revived = found.iter().filter(|block| self.state.blocks.references(**block) == 0).count();
+        // A block that is shared in part takes one more, to be copied into.
+        let tokens = self.state.sequences[slot as usize].token_count as usize;
+        revived + tokens.div_ceil(BLOCK) - prefix.tokens / BLOCK
     }
 
     /// Writes the blocks with which a sequence could begin into its table.
@@ -222,7 +239,7 @@ impl Engine<'_, '_> {
         counters.boundary_hits += u64::from(prefix.ends_with_block && is_whole);
         // Its rows yield something, so it does not look; would it have found anything?
         let whole = sequence.token_count as usize - 1;
-        if (sequence.reusable() as usize) < whole && whole >= BLOCK {
+        if (sequence.reusable() as usize) < whole && whole >= BLOCK && sequence.delivered == 0 {
             let mut ids = [0; BLOCK];
             ids.copy_from_slice(&self.state.tokens_of(slot, &self.limits)[..BLOCK]);
             let found = self.state.index.find(Parent::NONE, sequence.salt, &ids);
@@ -234,20 +251,4 @@ impl Engine<'_, '_> {
 /// Tokens that two texts have in common from the beginning.
 fn common_len(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
-impl Record {
-    /// Something that happened to a sequence, with nothing more to say about it.
-    pub(super) fn of(sequence: &Sequence, kind: RecordKind) -> Self {
-        Self {
-            request: sequence.request,
-            choice: sequence.choice,
-            kind,
-            token: 0,
-            position: 0,
-            logprob: 0.0,
-            top_start: 0,
-            top_count: 0,
-        }
-    }
 }

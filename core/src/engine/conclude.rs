@@ -23,6 +23,7 @@ impl Engine<'_, '_> {
             StepKind::Target if row.position >= sequence.valid => {
                 // A wrong guess may have left numbers in the blocks that no later probability of zero cancels.
                 if outcome.kind == OutcomeKind::NonFinite {
+                    self.state.sequences[row.sequence as usize].note_delivered();
                     self.preempt(row.sequence);
                 }
             }
@@ -45,7 +46,7 @@ impl Engine<'_, '_> {
             }
             OutcomeKind::NonFinite => {
                 sequence.draft_goal = sequence.draft_count;
-                sequence.model_pace.reject();
+                sequence.model_length.reject();
                 let has_own = self.state.drafting.as_ref().is_some_and(|drafting| drafting.own.is_some());
                 if !has_own {
                     self.preempt(slot);
@@ -128,13 +129,13 @@ impl Engine<'_, '_> {
             // The next row was computed from the right token.
             counters.accepted += 1;
             sequence.valid += 1;
-            sequence.draft_count -= 1;
-            sequence.pace().accept();
+            sequence.draft_length().accept();
         } else {
             counters.rejected += 1;
-            sequence.draft_count = 0;
-            sequence.pace().reject();
+            sequence.draft_length().reject();
         }
+        // Those after a wrong one stay guesses till the end of the step: their rows are looked at for numbers that are none.
+        sequence.draft_count -= 1;
     }
 
     /// Notes what was computed, publishes blocks, and ends sequences that have nothing left to do.
@@ -157,13 +158,18 @@ impl Engine<'_, '_> {
             }
             let Sequence { valid, token_count, end_len, .. } = *sequence;
             sequence.computed = valid;
-            sequence.delivered = sequence.delivered.max(valid.min(sequence.prompt_len));
+            sequence.note_delivered();
             sequence.draft_computed = sequence.draft_computed.min(valid);
             sequence.drop_drafts();
-            let record = Record { position: row.position, ..Record::of(sequence, RecordKind::Length) };
+            let sequence = *sequence;
             self.counters.merged_blocks += self.state.publish(row.sequence, &self.limits);
             if valid == token_count && token_count >= end_len {
-                self.push_event(record);
+                // Nothing was to be drawn: no output was asked for, or what was resumed had ended.
+                let token = self.state.tokens_of(row.sequence, &self.limits)[token_count as usize - 1];
+                let is_stop = token_count > sequence.stop_from_len
+                    && self.state.stops_of(row.sequence, &self.limits).contains(&token);
+                let kind = if is_stop { RecordKind::StopId } else { RecordKind::Length };
+                self.push_event(Record { token, position: row.position, ..Record::of(&sequence, kind) });
                 self.state.free(row.sequence, &self.limits);
             }
         }

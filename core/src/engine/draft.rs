@@ -26,14 +26,17 @@ impl Engine<'_, '_> {
     pub(super) fn decide_drafts(&mut self, most: usize) {
         let speculation = self.speculation;
         let is_on = speculation.lookup || speculation.model && self.draft_model.is_some();
-        let decodes = self.state.running.as_slice().iter();
-        let count = decodes.filter(|slot| self.state.sequences[**slot as usize].pending() == 1).count();
+        let count = self.decoding_count();
         if self.limits.draft_len == 0 || !is_on || count == 0 {
             return;
         }
         let is_forced = speculation.mode == SpeculationMode::Forced;
-        let rows = if is_forced { most } else { most.min(AUTO_ROWS_MAX) };
-        let each = self.limits.draft_len.min(rows.saturating_sub(count) / count) as u32;
+        let spare = self.rows_for_guesses(most);
+        let spare = if is_forced { spare } else { spare.min(AUTO_ROWS_MAX.saturating_sub(count)) };
+        let each = self.limits.draft_len.min(spare / count) as u32;
+        // A guess for each is a row for each, in a step that is longer than that of one row.
+        let row = speculation.row_cost * count as f32 / (1.0 + speculation.row_cost * (count - 1) as f32);
+        let draft = speculation.draft_cost;
         for at in 0..self.state.running.len() {
             let slot = self.state.running.as_slice()[at] as usize;
             let sequence = &mut self.state.sequences[slot];
@@ -41,12 +44,11 @@ impl Engine<'_, '_> {
                 continue;
             }
             let room = each.min((sequence.end_len - sequence.token_count).saturating_sub(1));
-            let (row, draft) = (speculation.row_cost, speculation.draft_cost);
             sequence.draft_goal = 0;
             if speculation.lookup {
                 let (most, least) = match is_forced {
                     true => (room, 1),
-                    false => (sequence.lookup_pace.length(room, 0.0, row), MATCH_LEAST),
+                    false => (sequence.lookup_length.best(room, 0.0, row), MATCH_LEAST),
                 };
                 let tokens = &mut self.state.tokens[slot * self.limits.model_len..][..self.limits.model_len];
                 let found = lookup::propose(tokens, sequence.token_count as usize, most as usize, least);
@@ -55,7 +57,7 @@ impl Engine<'_, '_> {
                 sequence.draft_source = Source::Lookup;
             }
             if sequence.draft_goal == 0 && speculation.model && self.draft_model.is_some() {
-                let model = if is_forced { room } else { sequence.model_pace.length(room, draft, row) };
+                let model = if is_forced { room } else { sequence.model_length.best(room, draft, row) };
                 sequence.draft_goal = model;
                 sequence.draft_source = Source::Model;
             }

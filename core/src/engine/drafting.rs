@@ -1,6 +1,6 @@
 //! The memory of the model that drafts.
 use super::limits::EngineLimits;
-use super::plan::Drafter;
+use super::memory_plan::Drafter;
 use super::speculate::DraftCache;
 use crate::memory::{ArenaError, Carver};
 use crate::model::{Forward, ForwardLimits};

@@ -1,5 +1,8 @@
 //! What a step tells its host.
+use super::Engine;
 use super::request::RequestId;
+use super::sequence::Sequence;
+use super::state::retain;
 use crate::sampling::TokenLogprob;
 
 /// One thing that happened to one choice of a request.
@@ -76,7 +79,7 @@ pub(super) struct Record {
     pub(super) top_count: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum RecordKind {
     Token = 0,
@@ -87,6 +90,26 @@ pub(super) enum RecordKind {
     Length,
     NonFinite,
     MaskEmpty,
+}
+
+impl Record {
+    /// Something that happened to a choice, with nothing more to say about it.
+    pub(super) fn of(sequence: &Sequence, kind: RecordKind) -> Self {
+        Self {
+            request: sequence.request,
+            choice: sequence.choice,
+            kind,
+            token: 0,
+            position: 0,
+            logprob: 0.0,
+            top_start: 0,
+            top_count: 0,
+        }
+    }
+
+    fn is_of(&self, sequence: &Sequence) -> bool {
+        (self.request, self.choice) == (sequence.request, sequence.choice)
+    }
 }
 
 // SAFETY: numbers, and an enum whose zero is `Token`.
@@ -118,5 +141,37 @@ impl<'e> Iterator for Events<'e> {
             RecordKind::MaskEmpty => EventKind::Finished(FinishReason::MaskEmpty),
         };
         Some(Event { request: RequestId(record.request), choice: record.choice, kind })
+    }
+}
+
+impl Engine<'_, '_> {
+    /// Notes something for the end of the step. The table has room for all that a step and the plans before it can say: see
+    /// [`preempted`](Self::preempted) for the plans.
+    pub(super) fn push_event(&mut self, record: Record) {
+        debug_assert!(self.event_count < self.state.events.len(), "the table of events is full");
+        if let Some(place) = self.state.events.get_mut(self.event_count) {
+            *place = record;
+            self.event_count += 1;
+        }
+    }
+
+    /// Notes that a sequence lost its blocks. If it was admitted by a plan that was not executed, its host never heard of that
+    /// and need not hear of either: however many plans are dropped, a sequence has two events of them at most.
+    pub(super) fn preempted(&mut self, sequence: &Sequence) {
+        let noted = &self.state.events[..self.event_count];
+        let last = noted.iter().rposition(|record| record.is_of(sequence));
+        match last.filter(|at| noted[*at].kind == RecordKind::Admitted) {
+            Some(at) => {
+                self.state.events.copy_within(at + 1..self.event_count, at);
+                self.event_count -= 1;
+            }
+            None => self.push_event(Record::of(sequence, RecordKind::Preempted)),
+        }
+    }
+
+    /// Forgets what was noted of a sequence that is cancelled.
+    pub(super) fn drop_events_of(&mut self, sequence: &Sequence) {
+        let noted = &mut self.state.events[..self.event_count];
+        self.event_count = retain(noted, |record| !record.is_of(sequence));
     }
 }

@@ -12,39 +12,39 @@
 //! }
 //! ```
 //!
-//! Several small machines: [`request`] (what was asked), [`plan`] and [`limits`] (memory), `sequence` (one choice's
-//! tokens and standing), `state` (the tables), `admission` (who is let in), [`schedule`] (rows of the next step) with `admit` (who
-//! begins, and with what of the cache) and `draft` (guesses: [`speculate`], `lookup`, `pace`, `drafting`), [`step`] (running
+//! Several small machines: [`request`] (what was asked), [`memory_plan`] and [`limits`] (memory), `sequence` (one choice's
+//! tokens and standing), `state` (the tables), `submit` (who is let in), [`schedule`] (rows of the next step) with `admit` (who
+//! begins, and with what of the cache) and `draft` (guesses: [`speculate`], `lookup`, `draft_length`, `drafting`), [`step`] (running
 //! them) with `draw` (the head) and `conclude` (what follows), [`event`] (what came of it), [`counters`] (how often), [`generate`]
 //! (a loop over it).
 pub mod counters;
 pub mod event;
 pub mod generate;
 pub mod limits;
-pub mod plan;
+pub mod memory_plan;
 pub mod request;
 pub mod schedule;
 pub mod speculate;
 pub mod step;
 
-mod admission;
 mod admit;
 mod conclude;
 mod draft;
+mod draft_length;
 mod drafting;
 mod draw;
 mod lookup;
-mod pace;
 mod sequence;
 mod state;
+mod submit;
 
 pub use counters::{Counters, DraftCounters};
 pub use event::{Event, EventKind, Events, FinishReason};
 pub use generate::GenerateError;
 pub use limits::EngineLimits;
-pub use plan::{Plan, PlanError};
+pub use memory_plan::{MemoryPlan, MemoryPlanError};
 pub use request::{Refusal, Request, RequestId};
-pub use schedule::{Budget, PlanId, StepKind};
+pub use schedule::{Budget, PREFILL_ROWS_MIN, PlanId, StepKind};
 pub use speculate::{DraftCache, DraftModel, Speculation, SpeculationMode};
 pub use step::{Masks, Observer, PlannedRow, StepError};
 
@@ -98,26 +98,26 @@ pub struct Status {
 }
 
 impl<'w, 's> Engine<'w, 's> {
-    /// An engine in `arena`: at least [`Plan::total_bytes`], from a multiple of 64.
+    /// An engine in `arena`: at least [`MemoryPlan::total_bytes`], from a multiple of 64.
     pub fn new(
         model: PackedModel<'w>,
         limits: EngineLimits,
         isa: Isa,
         arena: &'s mut [u8],
-    ) -> Result<Self, PlanError> {
+    ) -> Result<Self, MemoryPlanError> {
         Self::with_drafter(model, None, limits, isa, arena)
     }
 
-    /// The same with a model that drafts, in at least the bytes of [`Plan::with_drafter`].
+    /// The same with a model that drafts, in at least the bytes of [`MemoryPlan::with_drafter`].
     pub fn with_drafter(
         model: PackedModel<'w>,
         draft_model: Option<DraftModel<'w>>,
         limits: EngineLimits,
         isa: Isa,
         arena: &'s mut [u8],
-    ) -> Result<Self, PlanError> {
+    ) -> Result<Self, MemoryPlanError> {
         let drafter = draft_model.as_ref().map(|draft| (draft.model.config(), draft.cache));
-        Plan::with_drafter(model.config(), &limits, drafter)?;
+        MemoryPlan::with_drafter(model.config(), &limits, drafter)?;
         let mut arena = Arena::new(arena)?;
         let state = State::carve(&mut arena, model.config(), &limits, drafter)?;
         let guards = arena.finish();

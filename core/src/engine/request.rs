@@ -15,7 +15,9 @@ pub struct Request<'a> {
     /// Token ids, at least one.
     pub prompt: &'a [u32],
     /// Ids that were already generated for this request, elsewhere or earlier: it goes on after them as if it had
-    /// never stopped. They count as output (penalties, `max_tokens`), and no event repeats them.
+    /// never stopped. They count as output (penalties, `max_tokens`), and no event repeats them. If they are all of it, for there
+    /// are `max_tokens`, or they fill the context, or end in one of
+    /// `stop_ids` beyond `min_tokens`, the next event is the end.
     pub generated: &'a [u32],
     /// The first choice's index; `choices` sequences are numbered from it.
     pub first_choice: u32,
@@ -66,7 +68,7 @@ pub enum Refusal {
     EmptyPrompt,
     /// No output was asked for and the prompt yields nothing either, or no choices.
     NothingAsked,
-    /// Prompt and `generated` leave no room for a token.
+    /// The prompt leaves no room for a token, or `generated` goes beyond the context.
     ContextExceeded {
         /// Ids given.
         prompt_tokens: usize,

@@ -2,8 +2,8 @@
 //!
 //! A step of the served model:
 //!
-//! 1. **Decode**: one row of each running sequence that has a single token pending, in order; then, as far as rows reach, the rows of
-//!    its guesses ([`draft`](super::draft)).
+//! 1. **Decode**: one row of each running sequence that has a single token pending, in order, and as far as rows reach the rows of its
+//!    guesses ([`draft`](super::draft)). Guesses leave [`PREFILL_ROWS_MIN`] rows to prompts that have as many to compute.
 //! 2. **Prefill**: the pending tokens of running sequences, in order, as far as rows reach.
 //! 3. **Admission**: waiting sequences, in order, while there are slots, rows, and blocks for all their tokens
 //!    ([`admit`](super::admit)). Those that are ahead of a running sequence go before its prefill: a long prompt that was let past
@@ -15,8 +15,8 @@
 //! running one, which goes back to the queue with its tokens and is computed again later, to the same bits. The first is never
 //! preempted and can always hold its whole context (`submit` saw to that), so it ends, and so does everyone in turn.
 use super::Engine;
-use super::event::{Record, RecordKind};
 use super::sequence::Standing;
+use super::state::retain;
 use crate::model::{Row, RowOutput};
 use crate::paging::BLOCK;
 use crate::paging::kv::BlockCopy;
@@ -27,6 +27,9 @@ pub struct Budget {
     /// Rows at most; at least one is planned.
     pub rows: usize,
 }
+
+/// Rows that a prompt gets beside guesses, at least: guesses are a matter of speed, but without a row a prompt does not begin to end.
+pub const PREFILL_ROWS_MIN: usize = 4;
 
 impl Budget {
     /// As much as the engine was sized for.
@@ -51,7 +54,7 @@ pub struct PlanId {
 }
 
 impl Engine<'_, '_> {
-    /// Plans the next step; `None` if there is nothing to do. A plan that was not executed is dropped.
+    /// Plans the next step; `None` if nobody is live. A plan that was not executed is dropped.
     pub fn plan(&mut self, budget: Budget) -> Option<PlanId> {
         self.planned = None;
         self.row_count = 0;
@@ -75,11 +78,26 @@ impl Engine<'_, '_> {
         Some(id)
     }
 
+    /// Running sequences that have a single token pending.
+    pub(super) fn decoding_count(&self) -> usize {
+        let running = self.state.running.as_slice().iter();
+        running.filter(|slot| self.state.sequences[**slot as usize].pending() == 1).count()
+    }
+
+    /// Rows of a step that guesses may have: those that nobody's last token needs, and no prompt that runs, or could.
+    pub(super) fn rows_for_guesses(&self, most: usize) -> usize {
+        let sequence = |slot: &u32| &self.state.sequences[*slot as usize];
+        let running = self.state.running.as_slice().iter();
+        let begun: usize = running.map(|slot| sequence(slot).pending()).filter(|pending| *pending > 1).sum();
+        let slots = self.limits.sequences - self.state.running.len();
+        let waiting = self.state.waiting.as_slice().iter().take(slots);
+        let prefill = begun + waiting.map(|slot| sequence(slot).token_count as usize).sum::<usize>();
+        let kept = if mutant!(GuessesFirst) { 0 } else { prefill.min(PREFILL_ROWS_MIN) };
+        most.saturating_sub(self.decoding_count() + kept)
+    }
+
     fn plan_decodes(&mut self, most: usize) {
-        let decodes = self.state.running.as_slice().iter();
-        let count = decodes.filter(|slot| self.state.sequences[**slot as usize].pending() == 1).count();
-        // Guesses get the rows that nobody's last token needs.
-        let mut spare = most.saturating_sub(count);
+        let mut spare = self.rows_for_guesses(most);
         let mut at = 0;
         while at < self.state.running.len() && self.row_count < most {
             let slot = self.state.running.as_slice()[at];
@@ -206,7 +224,7 @@ impl Engine<'_, '_> {
         sequence.standing = Standing::Waiting;
         let sequence = *sequence;
         self.counters.preemptions += 1;
-        self.push_event(Record::of(&sequence, RecordKind::Preempted));
+        self.preempted(&sequence);
     }
 
     /// Blocks that go back before they were used need no zeroing and no copying into, and may be handed out again before the next
@@ -220,16 +238,4 @@ impl Engine<'_, '_> {
         let copies = &mut self.state.copies[..self.copy_count];
         self.copy_count = retain(copies, |copy| !table.contains(&copy.to));
     }
-}
-
-/// Moves the items to keep to the front; returns how many.
-fn retain<T: Copy>(items: &mut [T], keep: impl Fn(&T) -> bool) -> usize {
-    let mut kept = 0;
-    for i in 0..items.len() {
-        if keep(&items[i]) {
-            items[kept] = items[i];
-            kept += 1;
-        }
-    }
-    kept
 }

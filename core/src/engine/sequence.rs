@@ -8,7 +8,7 @@
 //!
 //! Its row of the token table holds, one after the other: `prompt_len` ids of the prompt, output up to `token_count`, and
 //! `draft_count` guesses.
-use super::pace::Pace;
+use super::draft_length::DraftLength;
 use crate::model::RowOutput;
 use crate::sampling::SamplingParams;
 
@@ -35,7 +35,8 @@ pub(super) struct Sequence {
     pub(super) standing: Standing,
     pub(super) request: u64,
     pub(super) choice: u32,
-    /// When it came, in rows computed till then, less the head start of its priority: who is less goes first.
+    /// When it came, in rows computed till then and the greatest head start, less the head start of its priority: who is less goes
+    /// first.
     pub(super) order: u64,
     pub(super) salt: u64,
     /// Tokens of the prompt.
@@ -69,8 +70,8 @@ pub(super) struct Sequence {
     pub(super) draft_computed: u32,
     /// Its part of that cache.
     pub(super) lane: u32,
-    pub(super) lookup_pace: Pace,
-    pub(super) model_pace: Pace,
+    pub(super) lookup_length: DraftLength,
+    pub(super) model_length: DraftLength,
 }
 
 /// No decision yet on how many guesses to make.
@@ -111,6 +112,11 @@ impl Sequence {
         if yields_more && !mutant!(WarmEcho) { last.min(self.delivered) } else { last }
     }
 
+    /// Notes the outputs of its prompt's rows that were computed, as far as they count.
+    pub(super) fn note_delivered(&mut self) {
+        self.delivered = self.delivered.max(self.valid.min(self.prompt_len));
+    }
+
     /// Forgets its guesses.
     pub(super) fn drop_drafts(&mut self) {
         self.draft_count = 0;
@@ -122,10 +128,10 @@ impl Sequence {
         (self.order, self.request, self.choice)
     }
 
-    pub(super) fn pace(&mut self) -> &mut Pace {
+    pub(super) fn draft_length(&mut self) -> &mut DraftLength {
         match self.draft_source {
-            Source::Lookup => &mut self.lookup_pace,
-            Source::Model => &mut self.model_pace,
+            Source::Lookup => &mut self.lookup_length,
+            Source::Model => &mut self.model_length,
         }
     }
 }

@@ -33,9 +33,9 @@ pub struct Speculation {
     pub model: bool,
     /// When.
     pub mode: SpeculationMode,
-    /// What a row more costs a step, in steps of one row; as the host measured it.
+    /// What each row beyond the first costs a step, in steps of one row; as the host measured it.
     pub row_cost: f32,
-    /// What a step of the model that drafts costs, in steps of the served model.
+    /// What a step of the model that drafts costs, in steps of the served model of as many rows.
     pub draft_cost: f32,
 }
 

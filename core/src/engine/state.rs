@@ -2,7 +2,7 @@
 use super::drafting::Drafting;
 use super::event::Record;
 use super::limits::EngineLimits;
-use super::plan::Drafter;
+use super::memory_plan::Drafter;
 use super::sequence::{Sequence, Standing};
 use crate::memory::{ArenaError, Carver};
 use crate::model::ModelConfig;
@@ -166,9 +166,9 @@ impl<'s> State<'s> {
             copies: carver.carve("block copies", limits.block_count())?,
             head_rows: carver.carve("head row indices", limits.rows)?,
             outcomes: carver.carve("outcomes", limits.head_rows)?,
-            // A row yields at most a prompt log-probability, a token and an end; a sequence is admitted and preempted once a plan,
-            // and may be preempted in the step.
-            events: carver.carve("events", 3 * limits.rows + 4 * slots)?,
+            // A row yields at most a prompt log-probability, a token and an end; a sequence is preempted and admitted by plans, and may
+            // be preempted in the step.
+            events: carver.carve("events", 3 * limits.rows + 3 * slots)?,
             tops: carver
                 .carve("top log-probabilities", times("tops", 2 * limits.rows, limits.top_logprobs)?)?,
             adjusted: carver.carve("sampling: adjusted logits", vocab)?,
@@ -265,4 +265,16 @@ impl<'s> State<'s> {
         self.waiting.remove(slot);
         self.sequences[slot as usize].standing = Standing::Free;
     }
+}
+
+/// Moves the items to keep to the front; returns how many.
+pub(super) fn retain<T: Copy>(items: &mut [T], keep: impl Fn(&T) -> bool) -> usize {
+    let mut kept = 0;
+    for i in 0..items.len() {
+        if keep(&items[i]) {
+            items[kept] = items[i];
+            kept += 1;
+        }
+    }
+    kept
 }

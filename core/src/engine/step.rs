@@ -1,6 +1,6 @@
 //! Running a planned step: layers, head, samples, events.
 use super::Engine;
-use super::event::{Events, Record};
+use super::event::Events;
 use super::request::RequestId;
 use super::schedule::{PlanId, StepKind};
 use super::sequence::Sequence;
@@ -166,13 +166,6 @@ impl Engine<'_, '_> {
         let tables = State::tables(tables, &self.limits);
         forward.layers(isa, pool, model, kv, rows, tables, &fresh[..self.fresh_count]);
         self.fresh_count = 0;
-    }
-    pub(super) fn push_event(&mut self, record: Record) {
-        // The table has room for all that a step and its plan can say.
-        if let Some(place) = self.state.events.get_mut(self.event_count) {
-            *place = record;
-            self.event_count += 1;
-        }
     }
 }
 

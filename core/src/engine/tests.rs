@@ -74,7 +74,7 @@ fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize], guess: Guess) -> (
     let draft_model = PackedModel::parse(draft_weights.bytes(draft_total)).unwrap();
     let drafter = guess.drafter.map(|(cache, _)| DraftModel { model: draft_model, cache });
     let plan = guess.drafter.map(|(cache, _)| (&draft_config, cache));
-    let plan = Plan::with_drafter(&config, &limits, plan).unwrap();
+    let plan = MemoryPlan::with_drafter(&config, &limits, plan).unwrap();
     let mut memory = Memory::new(plan.total_bytes());
     let memory = memory.bytes(plan.total_bytes());
     let mut engine = Engine::with_drafter(model, drafter, limits, Isa::detect(), memory).unwrap();
@@ -235,7 +235,7 @@ fn with_engine<R>(limits: EngineLimits, test: impl FnOnce(&mut Engine<'_, '_>) -
     let mut weights = image(&config);
     let total = ImageLayout::new(&config, &[]).unwrap().total_bytes();
     let model = PackedModel::parse(weights.bytes(total)).unwrap();
-    let plan = Plan::new(&config, &limits).unwrap();
+    let plan = MemoryPlan::new(&config, &limits).unwrap();
     let mut memory = Memory::new(plan.total_bytes());
     test(&mut Engine::new(model, limits, Isa::detect(), memory.bytes(plan.total_bytes())).unwrap())
 }
@@ -270,6 +270,115 @@ fn a_resumed_request_goes_on_as_if_it_had_never_stopped() {
             let resumed = Request { generated: &whole[..at], ..request };
             assert_eq!(tokens(engine, &resumed), whole[at..], "resumed at {at}");
         }
+    });
+}
+
+/// Why a request ends, and the tokens that come before.
+fn end(engine: &mut Engine<'_, '_>, request: &Request<'_>) -> (usize, FinishReason) {
+    engine.submit(request).unwrap();
+    let (mut count, mut end) = (0, None);
+    while let Some(plan) = engine.plan(Budget::UNLIMITED) {
+        for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+            assert_eq!(end, None, "an event after the end");
+            match event.kind {
+                EventKind::Token { .. } => count += 1,
+                EventKind::Finished(reason) => end = Some(reason),
+                _ => {}
+            }
+        }
+    }
+    (count, end.unwrap())
+}
+
+#[test]
+fn what_is_resumed_at_its_end_ends() {
+    let prompt = [5, 9, 33, 7];
+    let generated: Vec<u32> = (0..92).collect();
+    with_engine(limits(), |engine| {
+        let resumed = |at| Request { generated: &generated[..at], ..Request::greedy(&prompt, 200) };
+        assert_eq!(end(engine, &resumed(91)), (1, FinishReason::Length));
+        assert_eq!(end(engine, &resumed(92)), (0, FinishReason::Length));
+        let few = Request { max_tokens: 10, ..resumed(10) };
+        assert_eq!(end(engine, &few), (0, FinishReason::Length));
+        let stopped = Request { stop_ids: &[9], ..resumed(10) };
+        assert_eq!(end(engine, &stopped), (0, FinishReason::StopId(9)));
+        let not_yet = Request { min_tokens: 10, max_tokens: 12, ..stopped };
+        assert_eq!(end(engine, &not_yet).0, 2);
+        let goes_on = Request { stop_ids: &[8], max_tokens: 11, ..resumed(10) };
+        assert_eq!(end(engine, &goes_on).0, 1);
+    });
+}
+
+/// All blocks hold its text, so there is none to copy the last one into.
+#[test]
+fn a_cached_text_may_fill_the_kv_cache() {
+    for blocks in 1..3 {
+        let tokens = blocks * BLOCK;
+        with_engine(EngineLimits { model_len: tokens, kv_tokens: tokens, ..limits() }, |engine| {
+            let ids: Vec<u32> = (0..tokens as u32).collect();
+            let (prompt, generated) = ids.split_at(tokens - 1);
+            let request = Request { generated, ..Request::greedy(prompt, 1) };
+            for _ in 0..3 {
+                assert_eq!(end(engine, &request), (0, FinishReason::Length));
+            }
+            assert_eq!(engine.counters().hit_tokens, 2 * (tokens - BLOCK) as u64);
+        });
+    }
+}
+
+#[test]
+fn guesses_leave_rows_to_prompts() {
+    let prompt = text(20);
+    let limits = EngineLimits { draft_len: 4, kv_tokens: 288, ..limits() };
+    with_engine(limits, |engine| {
+        engine.set_speculation(Speculation { mode: SpeculationMode::Forced, ..Speculation::LOOKUP });
+        for cache_salt in [1, 2] {
+            engine.submit(&Request { cache_salt, ..Request::greedy(&prompt, 70) }).unwrap();
+        }
+        let (mut late, mut left) = (None, 20);
+        while let Some(plan) = engine.plan(Budget { rows: 10 }) {
+            let guesses = engine.rows(plan).filter(|row| row.drafted > 0).count();
+            match late {
+                Some(late) if left > 0 => {
+                    let rows = engine.rows(plan).filter(|row| row.request == late).count();
+                    assert!(rows >= left.min(PREFILL_ROWS_MIN), "{rows} rows beside {guesses} guesses");
+                    left -= rows;
+                }
+                None if guesses == 8 => late = Some(engine.submit(&Request::greedy(&[9; 20], 1)).unwrap()),
+                _ => {}
+            }
+            let _ = engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap();
+        }
+        assert_eq!(left, 0);
+    });
+}
+
+#[test]
+fn what_is_cancelled_leaves_no_events_and_no_choice_of_its_own() {
+    let prompt = text(20);
+    with_engine(limits(), |engine| {
+        for _ in 0..100 {
+            let id = engine.submit(&Request::greedy(&prompt, 3)).unwrap();
+            assert!(engine.plan(Budget::UNLIMITED).is_some());
+            assert!(engine.cancel(id));
+        }
+        let id = engine.submit(&Request { choices: 2, ..Request::greedy(&prompt, 3) }).unwrap();
+        let mut ends = vec![];
+        let mut steps = 0;
+        while let Some(plan) = engine.plan(Budget::UNLIMITED) {
+            for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+                assert_eq!(event.request, id);
+                assert!(steps < 2 || event.choice == 1, "an event after the end");
+                if matches!(event.kind, EventKind::Finished(_)) {
+                    ends.push(event.choice);
+                }
+            }
+            steps += 1;
+            if steps == 2 {
+                assert!(engine.cancel_choice(id, 0) && !engine.cancel_choice(id, 0));
+            }
+        }
+        assert_eq!(ends, [1]);
     });
 }
 
@@ -375,10 +484,15 @@ fn what_cannot_be_served_is_refused_with_its_numbers() {
         );
         let params = SamplingParams { top_p: 2.0, ..base.params };
         assert!(matches!(refused(engine, Request { params, ..base }), Refusal::Parameter(_)));
-        assert_eq!(refused(engine, Request { choices: 5, ..base }), Refusal::QueueFull { queue: 1 });
-        for _ in 0..4 {
+        assert_eq!(
+            refused(engine, Request { choices: 5, ..base }),
+            Refusal::TooMany { field: "choices", given: 5, most: 4 }
+        );
+        for _ in 0..3 {
             engine.submit(&base).unwrap();
         }
+        assert_eq!(refused(engine, Request { choices: 2, ..base }), Refusal::QueueFull { queue: 1 });
+        engine.submit(&base).unwrap();
         assert_eq!(refused(engine, base), Refusal::QueueFull { queue: 1 });
     });
 }
@@ -407,15 +521,15 @@ fn limits_that_make_no_sense_are_named() {
         (EngineLimits { kv_tokens: 0, ..limits() }, "kv_tokens"),
         (EngineLimits { head_rows: 25, ..limits() }, "head_rows"),
     ] {
-        let error = Plan::new(&config, &limits).unwrap_err();
-        assert!(matches!(error, PlanError::Limit { field, .. } if field == expected), "{error}");
+        let error = MemoryPlan::new(&config, &limits).unwrap_err();
+        assert!(matches!(error, MemoryPlanError::Limit { field, .. } if field == expected), "{error}");
     }
     let mut small = Memory::new(64);
     let mut weights = image(&config);
     let total = ImageLayout::new(&config, &[]).unwrap().total_bytes();
     let model = PackedModel::parse(weights.bytes(total)).unwrap();
     let error = Engine::new(model, limits(), Isa::detect(), small.bytes(64)).unwrap_err();
-    assert!(matches!(error, PlanError::Arena(_)), "{error}");
+    assert!(matches!(error, MemoryPlanError::Arena(_)), "{error}");
 }
 
 /// Asks greedily, at once, and alone unless told otherwise.

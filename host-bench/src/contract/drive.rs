@@ -4,8 +4,8 @@ use verbatim::load::LoadedModel;
 use verbatim::memory::AlignedMemory;
 use verbatim::runtime::costs::Costs;
 use verbatim_core::engine::{
-    Budget, DraftCache, DraftCounters, DraftModel, Engine, EngineLimits, EventKind, Masks, Plan, Request,
-    Speculation, StepKind,
+    Budget, DraftCache, DraftCounters, DraftModel, Engine, EngineLimits, EventKind, Masks, MemoryPlan,
+    Request, Speculation, StepKind,
 };
 use verbatim_core::isa::Isa;
 use verbatim_core::pool::Pool;
@@ -115,7 +115,7 @@ impl Rig<'_> {
         }
         let planned = self.drafter.map(|(loaded, cache)| (*loaded.model().config(), cache));
         let planned = planned.as_ref().map(|(config, cache)| (config, *cache));
-        let plan = Plan::with_drafter(&config, &limits, planned).map_err(|error| error.to_string())?;
+        let plan = MemoryPlan::with_drafter(&config, &limits, planned).map_err(|error| error.to_string())?;
         let mut memory = AlignedMemory::new(plan.total_bytes()).map_err(|error| error.to_string())?;
         let drafter = self.drafter.map(|(loaded, cache)| DraftModel { model: loaded.model(), cache });
         let model = self.loaded.model();
@@ -162,6 +162,7 @@ impl Rig<'_> {
             let Some(plan) = engine.plan(Budget::UNLIMITED) else { break };
             let rows = engine.rows(plan).count();
             let samples = engine.rows(plan).filter(|row| row.samples).count();
+            let guesses = engine.rows(plan).filter(|row| row.drafted > 0).count();
             let since = Instant::now();
             let events = engine.execute(plan, Masks::NONE, self.pool, &mut ());
             let events = events.map_err(|error| error.to_string())?;
@@ -176,7 +177,7 @@ impl Rig<'_> {
                 round.ids.push(token);
             }
             if plan.kind == StepKind::Draft || samples == rows {
-                costs.note(plan.kind, rows, took);
+                costs.note(plan.kind, rows, guesses, took);
             }
             drafting += took.as_secs_f64();
             if plan.kind == StepKind::Target {

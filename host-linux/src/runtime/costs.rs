@@ -5,11 +5,11 @@ use verbatim_core::engine::{Speculation, StepKind};
 /// What steps cost, as the latest of them show it.
 #[derive(Debug, Default)]
 pub struct Costs {
-    /// Seconds of a step of one row.
+    /// Seconds of a step of one row, as those without guesses show it whatever their rows.
     one: Running,
-    /// What each further row adds to it, in steps of one row.
+    /// What each further row adds to it, in steps of one row: from those with guesses.
     row: Running,
-    /// A step of the model that drafts for one sequence, in the same.
+    /// A step of the model that drafts, in steps of the served one of as many rows.
     draft: Running,
 }
 
@@ -45,28 +45,32 @@ impl Costs {
     /// What is thought before anything is measured.
     const ROW: f64 = Speculation::AUTO.row_cost as f64;
     const DRAFT: f64 = Speculation::AUTO.draft_cost as f64;
-    /// Costs that forbid all guesses are never measured again: with each step of one row they go back this share of the way to what
+    /// Costs that forbid all guesses are never measured again: with each step without any they go back this share of the way to what
     /// was thought at first, so that guesses are tried now and then.
     const FORGOTTEN: f64 = 1.0 / 256.0;
 
-    /// A step of decoding sequences and their guesses took so long.
-    pub fn note(&mut self, kind: StepKind, rows: usize, took: Duration) {
+    /// A step of decoding sequences and their guesses took so long: `rows`, of which `guesses`.
+    pub fn note(&mut self, kind: StepKind, rows: usize, guesses: usize, took: Duration) {
+        if rows == 0 || rows > Self::ROWS_MOST {
+            return;
+        }
         let took = took.as_secs_f64();
-        if (kind, rows) == (StepKind::Target, 1) {
-            self.one.add(took, 0.0);
+        // In steps of one row, as far as is known.
+        let size = 1.0 + self.row.0.unwrap_or(Self::ROW) * (rows - 1) as f64;
+        if (kind, guesses) == (StepKind::Target, 0) {
+            self.one.add(took / size, 0.0);
             self.row.forget(Self::FORGOTTEN, Self::ROW);
             self.draft.forget(Self::FORGOTTEN, Self::DRAFT);
             return;
         }
-        let Some(one) = self.one.0.filter(|one| *one > 0.0 && rows <= Self::ROWS_MOST) else { return };
+        let Some(one) = self.one.0.filter(|one| *one > 0.0) else { return };
         let steps = took / one;
         match kind {
-            StepKind::Target => self.row.add((steps - 1.0).max(0.0) / (rows - 1) as f64, Self::ROW),
-            // A draft of several sequences is one of one and some rows.
-            StepKind::Draft => {
-                let more = self.row.0.unwrap_or(0.0) * (rows - 1) as f64;
-                self.draft.add(steps / (1.0 + more), Self::DRAFT);
+            StepKind::Target if rows > 1 => {
+                self.row.add((steps - 1.0).max(0.0) / (rows - 1) as f64, Self::ROW);
             }
+            StepKind::Target => {}
+            StepKind::Draft => self.draft.add(steps / size, Self::DRAFT),
         }
     }
 
@@ -91,21 +95,36 @@ mod tests {
         assert_eq!(costs.of(Speculation::AUTO), Speculation::AUTO, "nothing is known");
         let ms = |ms: f64| Duration::from_secs_f64(ms / 1e3);
         for _ in 0..50 {
-            costs.note(StepKind::Target, 1, ms(10.0));
-            costs.note(StepKind::Target, 9, ms(18.0));
-            costs.note(StepKind::Draft, 1, ms(4.0));
-            costs.note(StepKind::Draft, 6, ms(6.0));
-            costs.note(StepKind::Target, 512, ms(900.0));
+            costs.note(StepKind::Target, 1, 0, ms(10.0));
+            costs.note(StepKind::Target, 9, 8, ms(18.0));
+            costs.note(StepKind::Draft, 1, 0, ms(4.0));
+            costs.note(StepKind::Draft, 6, 5, ms(6.0));
+            costs.note(StepKind::Target, 512, 0, ms(900.0));
         }
         let found = costs.of(Speculation::AUTO);
         assert!((found.row_cost - 0.1).abs() < 3e-3, "{found:?}");
         assert!((found.draft_cost - 0.4).abs() < 3e-2, "{found:?}");
     }
 
+    /// Where several sequences decode there is never a step of one row.
+    #[test]
+    fn costs_are_found_from_a_batch_alone() {
+        let ms = |rows: usize| Duration::from_secs_f64((10.0 + 0.8 * (rows - 1) as f64) / 1e3);
+        for batch in [2, 4, 8] {
+            let mut costs = Costs::default();
+            for _ in 0..400 {
+                costs.note(StepKind::Target, batch, 0, ms(batch));
+                costs.note(StepKind::Target, 2 * batch, batch, ms(2 * batch));
+            }
+            let found = costs.of(Speculation::AUTO).row_cost;
+            assert!((found - 0.08).abs() < 5e-3, "{batch}: {found}");
+        }
+    }
+
     #[test]
     fn steps_that_others_made_long_neither_end_guesses_nor_for_good() {
         let note = |costs: &mut Costs, rows, ms: f64| {
-            costs.note(StepKind::Target, rows, Duration::from_secs_f64(ms / 1e3));
+            costs.note(StepKind::Target, rows, rows - 1, Duration::from_secs_f64(ms / 1e3));
         };
         let cost = |costs: &Costs| costs.of(Speculation::AUTO).row_cost;
         let mut costs = Costs::default();
@@ -129,7 +148,7 @@ mod tests {
         // The step of many rows that is no decode, and the draft before any step.
         note(&mut costs, 512, 900.0);
         let mut unknown = Costs::default();
-        unknown.note(StepKind::Draft, 1, Duration::from_millis(1));
+        unknown.note(StepKind::Draft, 1, 0, Duration::from_millis(1));
         assert_eq!(unknown.of(Speculation::AUTO), Speculation::AUTO);
         assert!(cost(&costs) < 0.2);
     }

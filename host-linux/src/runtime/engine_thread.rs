@@ -4,7 +4,7 @@
 //! request's updates are bounded by its tokens. A queue whose reader is gone cancels its requests. It never touches a
 //! socket. While there is nothing to do it sleeps on the command queue.
 use super::costs::Costs;
-use super::pace::Pace;
+use super::step_budget::StepBudget;
 use super::{Drafter, OwnedRequest, ServedModel};
 use crate::memory::AlignedMemory;
 use std::collections::HashMap;
@@ -106,17 +106,17 @@ impl Readers {
     fn send(&mut self, choice: u32, news: News) -> bool {
         let at = choice.wrapping_sub(self.first_choice) as usize;
         if !self.is_open.get(at).is_some_and(|open| *open) {
-            return true; // closed by itself; the request goes on for the others
+            return true; // it was closed; the request goes on for the others
         }
         self.is_open[at] = !matches!(news, News::Finished(_));
         self.updates.send(Update { choice: self.first + at, news }).is_ok()
     }
 
-    /// Notes that a choice's updates are no longer read.
-    fn close(&mut self, choice: usize) {
-        if let Some(open) = choice.checked_sub(self.first).and_then(|at| self.is_open.get_mut(at)) {
-            *open = false;
-        }
+    /// Notes that a choice's updates, by its number in the queue, are no longer read; returns its number in the request.
+    fn close(&mut self, choice: usize) -> Option<u32> {
+        let at = choice.checked_sub(self.first)?;
+        *self.is_open.get_mut(at)? = false;
+        Some(self.first_choice.wrapping_add(at as u32))
     }
 
     fn are_done(&self) -> bool {
@@ -173,7 +173,7 @@ impl EngineHandle {
         }
     }
 
-    /// Says that a choice, by its number in the queue, is not read any more. When none is, the request ends.
+    /// Says that a choice, by its number in the queue, is not read any more: it ends, the request's others go on.
     pub fn close(&self, id: RequestId, choice: usize) {
         // If the engine is gone there is nothing to close.
         let _ = self.commands.send(Command::Close(id, choice));
@@ -246,7 +246,7 @@ fn run(
     };
     let _ = ready.send(Ok(()));
     let mut readers: HashMap<RequestId, Readers> = HashMap::new();
-    let mut pace = Pace::new(step_ms);
+    let mut budget = StepBudget::new(step_ms);
     let mut costs = Costs::default();
     // Guesses are part of the step that verifies them: nobody gets a token before.
     let mut drafting = Duration::ZERO;
@@ -265,8 +265,9 @@ fn run(
             }
         }
         engine.set_speculation(costs.of(model.speculation));
-        let Some(plan) = engine.plan(Budget { rows: pace.rows(engine.status().running) }) else { continue };
+        let Some(plan) = engine.plan(Budget { rows: budget.rows(engine.status().running) }) else { continue };
         let rows = engine.rows(plan).count();
+        let guesses = engine.rows(plan).filter(|row| row.drafted > 0).count();
         let is_decode = plan.kind == StepKind::Draft || engine.rows(plan).all(|row| row.samples);
         let start = Instant::now();
         let mut gone = Vec::new();
@@ -290,19 +291,17 @@ fn run(
                     gone.push(id);
                 }
                 if of.get().are_done() {
-                    // Choices that were closed may still run.
-                    gone.push(id);
                     of.remove();
                 }
             }
         }
         let took = start.elapsed();
         if is_decode {
-            costs.note(plan.kind, rows, took);
+            costs.note(plan.kind, rows, guesses, took);
         }
         drafting += took;
         if plan.kind == StepKind::Target {
-            pace.note(rows, is_decode, std::mem::take(&mut drafting));
+            budget.note(rows, is_decode, std::mem::take(&mut drafting));
         }
         for id in gone {
             engine.cancel(id);
@@ -329,9 +328,10 @@ fn obey(engine: &mut Engine<'_, '_>, readers: &mut HashMap<RequestId, Readers>, 
         }
         Command::Close(id, choice) => {
             if let Entry::Occupied(mut of) = readers.entry(id) {
-                of.get_mut().close(choice);
+                if let Some(choice) = of.get_mut().close(choice) {
+                    engine.cancel_choice(id, choice);
+                }
                 if of.get().are_done() {
-                    engine.cancel(id);
                     of.remove();
                 }
             }

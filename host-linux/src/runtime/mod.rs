@@ -1,8 +1,8 @@
 //! A model with everything it needs to serve: text, memory, pool, and the thread that owns the engine.
 //!
 //! * [`open`](ServedModel::open): options to a loaded model, its tokenizer, its plan and its fingerprint.
-//! * [`engine_thread`]: the thread that runs the engine; callers talk to it through queues. `pace`: how much a step does;
-//!   [`costs`]: what guesses cost.
+//! * [`engine_thread`]: the thread that runs the engine; callers talk to it through queues. `step_budget`: how much a step
+//!   does; [`costs`]: what guesses cost.
 //! * [`generation`]: requests as text, in the order in which it comes; `choice`: detokenized, stop strings honoured, and taken
 //!   up where another engine left it.
 //! * [`speculation`]: `--speculate`, and the model that drafts.
@@ -11,9 +11,9 @@ pub mod costs;
 pub mod engine_thread;
 pub mod generation;
 pub mod options;
-mod pace;
 pub mod request;
 pub mod speculation;
+mod step_budget;
 
 pub use engine_thread::EngineHandle;
 pub use generation::{Delta, Ending, Generation, Part};
@@ -30,7 +30,7 @@ use crate::load::{
 use crate::pool::FutexPool;
 use crate::text::{ChatTemplate, Tokenizer};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::engine::{EngineLimits, Plan, PlanError, Speculation};
+use verbatim_core::engine::{EngineLimits, MemoryPlan, MemoryPlanError, Speculation};
 use verbatim_core::isa::Isa;
 use verbatim_core::paging::BLOCK;
 
@@ -46,7 +46,7 @@ pub struct ServedModel {
     /// What the engine is sized for.
     pub limits: EngineLimits,
     /// Its memory.
-    pub plan: Plan,
+    pub plan: MemoryPlan,
     /// The instruction set.
     pub isa: Isa,
     /// The threads.
@@ -141,7 +141,7 @@ impl ServedModel {
         };
         let planned = drafter.as_ref().map(Drafter::planned);
         let planned = planned.as_ref().map(|(config, cache)| (config, *cache));
-        let plan = Plan::with_drafter(&config, &limits, planned).map_err(in_flags)?;
+        let plan = MemoryPlan::with_drafter(&config, &limits, planned).map_err(in_flags)?;
         let choices = RuntimeChoices {
             kv_format,
             kv_group: kv_format.group(config.head_dim),
@@ -168,11 +168,11 @@ impl ServedModel {
 }
 
 /// A limit's error, in the words of the flag that set it.
-fn in_flags(error: PlanError) -> String {
-    if let PlanError::Drafter { .. } = error {
+fn in_flags(error: MemoryPlanError) -> String {
+    if let MemoryPlanError::Drafter { .. } = error {
         return format!("--speculate: {error}");
     }
-    let PlanError::Limit { field, found, least, most } = error else { return error.to_string() };
+    let MemoryPlanError::Limit { field, found, least, most } = error else { return error.to_string() };
     let flag = match field {
         "model_len" => "--max-model-len",
         "sequences" => "--max-seqs",

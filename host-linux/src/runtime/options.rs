@@ -14,7 +14,7 @@ pub struct Options {
     pub compress: Option<String>,
     /// How an image's file is used.
     pub access: ImageAccess,
-    /// `f32` or `bf16`; none is as the weights.
+    /// `f32`, `bf16` or `int8`; none is as the weights.
     pub kv: Option<String>,
     /// Workers; none is what the machine is good for.
     pub threads: Option<usize>,

@@ -56,6 +56,7 @@ impl From<SubmitError> for ApiError {
             }
             Refusal::Parameter(error) => Self::invalid(error.name, message),
             Refusal::TokenOutOfRange { field: "generated", .. } => Self::invalid("resume", message),
+            Refusal::TooMany { field: "choices", .. } => Self::invalid("n", message),
             Refusal::TokenOutOfRange { field, .. } | Refusal::TooMany { field, .. } => {
                 Self::invalid(field, message)
             }

@@ -182,8 +182,15 @@ pub fn parse(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Result<Par
         Endpoint::Completions => prompts(&fields, model)?,
         Endpoint::Chat => vec![conversation(&fields, model)?],
     };
-    let sequences = (model.limits.sequences + model.limits.queue).min(128) as i64;
-    let choices = fields.integer("n", 1, sequences)?.unwrap_or(1) as u32;
+    let slots = model.limits.sequences + model.limits.queue;
+    let choices = fields.integer("n", 1, slots.min(128) as i64)?.unwrap_or(1) as u32;
+    if prompts.len() * choices as usize > slots {
+        let message = format!(
+            "{} prompts of {choices} choices are asked for, but the server takes {slots} sequences at most",
+            prompts.len()
+        );
+        return Err(ApiError::invalid("prompt", message));
+    }
     let resume = resume(endpoint, &fields, choices)?;
     let priority = fields.integer("priority", -127, 127)?.unwrap_or(0);
     let cache_salt = cache_salt(&fields)?;

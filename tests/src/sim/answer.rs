@@ -1,6 +1,8 @@
 //! All bits that one choice of a request gets to see, however they came.
 use super::rng::fold;
-use verbatim_core::engine::{EventKind, FinishReason};
+use std::collections::BTreeMap;
+use verbatim_core::engine::{EventKind, FinishReason, Observer, PlannedRow, RequestId};
+use verbatim_core::model::RowOutput;
 use verbatim_core::sampling::TokenLogprob;
 
 /// What one choice of a request was told.
@@ -16,7 +18,7 @@ pub struct Answer {
     pub end: Option<FinishReason>,
 }
 
-/// A token with the bits that came with it.
+/// What a client is told of a token: the id, and the bits that came with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Told {
     /// Its id.
@@ -76,6 +78,25 @@ impl Answer {
             return Err(format!("it ended with {:?}, alone with {:?}", self.end, alone.end));
         }
         Ok(())
+    }
+}
+
+/// Answers of live choices, as events and the observer tell them.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// By request and choice.
+    pub answers: BTreeMap<(RequestId, u32), Answer>,
+}
+
+impl Observer for Watch {
+    fn logits(&mut self, row: &PlannedRow, logits: &[f32]) {
+        if row.output == RowOutput::Logits {
+            self.answers.entry((row.request, row.choice)).or_default().note_row(row.position, logits);
+        }
+    }
+
+    fn hidden(&mut self, row: &PlannedRow, hidden: &[f32]) {
+        self.answers.entry((row.request, row.choice)).or_default().note_row(row.position, hidden);
     }
 }
 

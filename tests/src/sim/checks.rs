@@ -1,15 +1,22 @@
-//! What holds after every step, kept by bookkeeping of our own rather than asked of the engine.
+//! What holds of every plan and after every step. Texts, salts, waits and the order of sequences are kept by bookkeeping of our own
+//! rather than asked of the engine.
 //!
-//! **Waiting.** When a sequence begins to wait (it came, or it was preempted), *queued rows* are those that could be ahead of
-//! it: what all live sequences have left to compute up to their full length, its own included; later all of each newcomer
-//! of greater priority, as long as its head start lasts ([`PRIORITY_ROWS`] for each step of priority), and, once for each other
-//! sequence, what it loses to a preemption. It is admitted before the
-//! engine has computed 4 × as many rows; since each step computes as many rows as its budget, the sequences and their blocks
-//! allow, that is 4 × (queued rows / rows of a step) steps. Rows of guesses do not count. The factor leaves room for what
-//! preemption computes twice.
-use std::collections::{BTreeMap, BTreeSet};
+//! **Waiting.** When a sequence begins to wait (it came, it was preempted, or it had a row and wants another), *queued rows* are those
+//! that could be ahead of it: what all live sequences have left to compute up to their full length, its own included; later all of each
+//! newcomer of greater priority, as long as its head start lasts ([`PRIORITY_ROWS`] for each step of priority), and, once for each other
+//! sequence, what it loses to a preemption. It has its next row before the engine has computed 4 × as many rows; since each step computes
+//! as many rows as its budget, the sequences and their blocks allow, that is 4 × (queued rows / rows of a step) steps. Rows of guesses
+//! do not count. The factor leaves room for what preemption computes twice.
+//!
+//! **Order.** Sequences run in the order of their arrival in rows, less the head start of their priority.
+//!
+//! **Sharing.** Sequences that hold one block hold it for the same text with the same salt.
+//!
+//! **Guesses** leave a full step some rows for prompts: [`PREFILL_ROWS_MIN`].
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use verbatim_core::engine::request::PRIORITY_ROWS;
-use verbatim_core::engine::{Engine, Event, EventKind, PlannedRow, RequestId};
+use verbatim_core::engine::{Engine, Event, EventKind, PREFILL_ROWS_MIN, PlannedRow, RequestId};
+use verbatim_core::paging::BLOCK;
 
 /// One choice of one request.
 pub type Key = (RequestId, u32);
@@ -22,9 +29,13 @@ struct Live {
     end_len: u64,
     computed: u64,
     priority: i8,
-    waits: Option<Wait>,
+    /// What sequences run in the order of.
+    order: i64,
+    is_running: bool,
+    wait: Wait,
 }
 
+/// For the next row, admission before it.
 #[derive(Clone, Debug)]
 struct Wait {
     since_rows: u64,
@@ -37,7 +48,9 @@ struct Wait {
 #[derive(Debug, Default)]
 pub struct Waiting {
     live: BTreeMap<Key, Live>,
+    /// Rows so far, guesses aside.
     rows: u64,
+    guess_rows: u64,
     /// The longest wait, in hundredths of what is allowed.
     pub worst_percent: u64,
 }
@@ -57,39 +70,71 @@ impl Waiting {
     pub fn submitted(&mut self, key: Key, end_len: usize, priority: i8) {
         for other in self.live.values_mut().filter(|other| other.priority < priority) {
             let head_start = (i64::from(priority) - i64::from(other.priority)) as u64 * PRIORITY_ROWS;
-            if let Some(wait) = &mut other.waits
-                && self.rows < wait.since_rows + head_start
-            {
-                wait.queued_rows += end_len as u64;
+            if self.rows < other.wait.since_rows + head_start {
+                other.wait.queued_rows += end_len as u64;
             }
         }
-        self.live.insert(key, Live { end_len: end_len as u64, computed: 0, priority, waits: None });
+        let order = (self.rows + self.guess_rows) as i64 - i64::from(priority) * PRIORITY_ROWS as i64;
+        let wait = Wait { since_rows: 0, queued_rows: 0, requeued: BTreeSet::new() };
+        let end_len = end_len as u64;
+        self.live.insert(key, Live { end_len, computed: 0, priority, order, is_running: false, wait });
         self.begins_to_wait(key);
     }
 
     fn begins_to_wait(&mut self, key: Key) {
-        if let Some(live) = self.live.get_mut(&key) {
-            live.computed = 0;
-        }
         let wait = Wait { since_rows: self.rows, queued_rows: self.rows_left(), requeued: BTreeSet::new() };
         if let Some(live) = self.live.get_mut(&key) {
-            live.waits = Some(wait);
+            live.wait = wait;
         }
     }
 
-    /// A request left.
-    pub fn cancelled(&mut self, request: RequestId) {
-        self.live.retain(|key, _| key.0 != request);
+    /// A choice left.
+    pub fn cancelled(&mut self, key: Key) {
+        self.live.remove(&key);
     }
 
     /// A step of the served model was executed.
     pub fn stepped(&mut self, rows: &[PlannedRow]) {
-        for row in rows.iter().filter(|row| row.drafted == 0) {
+        for row in rows {
+            if row.drafted > 0 {
+                self.guess_rows += 1;
+                continue;
+            }
             self.rows += 1;
             if let Some(live) = self.live.get_mut(&(row.request, row.choice)) {
                 live.computed = row.position as u64 + 1;
             }
         }
+        for row in rows {
+            self.begins_to_wait((row.request, row.choice));
+        }
+    }
+
+    /// The plan of a step of so many rows, at most: its guesses have not crowded out the prompts that run.
+    pub fn check_plan(&self, rows: &[PlannedRow], most: usize, texts: &Texts) -> Result<(), String> {
+        let guesses = rows.iter().filter(|row| row.drafted > 0).count();
+        if guesses == 0 || rows.len() < most {
+            return Ok(());
+        }
+        let (mut left, mut planned) = (0, 0);
+        for (key, live) in &self.live {
+            let Some(text) = texts.get(key) else { continue };
+            let own = rows.iter().filter(|row| (row.request, row.choice) == *key);
+            let pending = match own.clone().next() {
+                Some(first) => text.ids.len() - first.position,
+                None if live.is_running => text.ids.len() - live.computed as usize,
+                None => 0,
+            };
+            // Who begins now has its rows of the same ones, even if only one is left to compute.
+            if pending > 1 || !live.is_running {
+                left += pending;
+                planned += own.count();
+            }
+        }
+        if planned >= left.min(PREFILL_ROWS_MIN) {
+            return Ok(());
+        }
+        Err(format!("{guesses} guesses in a full step, but of {left} rows of prompts only {planned}"))
     }
 
     /// An event came.
@@ -100,19 +145,21 @@ impl Waiting {
         };
         match event.kind {
             EventKind::Admitted { cached_tokens } => {
-                if live.waits.take().is_none() {
+                if live.is_running {
                     return Err(format!("admitted without waiting: {event:?}"));
                 }
-                live.computed = cached_tokens as u64;
+                live.is_running = true;
+                live.computed = live.computed.max(cached_tokens as u64);
             }
             EventKind::Preempted => {
-                if live.waits.is_some() {
+                if !live.is_running {
                     return Err(format!("preempted while waiting: {event:?}"));
                 }
-                let lost = live.computed;
-                for wait in self.live.values_mut().filter_map(|other| other.waits.as_mut()) {
-                    if wait.requeued.insert(key) {
-                        wait.queued_rows += lost;
+                live.is_running = false;
+                let lost = std::mem::take(&mut live.computed);
+                for other in self.live.values_mut() {
+                    if other.wait.requeued.insert(key) {
+                        other.wait.queued_rows += lost;
                     }
                 }
                 self.begins_to_wait(key);
@@ -121,7 +168,7 @@ impl Waiting {
                 self.live.remove(&key);
             }
             EventKind::Token { .. } | EventKind::PromptLogprob { .. } => {
-                if live.waits.is_some() {
+                if !live.is_running {
                     return Err(format!("an output while waiting: {event:?}"));
                 }
             }
@@ -132,19 +179,57 @@ impl Waiting {
     /// Nobody has waited too long.
     pub fn check(&mut self) -> Result<(), String> {
         for (key, live) in &self.live {
-            let Some(wait) = &live.waits else { continue };
+            let wait = &live.wait;
             let waited = self.rows - wait.since_rows;
             let most = WAIT_FACTOR * wait.queued_rows;
             self.worst_percent = self.worst_percent.max(100 * waited / most.max(1));
             if waited > most {
                 return Err(format!(
-                    "{key:?} has waited for {waited} rows; {} were queued when it began, and {WAIT_FACTOR} times as many are allowed",
+                    "{key:?} has had no row for {waited}; {} were queued when it began, and {WAIT_FACTOR} times as many are allowed",
                     wait.queued_rows
                 ));
             }
         }
         Ok(())
     }
+}
+
+/// What a sequence computes, and among whom it may share it.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// The salt.
+    pub salt: u64,
+    /// Prompt and output so far.
+    pub ids: Vec<u32>,
+}
+
+/// Those of the live sequences.
+pub type Texts = HashMap<Key, Text>;
+
+/// Sequences run in order, and who shares a block may.
+pub fn check_tables(engine: &Engine<'_, '_>, waiting: &Waiting, texts: &Texts) -> Result<(), String> {
+    let mut last = None;
+    let mut holders: HashMap<(u32, usize), Key> = HashMap::new();
+    for (request, choice, table) in engine.tables() {
+        let key = (request, choice);
+        let (Some(live), Some(text)) = (waiting.live.get(&key), texts.get(&key)) else {
+            return Err(format!("{key:?} runs, but is not live"));
+        };
+        let place = Some((live.order, key));
+        if place < last {
+            return Err(format!("{key:?} runs after {last:?}, but is ahead of it"));
+        }
+        last = place;
+        for (at, block) in table.iter().enumerate() {
+            let Some(other) = holders.insert((*block, at), key) else { continue };
+            let of = &texts[&other];
+            let end = ((at + 1) * BLOCK).min(text.ids.len()).min(of.ids.len());
+            if text.salt != of.salt || text.ids[..end] != of.ids[..end] {
+                return Err(format!("{key:?} and {other:?} share block {block}, but differ in salt or text"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Blocks and guards, and that the engine counts as many sequences as we do.

@@ -47,13 +47,18 @@ classes! {
     CancelledPrefill = "cancelled in prefill";
     CancelledDecode = "cancelled in decode";
     CancelledPlanned = "cancelled between plan and step";
-    Refusals = "refusals";
+    CancelledChoice = "one of several choices cancelled";
+    Refusals = "refusals for want of slots";
+    TooLarge = "refusals for want of KV blocks";
     DroppedPlans = "plans dropped";
     Resumed = "requests resumed";
     StoppedById = "ended by a stop id";
     EndedByLength = "ended by length";
     EndedByMask = "ended by an empty mask";
     PromptOutputs = "prompts with outputs";
+    PreemptedOutputs = "outputs with preemption";
+    PenalizedDrafts = "penalties with drafts";
+    FullCache = "hits of a text that needs every block";
     TwoSplits = "contexts of three attention splits";
 }
 
@@ -95,7 +100,6 @@ impl Coverage {
             (Class::CancelledWaiting, c.cancelled_waiting),
             (Class::CancelledPrefill, c.cancelled_prefill),
             (Class::CancelledDecode, c.cancelled_decode),
-            (Class::Refusals, c.refusals),
         ] {
             self.add(class, times);
         }

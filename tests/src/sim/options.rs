@@ -4,6 +4,7 @@ use std::fmt;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{EngineLimits, Speculation, SpeculationMode};
 use verbatim_core::isa::Isa;
+use verbatim_core::paging::BLOCK;
 
 /// One run of the simulator: everything that its course depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,8 +184,13 @@ impl Options {
         let oracle_isa = oracle_path.map_or(Isa::detect(), |path| paths[path % paths.len()]);
         let model_len = if long { rng.within(2150..=2400) } else { rng.within(48..=240) };
         let sequences = rng.within(4..=9);
-        let starved = model_len + rng.within(0..=sequences * 24);
         let ample = model_len.max(96) * sequences;
+        let kv_tokens = match rng.below(100) {
+            // Not even one context.
+            0..15 if !long => rng.within((model_len / 2).max(2 * BLOCK)..=model_len),
+            0..70 => model_len + rng.within(0..=sequences * 24),
+            _ => ample,
+        };
         let rows = if long { rng.within(48..=256) } else { rng.within(3..=64) };
         let draft_len = rng.within(1..=7);
         let budget = match rng.below(4) {
@@ -196,7 +202,7 @@ impl Options {
             model_len,
             sequences,
             queue: rng.within(1..=8),
-            kv_tokens: if rng.percent(65) && !without(Feature::Starvation) { starved } else { ample },
+            kv_tokens: if without(Feature::Starvation) { ample } else { kv_tokens },
             rows,
             head_rows: rng.within(1..=rows.min(9)),
             kv_format: if without(Feature::Formats) { KvFormat::F32 } else { kv_format },

@@ -1,13 +1,13 @@
 //! The judge: each choice of a request alone, from its beginning, on one thread, in an engine that nobody else used.
-use super::answer::Answer;
+use super::answer::{Answer, Watch};
 use super::grammar::mask_words;
 use super::options::Options;
 use super::workload::Ask;
 use super::world::{self, Memory, VOCAB};
 use std::collections::HashMap;
 use std::rc::Rc;
-use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, Observer, Plan, PlannedRow};
-use verbatim_core::model::{PackedModel, RowOutput};
+use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, MemoryPlan};
+use verbatim_core::model::PackedModel;
 use verbatim_core::paging::BLOCK;
 use verbatim_core::pool::Serial;
 
@@ -60,13 +60,13 @@ impl Oracle {
             draft_len: 0,
             ..self.options.limits
         };
-        let plan = Plan::new(self.model.config(), &limits).expect("limits of one request");
+        let plan = MemoryPlan::new(self.model.config(), &limits).expect("limits of one request");
         let mut memory = Memory::new(plan.total_bytes());
         let (lent, _) = memory.parts();
         let mut engine =
             Engine::new(self.model.clone(), limits, self.options.oracle_isa, lent).expect("an engine");
-        engine.submit(&ask.request(choice)).expect("a request that fits");
-        let mut watch = Watch(Answer::default());
+        let id = engine.submit(&ask.request(choice)).expect("a request that fits");
+        let mut watch = Watch::default();
         let mut mask = vec![0; mask_words(VOCAB)];
         while let Some(plan) = engine.plan(Budget::UNLIMITED) {
             let mut masked = None;
@@ -79,24 +79,11 @@ impl Oracle {
             let masks = Masks { rows: masked.as_slice() };
             let events = engine.execute(plan, masks, &Serial, &mut watch).expect("a step");
             for event in events {
-                watch.0.note(&event.kind).expect("nothing after the end");
+                let answer = watch.answers.entry((id, choice)).or_default();
+                answer.note(&event.kind).expect("nothing after the end");
             }
             self.steps += 1;
         }
-        watch.0
-    }
-}
-
-struct Watch(Answer);
-
-impl Observer for Watch {
-    fn logits(&mut self, row: &PlannedRow, logits: &[f32]) {
-        if row.output == RowOutput::Logits {
-            self.0.note_row(row.position, logits);
-        }
-    }
-
-    fn hidden(&mut self, row: &PlannedRow, hidden: &[f32]) {
-        self.0.note_row(row.position, hidden);
+        watch.answers.remove(&(id, choice)).expect("a request has an end")
     }
 }

@@ -1,6 +1,6 @@
 //! The loop: in each turn requests arrive and leave, a step is planned and executed, and everything is checked.
-use super::answer::Answer;
-use super::checks::{Waiting, check_engine};
+use super::answer::{Answer, Watch};
+use super::checks::{Key, Text, Texts, Waiting, check_engine, check_tables};
 use super::coverage::{Class, Coverage};
 use super::grammar::{Grammar, mask_words};
 use super::options::{Options, Setup, TWO_SPLITS};
@@ -8,11 +8,11 @@ use super::oracle::Oracle;
 use super::rng::{Rng, Stream, fold};
 use super::workload::{Cancel, Spec, Workload};
 use super::world::{self, Margins, Memory, VOCAB};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use verbatim_core::engine::{
-    Budget, Engine, Event, EventKind, FinishReason, Masks, Observer, Plan, PlanId, PlannedRow, Refusal,
+    Budget, Engine, Event, EventKind, FinishReason, Masks, MemoryPlan, PlanId, PlannedRow, Refusal,
     RequestId, StepError, StepKind,
 };
 use verbatim_core::model::RowOutput;
@@ -80,8 +80,8 @@ fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Out
     let model = world::served(options.weights);
     let drafter = world::drafter(options.drafter);
     let sized = drafter.as_ref().map(|drafter| (drafter.model.config(), drafter.cache));
-    let plan =
-        Plan::with_drafter(model.config(), &options.limits, sized).map_err(|error| error.to_string())?;
+    let plan = MemoryPlan::with_drafter(model.config(), &options.limits, sized)
+        .map_err(|error| error.to_string())?;
     let mut memory = Memory::new(plan.total_bytes());
     let (lent, margins) = memory.parts();
     let mut engine = Engine::with_drafter(model, drafter, options.limits, options.isa, lent)
@@ -119,25 +119,12 @@ struct LiveRequest {
     arrived: u64,
     choices_left: u32,
     has_begun: bool,
+    /// Its moment to leave, or for a choice of it, is past.
+    has_left: bool,
 }
 
-/// Answers of live choices, as events and the observer tell them.
-#[derive(Default)]
-struct Watch {
-    answers: BTreeMap<(RequestId, u32), Answer>,
-}
-
-impl Observer for Watch {
-    fn logits(&mut self, row: &PlannedRow, logits: &[f32]) {
-        if row.output == RowOutput::Logits {
-            self.answers.entry((row.request, row.choice)).or_default().note_row(row.position, logits);
-        }
-    }
-
-    fn hidden(&mut self, row: &PlannedRow, hidden: &[f32]) {
-        self.answers.entry((row.request, row.choice)).or_default().note_row(row.position, hidden);
-    }
-}
+/// Turns without a step after which nothing will come of them: a live request leaves one as soon as its plan is not dropped.
+const IDLE_TURNS_MOST: u64 = 200;
 
 struct Run<'a, 'm> {
     setup: &'a Setup,
@@ -162,7 +149,14 @@ impl Run<'_, '_> {
     /// The first phase: everything goes wrong that may.
     fn chaos(&mut self) -> Result<(), String> {
         let last = self.setup.only.as_ref().map(|only| only.iter().max().map_or(0, |last| last + 1));
+        let (mut steps, mut since) = (0, 0);
         while self.outcome.steps < self.setup.steps {
+            if self.outcome.steps > steps || self.specs.is_empty() {
+                (steps, since) = (self.outcome.steps, self.turn);
+            }
+            if self.turn - since > IDLE_TURNS_MOST {
+                return Err(format!("{} requests are live, but no step comes of any turn", self.specs.len()));
+            }
             let all_came = last.is_some_and(|last| self.next >= last);
             if all_came && self.specs.is_empty() {
                 break;
@@ -176,9 +170,11 @@ impl Run<'_, '_> {
             self.arrive(&mut rng, last)?;
             self.cancel_some(false)?;
             let budget = Budget { rows: self.options.draw_rows(&mut rng) };
-            let dropped = rng.percent(self.options.drop_percent);
-            let dropped = dropped.then(|| Budget { rows: self.options.draw_rows(&mut rng) });
-            self.turn(budget, dropped, true)?;
+            let is_dropping = rng.percent(self.options.drop_percent);
+            let dropped = if is_dropping { rng.within(1..=3) } else { 0 };
+            let dropped: Vec<Budget> =
+                (0..dropped).map(|_| Budget { rows: self.options.draw_rows(&mut rng) }).collect();
+            self.turn(budget, &dropped, true)?;
         }
         Ok(())
     }
@@ -191,7 +187,7 @@ impl Run<'_, '_> {
                 return Err(format!("faults have stopped, but {} requests do not end", self.specs.len()));
             }
             left -= 1;
-            self.turn(Budget::UNLIMITED, None, false)?;
+            self.turn(Budget::UNLIMITED, &[], false)?;
         }
         match self.engine.plan(Budget::UNLIMITED) {
             None => Ok(()),
@@ -256,7 +252,6 @@ impl Run<'_, '_> {
         }
         let id = match self.engine.submit(&spec.request()) {
             Ok(id) => id,
-            Err(Refusal::QueueFull { .. }) => return Ok(()),
             Err(refusal) => return self.check_refusal(&spec, refusal),
         };
         self.outcome.requests += 1;
@@ -270,27 +265,33 @@ impl Run<'_, '_> {
         coverage.add(Class::Resumed, u64::from(!spec.generated.is_empty()));
         coverage.add(Class::PromptOutputs, u64::from(spec.ask.prompt_output != RowOutput::None));
         let choices_left = spec.choices;
-        let live = LiveRequest { number, spec, arrived: self.turn, choices_left, has_begun: false };
+        let live =
+            LiveRequest { number, spec, arrived: self.turn, choices_left, has_begun: false, has_left: false };
         self.specs.insert(id, live);
         Ok(())
     }
 
-    /// Every request of the workload fits the context; blocks for it there may not be.
-    fn check_refusal(&self, spec: &Spec, refusal: Refusal) -> Result<(), String> {
-        let kv_tokens = self.options.limits.block_count() * BLOCK;
+    /// Every request of the workload fits the context; blocks or slots for it there may not be.
+    fn check_refusal(&mut self, spec: &Spec, refusal: Refusal) -> Result<(), String> {
+        let limits = &self.options.limits;
+        let taken = self.waiting.live_count() + spec.choices as usize;
         match refusal {
-            Refusal::KvCapacityExceeded { .. } if spec.end_len(self.options) > kv_tokens => Ok(()),
-            Refusal::ContextExceeded { .. }
-                if spec.ask.prompt.len() + spec.generated.len() >= self.options.limits.model_len =>
+            Refusal::KvCapacityExceeded { .. }
+                if spec.end_len(self.options) > limits.block_count() * BLOCK =>
             {
+                self.outcome.coverage.add(Class::TooLarge, 1);
+                Ok(())
+            }
+            Refusal::QueueFull { .. } if taken > limits.sequences + limits.queue => {
+                self.outcome.coverage.add(Class::Refusals, 1);
                 Ok(())
             }
             other => Err(format!("refused: {other}; {spec:?}")),
         }
     }
 
-    /// Cancels those whose moment has come.
-    fn cancel_some(&mut self, late: bool) -> Result<(), String> {
+    /// Cancels those whose moment has come; returns how many choices that were.
+    fn cancel_some(&mut self, late: bool) -> Result<usize, String> {
         let mut leaving: Vec<(RequestId, usize)> = Vec::new();
         for (id, live) in &self.specs {
             let tokens = (live.spec.first_choice..live.spec.first_choice + live.spec.choices)
@@ -304,57 +305,83 @@ impl Run<'_, '_> {
                 Some(Cancel::InPrefill) => live.has_begun && tokens == 0,
                 Some(Cancel::AtToken(count)) => tokens >= count,
             };
-            if now && live.spec.cancel_late == late {
+            if now && live.spec.cancel_late == late && !live.has_left {
                 leaving.push((*id, live.number));
             }
         }
         leaving.sort_by_key(|(_, number)| *number);
+        let mut count = 0;
         for (id, number) in leaving {
             self.note(&[2, id.0]);
-            if !self.engine.cancel(id) || self.engine.cancel(id) {
-                return Err(format!("request {number} is live and can be cancelled once"));
+            let mut live = self.specs.remove(&id).ok_or("a live request has a spec")?;
+            live.has_left = true;
+            let all = live.spec.first_choice..live.spec.first_choice + live.spec.choices;
+            let leaves = match live.spec.cancels_one {
+                Some(at) => all.start + at..all.start + at + 1,
+                None => all,
+            };
+            let ended: Vec<(u32, Answer)> = leaves
+                .clone()
+                .filter_map(|choice| Some((choice, self.watch.answers.remove(&(id, choice))?)))
+                .collect();
+            let cancelled = match live.spec.cancels_one {
+                Some(_) => [(); 2].map(|()| self.engine.cancel_choice(id, leaves.start)),
+                None => [(); 2].map(|()| self.engine.cancel(id)),
+            };
+            if cancelled != [!ended.is_empty(), false] {
+                return Err(format!("request {number} can be cancelled while it is live, and once"));
             }
-            self.waiting.cancelled(id);
-            let live = self.specs.remove(&id).ok_or("a live request has a spec")?;
-            for choice in live.spec.first_choice..live.spec.first_choice + live.spec.choices {
-                if let Some(answer) = self.watch.answers.remove(&(id, choice)) {
-                    self.compare(&live, choice, &answer)?;
-                }
+            count += ended.len();
+            for (choice, answer) in ended {
+                self.waiting.cancelled((id, choice));
+                self.compare(&live, choice, &answer)?;
+                live.choices_left -= 1;
+            }
+            if live.choices_left > 0 {
+                let is_one = u64::from(live.spec.cancels_one.is_some());
+                self.outcome.coverage.add(Class::CancelledChoice, is_one);
+                self.specs.insert(id, live);
             }
         }
-        Ok(())
+        Ok(count)
     }
 
-    /// One turn: a plan, now and then another one before that is dropped, and a step.
-    fn turn(&mut self, budget: Budget, dropped: Option<Budget>, faults: bool) -> Result<(), String> {
+    /// One turn: a plan, now and then others before that are dropped, and a step.
+    fn turn(&mut self, budget: Budget, dropped: &[Budget], faults: bool) -> Result<(), String> {
         self.turn += 1;
-        let stale = dropped.and_then(|budget| self.engine.plan(budget));
+        let stale: Vec<PlanId> = dropped.iter().filter_map(|budget| self.engine.plan(*budget)).collect();
         let planned = self.engine.plan(budget);
-        if dropped.is_some() {
-            self.outcome.coverage.add(Class::DroppedPlans, 1);
-            if let Some(stale) = stale {
-                self.must_be_stale(stale)?;
-            }
+        self.outcome.coverage.add(Class::DroppedPlans, stale.len() as u64);
+        for plan in stale {
+            self.must_be_stale(plan)?;
         }
         let Some(plan) = planned else {
             let live = self.waiting.live_count();
-            // A plan may preempt so that the next one can go on; it is not stuck then.
-            return if live == 0 || self.engine.plan(budget).is_some() {
-                Ok(())
-            } else {
-                Err(format!("nothing is planned, but {live} sequences are live"))
+            return match live {
+                0 => Ok(()),
+                _ => Err(format!("nothing is planned, but {live} sequences are live")),
             };
         };
         if faults {
-            let before = self.specs.len();
-            self.cancel_some(true)?;
-            let left = (before - self.specs.len()) as u64;
-            self.outcome.coverage.add(Class::CancelledPlanned, left);
-            if left > 0 {
+            let planned: BTreeSet<Key> =
+                self.engine.rows(plan).map(|row| (row.request, row.choice)).collect();
+            if self.cancel_some(true)? > 0 {
+                let gone = planned.iter().filter(|key| !self.watch.answers.contains_key(key)).count();
+                self.outcome.coverage.add(Class::CancelledPlanned, gone as u64);
                 return self.must_be_stale(plan);
             }
         }
         self.step(plan, budget)
+    }
+
+    /// What each live sequence computes.
+    fn texts(&self) -> Texts {
+        let of = |(key, answer): (&Key, &Answer)| {
+            let spec = &self.specs.get(&key.0)?.spec;
+            let ids = [&spec.ask.prompt[..], &spec.generated[..], &answer.ids()[..]].concat();
+            Some((*key, Text { salt: spec.cache_salt, ids }))
+        };
+        self.watch.answers.iter().filter_map(of).collect()
     }
 
     fn must_be_stale(&mut self, plan: PlanId) -> Result<(), String> {
@@ -369,6 +396,15 @@ impl Run<'_, '_> {
         if rows.is_empty() || rows.len() > budget.rows.min(self.options.limits.rows) {
             return Err(format!("a step of {} rows, but the budget is {}", rows.len(), budget.rows));
         }
+        let texts = self.texts();
+        if plan.kind == StepKind::Target {
+            let most = budget.rows.min(self.options.limits.rows);
+            self.waiting.check_plan(&rows, most, &texts)?;
+        }
+        let is_penalized =
+            |row: &&PlannedRow| self.specs.get(&row.request).is_some_and(|live| live.spec.ask.is_penalized());
+        let penalized = rows.iter().filter(|row| row.drafted > 0).filter(is_penalized).count();
+        self.outcome.coverage.add(Class::PenalizedDrafts, penalized as u64);
         let words = mask_words(VOCAB);
         let constrained: Vec<(usize, Grammar)> = rows
             .iter()
@@ -395,11 +431,6 @@ impl Run<'_, '_> {
         }
         let mut hash = self.outcome.log_hash;
         for event in events {
-            // A plan that a cancel made stale may have admitted or preempted whom it cancelled.
-            let is_of_plan = matches!(event.kind, EventKind::Admitted { .. } | EventKind::Preempted);
-            if is_of_plan && !self.specs.contains_key(&event.request) {
-                continue;
-            }
             hash = fold_event(hash, &event);
             self.waiting.event(&event)?;
             let key = (event.request, event.choice);
@@ -407,14 +438,21 @@ impl Run<'_, '_> {
                 self.watch.answers.get_mut(&key).ok_or_else(|| format!("nobody's event: {event:?}"))?;
             answer.note(&event.kind)?;
             match event.kind {
-                EventKind::Admitted { .. } => {
+                EventKind::Admitted { cached_tokens } => {
+                    let blocks = texts.get(&key).map_or(0, |text| text.ids.len().div_ceil(BLOCK));
+                    let is_full = cached_tokens > 0 && blocks == self.options.limits.block_count();
+                    self.outcome.coverage.add(Class::FullCache, u64::from(is_full));
                     if let Some(live) = self.specs.get_mut(&event.request) {
                         live.has_begun = true;
                     }
                 }
+                EventKind::Preempted => {
+                    let has_outputs = !answer.prompt.is_empty() || !answer.rows.is_empty();
+                    self.outcome.coverage.add(Class::PreemptedOutputs, u64::from(has_outputs));
+                }
                 EventKind::Token { .. } => self.outcome.tokens += 1,
                 EventKind::Finished(_) => ended.push(key),
-                EventKind::Preempted | EventKind::PromptLogprob { .. } => {}
+                EventKind::PromptLogprob { .. } => {}
             }
         }
         self.outcome.log_hash = hash;
@@ -429,6 +467,7 @@ impl Run<'_, '_> {
         self.oracle.forget_before(self.next.saturating_sub(200));
         self.waiting.check()?;
         check_engine(&self.engine, &self.waiting)?;
+        check_tables(&self.engine, &self.waiting, &self.texts())?;
         if !self.margins.are_intact() {
             return Err("bytes around the engine's memory were written".into());
         }
@@ -436,7 +475,7 @@ impl Run<'_, '_> {
     }
 
     /// A choice ended: its answer is what it gets alone.
-    fn ended(&mut self, (id, choice): (RequestId, u32)) -> Result<(), String> {
+    fn ended(&mut self, (id, choice): Key) -> Result<(), String> {
         let answer = self.watch.answers.remove(&(id, choice)).ok_or("an answer ends once")?;
         let mut live = self.specs.remove(&id).ok_or("a live request has a spec")?;
         let class = match answer.end {

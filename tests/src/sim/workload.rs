@@ -34,6 +34,12 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// Whether what was said before counts in what is drawn.
+    pub fn is_penalized(&self) -> bool {
+        let SamplingParams { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.params;
+        (repetition_penalty, presence_penalty, frequency_penalty) != (1.0, 0.0, 0.0)
+    }
+
     /// The request for one choice, from its beginning.
     pub fn request(&self, choice: u32) -> Request<'_> {
         Request {
@@ -78,6 +84,8 @@ pub struct Spec {
     pub cancel: Option<Cancel>,
     /// Whether it is cancelled between plan and execution rather than before the plan.
     pub cancel_late: bool,
+    /// The one choice, counted from the first, that leaves; all if `None`.
+    pub cancels_one: Option<u32>,
     /// When it comes, the cache loses the block that prompts with this beginning have.
     pub forgets: Option<[u32; BLOCK]>,
 }
@@ -136,12 +144,17 @@ impl Workload {
         let without = self.setup.without;
         let off = |feature| without.has(feature);
         let mut rng = Rng::new(self.setup.seed, Stream::Request, i as u64);
+        // A client that tries again.
+        if rng.percent(8) && !i.is_multiple_of(WAVE) && !off(Feature::Sharing) {
+            let before = self.request(i - 1, oracle);
+            return Spec { cancel: None, forgets: None, ..(*before).clone() };
+        }
         let is_long = self.options.long && (i == 0 || rng.percent(4));
-        let heir = self.heir(i).filter(|_| !is_long);
+        let role = self.part(i).filter(|_| !is_long);
         let prompt = self.prompt(i, is_long, &mut rng, oracle);
-        let prompt = heir.map_or(prompt, |heir| heir.prompt(self.setup.seed, i));
-        let lost = match heir {
-            Some(Heir::Replaces) => Heir::Writes.prompt(self.setup.seed, i),
+        let prompt = role.map_or(prompt, |part| part.prompt(self.setup.seed, i));
+        let lost = match role {
+            Some(Part::Replaces) => Part::Writes.prompt(self.setup.seed, i),
             _ if rng.percent(self.options.forget_percent) => prompt.clone(),
             _ => Vec::new(),
         };
@@ -153,6 +166,10 @@ impl Workload {
             (0..rng.pick(&[0, 0, 1, 4])).map(|_| (rng.below(VOCAB) as u32, 3.0 * rng.signed())).collect();
         let wanted = [4, 12, 24, 40, 90][rng.below(5)];
         let max_tokens = rng.within(1..=wanted).min(if is_long { 12 } else { 90 });
+        let room = self.capacity().saturating_sub(len);
+        let is_tight = self.capacity() >= self.options.limits.block_count() * BLOCK;
+        let fills = rng.percent(if is_tight { 60 } else { 10 }) && (1..=90).contains(&room) && !is_long;
+        let max_tokens = if fills { room } else { max_tokens };
         let mut stop_ids: Vec<u32> =
             (0..rng.pick(&[0, 0, 0, 1, 3])).map(|_| rng.below(VOCAB) as u32).collect();
         if let (Some(stop), true) = (stop_ids.first(), rng.percent(70)) {
@@ -201,8 +218,8 @@ impl Workload {
 
         let first_choice = if rng.percent(10) { rng.within(1..=3) as u32 } else { 0 };
         let choices = if rng.percent(25) { rng.within(2..=4) as u32 } else { 1 };
-        let resumed = rng.percent(15);
-        let part = rng.below(100);
+        let resumed = rng.percent(if fills { 60 } else { 15 });
+        let part = if rng.percent(if fills { 60 } else { 20 }) { 99 } else { rng.below(100) };
         let priority = if rng.percent(25) { rng.within(0..=4) as i8 - 2 } else { 0 };
         let cache_salt = rng.pick(&[0, 0, 0, 0, 1]);
         let cancel = rng.percent(12).then(|| match rng.below(4) {
@@ -212,34 +229,35 @@ impl Workload {
             _ => Cancel::AtToken(rng.within(1..=max_tokens.max(1))),
         });
         let cancel_late = rng.percent(50);
+        let cancels_one = rng.percent(40).then(|| rng.below(choices as usize) as u32);
         let mut spec = Spec {
             ask,
             first_choice,
             choices: if is_long || off(Feature::Choices) { 1 } else { choices },
             generated: Vec::new(),
             priority: if off(Feature::Priorities) { 0 } else { priority },
-            cache_salt: if off(Feature::Salts) || heir.is_some() { 0 } else { cache_salt },
+            cache_salt: if off(Feature::Salts) || role.is_some() { 0 } else { cache_salt },
             cancel: cancel.filter(|_| !off(Feature::Cancels)),
             cancel_late,
+            cancels_one: cancels_one.filter(|_| choices > 1 && !is_long && !off(Feature::Choices)),
             forgets,
         };
         if resumed && !is_long && !off(Feature::Resume) {
-            spec.choices = 1;
+            (spec.choices, spec.cancels_one) = (1, None);
             let whole = oracle.answer(i, &spec.ask, first_choice).ids();
-            // All but the last at most: what has ended is not resumed.
-            spec.generated = whole[..whole.len().saturating_sub(1) * part / 99].to_vec();
+            spec.generated = whole[..whole.len() * part / 99].to_vec();
         }
         spec
     }
 
-    /// What request `i` is to a text that three in turn begin with, if it is one of them.
-    fn heir(&self, i: usize) -> Option<Heir> {
+    /// What request `i` plays, if it is one of three that lead to a block without a parent.
+    fn part(&self, i: usize) -> Option<Part> {
         let is_off = self.options.forget_percent == 0 || self.setup.without.has(Feature::Sharing);
         match i % WAVE {
             _ if is_off || self.most_prompt(false) < 3 * BLOCK => None,
-            2 | 8 => Some(Heir::Writes),
-            3 | 9 => Some(Heir::Replaces),
-            4 | 10 => Some(Heir::Finds),
+            2 | 8 => Some(Part::Writes),
+            3 | 9 => Some(Part::Replaces),
+            4 | 10 => Some(Part::Finds),
             _ => None,
         }
     }
@@ -261,10 +279,15 @@ impl Workload {
         params
     }
 
-    /// Tokens of a prompt at most, which leaves room for a few tokens of output, and for the engine to hold it.
-    fn most_prompt(&self, is_long: bool) -> usize {
+    /// Tokens of a sequence at most.
+    fn capacity(&self) -> usize {
         let limits = &self.options.limits;
-        let most = limits.model_len.min(limits.block_count() * BLOCK) - 2;
+        limits.model_len.min(limits.block_count() * BLOCK)
+    }
+
+    /// Tokens of a prompt at most, which leaves room for one of output, and for the engine to hold it.
+    fn most_prompt(&self, is_long: bool) -> usize {
+        let most = self.capacity() - 1;
         if is_long { most } else { most.min(120) }
     }
 
@@ -336,9 +359,10 @@ impl Workload {
     }
 }
 
-/// Three requests that make, where they are alone, a block whose parent is gone, and a prompt that would go on from there.
+/// A part in a play of three requests. Where they are alone it leads to a block whose parent is gone, and to a prompt that would go on
+/// from there, the heir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heir {
+enum Part {
     /// Computes two blocks and more of a text.
     Writes,
     /// Comes when the first of them is lost, and computes it again, or another one in its place; then it goes another way.
@@ -347,7 +371,7 @@ enum Heir {
     Finds,
 }
 
-impl Heir {
+impl Part {
     /// The prompt of request `i`.
     fn prompt(self, seed: u64, i: usize) -> Vec<u32> {
         // Texts for each half of a wave, none of those that repeat.

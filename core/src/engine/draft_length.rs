@@ -7,7 +7,7 @@
 /// What is known of a sequence's guesses of one kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
-pub(super) struct Pace {
+pub(super) struct DraftLength {
     /// How likely a guess is right, by the latest ones.
     rate: f32,
     /// Steps for which no guesses are made.
@@ -16,9 +16,9 @@ pub(super) struct Pace {
     next_rest: u32,
 }
 
-impl Pace {
+impl DraftLength {
     /// Nothing is known: guesses are tried.
-    pub(super) const NEW: Pace = Pace { rate: 0.7, rest: 0, next_rest: 4 };
+    pub(super) const NEW: DraftLength = DraftLength { rate: 0.7, rest: 0, next_rest: 4 };
     /// The longest rest.
     const REST_MAX: u32 = 256;
     /// What one more outcome weighs.
@@ -38,7 +38,7 @@ impl Pace {
     }
 
     /// How many guesses to make now, at most `most`, if making one costs `draft` and verifying it `row` of a step.
-    pub(super) fn length(&mut self, most: u32, draft: f32, row: f32) -> u32 {
+    pub(super) fn best(&mut self, most: u32, draft: f32, row: f32) -> u32 {
         if self.rest > 0 {
             self.rest -= 1;
             return 0;
@@ -67,19 +67,19 @@ mod tests {
 
     #[test]
     fn guesses_that_are_right_get_longer_and_wrong_ones_end() {
-        let mut pace = Pace::NEW;
-        let at_first = pace.length(8, 0.0, 0.05);
+        let mut length = DraftLength::NEW;
+        let at_first = length.best(8, 0.0, 0.05);
         assert!((1..8).contains(&at_first));
-        (0..40).for_each(|_| pace.accept());
-        assert_eq!(pace.length(8, 0.0, 0.05), 8);
-        (0..40).for_each(|_| pace.reject());
+        (0..40).for_each(|_| length.accept());
+        assert_eq!(length.best(8, 0.0, 0.05), 8);
+        (0..40).for_each(|_| length.reject());
         let rests: std::vec::Vec<u32> = (0..3)
             .map(|_| {
                 let mut steps = 0;
                 loop {
-                    match pace.length(8, 0.0, 0.05) {
+                    match length.best(8, 0.0, 0.05) {
                         0 => steps += 1,
-                        _ => break (0..40).for_each(|_| pace.reject()),
+                        _ => break (0..40).for_each(|_| length.reject()),
                     }
                 }
                 steps
@@ -87,8 +87,8 @@ mod tests {
             .collect();
         // The step that gives up, then a rest, each longer than the last.
         assert_eq!(rests, [5, 9, 17]);
-        let mut pace = Pace::NEW;
-        assert_eq!(pace.length(0, 0.0, 0.05), 0);
-        assert_eq!(pace.length(8, 0.9, 0.05), 0, "a draft that costs as much as a token");
+        let mut length = DraftLength::NEW;
+        assert_eq!(length.best(0, 0.0, 0.05), 0);
+        assert_eq!(length.best(8, 0.9, 0.05), 0, "a draft that costs as much as a token");
     }
 }

@@ -4,10 +4,11 @@
 //! A step of `r` rows takes about `a + b r`. The budget `r' = r · target / time` has its fixed point where a step takes the
 //! target, comes to it from below without passing it, and needs neither `a` nor `b`. It starts small and at most doubles.
 use std::time::Duration;
+use verbatim_core::engine::PREFILL_ROWS_MIN;
 
 /// The budget of the next step.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct StepBudget {
     /// What a step should take; zero is no bound.
     step: Duration,
     /// What a step takes in which sequences only decode.
@@ -15,11 +16,9 @@ pub(super) struct Pace {
     budget: f64,
 }
 
-impl Pace {
+impl StepBudget {
     /// Rows of the first step: no CPU is so slow that they take long.
     const ROWS_FIRST: usize = 16;
-    /// Rows for prompts beside those of running sequences, at least: a long prompt comes to its end too.
-    const PREFILL_MIN: usize = 4;
     /// A step with prefill may take so many times a step without: a stream that is slow by itself hides it.
     const OVER_DECODE: f64 = 1.5;
 
@@ -32,8 +31,8 @@ impl Pace {
         if self.step.is_zero() {
             return usize::MAX;
         }
-        // A row for each, for none is served before it is its turn again.
-        (self.budget.round() as usize).max(running + Self::PREFILL_MIN)
+        // A row for each, for none is served before it is its turn again; and a long prompt comes to its end too.
+        (self.budget.round() as usize).max(running + PREFILL_ROWS_MIN)
     }
 
     /// A step of so many rows took so long; `is_decode` if no prompt had a part in it.
@@ -59,18 +58,18 @@ mod tests {
     /// A machine on which a step of `rows` takes `base + each · rows` milliseconds; the budgets and times of some steps while a
     /// long prompt arrives beside `decoding` sequences.
     fn run(step_ms: u64, (base, each): (f64, f64), decoding: usize, steps: usize) -> Vec<(usize, f64)> {
-        let mut pace = Pace::new(step_ms);
+        let mut budget = StepBudget::new(step_ms);
         let time = |rows: usize| base + each * rows as f64;
-        let note = |rows: usize, is_decode, pace: &mut Pace| {
-            pace.note(rows, is_decode, Duration::from_secs_f64(time(rows) / 1e3));
+        let note = |rows: usize, is_decode, budget: &mut StepBudget| {
+            budget.note(rows, is_decode, Duration::from_secs_f64(time(rows) / 1e3));
         };
         for _ in 0..if decoding > 0 { 10 } else { 0 } {
-            note(decoding, true, &mut pace);
+            note(decoding, true, &mut budget);
         }
         (0..steps)
             .map(|_| {
-                let rows = pace.rows(decoding + 1).min(512);
-                note(rows, false, &mut pace);
+                let rows = budget.rows(decoding + 1).min(512);
+                note(rows, false, &mut budget);
                 (rows, time(rows))
             })
             .collect()
@@ -99,24 +98,24 @@ mod tests {
     #[test]
     fn a_machine_slower_than_the_step_still_makes_progress() {
         let steps = run(20, (500.0, 40.0), 4, 40);
-        assert!(steps.iter().all(|(rows, _)| *rows >= 5 + Pace::PREFILL_MIN), "everyone has a row");
+        assert!(steps.iter().all(|(rows, _)| *rows >= 5 + PREFILL_ROWS_MIN), "everyone has a row");
         let idle = 500.0 + 40.0 * 4.0;
         assert!(steps.iter().all(|(_, time)| *time <= 2.0 * idle));
     }
 
     #[test]
     fn small_steps_do_not_shrink_the_budget() {
-        let mut pace = Pace::new(200);
+        let mut budget = StepBudget::new(200);
         for _ in 0..10 {
-            let rows = pace.rows(1).min(512);
-            pace.note(rows, false, Duration::from_secs_f64(0.01 + rows as f64 * 0.001));
+            let rows = budget.rows(1).min(512);
+            budget.note(rows, false, Duration::from_secs_f64(0.01 + rows as f64 * 0.001));
         }
-        let before = pace.rows(1);
+        let before = budget.rows(1);
         assert!(before > 150);
         for _ in 0..100 {
-            pace.note(1, true, Duration::from_millis(60));
+            budget.note(1, true, Duration::from_millis(60));
         }
-        assert_eq!(pace.rows(1), before);
-        assert_eq!(Pace::new(0).rows(3), usize::MAX);
+        assert_eq!(budget.rows(1), before);
+        assert_eq!(StepBudget::new(0).rows(3), usize::MAX);
     }
 }

@@ -8,7 +8,7 @@ use crate::paging::{BLOCK, KvLayout};
 
 /// Why an engine cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlanError {
+pub enum MemoryPlanError {
     /// The model's configuration makes no sense.
     Config(ConfigError),
     /// A limit makes no sense.
@@ -35,19 +35,19 @@ pub enum PlanError {
     Arena(ArenaError),
 }
 
-impl From<ArenaError> for PlanError {
+impl From<ArenaError> for MemoryPlanError {
     fn from(error: ArenaError) -> Self {
         Self::Arena(error)
     }
 }
 
-impl From<ConfigError> for PlanError {
+impl From<ConfigError> for MemoryPlanError {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
     }
 }
 
-impl core::fmt::Display for PlanError {
+impl core::fmt::Display for MemoryPlanError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
@@ -62,21 +62,21 @@ impl core::fmt::Display for PlanError {
     }
 }
 
-impl core::error::Error for PlanError {}
+impl core::error::Error for MemoryPlanError {}
 
 /// A model that drafts, as far as it takes memory.
 pub(super) type Drafter<'c> = (&'c ModelConfig, DraftCache);
 
 /// The memory of an engine.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct MemoryPlan {
     layout: Layout,
     kv: KvLayout,
 }
 
-impl Plan {
+impl MemoryPlan {
     /// Sizes everything.
-    pub fn new(config: &ModelConfig, limits: &EngineLimits) -> Result<Self, PlanError> {
+    pub fn new(config: &ModelConfig, limits: &EngineLimits) -> Result<Self, MemoryPlanError> {
         Self::with_drafter(config, limits, None)
     }
 
@@ -85,7 +85,7 @@ impl Plan {
         config: &ModelConfig,
         limits: &EngineLimits,
         drafter: Option<(&ModelConfig, DraftCache)>,
-    ) -> Result<Self, PlanError> {
+    ) -> Result<Self, MemoryPlanError> {
         config.check()?;
         check(config, limits)?;
         if let Some(drafter) = drafter {
@@ -112,7 +112,11 @@ impl Plan {
     }
 }
 
-fn check_drafter(config: &ModelConfig, limits: &EngineLimits, drafter: Drafter<'_>) -> Result<(), PlanError> {
+fn check_drafter(
+    config: &ModelConfig,
+    limits: &EngineLimits,
+    drafter: Drafter<'_>,
+) -> Result<(), MemoryPlanError> {
     let (draft, cache) = drafter;
     draft.check()?;
     let mut equal = [
@@ -126,21 +130,21 @@ fn check_drafter(config: &ModelConfig, limits: &EngineLimits, drafter: Drafter<'
     if let Some((field, found, expected)) =
         equal.by_ref().take(first).find(|(_, found, expected)| found != expected)
     {
-        return Err(PlanError::Drafter { field, found, expected });
+        return Err(MemoryPlanError::Drafter { field, found, expected });
     }
     if draft.position_count < limits.model_len {
         let (found, expected) = (draft.position_count, limits.model_len);
-        return Err(PlanError::Drafter { field: "max_position_embeddings", found, expected });
+        return Err(MemoryPlanError::Drafter { field: "max_position_embeddings", found, expected });
     }
     Ok(())
 }
 
-fn check(config: &ModelConfig, limits: &EngineLimits) -> Result<(), PlanError> {
+fn check(config: &ModelConfig, limits: &EngineLimits) -> Result<(), MemoryPlanError> {
     let within = |field, found: usize, least: usize, most: usize| {
         if (least..=most).contains(&found) {
             Ok(())
         } else {
-            Err(PlanError::Limit { field, found, least, most })
+            Err(MemoryPlanError::Limit { field, found, least, most })
         }
     };
     const MANY: usize = 1 << 20;

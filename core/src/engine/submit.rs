@@ -1,6 +1,6 @@
 //! Who is let in: what a request must be, and how it becomes sequences.
 use super::Engine;
-use super::pace::Pace;
+use super::draft_length::DraftLength;
 use super::request::PRIORITY_ROWS;
 use super::request::{Refusal, Request, RequestId};
 use super::sequence::{Sequence, Source, Standing, UNDECIDED};
@@ -8,7 +8,7 @@ use super::state::Bias;
 use crate::model::RowOutput;
 use crate::paging::BLOCK;
 
-/// What the highest priority is worth.
+/// What the lowest and the highest priority are worth at most: added to every arrival, so that no head start goes below zero.
 const HEAD_START_MAX: u64 = 128 * PRIORITY_ROWS;
 
 impl Engine<'_, '_> {
@@ -30,16 +30,26 @@ impl Engine<'_, '_> {
 
     /// Ends a request, whatever its choices are doing; no more events will come for it. `false` if it had ended.
     pub fn cancel(&mut self, id: RequestId) -> bool {
+        self.cancel_those(|sequence| sequence.request == id.0)
+    }
+
+    /// Ends one choice of a request; the others go on. `false` if it had ended.
+    pub fn cancel_choice(&mut self, id: RequestId, choice: u32) -> bool {
+        self.cancel_those(|sequence| (sequence.request, sequence.choice) == (id.0, choice))
+    }
+
+    fn cancel_those(&mut self, ends: impl Fn(&Sequence) -> bool) -> bool {
         let mut found = false;
         for slot in 0..self.state.sequences.len() {
-            let sequence = &self.state.sequences[slot];
-            if sequence.standing != Standing::Free && sequence.request == id.0 {
+            let sequence = self.state.sequences[slot];
+            if sequence.standing != Standing::Free && ends(&sequence) {
                 let count = match sequence.standing {
                     Standing::Running if sequence.pending() > 1 => &mut self.counters.cancelled_prefill,
                     Standing::Running => &mut self.counters.cancelled_decode,
                     _ => &mut self.counters.cancelled_waiting,
                 };
                 *count += 1;
+                self.drop_events_of(&sequence);
                 self.drop_block_work_of(slot as u32);
                 if mutant!(CancelLeak) {
                     let sequence = &mut self.state.sequences[slot];
@@ -67,18 +77,24 @@ impl Engine<'_, '_> {
             return Err(Refusal::NothingAsked);
         }
         let prompt_tokens = request.prompt.len().saturating_add(request.generated.len());
-        let needs_room = usize::from(request.max_tokens > request.generated.len());
+        // What was resumed at the end of the context ends there; a new request is asked to leave room.
+        let needs_room = usize::from(request.max_tokens > 0 && request.generated.is_empty());
         if prompt_tokens.saturating_add(needs_room) > limits.model_len {
             return Err(Refusal::ContextExceeded { prompt_tokens, model_len: limits.model_len });
         }
-        let end_len = request.prompt.len().saturating_add(request.max_tokens);
+        let is_stopped = request.generated.len() > request.min_tokens
+            && request.generated.last().is_some_and(|last| request.stop_ids.contains(last));
+        let max_tokens = if is_stopped { 0 } else { request.max_tokens };
+        let end_len = request.prompt.len().saturating_add(max_tokens);
         let end_len = end_len.clamp(prompt_tokens, limits.model_len);
         let kv_tokens = limits.block_count() * BLOCK;
         if end_len > kv_tokens {
             return Err(Refusal::KvCapacityExceeded { needed_tokens: end_len, kv_tokens });
         }
         request.params.check().map_err(Refusal::Parameter)?;
+        let slots = limits.sequences + limits.queue;
         for (field, given, most) in [
+            ("choices", request.choices as usize, slots),
             ("logit_bias", request.logit_bias.len(), limits.logit_bias),
             ("stop_ids", request.stop_ids.len(), limits.stop_ids),
             ("top_logprobs", request.params.top_logprobs as usize, limits.top_logprobs),
@@ -100,8 +116,8 @@ impl Engine<'_, '_> {
         if let Some((field, token)) = ids.find(|(_, token)| *token as usize >= vocab_size) {
             return Err(Refusal::TokenOutOfRange { field, token, vocab_size });
         }
-        let waiting = self.state.waiting.len();
-        let room = limits.queue + limits.sequences - waiting - self.state.running.len();
+        let taken = self.state.waiting.len() + self.state.running.len();
+        let room = slots - if mutant!(EarlyRefusal) { slots.min(taken + 1) } else { taken };
         if request.choices as usize > room {
             return Err(Refusal::QueueFull { queue: limits.queue });
         }
@@ -110,6 +126,8 @@ impl Engine<'_, '_> {
 
     fn fill(&mut self, slot: usize, id: RequestId, request: &Request<'_>, choice: u32, end_len: usize) {
         let limits = &self.limits;
+        let priority = if mutant!(PriorityIgnored) { 0 } else { i64::from(request.priority) };
+        let head_start = priority * PRIORITY_ROWS as i64;
         let tokens = &mut self.state.tokens[slot * limits.model_len..];
         let prompt_len = request.prompt.len();
         let token_count = prompt_len + request.generated.len();
@@ -125,9 +143,8 @@ impl Engine<'_, '_> {
             standing: Standing::Waiting,
             request: id.0,
             choice,
-            order: (self.counters.rows + HEAD_START_MAX)
-                .saturating_add_signed(-i64::from(request.priority) * PRIORITY_ROWS as i64),
-            salt: request.cache_salt,
+            order: (self.counters.rows + HEAD_START_MAX).saturating_add_signed(-head_start),
+            salt: if mutant!(SaltIgnored) { 0 } else { request.cache_salt },
             prompt_len: prompt_len as u32,
             token_count: token_count as u32,
             computed: 0,
@@ -146,8 +163,8 @@ impl Engine<'_, '_> {
             draft_source: Source::Lookup,
             draft_computed: 0,
             lane: 0,
-            lookup_pace: Pace::NEW,
-            model_pace: Pace::NEW,
+            lookup_length: DraftLength::NEW,
+            model_length: DraftLength::NEW,
         };
     }
 }
