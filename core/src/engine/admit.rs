@@ -80,14 +80,17 @@ impl Engine<'_, '_> {
 
     fn try_admit(&mut self, slot: u32, claimed_blocks: usize) -> Admission {
         let mut prefix = self.find_prefix(slot);
+        let mut has_dropped = false;
         let tokens = self.state.sequences[slot as usize].token_count as usize;
         if let Some(common) = self.is_being_computed(slot, prefix.tokens) {
             return Admission::Deferred { blocks: tokens.div_ceil(BLOCK) - common / BLOCK };
         }
         let room = self.state.blocks.free_count().saturating_sub(claimed_blocks);
-        // A text that fills the KV cache leaves no block to copy its last one into: that is computed again.
+        // Where there is no block to copy the last one into, that is computed again. Else a text that fills the KV cache would wait for
+        // ever.
         if prefix.ends_with_block && self.blocks_for(slot, &prefix) > room && !mutant!(FullCache) {
             prefix.drop_last();
+            has_dropped = true;
         }
         if self.blocks_for(slot, &prefix) > room {
             return Admission::Blocked;
@@ -109,6 +112,7 @@ impl Engine<'_, '_> {
         }
         sequence.indexed = prefix.indexed as u32;
         let sequence = *sequence;
+        self.counters.boundary_recomputes += u64::from(has_dropped);
         self.count_prefix(slot, &prefix);
         self.push_event(Record {
             position: prefix.tokens as u32,

@@ -20,13 +20,7 @@ impl Engine<'_, '_> {
         }
         match kind {
             StepKind::Draft => self.conclude_draft(row, outcome),
-            StepKind::Target if row.position >= sequence.valid => {
-                // A wrong guess may have left numbers in the blocks that no later probability of zero cancels.
-                if outcome.kind == OutcomeKind::NonFinite {
-                    self.state.sequences[row.sequence as usize].note_delivered();
-                    self.preempt(row.sequence);
-                }
-            }
+            StepKind::Target if row.position >= sequence.valid => {}
             StepKind::Target => self.conclude_target(i, row, outcome),
         }
     }
@@ -47,10 +41,6 @@ impl Engine<'_, '_> {
             OutcomeKind::NonFinite => {
                 sequence.draft_goal = sequence.draft_count;
                 sequence.model_length.reject();
-                let has_own = self.state.drafting.as_ref().is_some_and(|drafting| drafting.own.is_some());
-                if !has_own {
-                    self.preempt(slot);
-                }
             }
             OutcomeKind::MaskEmpty | OutcomeKind::Nothing => sequence.draft_goal = sequence.draft_count,
         }
@@ -129,13 +119,13 @@ impl Engine<'_, '_> {
             // The next row was computed from the right token.
             counters.accepted += 1;
             sequence.valid += 1;
+            sequence.draft_count -= 1;
             sequence.draft_length().accept();
         } else {
             counters.rejected += 1;
+            sequence.draft_count = 0;
             sequence.draft_length().reject();
         }
-        // Those after a wrong one stay guesses till the end of the step: their rows are looked at for numbers that are none.
-        sequence.draft_count -= 1;
     }
 
     /// Notes what was computed, publishes blocks, and ends sequences that have nothing left to do.
@@ -158,7 +148,7 @@ impl Engine<'_, '_> {
             }
             let Sequence { valid, token_count, end_len, .. } = *sequence;
             sequence.computed = valid;
-            sequence.note_delivered();
+            sequence.delivered = sequence.delivered.max(valid.min(sequence.prompt_len));
             sequence.draft_computed = sequence.draft_computed.min(valid);
             sequence.drop_drafts();
             let sequence = *sequence;

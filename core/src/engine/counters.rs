@@ -22,6 +22,8 @@ pub struct Counters {
     /// Sequences whose every full block was there, the last one's last token computed again because its logits are needed: the
     /// prompt ends at a block's end.
     pub boundary_hits: u64,
+    /// Sequences that would have been such, but whose last block was computed again for want of one to copy it into.
+    pub boundary_recomputes: u64,
     /// Blocks that had the right tokens but followed a parent that is gone, and were not used.
     pub stale_parents: u64,
     /// Sequences that found their prefix but had to compute it, because its rows yield something.

@@ -15,9 +15,8 @@ pub struct Request<'a> {
     /// Token ids, at least one.
     pub prompt: &'a [u32],
     /// Ids that were already generated for this request, elsewhere or earlier: it goes on after them as if it had
-    /// never stopped. They count as output (penalties, `max_tokens`), and no event repeats them. If they are all of it, for there
-    /// are `max_tokens`, or they fill the context, or end in one of
-    /// `stop_ids` beyond `min_tokens`, the next event is the end.
+    /// never stopped. They count as output (penalties, `max_tokens`), and no event repeats them. If they are the whole output (there
+    /// are `max_tokens`, they fill the context, or they end in one of `stop_ids` beyond `min_tokens`), no token comes and the end does.
     pub generated: &'a [u32],
     /// The first choice's index; `choices` sequences are numbered from it.
     pub first_choice: u32,

@@ -11,7 +11,7 @@
 //!
 //! Before it, there may be steps of the model that drafts: one token of each sequence that wants one.
 //!
-//! The order is that of arrival, priorities being head starts. A decoding sequence without a free block takes those of the last
+//! The order is that of arrival, priorities being head starts. A decoding sequence without a free block for its last token takes those of the last
 //! running one, which goes back to the queue with its tokens and is computed again later, to the same bits. The first is never
 //! preempted and can always hold its whole context (`submit` saw to that), so it ends, and so does everyone in turn.
 use super::Engine;
@@ -28,7 +28,7 @@ pub struct Budget {
     pub rows: usize,
 }
 
-/// Rows that a prompt gets beside guesses, at least: guesses are a matter of speed, but without a row a prompt does not begin to end.
+/// Rows that prompts get beside guesses, at least: guesses are a matter of speed, but a prompt without a row makes no progress.
 pub const PREFILL_ROWS_MIN: usize = 4;
 
 impl Budget {
@@ -59,10 +59,11 @@ impl Engine<'_, '_> {
         self.planned = None;
         self.row_count = 0;
         let most = budget.rows.clamp(1, self.limits.rows);
+        let preempted = self.counters.preemptions;
         self.decide_drafts(most);
+        self.reserve_decodes(most);
         let kind = if self.plan_draft(most) { StepKind::Draft } else { StepKind::Target };
         if kind == StepKind::Target {
-            let preempted = self.counters.preemptions;
             self.plan_decodes(most);
             self.plan_prefills(most, preempted);
             if self.counters.preemptions == preempted {
@@ -84,7 +85,8 @@ impl Engine<'_, '_> {
         running.filter(|slot| self.state.sequences[**slot as usize].pending() == 1).count()
     }
 
-    /// Rows of a step that guesses may have: those that nobody's last token needs, and no prompt that runs, or could.
+    /// Rows of a step that guesses may have: those that nobody's last token needs, less [`PREFILL_ROWS_MIN`] for prompts that run or
+    /// wait for a free slot. Where one that waits then finds no blocks, its rows stay empty.
     pub(super) fn rows_for_guesses(&self, most: usize) -> usize {
         let sequence = |slot: &u32| &self.state.sequences[*slot as usize];
         let running = self.state.running.as_slice().iter();
@@ -96,31 +98,44 @@ impl Engine<'_, '_> {
         most.saturating_sub(self.decoding_count() + kept)
     }
 
+    /// A block for the last token of each sequence that decodes, before guesses take any. Who finds none takes those of the last one that
+    /// runs.
+    fn reserve_decodes(&mut self, most: usize) {
+        let (mut at, mut count) = (0, 0);
+        while at < self.state.running.len() && count < most {
+            let slot = self.state.running.as_slice()[at];
+            at += 1;
+            if self.state.sequences[slot as usize].pending() != 1 {
+                continue;
+            }
+            count += 1;
+            while self.reserve(slot, 1) == 0 {
+                // The last was not looked at yet, or is this one.
+                let last = self.state.running.as_slice()[self.state.running.len() - 1];
+                self.preempt(last);
+                if last == slot {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Rows of sequences that decode, with guesses as far as rows and blocks reach.
     fn plan_decodes(&mut self, most: usize) {
         let mut spare = self.rows_for_guesses(most);
         let mut at = 0;
         while at < self.state.running.len() && self.row_count < most {
             let slot = self.state.running.as_slice()[at];
             at += 1;
-            if self.state.sequences[slot as usize].pending() != 1 {
+            let sequence = &self.state.sequences[slot as usize];
+            if sequence.pending() != 1 {
                 continue;
             }
-            let drafts = (self.state.sequences[slot as usize].draft_count as usize).min(spare);
-            let mut got = self.reserve(slot, 1 + drafts);
-            while got == 0 {
-                // The last was not looked at yet, or is this one: no planned row is lost.
-                let last = self.state.running.as_slice()[self.state.running.len() - 1];
-                self.preempt(last);
-                if last == slot {
-                    break;
-                }
-                got = self.reserve(slot, 1);
-            }
-            if self.state.sequences[slot as usize].standing == Standing::Running {
-                spare -= got - 1;
-                self.state.sequences[slot as usize].draft_count = got as u32 - 1;
-                self.add_rows(slot, got);
-            }
+            let drafts = (sequence.draft_count as usize).min(spare);
+            let got = self.reserve(slot, 1 + drafts);
+            spare -= got - 1;
+            self.state.sequences[slot as usize].draft_count = got as u32 - 1;
+            self.add_rows(slot, got);
         }
     }
 

@@ -112,11 +112,6 @@ impl Sequence {
         if yields_more && !mutant!(WarmEcho) { last.min(self.delivered) } else { last }
     }
 
-    /// Notes the outputs of its prompt's rows that were computed, as far as they count.
-    pub(super) fn note_delivered(&mut self) {
-        self.delivered = self.delivered.max(self.valid.min(self.prompt_len));
-    }
-
     /// Forgets its guesses.
     pub(super) fn drop_drafts(&mut self) {
         self.draft_count = 0;

@@ -166,9 +166,8 @@ impl<'s> State<'s> {
             copies: carver.carve("block copies", limits.block_count())?,
             head_rows: carver.carve("head row indices", limits.rows)?,
             outcomes: carver.carve("outcomes", limits.head_rows)?,
-            // A row yields at most a prompt log-probability, a token and an end; a sequence is preempted and admitted by plans, and may
-            // be preempted in the step.
-            events: carver.carve("events", 3 * limits.rows + 3 * slots)?,
+            // A row yields at most a prompt log-probability, a token and an end; a sequence is preempted and admitted by plans.
+            events: carver.carve("events", 3 * limits.rows + 2 * slots)?,
             tops: carver
                 .carve("top log-probabilities", times("tops", 2 * limits.rows, limits.top_logprobs)?)?,
             adjusted: carver.carve("sampling: adjusted logits", vocab)?,

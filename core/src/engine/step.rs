@@ -78,7 +78,9 @@ pub enum StepError {
 impl core::fmt::Display for StepError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::StalePlan => f.write_str("the plan is not the latest, or was executed already"),
+            Self::StalePlan => f.write_str(
+                "the plan is not the latest, was executed already, or lost a request that was cancelled",
+            ),
             Self::TooManyWorkers { found, most } => {
                 write!(f, "the pool has {found} workers, but the engine was sized for {most}")
             }

@@ -1,4 +1,4 @@
-//! Who is let in: what a request must be, and how it becomes sequences.
+//! Who is let in, what a request must be, and how it becomes sequences; and who is sent away.
 use super::Engine;
 use super::draft_length::DraftLength;
 use super::request::PRIORITY_ROWS;

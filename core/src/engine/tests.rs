@@ -2,7 +2,7 @@
 use super::*;
 use crate::dtype::WeightFormat;
 use crate::model::RowOutput;
-use crate::model::tests::{Memory, config, image};
+use crate::model::tests::{Memory, config, image, image_without};
 use crate::model::{Architecture, ImageLayout};
 use crate::pool::Serial;
 use crate::sampling::SamplingParams;
@@ -351,6 +351,90 @@ fn guesses_leave_rows_to_prompts() {
         }
         assert_eq!(left, 0);
     });
+}
+
+/// A guess's keys and values stand in the block beside those of rows that do not see them.
+#[test]
+fn a_guess_that_has_no_finite_numbers_spoils_no_row() {
+    for format in crate::dtype::KvFormat::ALL {
+        broken_guess(format);
+    }
+}
+
+fn broken_guess(kv_format: crate::dtype::KvFormat) {
+    let served_config = config(Architecture::Llama, WeightFormat::F32);
+    let draft_config = crate::model::ModelConfig { layer_count: 1, ..served_config };
+    let bytes = |config: &_| ImageLayout::new(config, &[]).unwrap().total_bytes();
+    let limits = EngineLimits { draft_len: 3, kv_format, head_rows: 1, ..limits() };
+    // The prompt's last row yields something, is sampled from, and has guesses beside it.
+    let request = Request { prompt_output: RowOutput::Hidden, ..Request::greedy(&[5, 9], 12) };
+    let outputs = |served: &mut Memory, drafter: Option<&mut Memory>| {
+        struct Hidden(usize);
+        impl Observer for Hidden {
+            fn hidden(&mut self, _row: &PlannedRow, _hidden: &[f32]) {
+                self.0 += 1;
+            }
+        }
+        let model = PackedModel::parse(served.bytes(bytes(&served_config))).unwrap();
+        let drafter = drafter.map(|drafter| DraftModel {
+            model: PackedModel::parse(drafter.bytes(bytes(&draft_config))).unwrap(),
+            cache: DraftCache::Own,
+        });
+        let sized = drafter.as_ref().map(|drafter| (&draft_config, drafter.cache));
+        let plan = MemoryPlan::with_drafter(&served_config, &limits, sized).unwrap();
+        let mut memory = Memory::new(plan.total_bytes());
+        let memory = memory.bytes(plan.total_bytes());
+        let mut engine = Engine::with_drafter(model, drafter, limits, Isa::detect(), memory).unwrap();
+        engine.set_speculation(Speculation {
+            lookup: false,
+            mode: SpeculationMode::Forced,
+            ..Speculation::AUTO
+        });
+        engine.submit(&request).unwrap();
+        let (mut tokens, mut hidden) = (vec![], Hidden(0));
+        let mut budget = Budget { rows: 1 };
+        while let Some(plan) = engine.plan(budget) {
+            budget = Budget::UNLIMITED;
+            for event in engine.execute(plan, Masks::NONE, &Serial, &mut hidden).unwrap() {
+                match event.kind {
+                    EventKind::Token { token, logprob, .. } => tokens.push((token, logprob.to_bits())),
+                    EventKind::Finished(reason) => assert_eq!(reason, FinishReason::Length),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(hidden.0, 2, "a hidden state for each token of the prompt");
+        (tokens, *engine.counters())
+    };
+    let (alone, _) = outputs(&mut image(&served_config), None);
+    // What the model that drafts says first, where the served one says something else.
+    let guess = {
+        let mut drafter = image(&draft_config);
+        let model = PackedModel::parse(drafter.bytes(bytes(&draft_config))).unwrap();
+        let limits = EngineLimits { draft_len: 0, ..limits };
+        let plan = MemoryPlan::new(&draft_config, &limits).unwrap();
+        let mut memory = Memory::new(plan.total_bytes());
+        let memory = memory.bytes(plan.total_bytes());
+        let mut engine = Engine::new(model, limits, Isa::detect(), memory).unwrap();
+        tokens(&mut engine, &Request::greedy(&[5, 9], 1))[0]
+    };
+    assert!(
+        guess != 5 && guess != 9 && alone.iter().all(|(token, _)| *token != guess),
+        "{guess} is none of {alone:?}"
+    );
+    let mut broken = image_without(&served_config, Some(guess as usize));
+    let (beside, counters) = outputs(&mut broken, Some(&mut image(&draft_config)));
+    assert_eq!(beside, alone);
+    assert!(counters.model.rejected > 0, "{counters:?}");
+    // Rows that do see it are told, on every path.
+    for isa in Isa::available().iter() {
+        let model = PackedModel::parse(broken.bytes(bytes(&served_config))).unwrap();
+        let plan = MemoryPlan::new(&served_config, &limits).unwrap();
+        let mut memory = Memory::new(plan.total_bytes());
+        let mut engine = Engine::new(model, limits, *isa, memory.bytes(plan.total_bytes())).unwrap();
+        let (_, reason) = end(&mut engine, &Request::greedy(&[5, guess, 9], 2));
+        assert_eq!(reason, FinishReason::NonFinite { position: 2 }, "{isa:?}");
+    }
 }
 
 #[test]

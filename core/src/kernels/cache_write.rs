@@ -3,6 +3,9 @@
 //! For each head: RMSNorm where the model has it, RoPE for Q and K, then Q, K and V are rounded to the KV
 //! format as operands (flushed below 2^-50, in f32 too: `kernels::attention` says why; in int8 by the scale of the position's
 //! head, Q and K transformed before by `kernels::head_rotation`) and stored, K and V in the layout of `paging::kv`, Q as `[kv_head][row][head of the group][query_len]`.
+//!
+//! Values that are not finite are stored as zeros under keys of NaN. A query that does not see the position has a probability of zero for
+//! it, and zero times NaN is NaN: a broken row would spoil those before it in its step. One that sees it gets NaN from the keys.
 use crate::dtype::{Int8, KvFormat, bf16_operand, flush};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::head_rotation;
@@ -116,6 +119,14 @@ impl SimdOp for Op<'_> {
             let keys = kv.part(w.layer, Plane::Keys, w.block as usize, head);
             let values = kv.part(w.layer, Plane::Values, w.block as usize, head);
             let (k, v) = (&k[head * d..][..d], &v[head * d..][..d]);
+            let is_broken = match layout.format {
+                KvFormat::F32 => v.iter().any(|x| !x.is_finite()),
+                KvFormat::Bf16 => v.iter().any(|x| !bf16_operand(*x).is_finite()),
+                // The scale of the position says it, and is masked.
+                KvFormat::Int8 => false,
+            };
+            let key = |i: usize| if is_broken { f32::NAN } else { k[i] };
+            let value = |i: usize| if is_broken { 0.0 } else { v[i] };
             // SAFETY: queries: the offset is within the room the caller vouches for. Keys and values: `part` is
             // `head_bytes` long; the largest index is d/2·32 or 16·value_dim elements, its length; starts and scales lie behind
             // `element_bytes`. Nobody else touches these elements, as the caller promises; the bases are 64-byte aligned.
@@ -127,8 +138,8 @@ impl SimdOp for Op<'_> {
                             out.add(i).write(flush(*x));
                         }
                         for i in 0..d {
-                            keys.cast::<f32>().add(i * BLOCK + w.slot).write(flush(k[i]));
-                            values.cast::<f32>().add(w.slot * value_dim + i).write(flush(v[i]));
+                            keys.cast::<f32>().add(i * BLOCK + w.slot).write(flush(key(i)));
+                            values.cast::<f32>().add(w.slot * value_dim + i).write(flush(value(i)));
                         }
                     }
                     KvFormat::Bf16 => {
@@ -138,10 +149,10 @@ impl SimdOp for Op<'_> {
                         }
                         let (pair, odd) = (w.slot / 2, w.slot % 2);
                         for i in 0..d {
-                            let key = (i / 2) * 2 * BLOCK + w.slot * 2 + i % 2;
-                            keys.cast::<bf16>().add(key).write(bf16_operand(k[i]));
-                            let value = (pair * value_dim + i) * 2 + odd;
-                            values.cast::<bf16>().add(value).write(bf16_operand(v[i]));
+                            let at = (i / 2) * 2 * BLOCK + w.slot * 2 + i % 2;
+                            keys.cast::<bf16>().add(at).write(bf16_operand(key(i)));
+                            let at = (pair * value_dim + i) * 2 + odd;
+                            values.cast::<bf16>().add(at).write(bf16_operand(value(i)));
                         }
                     }
                     KvFormat::Int8 => {

@@ -67,6 +67,11 @@ pub(crate) fn config(architecture: Architecture, weight_format: WeightFormat) ->
 }
 
 pub(crate) fn image(config: &ModelConfig) -> Memory {
+    image_without(config, None)
+}
+
+/// The same with NaN for the embedding of a token.
+pub(crate) fn image_without(config: &ModelConfig, token: Option<usize>) -> Memory {
     let layout = ImageLayout::new(config, &[]).unwrap();
     let mut memory = Memory::new(layout.total_bytes());
     let mut writer = ImageWriter::new(&layout, memory.bytes(layout.total_bytes())).unwrap();
@@ -83,6 +88,9 @@ pub(crate) fn image(config: &ModelConfig) -> Memory {
         let seed = i as u64 * 77;
         writer.fill(kind, layer.unwrap_or(0), |row, column| {
             let x = noise(seed, row * 4096 + column);
+            if kind == TensorKind::Embedding && Some(row) == token {
+                return f32::NAN;
+            }
             if is_norm { 1.0 + 0.3 * x } else { 0.5 * x }
         });
     }

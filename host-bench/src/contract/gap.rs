@@ -1,4 +1,4 @@
-//! How long a running stream waits while a long prompt arrives: through the engine thread, with its own pace.
+//! How long a running stream waits while a long prompt arrives: through the engine thread, with its own step budget.
 use super::Table;
 use crate::report::median;
 use std::path::Path;

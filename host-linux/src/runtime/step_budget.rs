@@ -31,7 +31,7 @@ impl StepBudget {
         if self.step.is_zero() {
             return usize::MAX;
         }
-        // A row for each, for none is served before it is its turn again; and a long prompt comes to its end too.
+        // A row for each stream, so that none waits for two steps, and some for a long prompt, so that it comes to its end.
         (self.budget.round() as usize).max(running + PREFILL_ROWS_MIN)
     }
 

@@ -8,11 +8,12 @@
 //! as many rows as its budget, the sequences and their blocks allow, that is 4 × (queued rows / rows of a step) steps. Rows of guesses
 //! do not count. The factor leaves room for what preemption computes twice.
 //!
-//! **Order.** Sequences run in the order of their arrival in rows, less the head start of their priority.
+//! **Order.** Sequences run, and are let in, in the order of their arrival in rows, less the head start of their priority; but those
+//! behind may go before one whose text begins as a running one's.
 //!
 //! **Sharing.** Sequences that hold one block hold it for the same text with the same salt.
 //!
-//! **Guesses** leave a full step some rows for prompts: [`PREFILL_ROWS_MIN`].
+//! **Guesses** leave a full step [`PREFILL_ROWS_MIN`] rows for prompts that have as many left.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use verbatim_core::engine::request::PRIORITY_ROWS;
 use verbatim_core::engine::{Engine, Event, EventKind, PREFILL_ROWS_MIN, PlannedRow, RequestId};
@@ -35,7 +36,7 @@ struct Live {
     wait: Wait,
 }
 
-/// For the next row, admission before it.
+/// How long a sequence may wait: for its first row if it is not running, for the next one if it is.
 #[derive(Clone, Debug)]
 struct Wait {
     since_rows: u64,
@@ -110,31 +111,80 @@ impl Waiting {
         }
     }
 
-    /// The plan of a step of so many rows, at most: its guesses have not crowded out the prompts that run.
-    pub fn check_plan(&self, rows: &[PlannedRow], most: usize, texts: &Texts) -> Result<(), String> {
+    /// Who was let in by a plan was the first to wait, those aside who wait for a text that another computes.
+    pub fn check_admissions(
+        &self,
+        before: &Running,
+        engine: &Engine<'_, '_>,
+        texts: &Texts,
+    ) -> Result<(), String> {
+        let now = Running::of(engine);
+        for key in now.keys.difference(&before.keys) {
+            let passed = self.first_waiting(&now, texts).filter(|first| self.place(first) < self.place(key));
+            if let Some(first) = passed {
+                return Err(format!("{key:?} is let in, but {first:?} is ahead of it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The plan of a step of so many rows, at most: its guesses have not crowded out the prompts that run, or could.
+    pub fn check_guesses(
+        &self,
+        rows: &[PlannedRow],
+        most: usize,
+        before: &Running,
+        engine: &Engine<'_, '_>,
+        texts: &Texts,
+    ) -> Result<(), String> {
         let guesses = rows.iter().filter(|row| row.drafted > 0).count();
         if guesses == 0 || rows.len() < most {
             return Ok(());
         }
+        let now = Running::of(engine);
         let (mut left, mut planned) = (0, 0);
-        for (key, live) in &self.live {
-            let Some(text) = texts.get(key) else { continue };
-            let own = rows.iter().filter(|row| (row.request, row.choice) == *key);
+        for key in &now.keys {
+            let (Some(text), Some(live)) = (texts.get(key), self.live.get(key)) else { continue };
+            let own = rows.iter().filter(|row| (row.request, row.choice) == *key && row.drafted == 0);
             let pending = match own.clone().next() {
                 Some(first) => text.ids.len() - first.position,
-                None if live.is_running => text.ids.len() - live.computed as usize,
-                None => 0,
+                None => text.ids.len() - live.computed as usize,
             };
             // Who begins now has its rows of the same ones, even if only one is left to compute.
-            if pending > 1 || !live.is_running {
+            if pending > 1 || !before.keys.contains(key) {
                 left += pending;
                 planned += own.count();
             }
+        }
+        // One that waits, but neither for a slot, nor for blocks, nor because someone was just sent back to the queue.
+        let status = engine.status();
+        if status.running < engine.limits().sequences
+            && status.preemptions == before.preemptions
+            && let Some(first) = self.first_waiting(&now, texts)
+            && let tokens = texts[&first].ids.len()
+            && tokens.div_ceil(BLOCK) < status.free_blocks
+        {
+            left += tokens;
         }
         if planned >= left.min(PREFILL_ROWS_MIN) {
             return Ok(());
         }
         Err(format!("{guesses} guesses in a full step, but of {left} rows of prompts only {planned}"))
+    }
+
+    fn place(&self, key: &Key) -> Option<(i64, Key)> {
+        Some((self.live.get(key)?.order, *key))
+    }
+
+    /// Who waits and is ahead of all others that do, those aside whose text begins as a running one's: they may wait for it.
+    fn first_waiting(&self, now: &Running, texts: &Texts) -> Option<Key> {
+        let may_share = |key: &Key| {
+            let Some(text) = texts.get(key) else { return true };
+            let mut running = now.keys.iter().filter_map(|other| texts.get(other));
+            running.any(|other| other.salt == text.salt && other.ids.first() == text.ids.first())
+        };
+        let waiting = self.live.keys().filter(|key| !now.keys.contains(key) && !may_share(key));
+        waiting.min_by_key(|key| self.place(key)).copied()
     }
 
     /// An event came.
@@ -194,6 +244,21 @@ impl Waiting {
     }
 }
 
+/// Who runs, as far as an engine's tables say, and how often it has preempted anyone.
+#[derive(Clone, Debug)]
+pub struct Running {
+    keys: BTreeSet<Key>,
+    preemptions: u64,
+}
+
+impl Running {
+    /// Now.
+    pub fn of(engine: &Engine<'_, '_>) -> Self {
+        let keys = engine.tables().map(|(request, choice, _)| (request, choice)).collect();
+        Self { keys, preemptions: engine.status().preemptions }
+    }
+}
+
 /// What a sequence computes, and among whom it may share it.
 #[derive(Clone, Debug)]
 pub struct Text {
@@ -209,7 +274,7 @@ pub type Texts = HashMap<Key, Text>;
 /// Sequences run in order, and who shares a block may.
 pub fn check_tables(engine: &Engine<'_, '_>, waiting: &Waiting, texts: &Texts) -> Result<(), String> {
     let mut last = None;
-    let mut holders: HashMap<(u32, usize), Key> = HashMap::new();
+    let mut holders: HashMap<u32, (usize, Key)> = HashMap::new();
     for (request, choice, table) in engine.tables() {
         let key = (request, choice);
         let (Some(live), Some(text)) = (waiting.live.get(&key), texts.get(&key)) else {
@@ -221,10 +286,10 @@ pub fn check_tables(engine: &Engine<'_, '_>, waiting: &Waiting, texts: &Texts) -
         }
         last = place;
         for (at, block) in table.iter().enumerate() {
-            let Some(other) = holders.insert((*block, at), key) else { continue };
+            let Some((other_at, other)) = holders.insert(*block, (at, key)) else { continue };
             let of = &texts[&other];
             let end = ((at + 1) * BLOCK).min(text.ids.len()).min(of.ids.len());
-            if text.salt != of.salt || text.ids[..end] != of.ids[..end] {
+            if at != other_at || text.salt != of.salt || text.ids[..end] != of.ids[..end] {
                 return Err(format!("{key:?} and {other:?} share block {block}, but differ in salt or text"));
             }
         }

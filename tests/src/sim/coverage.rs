@@ -26,6 +26,7 @@ classes! {
     Preemptions = "preemptions";
     PrefixHits = "prefix hits";
     BoundaryHits = "full hits at a block boundary";
+    BoundaryRecomputes = "such hits with no block for a copy";
     Forgotten = "cached blocks dropped before their turn";
     StaleParents = "hits whose parent was evicted";
     WarmEchoes = "echo on a warm prefix";
@@ -58,7 +59,6 @@ classes! {
     PromptOutputs = "prompts with outputs";
     PreemptedOutputs = "outputs with preemption";
     PenalizedDrafts = "penalties with drafts";
-    FullCache = "hits of a text that needs every block";
     TwoSplits = "contexts of three attention splits";
 }
 
@@ -90,6 +90,7 @@ impl Coverage {
             (Class::Preemptions, c.preemptions),
             (Class::PrefixHits, c.prefix_hits),
             (Class::BoundaryHits, c.boundary_hits),
+            (Class::BoundaryRecomputes, c.boundary_recomputes),
             (Class::StaleParents, c.stale_parents),
             (Class::WarmEchoes, c.warm_echoes),
             (Class::Revivals, c.revivals),

@@ -1,6 +1,6 @@
 //! The loop: in each turn requests arrive and leave, a step is planned and executed, and everything is checked.
 use super::answer::{Answer, Watch};
-use super::checks::{Key, Text, Texts, Waiting, check_engine, check_tables};
+use super::checks::{Key, Running, Text, Texts, Waiting, check_engine, check_tables};
 use super::coverage::{Class, Coverage};
 use super::grammar::{Grammar, mask_words};
 use super::options::{Options, Setup, TWO_SPLITS};
@@ -123,9 +123,6 @@ struct LiveRequest {
     has_left: bool,
 }
 
-/// Turns without a step after which nothing will come of them: a live request leaves one as soon as its plan is not dropped.
-const IDLE_TURNS_MOST: u64 = 200;
-
 struct Run<'a, 'm> {
     setup: &'a Setup,
     options: &'a Options,
@@ -149,14 +146,7 @@ impl Run<'_, '_> {
     /// The first phase: everything goes wrong that may.
     fn chaos(&mut self) -> Result<(), String> {
         let last = self.setup.only.as_ref().map(|only| only.iter().max().map_or(0, |last| last + 1));
-        let (mut steps, mut since) = (0, 0);
         while self.outcome.steps < self.setup.steps {
-            if self.outcome.steps > steps || self.specs.is_empty() {
-                (steps, since) = (self.outcome.steps, self.turn);
-            }
-            if self.turn - since > IDLE_TURNS_MOST {
-                return Err(format!("{} requests are live, but no step comes of any turn", self.specs.len()));
-            }
             let all_came = last.is_some_and(|last| self.next >= last);
             if all_came && self.specs.is_empty() {
                 break;
@@ -274,7 +264,7 @@ impl Run<'_, '_> {
     /// Every request of the workload fits the context; blocks or slots for it there may not be.
     fn check_refusal(&mut self, spec: &Spec, refusal: Refusal) -> Result<(), String> {
         let limits = &self.options.limits;
-        let taken = self.waiting.live_count() + spec.choices as usize;
+        let wanted = self.waiting.live_count() + spec.choices as usize;
         match refusal {
             Refusal::KvCapacityExceeded { .. }
                 if spec.end_len(self.options) > limits.block_count() * BLOCK =>
@@ -282,7 +272,7 @@ impl Run<'_, '_> {
                 self.outcome.coverage.add(Class::TooLarge, 1);
                 Ok(())
             }
-            Refusal::QueueFull { .. } if taken > limits.sequences + limits.queue => {
+            Refusal::QueueFull { .. } if wanted > limits.sequences + limits.queue => {
                 self.outcome.coverage.add(Class::Refusals, 1);
                 Ok(())
             }
@@ -332,14 +322,14 @@ impl Run<'_, '_> {
                 return Err(format!("request {number} can be cancelled while it is live, and once"));
             }
             count += ended.len();
+            let is_one = live.spec.cancels_one.is_some() && live.choices_left as usize > ended.len();
+            self.outcome.coverage.add(Class::CancelledChoice, u64::from(is_one) * ended.len() as u64);
             for (choice, answer) in ended {
                 self.waiting.cancelled((id, choice));
                 self.compare(&live, choice, &answer)?;
                 live.choices_left -= 1;
             }
             if live.choices_left > 0 {
-                let is_one = u64::from(live.spec.cancels_one.is_some());
-                self.outcome.coverage.add(Class::CancelledChoice, is_one);
                 self.specs.insert(id, live);
             }
         }
@@ -349,19 +339,16 @@ impl Run<'_, '_> {
     /// One turn: a plan, now and then others before that are dropped, and a step.
     fn turn(&mut self, budget: Budget, dropped: &[Budget], faults: bool) -> Result<(), String> {
         self.turn += 1;
-        let stale: Vec<PlanId> = dropped.iter().filter_map(|budget| self.engine.plan(*budget)).collect();
-        let planned = self.engine.plan(budget);
+        let mut stale = Vec::new();
+        for budget in dropped {
+            stale.extend(self.plan(*budget)?);
+        }
+        let planned = self.plan(budget)?;
         self.outcome.coverage.add(Class::DroppedPlans, stale.len() as u64);
         for plan in stale {
             self.must_be_stale(plan)?;
         }
-        let Some(plan) = planned else {
-            let live = self.waiting.live_count();
-            return match live {
-                0 => Ok(()),
-                _ => Err(format!("nothing is planned, but {live} sequences are live")),
-            };
-        };
+        let Some(plan) = planned else { return Ok(()) };
         if faults {
             let planned: BTreeSet<Key> =
                 self.engine.rows(plan).map(|row| (row.request, row.choice)).collect();
@@ -371,7 +358,29 @@ impl Run<'_, '_> {
                 return self.must_be_stale(plan);
             }
         }
-        self.step(plan, budget)
+        self.step(plan)
+    }
+
+    /// A plan, checked; `None` if nobody is live.
+    fn plan(&mut self, budget: Budget) -> Result<Option<PlanId>, String> {
+        let texts = self.texts();
+        let before = Running::of(&self.engine);
+        let Some(plan) = self.engine.plan(budget) else {
+            return match self.waiting.live_count() {
+                0 => Ok(None),
+                live => Err(format!("nothing is planned, but {live} sequences are live")),
+            };
+        };
+        let rows: Vec<PlannedRow> = self.engine.rows(plan).collect();
+        let most = budget.rows.min(self.options.limits.rows);
+        if rows.is_empty() || rows.len() > most {
+            return Err(format!("a step of {} rows, but the budget is {most}", rows.len()));
+        }
+        self.waiting.check_admissions(&before, &self.engine, &texts)?;
+        if plan.kind == StepKind::Target {
+            self.waiting.check_guesses(&rows, most, &before, &self.engine, &texts)?;
+        }
+        Ok(Some(plan))
     }
 
     /// What each live sequence computes.
@@ -391,16 +400,8 @@ impl Run<'_, '_> {
         }
     }
 
-    fn step(&mut self, plan: PlanId, budget: Budget) -> Result<(), String> {
+    fn step(&mut self, plan: PlanId) -> Result<(), String> {
         let rows: Vec<PlannedRow> = self.engine.rows(plan).collect();
-        if rows.is_empty() || rows.len() > budget.rows.min(self.options.limits.rows) {
-            return Err(format!("a step of {} rows, but the budget is {}", rows.len(), budget.rows));
-        }
-        let texts = self.texts();
-        if plan.kind == StepKind::Target {
-            let most = budget.rows.min(self.options.limits.rows);
-            self.waiting.check_plan(&rows, most, &texts)?;
-        }
         let is_penalized =
             |row: &&PlannedRow| self.specs.get(&row.request).is_some_and(|live| live.spec.ask.is_penalized());
         let penalized = rows.iter().filter(|row| row.drafted > 0).filter(is_penalized).count();
@@ -426,22 +427,23 @@ impl Run<'_, '_> {
             .engine
             .execute(plan, Masks { rows: &masks }, self.pool, &mut self.watch)
             .map_err(|error| error.to_string())?;
-        if plan.kind == StepKind::Target {
-            self.waiting.stepped(&rows);
-        }
+        let mut is_counted = plan.kind == StepKind::Draft;
         let mut hash = self.outcome.log_hash;
         for event in events {
             hash = fold_event(hash, &event);
+            // First what plans did, then the step.
+            let is_of_plan = matches!(event.kind, EventKind::Admitted { .. } | EventKind::Preempted);
+            if !is_of_plan && !is_counted {
+                self.waiting.stepped(&rows);
+                is_counted = true;
+            }
             self.waiting.event(&event)?;
             let key = (event.request, event.choice);
             let answer =
                 self.watch.answers.get_mut(&key).ok_or_else(|| format!("nobody's event: {event:?}"))?;
             answer.note(&event.kind)?;
             match event.kind {
-                EventKind::Admitted { cached_tokens } => {
-                    let blocks = texts.get(&key).map_or(0, |text| text.ids.len().div_ceil(BLOCK));
-                    let is_full = cached_tokens > 0 && blocks == self.options.limits.block_count();
-                    self.outcome.coverage.add(Class::FullCache, u64::from(is_full));
+                EventKind::Admitted { .. } => {
                     if let Some(live) = self.specs.get_mut(&event.request) {
                         live.has_begun = true;
                     }
@@ -454,6 +456,9 @@ impl Run<'_, '_> {
                 EventKind::Finished(_) => ended.push(key),
                 EventKind::PromptLogprob { .. } => {}
             }
+        }
+        if !is_counted {
+            self.waiting.stepped(&rows);
         }
         self.outcome.log_hash = hash;
         self.outcome.steps += 1;
@@ -498,7 +503,6 @@ impl Run<'_, '_> {
     }
 
     fn compare(&mut self, live: &LiveRequest, choice: u32, answer: &Answer) -> Result<(), String> {
-        self.outcome.compared += 1;
         if answer.end.is_none()
             && answer.tokens.is_empty()
             && answer.prompt.is_empty()
@@ -506,6 +510,7 @@ impl Run<'_, '_> {
         {
             return Ok(());
         }
+        self.outcome.compared += 1;
         let alone = self.oracle.answer(live.number, &live.spec.ask, choice);
         answer
             .compare(&alone, live.spec.generated.len())

@@ -150,11 +150,11 @@ impl Workload {
             return Spec { cancel: None, forgets: None, ..(*before).clone() };
         }
         let is_long = self.options.long && (i == 0 || rng.percent(4));
-        let role = self.part(i).filter(|_| !is_long);
+        let role = self.orphan_role(i).filter(|_| !is_long);
         let prompt = self.prompt(i, is_long, &mut rng, oracle);
-        let prompt = role.map_or(prompt, |part| part.prompt(self.setup.seed, i));
+        let prompt = role.map_or(prompt, |role| role.prompt(self.setup.seed, i));
         let lost = match role {
-            Some(Part::Replaces) => Part::Writes.prompt(self.setup.seed, i),
+            Some(OrphanRole::Replaces) => OrphanRole::Writes.prompt(self.setup.seed, i),
             _ if rng.percent(self.options.forget_percent) => prompt.clone(),
             _ => Vec::new(),
         };
@@ -219,7 +219,7 @@ impl Workload {
         let first_choice = if rng.percent(10) { rng.within(1..=3) as u32 } else { 0 };
         let choices = if rng.percent(25) { rng.within(2..=4) as u32 } else { 1 };
         let resumed = rng.percent(if fills { 60 } else { 15 });
-        let part = if rng.percent(if fills { 60 } else { 20 }) { 99 } else { rng.below(100) };
+        let given_share = if rng.percent(if fills { 60 } else { 20 }) { 99 } else { rng.below(100) };
         let priority = if rng.percent(25) { rng.within(0..=4) as i8 - 2 } else { 0 };
         let cache_salt = rng.pick(&[0, 0, 0, 0, 1]);
         let cancel = rng.percent(12).then(|| match rng.below(4) {
@@ -245,19 +245,19 @@ impl Workload {
         if resumed && !is_long && !off(Feature::Resume) {
             (spec.choices, spec.cancels_one) = (1, None);
             let whole = oracle.answer(i, &spec.ask, first_choice).ids();
-            spec.generated = whole[..whole.len() * part / 99].to_vec();
+            spec.generated = whole[..whole.len() * given_share / 99].to_vec();
         }
         spec
     }
 
-    /// What request `i` plays, if it is one of three that lead to a block without a parent.
-    fn part(&self, i: usize) -> Option<Part> {
+    /// What request `i` does in such a group, if it is of one.
+    fn orphan_role(&self, i: usize) -> Option<OrphanRole> {
         let is_off = self.options.forget_percent == 0 || self.setup.without.has(Feature::Sharing);
         match i % WAVE {
             _ if is_off || self.most_prompt(false) < 3 * BLOCK => None,
-            2 | 8 => Some(Part::Writes),
-            3 | 9 => Some(Part::Replaces),
-            4 | 10 => Some(Part::Finds),
+            2 | 8 => Some(OrphanRole::Writes),
+            3 | 9 => Some(OrphanRole::Replaces),
+            4 | 10 => Some(OrphanRole::Finds),
             _ => None,
         }
     }
@@ -359,10 +359,10 @@ impl Workload {
     }
 }
 
-/// A part in a play of three requests. Where they are alone it leads to a block whose parent is gone, and to a prompt that would go on
-/// from there, the heir.
+/// What a request does in a group of three that makes an orphan, where they are alone: a cached block whose parent is gone, and a prompt
+/// that would go on from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum OrphanRole {
     /// Computes two blocks and more of a text.
     Writes,
     /// Comes when the first of them is lost, and computes it again, or another one in its place; then it goes another way.
@@ -371,7 +371,7 @@ enum Part {
     Finds,
 }
 
-impl Part {
+impl OrphanRole {
     /// The prompt of request `i`.
     fn prompt(self, seed: u64, i: usize) -> Vec<u32> {
         // Texts for each half of a wave, none of those that repeat.
