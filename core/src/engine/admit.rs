@@ -23,15 +23,17 @@ struct Prefix {
     tokens: usize,
     /// The text is there to its end, which is a block's end.
     ends_with_block: bool,
+    /// It did, but there was no block to copy the last one into.
+    is_cut: bool,
     is_stale: bool,
 }
 
 impl Prefix {
     /// Does without the block in which the text ends.
-    fn drop_last(&mut self) {
+    fn cut(&mut self) {
         self.blocks -= 1;
         self.tokens = self.blocks * BLOCK;
-        self.ends_with_block = false;
+        (self.ends_with_block, self.is_cut) = (false, true);
     }
 }
 
@@ -80,7 +82,6 @@ impl Engine<'_, '_> {
 
     fn try_admit(&mut self, slot: u32, claimed_blocks: usize) -> Admission {
         let mut prefix = self.find_prefix(slot);
-        let mut has_dropped = false;
         let tokens = self.state.sequences[slot as usize].token_count as usize;
         if let Some(common) = self.is_being_computed(slot, prefix.tokens) {
             return Admission::Deferred { blocks: tokens.div_ceil(BLOCK) - common / BLOCK };
@@ -89,8 +90,7 @@ impl Engine<'_, '_> {
         // Where there is no block to copy the last one into, that is computed again. Else a text that fills the KV cache would wait for
         // ever.
         if prefix.ends_with_block && self.blocks_for(slot, &prefix) > room && !mutant!(FullCache) {
-            prefix.drop_last();
-            has_dropped = true;
+            prefix.cut();
         }
         if self.blocks_for(slot, &prefix) > room {
             return Admission::Blocked;
@@ -112,7 +112,6 @@ impl Engine<'_, '_> {
         }
         sequence.indexed = prefix.indexed as u32;
         let sequence = *sequence;
-        self.counters.boundary_recomputes += u64::from(has_dropped);
         self.count_prefix(slot, &prefix);
         self.push_event(Record {
             position: prefix.tokens as u32,
@@ -139,7 +138,14 @@ impl Engine<'_, '_> {
         let sequence = self.state.sequences[slot as usize];
         let start = slot as usize * limits.blocks_per_sequence();
         let reusable = sequence.reusable() as usize;
-        let mut prefix = Prefix { blocks: 0, indexed: 0, tokens: 0, ends_with_block: false, is_stale: false };
+        let mut prefix = Prefix {
+            blocks: 0,
+            indexed: 0,
+            tokens: 0,
+            ends_with_block: false,
+            is_cut: false,
+            is_stale: false,
+        };
         loop {
             let i = prefix.blocks;
             let end = (i + 1) * BLOCK;
@@ -237,6 +243,7 @@ impl Engine<'_, '_> {
         let counters = &mut self.counters;
         counters.prefix_hits += u64::from(prefix.tokens > 0);
         counters.hit_tokens += prefix.tokens as u64;
+        counters.boundary_recomputes += u64::from(prefix.is_cut);
         counters.stale_parents += u64::from(prefix.is_stale);
         let sequence = self.state.sequences[slot as usize];
         let is_whole = prefix.tokens + 1 == sequence.token_count as usize;

@@ -34,11 +34,12 @@ impl<'s> Drafting<'s> {
             DraftCache::Shared => None,
             DraftCache::Own => {
                 let blocks = times("draft KV blocks", limits.sequences, per_sequence)?;
-                let slots = limits.sequences + limits.queue;
                 Some(OwnCache {
                     kv: KvCache::carve(carver, config.kv_layout(limits.kv_format, blocks))?,
-                    tables: carver
-                        .carve("draft block tables", times("draft block tables", slots, per_sequence)?)?,
+                    tables: carver.carve(
+                        "draft block tables",
+                        times("draft block tables", limits.slots(), per_sequence)?,
+                    )?,
                 })
             }
         };

@@ -56,6 +56,11 @@ impl EngineLimits {
         }
     }
 
+    /// Sequences that are live at once, running or waiting.
+    pub fn slots(&self) -> usize {
+        self.sequences + self.queue
+    }
+
     /// KV blocks in all.
     pub fn block_count(&self) -> usize {
         self.kv_tokens.div_ceil(BLOCK)

@@ -11,9 +11,9 @@
 //!
 //! Before it, there may be steps of the model that drafts: one token of each sequence that wants one.
 //!
-//! The order is that of arrival, priorities being head starts. A decoding sequence without a free block for its last token takes those of the last
-//! running one, which goes back to the queue with its tokens and is computed again later, to the same bits. The first is never
-//! preempted and can always hold its whole context (`submit` saw to that), so it ends, and so does everyone in turn.
+//! The order is that of arrival, priorities being head starts. A decoding sequence without a free block for its last token takes those
+//! of the last running one, which goes back to the queue with its tokens and is computed again later, to the same bits. The first is
+//! never preempted and can always hold its whole context (`submit` saw to that), so it ends, and so does everyone in turn.
 use super::Engine;
 use super::sequence::Standing;
 use super::state::retain;
@@ -21,15 +21,15 @@ use crate::model::{Row, RowOutput};
 use crate::paging::BLOCK;
 use crate::paging::kv::BlockCopy;
 
+/// Rows that prompts get beside guesses, at least: guesses are a matter of speed, but a prompt without a row makes no progress.
+pub const PREFILL_ROWS_MIN: usize = 4;
+
 /// How much a step may do: the host's choice, from what it measured. It cannot change a bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Rows at most; at least one is planned.
     pub rows: usize,
 }
-
-/// Rows that prompts get beside guesses, at least: guesses are a matter of speed, but a prompt without a row makes no progress.
-pub const PREFILL_ROWS_MIN: usize = 4;
 
 impl Budget {
     /// As much as the engine was sized for.
@@ -230,7 +230,7 @@ impl Engine<'_, '_> {
     }
 
     /// Takes a sequence's blocks; it waits again, at its place.
-    pub(super) fn preempt(&mut self, slot: u32) {
+    fn preempt(&mut self, slot: u32) {
         self.drop_block_work_of(slot);
         self.state.release_blocks(slot, &self.limits);
         self.state.running.remove(slot);

@@ -133,7 +133,7 @@ impl<'s> State<'s> {
         limits: &EngineLimits,
         drafter: Option<Drafter<'_>>,
     ) -> Result<Self, ArenaError> {
-        let slots = limits.sequences + limits.queue;
+        let slots = limits.slots();
         let times = |region, a: usize, b: usize| a.checked_mul(b).ok_or(ArenaError::TooLarge { region });
         let forward_limits = ForwardLimits {
             rows: limits.rows,

@@ -92,7 +92,7 @@ impl Engine<'_, '_> {
             return Err(Refusal::KvCapacityExceeded { needed_tokens: end_len, kv_tokens });
         }
         request.params.check().map_err(Refusal::Parameter)?;
-        let slots = limits.sequences + limits.queue;
+        let slots = limits.slots();
         for (field, given, most) in [
             ("choices", request.choices as usize, slots),
             ("logit_bias", request.logit_bias.len(), limits.logit_bias),

@@ -58,9 +58,6 @@ const NO_GUESS: Guess = Guess { speculation: Speculation::OFF, drafter: None };
 /// Runs the asks together; answers by ask and choice, and what happened.
 fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize], guess: Guess) -> (Vec<Vec<Answer>>, Counters) {
     let config = config(Architecture::Llama, WeightFormat::Bf16);
-    let mut weights = image(&config);
-    let total = ImageLayout::new(&config, &[]).unwrap().total_bytes();
-    let model = PackedModel::parse(weights.bytes(total)).unwrap();
     let draft_config = crate::model::ModelConfig {
         weight_format: if guess.drafter.is_some_and(|(_, same)| !same) {
             WeightFormat::Int4
@@ -69,15 +66,19 @@ fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize], guess: Guess) -> (
         },
         ..config
     };
-    let mut draft_weights = image(&draft_config);
-    let draft_total = ImageLayout::new(&draft_config, &[]).unwrap().total_bytes();
-    let draft_model = PackedModel::parse(draft_weights.bytes(draft_total)).unwrap();
+    let (mut weights, mut draft_weights) = (image(&config), image(&draft_config));
+    let draft_model = parse(&mut draft_weights, &draft_config);
     let drafter = guess.drafter.map(|(cache, _)| DraftModel { model: draft_model, cache });
-    let plan = guess.drafter.map(|(cache, _)| (&draft_config, cache));
-    let plan = MemoryPlan::with_drafter(&config, &limits, plan).unwrap();
-    let mut memory = Memory::new(plan.total_bytes());
-    let memory = memory.bytes(plan.total_bytes());
-    let mut engine = Engine::with_drafter(model, drafter, limits, Isa::detect(), memory).unwrap();
+    let models = (parse(&mut weights, &config), drafter);
+    with_models(models, limits, Isa::detect(), |engine| drive(engine, asks, budgets, guess))
+}
+
+fn drive(
+    engine: &mut Engine<'_, '_>,
+    asks: &[Ask],
+    budgets: &[usize],
+    guess: Guess,
+) -> (Vec<Vec<Answer>>, Counters) {
     engine.set_speculation(guess.speculation);
     engine.kv_bytes_mut().fill(0xff);
     let mut answers: Vec<Vec<Answer>> =
@@ -229,15 +230,31 @@ proptest! {
     }
 }
 
+/// The model in an image of that configuration.
+fn parse<'m>(image: &'m mut Memory, config: &crate::model::ModelConfig) -> PackedModel<'m> {
+    let total = ImageLayout::new(config, &[]).unwrap().total_bytes();
+    PackedModel::parse(image.bytes(total)).unwrap()
+}
+
 /// An engine for one test, with its memory.
+fn with_models<R>(
+    (model, drafter): (PackedModel<'_>, Option<DraftModel<'_>>),
+    limits: EngineLimits,
+    isa: Isa,
+    test: impl FnOnce(&mut Engine<'_, '_>) -> R,
+) -> R {
+    let sized = drafter.as_ref().map(|drafter| (drafter.model.config(), drafter.cache));
+    let plan = MemoryPlan::with_drafter(model.config(), &limits, sized).unwrap();
+    let mut memory = Memory::new(plan.total_bytes());
+    let memory = memory.bytes(plan.total_bytes());
+    test(&mut Engine::with_drafter(model, drafter, limits, isa, memory).unwrap())
+}
+
+/// The same of one model.
 fn with_engine<R>(limits: EngineLimits, test: impl FnOnce(&mut Engine<'_, '_>) -> R) -> R {
     let config = config(Architecture::Qwen3, WeightFormat::F32);
     let mut weights = image(&config);
-    let total = ImageLayout::new(&config, &[]).unwrap().total_bytes();
-    let model = PackedModel::parse(weights.bytes(total)).unwrap();
-    let plan = MemoryPlan::new(&config, &limits).unwrap();
-    let mut memory = Memory::new(plan.total_bytes());
-    test(&mut Engine::new(model, limits, Isa::detect(), memory.bytes(plan.total_bytes())).unwrap())
+    with_models((parse(&mut weights, &config), None), limits, Isa::detect(), test)
 }
 
 fn tokens(engine: &mut Engine<'_, '_>, request: &Request<'_>) -> Vec<u32> {
@@ -362,29 +379,18 @@ fn a_guess_that_has_no_finite_numbers_spoils_no_row() {
 }
 
 fn broken_guess(kv_format: crate::dtype::KvFormat) {
+    struct Hidden(usize);
+    impl Observer for Hidden {
+        fn hidden(&mut self, _row: &PlannedRow, _hidden: &[f32]) {
+            self.0 += 1;
+        }
+    }
     let served_config = config(Architecture::Llama, WeightFormat::F32);
     let draft_config = crate::model::ModelConfig { layer_count: 1, ..served_config };
-    let bytes = |config: &_| ImageLayout::new(config, &[]).unwrap().total_bytes();
     let limits = EngineLimits { draft_len: 3, kv_format, head_rows: 1, ..limits() };
     // The prompt's last row yields something, is sampled from, and has guesses beside it.
     let request = Request { prompt_output: RowOutput::Hidden, ..Request::greedy(&[5, 9], 12) };
-    let outputs = |served: &mut Memory, drafter: Option<&mut Memory>| {
-        struct Hidden(usize);
-        impl Observer for Hidden {
-            fn hidden(&mut self, _row: &PlannedRow, _hidden: &[f32]) {
-                self.0 += 1;
-            }
-        }
-        let model = PackedModel::parse(served.bytes(bytes(&served_config))).unwrap();
-        let drafter = drafter.map(|drafter| DraftModel {
-            model: PackedModel::parse(drafter.bytes(bytes(&draft_config))).unwrap(),
-            cache: DraftCache::Own,
-        });
-        let sized = drafter.as_ref().map(|drafter| (&draft_config, drafter.cache));
-        let plan = MemoryPlan::with_drafter(&served_config, &limits, sized).unwrap();
-        let mut memory = Memory::new(plan.total_bytes());
-        let memory = memory.bytes(plan.total_bytes());
-        let mut engine = Engine::with_drafter(model, drafter, limits, Isa::detect(), memory).unwrap();
+    let outputs = |engine: &mut Engine<'_, '_>| {
         engine.set_speculation(Speculation {
             lookup: false,
             mode: SpeculationMode::Forced,
@@ -406,33 +412,28 @@ fn broken_guess(kv_format: crate::dtype::KvFormat) {
         assert_eq!(hidden.0, 2, "a hidden state for each token of the prompt");
         (tokens, *engine.counters())
     };
-    let (alone, _) = outputs(&mut image(&served_config), None);
+    let (mut served, mut drafting) = (image(&served_config), image(&draft_config));
+    let models = (parse(&mut served, &served_config), None);
+    let (alone, _) = with_models(models, limits, Isa::detect(), outputs);
     // What the model that drafts says first, where the served one says something else.
-    let guess = {
-        let mut drafter = image(&draft_config);
-        let model = PackedModel::parse(drafter.bytes(bytes(&draft_config))).unwrap();
-        let limits = EngineLimits { draft_len: 0, ..limits };
-        let plan = MemoryPlan::new(&draft_config, &limits).unwrap();
-        let mut memory = Memory::new(plan.total_bytes());
-        let memory = memory.bytes(plan.total_bytes());
-        let mut engine = Engine::new(model, limits, Isa::detect(), memory).unwrap();
-        tokens(&mut engine, &Request::greedy(&[5, 9], 1))[0]
-    };
+    let models = (parse(&mut drafting, &draft_config), None);
+    let first = |engine: &mut Engine<'_, '_>| tokens(engine, &Request::greedy(&[5, 9], 1))[0];
+    let guess = with_models(models, EngineLimits { draft_len: 0, ..limits }, Isa::detect(), first);
     assert!(
         guess != 5 && guess != 9 && alone.iter().all(|(token, _)| *token != guess),
         "{guess} is none of {alone:?}"
     );
     let mut broken = image_without(&served_config, Some(guess as usize));
-    let (beside, counters) = outputs(&mut broken, Some(&mut image(&draft_config)));
+    let drafter = DraftModel { model: parse(&mut drafting, &draft_config), cache: DraftCache::Own };
+    let models = (parse(&mut broken, &served_config), Some(drafter));
+    let (beside, counters) = with_models(models, limits, Isa::detect(), outputs);
     assert_eq!(beside, alone);
     assert!(counters.model.rejected > 0, "{counters:?}");
     // Rows that do see it are told, on every path.
     for isa in Isa::available().iter() {
-        let model = PackedModel::parse(broken.bytes(bytes(&served_config))).unwrap();
-        let plan = MemoryPlan::new(&served_config, &limits).unwrap();
-        let mut memory = Memory::new(plan.total_bytes());
-        let mut engine = Engine::new(model, limits, *isa, memory.bytes(plan.total_bytes())).unwrap();
-        let (_, reason) = end(&mut engine, &Request::greedy(&[5, guess, 9], 2));
+        let models = (parse(&mut broken, &served_config), None);
+        let seeing = |engine: &mut Engine<'_, '_>| end(engine, &Request::greedy(&[5, guess, 9], 2)).1;
+        let reason = with_models(models, limits, *isa, seeing);
         assert_eq!(reason, FinishReason::NonFinite { position: 2 }, "{isa:?}");
     }
 }

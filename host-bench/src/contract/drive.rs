@@ -2,7 +2,7 @@
 use std::time::Instant;
 use verbatim::load::LoadedModel;
 use verbatim::memory::AlignedMemory;
-use verbatim::runtime::costs::Costs;
+use verbatim::runtime::costs::{Costs, StepRows};
 use verbatim_core::engine::{
     Budget, DraftCache, DraftCounters, DraftModel, Engine, EngineLimits, EventKind, Masks, MemoryPlan,
     Request, Speculation, StepKind,
@@ -160,9 +160,7 @@ impl Rig<'_> {
         loop {
             engine.set_speculation(costs.of(speculation));
             let Some(plan) = engine.plan(Budget::UNLIMITED) else { break };
-            let rows = engine.rows(plan).count();
-            let samples = engine.rows(plan).filter(|row| row.samples).count();
-            let guesses = engine.rows(plan).filter(|row| row.drafted > 0).count();
+            let rows = StepRows::of(engine, plan);
             let since = Instant::now();
             let events = engine.execute(plan, Masks::NONE, self.pool, &mut ());
             let events = events.map_err(|error| error.to_string())?;
@@ -176,16 +174,14 @@ impl Rig<'_> {
                 round.last = now;
                 round.ids.push(token);
             }
-            if plan.kind == StepKind::Draft || samples == rows {
-                costs.note(plan.kind, rows, guesses, took);
-            }
+            costs.note(&rows, took);
             drafting += took.as_secs_f64();
             if plan.kind == StepKind::Target {
                 let waiting = engine.status().waiting;
                 let seconds = std::mem::take(&mut drafting);
                 round.steps.push(Step {
-                    prefill_rows: rows - samples,
-                    decode_rows: samples,
+                    prefill_rows: rows.count - rows.samples,
+                    decode_rows: rows.samples,
                     seconds,
                     waiting,
                 });

@@ -1,6 +1,36 @@
 //! What a guess costs on this machine, from measured steps: the engine, which has no clock, weighs it against what guesses bring.
 use std::time::Duration;
-use verbatim_core::engine::{Speculation, StepKind};
+use verbatim_core::engine::{Engine, PlanId, Speculation, StepKind};
+
+/// What the rows of a planned step are for.
+#[derive(Clone, Copy, Debug)]
+pub struct StepRows {
+    kind: StepKind,
+    /// All.
+    pub count: usize,
+    /// Of these, those from which a token is drawn.
+    pub samples: usize,
+    /// Of these, those of guesses.
+    guesses: usize,
+}
+
+impl StepRows {
+    /// Those of a plan that was not executed yet.
+    pub fn of(engine: &Engine<'_, '_>, plan: PlanId) -> Self {
+        let mut rows = Self { kind: plan.kind, count: 0, samples: 0, guesses: 0 };
+        for row in engine.rows(plan) {
+            rows.count += 1;
+            rows.samples += usize::from(row.samples);
+            rows.guesses += usize::from(row.drafted > 0);
+        }
+        rows
+    }
+
+    /// Whether no prompt has a part in the step.
+    pub fn is_decode(&self) -> bool {
+        self.kind == StepKind::Draft || self.samples == self.count
+    }
+}
 
 /// What steps cost, as the latest of them show it.
 #[derive(Debug, Default)]
@@ -49,9 +79,10 @@ impl Costs {
     /// was thought at first, so that guesses are tried now and then.
     const FORGOTTEN: f64 = 1.0 / 256.0;
 
-    /// A step of decoding sequences and their guesses took so long: `rows`, of which `guesses`.
-    pub fn note(&mut self, kind: StepKind, rows: usize, guesses: usize, took: Duration) {
-        if rows == 0 || rows > Self::ROWS_MOST {
+    /// A step took so long. Those in which a prompt has a part say nothing of guesses.
+    pub fn note(&mut self, step: &StepRows, took: Duration) {
+        let StepRows { kind, count: rows, guesses, .. } = *step;
+        if !step.is_decode() || rows == 0 || rows > Self::ROWS_MOST {
             return;
         }
         let took = took.as_secs_f64();
@@ -89,17 +120,22 @@ impl Costs {
 mod tests {
     use super::*;
 
+    /// Rows of sequences that decode.
+    fn step(kind: StepKind, count: usize, guesses: usize) -> StepRows {
+        StepRows { kind, count, samples: count, guesses }
+    }
+
     #[test]
     fn costs_are_found_from_steps_of_several_sizes() {
         let mut costs = Costs::default();
         assert_eq!(costs.of(Speculation::AUTO), Speculation::AUTO, "nothing is known");
         let ms = |ms: f64| Duration::from_secs_f64(ms / 1e3);
         for _ in 0..50 {
-            costs.note(StepKind::Target, 1, 0, ms(10.0));
-            costs.note(StepKind::Target, 9, 8, ms(18.0));
-            costs.note(StepKind::Draft, 1, 0, ms(4.0));
-            costs.note(StepKind::Draft, 6, 5, ms(6.0));
-            costs.note(StepKind::Target, 512, 0, ms(900.0));
+            costs.note(&step(StepKind::Target, 1, 0), ms(10.0));
+            costs.note(&step(StepKind::Target, 9, 8), ms(18.0));
+            costs.note(&step(StepKind::Draft, 1, 0), ms(4.0));
+            costs.note(&step(StepKind::Draft, 6, 5), ms(6.0));
+            costs.note(&step(StepKind::Target, 512, 0), ms(900.0));
         }
         let found = costs.of(Speculation::AUTO);
         assert!((found.row_cost - 0.1).abs() < 3e-3, "{found:?}");
@@ -113,8 +149,8 @@ mod tests {
         for batch in [2, 4, 8] {
             let mut costs = Costs::default();
             for _ in 0..400 {
-                costs.note(StepKind::Target, batch, 0, ms(batch));
-                costs.note(StepKind::Target, 2 * batch, batch, ms(2 * batch));
+                costs.note(&step(StepKind::Target, batch, 0), ms(batch));
+                costs.note(&step(StepKind::Target, 2 * batch, batch), ms(2 * batch));
             }
             let found = costs.of(Speculation::AUTO).row_cost;
             assert!((found - 0.08).abs() < 5e-3, "{batch}: {found}");
@@ -124,7 +160,7 @@ mod tests {
     #[test]
     fn steps_that_others_made_long_neither_end_guesses_nor_for_good() {
         let note = |costs: &mut Costs, rows, ms: f64| {
-            costs.note(StepKind::Target, rows, rows - 1, Duration::from_secs_f64(ms / 1e3));
+            costs.note(&step(StepKind::Target, rows, rows - 1), Duration::from_secs_f64(ms / 1e3));
         };
         let cost = |costs: &Costs| costs.of(Speculation::AUTO).row_cost;
         let mut costs = Costs::default();
@@ -148,7 +184,7 @@ mod tests {
         // The step of many rows that is no decode, and the draft before any step.
         note(&mut costs, 512, 900.0);
         let mut unknown = Costs::default();
-        unknown.note(StepKind::Draft, 1, 0, Duration::from_millis(1));
+        unknown.note(&step(StepKind::Draft, 1, 0), Duration::from_millis(1));
         assert_eq!(unknown.of(Speculation::AUTO), Speculation::AUTO);
         assert!(cost(&costs) < 0.2);
     }

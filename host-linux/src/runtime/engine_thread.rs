@@ -3,7 +3,7 @@
 //! Callers send it commands; it sends each request's updates to its caller's queue, which never blocks it: a
 //! request's updates are bounded by its tokens. A queue whose reader is gone cancels its requests. It never touches a
 //! socket. While there is nothing to do it sleeps on the command queue.
-use super::costs::Costs;
+use super::costs::{Costs, StepRows};
 use super::step_budget::StepBudget;
 use super::{Drafter, OwnedRequest, ServedModel};
 use crate::memory::AlignedMemory;
@@ -266,9 +266,7 @@ fn run(
         }
         engine.set_speculation(costs.of(model.speculation));
         let Some(plan) = engine.plan(Budget { rows: budget.rows(engine.status().running) }) else { continue };
-        let rows = engine.rows(plan).count();
-        let guesses = engine.rows(plan).filter(|row| row.drafted > 0).count();
-        let is_decode = plan.kind == StepKind::Draft || engine.rows(plan).all(|row| row.samples);
+        let rows = StepRows::of(&engine, plan);
         let start = Instant::now();
         let mut gone = Vec::new();
         // The plan is the latest and the pool the one that the engine was sized for.
@@ -296,12 +294,10 @@ fn run(
             }
         }
         let took = start.elapsed();
-        if is_decode {
-            costs.note(plan.kind, rows, guesses, took);
-        }
+        costs.note(&rows, took);
         drafting += took;
         if plan.kind == StepKind::Target {
-            budget.note(rows, is_decode, std::mem::take(&mut drafting));
+            budget.note(rows.count, rows.is_decode(), std::mem::take(&mut drafting));
         }
         for id in gone {
             engine.cancel(id);

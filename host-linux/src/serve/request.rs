@@ -182,7 +182,7 @@ pub fn parse(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Result<Par
         Endpoint::Completions => prompts(&fields, model)?,
         Endpoint::Chat => vec![conversation(&fields, model)?],
     };
-    let slots = model.limits.sequences + model.limits.queue;
+    let slots = model.limits.slots();
     let choices = fields.integer("n", 1, slots.min(128) as i64)?.unwrap_or(1) as u32;
     if prompts.len() * choices as usize > slots {
         let message = format!(

@@ -16,7 +16,7 @@
 //! **Guesses** leave a full step [`PREFILL_ROWS_MIN`] rows for prompts that have as many left.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use verbatim_core::engine::request::PRIORITY_ROWS;
-use verbatim_core::engine::{Engine, Event, EventKind, PREFILL_ROWS_MIN, PlannedRow, RequestId};
+use verbatim_core::engine::{Engine, Event, EventKind, PREFILL_ROWS_MIN, PlannedRow, RequestId, Status};
 use verbatim_core::paging::BLOCK;
 
 /// One choice of one request.
@@ -106,21 +106,16 @@ impl Waiting {
                 live.computed = row.position as u64 + 1;
             }
         }
-        for row in rows {
-            self.begins_to_wait((row.request, row.choice));
+        let keys: BTreeSet<Key> = rows.iter().map(|row| (row.request, row.choice)).collect();
+        for key in keys {
+            self.begins_to_wait(key);
         }
     }
 
     /// Who was let in by a plan was the first to wait, those aside who wait for a text that another computes.
-    pub fn check_admissions(
-        &self,
-        before: &Running,
-        engine: &Engine<'_, '_>,
-        texts: &Texts,
-    ) -> Result<(), String> {
-        let now = Running::of(engine);
+    pub fn check_admissions(&self, before: &Running, now: &Running, texts: &Texts) -> Result<(), String> {
         for key in now.keys.difference(&before.keys) {
-            let passed = self.first_waiting(&now, texts).filter(|first| self.place(first) < self.place(key));
+            let passed = self.first_waiting(now, texts).filter(|first| self.place(first) < self.place(key));
             if let Some(first) = passed {
                 return Err(format!("{key:?} is let in, but {first:?} is ahead of it"));
             }
@@ -131,17 +126,15 @@ impl Waiting {
     /// The plan of a step of so many rows, at most: its guesses have not crowded out the prompts that run, or could.
     pub fn check_guesses(
         &self,
-        rows: &[PlannedRow],
-        most: usize,
+        (rows, most): (&[PlannedRow], usize),
         before: &Running,
-        engine: &Engine<'_, '_>,
+        now: &Running,
         texts: &Texts,
     ) -> Result<(), String> {
         let guesses = rows.iter().filter(|row| row.drafted > 0).count();
         if guesses == 0 || rows.len() < most {
             return Ok(());
         }
-        let now = Running::of(engine);
         let (mut left, mut planned) = (0, 0);
         for key in &now.keys {
             let (Some(text), Some(live)) = (texts.get(key), self.live.get(key)) else { continue };
@@ -157,12 +150,11 @@ impl Waiting {
             }
         }
         // One that waits, but neither for a slot, nor for blocks, nor because someone was just sent back to the queue.
-        let status = engine.status();
-        if status.running < engine.limits().sequences
-            && status.preemptions == before.preemptions
-            && let Some(first) = self.first_waiting(&now, texts)
+        if now.keys.len() < now.sequences
+            && now.preemptions == before.preemptions
+            && let Some(first) = self.first_waiting(now, texts)
             && let tokens = texts[&first].ids.len()
-            && tokens.div_ceil(BLOCK) < status.free_blocks
+            && tokens.div_ceil(BLOCK) < now.free_blocks
         {
             left += tokens;
         }
@@ -244,10 +236,12 @@ impl Waiting {
     }
 }
 
-/// Who runs, as far as an engine's tables say, and how often it has preempted anyone.
+/// Who runs, as an engine's tables say; how many may, what blocks are left, and how often anyone was preempted.
 #[derive(Clone, Debug)]
 pub struct Running {
     keys: BTreeSet<Key>,
+    sequences: usize,
+    free_blocks: usize,
     preemptions: u64,
 }
 
@@ -255,7 +249,8 @@ impl Running {
     /// Now.
     pub fn of(engine: &Engine<'_, '_>) -> Self {
         let keys = engine.tables().map(|(request, choice, _)| (request, choice)).collect();
-        Self { keys, preemptions: engine.status().preemptions }
+        let Status { free_blocks, preemptions, .. } = engine.status();
+        Self { keys, sequences: engine.limits().sequences, free_blocks, preemptions }
     }
 }
 

@@ -376,9 +376,10 @@ impl Run<'_, '_> {
         if rows.is_empty() || rows.len() > most {
             return Err(format!("a step of {} rows, but the budget is {most}", rows.len()));
         }
-        self.waiting.check_admissions(&before, &self.engine, &texts)?;
+        let now = Running::of(&self.engine);
+        self.waiting.check_admissions(&before, &now, &texts)?;
         if plan.kind == StepKind::Target {
-            self.waiting.check_guesses(&rows, most, &before, &self.engine, &texts)?;
+            self.waiting.check_guesses((&rows, most), &before, &now, &texts)?;
         }
         Ok(Some(plan))
     }
