@@ -14,12 +14,15 @@ pub const fn padded(width: usize) -> usize {
     width.next_multiple_of(ROW_ALIGN)
 }
 
-/// The stride of rows that a product reads: one vector more than whole panels, so that rows whose width is a power of
+/// The stride of rows that a product reads: whole cache lines of bytes, and one more, so that rows whose width is a power of
 /// two do not all fall into the same sets of the L1 cache (a tile of 12 rows a page apart would thrash it).
 #[inline(always)]
 pub const fn operand_stride(width: usize) -> usize {
-    padded(width) + ROW_ALIGN
+    width.next_multiple_of(LINE) + LINE
 }
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// `[rows, width]`, borrowed.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@
 //! model does. A row of the table is one product of `M` rows; its limit is the smaller of what the peak and the bandwidth allow.
 use super::limits::{Limits, measure};
 use super::report::{Line, Report};
+use std::marker::PhantomData;
 use std::time::Instant;
 use verbatim::cpu::worker_count;
 use verbatim::memory::AlignedMemory;
@@ -17,7 +18,7 @@ use verbatim_core::kernels::matmul::panel::{PANEL, panel_len};
 use verbatim_core::kernels::matmul::product::{multiply, scratch_bytes};
 use verbatim_core::kernels::matmul::{Activations, Epilogue, Linear, Panels};
 use verbatim_core::kernels::quantize::quantize;
-use verbatim_core::memory::{bytes_mut, cast, cast_mut};
+use verbatim_core::memory::{AnyBits, bytes_mut, cast, cast_mut};
 use verbatim_core::pool::{Phase, Pool};
 use verbatim_core::tensor::{Rows, Shared, operand_stride, padded};
 
@@ -52,7 +53,7 @@ pub(crate) struct GemmArgs {
     /// Weight formats [default: all].
     #[arg(long, value_delimiter = ',')]
     formats: Vec<String>,
-    /// Instruction set: auto, avx512, avx512-fma, avx2, neon or portable.
+    /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable.
     #[arg(long, default_value = "auto")]
     isa: String,
     /// Numbers of rows.
@@ -128,11 +129,34 @@ impl Weights {
     }
 }
 
+/// Numbers where the engine would have them: from a cache line on, in huge pages if there are some.
+struct Aligned<T>(AlignedMemory, PhantomData<T>);
+
+impl<T: AnyBits> Aligned<T> {
+    fn new(len: usize) -> Self {
+        Self(AlignedMemory::new(len * size_of::<T>()).expect("memory"), PhantomData)
+    }
+
+    fn of(values: impl ExactSizeIterator<Item = T>) -> Self {
+        let mut memory = Self::new(values.len());
+        memory.as_mut_slice().iter_mut().zip(values).for_each(|(out, value)| *out = value);
+        memory
+    }
+
+    fn as_slice(&self) -> &[T] {
+        cast(self.0.as_slice()).expect("whole and aligned")
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [T] {
+        cast_mut(self.0.as_mut_slice()).expect("whole and aligned")
+    }
+}
+
 /// Rows of activations in every format.
 struct Operands {
-    floats: Vec<f32>,
-    halves: Vec<bf16>,
-    whole: Vec<Int8>,
+    floats: Aligned<f32>,
+    halves: Aligned<bf16>,
+    whole: Aligned<Int8>,
     scales: Vec<f32>,
     k: usize,
 }
@@ -142,25 +166,25 @@ impl Operands {
         let stride = operand_stride(k);
         let floats: Vec<f32> =
             (0..rows * stride).map(|i| if i % stride < k { noise(i) * 30.0 } else { 0.0 }).collect();
-        let halves = floats.iter().map(|x| bf16_operand(*x)).collect();
-        let mut whole = vec![Int8(128); floats.len()];
+        let halves = Aligned::of(floats.iter().map(|x| bf16_operand(*x)));
+        let mut whole = Aligned::of(floats.iter().map(|_| Int8(128)));
         let mut rotated = floats.clone();
         let scales = rotated
             .chunks_mut(stride)
-            .zip(whole.chunks_mut(stride))
+            .zip(whole.as_mut_slice().chunks_mut(stride))
             .map(|(x, out)| quantize(Isa::detect(), k, &mut x[..padded(k)], &mut out[..padded(k)]))
             .collect();
-        Self { floats, halves, whole, scales, k }
+        Self { floats: Aligned::of(floats.into_iter()), halves, whole, scales, k }
     }
 
     fn rows(&self, format: WeightFormat, rows: std::ops::Range<usize>) -> Activations<'_> {
         let stride = operand_stride(self.k);
         let at = rows.start * stride..rows.end * stride;
         match format.operands() {
-            OperandFormat::F32 => Activations::F32(Rows::operands(&self.floats[at], self.k)),
-            OperandFormat::Bf16 => Activations::Bf16(Rows::operands(&self.halves[at], self.k)),
+            OperandFormat::F32 => Activations::F32(Rows::operands(&self.floats.as_slice()[at], self.k)),
+            OperandFormat::Bf16 => Activations::Bf16(Rows::operands(&self.halves.as_slice()[at], self.k)),
             OperandFormat::Int8 => {
-                Activations::Int8(Rows::operands(&self.whole[at], self.k), &self.scales[rows])
+                Activations::Int8(Rows::operands(&self.whole.as_slice()[at], self.k), &self.scales[rows])
             }
         }
     }
@@ -184,7 +208,7 @@ pub(crate) fn best(mut product: impl FnMut(usize)) -> f64 {
 pub(crate) fn packed(pool: &dyn Pool, isa: Isa, weights: &Weights, rows: usize, split: Split) -> f64 {
     let act = Operands::new(rows, weights.k);
     let stride = padded(weights.n);
-    let mut out = vec![0.0_f32; rows * stride];
+    let mut out = Aligned::<f32>::new(rows * stride);
     let len = scratch_bytes(rows, 1);
     let mut scratch = AlignedMemory::new(len * pool.workers()).expect("memory");
     let scratch = Shared::new(scratch.as_mut_slice());
@@ -200,7 +224,7 @@ pub(crate) fn packed(pool: &dyn Pool, isa: Isa, weights: &Weights, rows: usize, 
     best(|round| {
         for i in 0..times {
             let weight = weights.linear(round * times + i);
-            let shared = Shared::new(&mut out);
+            let shared = Shared::new(out.as_mut_slice());
             pool.run(Phase::Qkv, cut.tasks(), &|task, worker| {
                 let (panels, rows) = cut.of(task);
                 let epilogue = (Epilogue::Store(shared.after(rows.start * stride)), stride);

@@ -88,7 +88,7 @@ enum Command {
         /// Workers at most [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
-        /// Instruction set: auto, avx512, avx512-fma, avx2, neon or portable.
+        /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable.
         #[arg(long, default_value = "auto")]
         isa: String,
         /// KV format: f32, bf16 or int8 [default: as for serving].
@@ -197,6 +197,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
 }
 
 fn main() -> ExitCode {
+    verbatim::cpu::allow_matrix_unit();
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

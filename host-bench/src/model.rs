@@ -2,7 +2,7 @@
 //! worker to all, on the calling thread and on the pool.
 use super::limits::{Limits, measure};
 use super::report::{Line, Report};
-use super::speed::{Case, Timed, bytes_read, multiplied, operations, run};
+use super::speed::{Case, Speed, Timed, bytes_read, multiplied, operations, run};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use verbatim::cpu::worker_count;
@@ -198,19 +198,29 @@ fn thread_counts(workers: usize) -> Vec<usize> {
     counts
 }
 
-/// Where a decode step's time goes, at depths from 0: the longest worker's time in each phase, and what is left.
+/// Where a decode step's time goes, at depths from 0.
 pub(crate) fn dispatch_share(
     loaded: &LoadedModel,
     isa: Isa,
     pool: &dyn Pool,
     kv_format: Option<KvFormat>,
 ) -> Result<(f64, Vec<(String, f64)>), String> {
-    let timed = Timed::new(pool);
     // With a prompt of one token all steps are decode steps.
     let case = Case { rounds: 1, kv_format, ..Case::one(1, 64) };
-    run(loaded, isa, &timed, &case)?;
+    shares(loaded, (isa, pool), &case, |speed| speed.decode_sum)
+}
+
+/// The longest worker's time in each phase as a share of `whole`, and what is left.
+fn shares(
+    loaded: &LoadedModel,
+    (isa, pool): (Isa, &dyn Pool),
+    case: &Case,
+    whole: impl Fn(&Speed) -> f64,
+) -> Result<(f64, Vec<(String, f64)>), String> {
+    let timed = Timed::new(pool);
+    run(loaded, isa, &timed, case)?;
     timed.take();
-    let whole = run(loaded, isa, &timed, &case)?.decode_sum;
+    let whole = whole(&run(loaded, isa, &timed, case)?);
     let share = |(phase, took): (Phase, Duration)| (format!("{phase:?}"), took.as_secs_f64() / whole);
     let mut shares: Vec<_> = timed.take().into_iter().map(share).collect();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -218,17 +228,27 @@ pub(crate) fn dispatch_share(
     Ok(((1.0 - sum).max(0.0), shares))
 }
 
+/// Prints a prompt's time and a decode step's by phase.
 fn phases(
     report: &Report,
     loaded: &LoadedModel,
     (isa, pool): (Isa, &dyn Pool),
     kv_format: Option<KvFormat>,
 ) -> Result<(), String> {
-    report.section("a decode step by phase: share of its time");
-    let (rest, shares) = dispatch_share(loaded, isa, pool, kv_format)?;
-    for (phase, share) in shares.into_iter().filter(|(_, share)| *share >= 0.001) {
-        report.line(&Line::new(phase, 100.0 * share, "%"));
+    let prompt = 512.min(loaded.model().config().position_count / 2);
+    let case = Case { rounds: 1, kv_format, ..Case::one(prompt, 1) };
+    let of_prompt = shares(loaded, (isa, pool), &case, Speed::prompt_s)?;
+    let of_decode = dispatch_share(loaded, isa, pool, kv_format)?;
+    for (what, (rest, shares)) in [("prompt", of_prompt), ("decode", of_decode)] {
+        report.section(&format!("{what} by phase: share of its time"));
+        for (phase, share) in shares.into_iter().filter(|(_, share)| *share >= 0.001) {
+            report.line(&Line::new(format!("{what}: {phase}"), 100.0 * share, "%"));
+        }
+        report.line(&Line::new(
+            format!("{what}: in no phase: dispatch, joins, small operations"),
+            100.0 * rest,
+            "%",
+        ));
     }
-    report.line(&Line::new("in no phase: dispatch, joins, small operations", 100.0 * rest, "%"));
     Ok(())
 }

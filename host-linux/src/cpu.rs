@@ -1,9 +1,10 @@
-//! How many workers a machine is good for, and what its CPU is called.
+//! How many workers a machine is good for, what its CPU is called, and leave to use its matrix unit.
 //!
-//! The least of: the CPUs this process may run on (affinity), the CPU time its cgroup may use (quota, rounded down), and
+//! Workers are the least of: the CPUs this process may run on (affinity), the CPU time its cgroup may use (quota, rounded down), and
 //! the physical cores (two threads of a core share the vector units that a kernel keeps busy).
 use std::collections::BTreeSet;
 use std::path::Path;
+use verbatim_core::isa::Isa;
 
 /// A number of workers and what bounds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,23 @@ fn parse_cpu_max(text: &str) -> Option<usize> {
 /// −1 is no limit.
 fn parse_cfs(quota: &str, period: &str) -> Option<usize> {
     whole_cpus(quota.trim().parse().ok()?, period.trim().parse().ok()?)
+}
+
+/// Asks Linux for the state of the matrix unit (AMX), without which the unit cannot be used, and tells the core. Where there is no
+/// such unit, or a kernel before 5.16, nothing happens: paths without it are the same bits.
+pub fn allow_matrix_unit() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const ARCH_REQ_XCOMP_PERM: libc::c_int = 0x1023;
+        const XFEATURE_XTILEDATA: libc::c_ulong = 18;
+        // SAFETY: the call lets this process use more state, in all its threads, and touches no memory. The kernel refuses where a thread's
+        // signal stack is too small for it.
+        unsafe {
+            if libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 {
+                Isa::allow_matrix_unit();
+            }
+        }
+    }
 }
 
 /// What the CPU calls itself.

@@ -18,3 +18,11 @@ pub mod pools;
 pub mod process;
 pub mod runner;
 pub mod sim;
+
+use verbatim_core::isa::{Available, Isa};
+
+/// The paths of this CPU, with its matrix unit where the system lets a process use it.
+pub fn paths() -> Available {
+    verbatim::cpu::allow_matrix_unit();
+    Isa::available()
+}

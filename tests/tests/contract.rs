@@ -16,6 +16,7 @@ use verbatim_core::model::{
 };
 use verbatim_core::pool::{Pool, Serial};
 use verbatim_core::sampling::SamplingParams;
+use verbatim_tests::paths;
 use verbatim_tests::pools::{Counting, Permuting};
 
 const LAYERS: usize = 2;
@@ -189,7 +190,7 @@ fn holds(weights: WeightFormat, kv: KvFormat) -> Answer {
     for at in [1, 3, 5] {
         same("resumed", How { resume: &alone.tokens[..at], mates: 1, ..base });
     }
-    for isa in Isa::available().iter() {
+    for isa in paths().iter() {
         same(isa.name(), How { isa: *isa, pool: &Permuting::new(3), rows: 50, mates: 2, ..base });
     }
     alone

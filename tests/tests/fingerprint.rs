@@ -3,8 +3,8 @@ use serde_json::json;
 use verbatim::load::random::{Recipe, TensorData};
 use verbatim::load::{ImageAccess, NoProgress};
 use verbatim::runtime::{Options, ServedModel};
-use verbatim_core::isa::Isa;
 use verbatim_tests::fixture::{Files, config_json, tiny_tensors};
+use verbatim_tests::paths;
 
 fn options() -> Options {
     Options { threads: Some(1), max_seqs: 1, weights: Some("f32".to_owned()), ..Options::default() }
@@ -107,7 +107,7 @@ fn nothing_else_changes_it() {
         ("name", Options { served_model_name: text("other"), ..options() }),
         ("the model's own context", Options { max_model_len: Some(512), ..options() }),
     ];
-    others.extend(Isa::available().iter().map(|isa| {
+    others.extend(paths().iter().map(|isa| {
         let isa = isa.name().to_owned();
         ("path", Options { isa, ..options() })
     }));

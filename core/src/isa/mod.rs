@@ -10,9 +10,12 @@
 //!
 //! To see that inlining went wrong: a kernel that is ten times too slow has a `call` in its inner loop;
 //! every function between [`Isa::run`] and the operations must be `#[inline(always)]`.
+pub(crate) mod matrix;
 pub mod portable;
 mod tiles;
 
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod amx;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 pub mod avx2;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -24,6 +27,7 @@ mod x86_detect;
 
 use crate::dtype::{Int4, Int8, nearest_int};
 use half::bf16;
+use matrix::Matrix;
 pub use portable::Portable;
 pub use tiles::RowTile;
 use tiles::tile_sizes;
@@ -380,6 +384,8 @@ pub struct Isa {
     level: Level,
     /// See [`Isa::fetch_ahead`].
     ahead: usize,
+    /// See [`Isa::matrix`].
+    matrix: Option<Matrix>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -414,7 +420,7 @@ impl Isa {
     pub const PORTABLE: Isa = Isa::at(Level::Portable);
 
     const fn at(level: Level) -> Isa {
-        Isa { level, ahead: FETCHED_AHEAD }
+        Isa { level, ahead: FETCHED_AHEAD, matrix: None }
     }
 
     /// The fastest path that this CPU and its operating system allow.
@@ -424,8 +430,10 @@ impl Isa {
 
     /// The paths that this CPU allows, slowest first.
     pub fn available() -> Available {
+        #[cfg(test)]
+        tests::allow_matrix_unit();
         #[allow(unused_mut)] // nothing is added where the target has the portable path alone
-        let mut list = Available { isas: [Isa::PORTABLE; 4], count: 1 };
+        let mut list = Available { isas: [Isa::PORTABLE; 5], count: 1 };
         #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
         {
             let cpu = x86_detect::features();
@@ -435,9 +443,13 @@ impl Isa {
                 list.push(Isa::at(Level::Avx2));
             }
             if cpu.avx2_fma && cpu.avx512 {
-                list.push(Isa { level: Level::Avx512, ahead });
+                list.push(Isa { ahead, ..Isa::at(Level::Avx512) });
                 if cpu.avx512_bf16 && avx512::bf16_dot_is_two_fmas() {
-                    list.push(Isa { level: Level::Avx512Bf16, ahead });
+                    let isa = Isa { ahead, ..Isa::at(Level::Avx512Bf16) };
+                    list.push(isa);
+                    if let Some(matrix) = Matrix::new(cpu.amx_int8) {
+                        list.push(Isa { matrix: Some(matrix), ..isa });
+                    }
                 }
             }
         }
@@ -446,8 +458,19 @@ impl Isa {
         list
     }
 
-    /// The path of that name, where this CPU has it: `portable`, `avx2`, `avx512` (with its bf16
-    /// dot product where the CPU has one), `avx512-fma` (without), `neon`, `auto`.
+    /// Says that the CPU's matrix unit may be used, if it has one: [`Isa::available`] lists its path from then on.
+    ///
+    /// # Safety
+    /// The operating system gives the unit's state to every thread that will run a kernel. On Linux a process asks for that by
+    /// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`; on bare metal it is a matter of XCR0 and XFD. Without it the first
+    /// product is an invalid instruction.
+    pub unsafe fn allow_matrix_unit() {
+        #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+        amx::allow();
+    }
+
+    /// The path of that name, where this CPU has it: `portable`, `avx2`, `avx512` (the best of those that begin so), `avx512-fma`
+    /// (without a bf16 dot product), `avx512-bf16` (with), `avx512-amx` (with that and the matrix unit), `neon`, `auto`.
     pub fn from_name(name: &str) -> Option<Isa> {
         if name == "auto" {
             return Some(Self::detect());
@@ -458,6 +481,7 @@ impl Isa {
     /// The name of the path.
     pub fn name(self) -> &'static str {
         match self.level {
+            _ if self.matrix.is_some() => "avx512-amx",
             Level::Portable => "portable",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512-fma",
@@ -477,6 +501,12 @@ impl Isa {
     /// Speed alone depends on it.
     pub(crate) fn fetch_ahead(self) -> usize {
         self.ahead
+    }
+
+    /// The unit that multiplies whole tiles of bytes, where the path has one. The rest of the path is that of its vectors, whose sums
+    /// are 16 `i32`.
+    pub(crate) fn matrix(self) -> Option<Matrix> {
+        self.matrix
     }
 
     /// Runs `op` compiled for this instruction set.
@@ -502,7 +532,7 @@ impl Isa {
 /// The paths of one CPU, slowest first: at least the portable one.
 #[derive(Clone, Copy, Debug)]
 pub struct Available {
-    isas: [Isa; 4],
+    isas: [Isa; 5],
     count: usize,
 }
 

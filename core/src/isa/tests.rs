@@ -3,6 +3,25 @@ use super::*;
 use crate::dtype::{FLUSH_BELOW, bf16_operand};
 use std::vec::Vec;
 
+/// Asks Linux for the matrix unit's state, once.
+pub(super) fn allow_matrix_unit() {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            let mut result: i64 = 158; // arch_prctl
+            // SAFETY: the call changes nothing but what this process may use; ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA.
+            unsafe {
+                core::arch::asm!("syscall", inout("rax") result, in("rdi") 0x1023, in("rsi") 18,
+                    out("rcx") _, out("r11") _);
+                if result == 0 {
+                    Isa::allow_matrix_unit();
+                }
+            }
+        });
+    }
+}
+
 struct Draw(u64);
 
 impl Draw {

@@ -12,12 +12,26 @@ pub(super) struct Features {
     pub(super) avx512: bool,
     /// The bf16 dot product, beside the above.
     pub(super) avx512_bf16: bool,
+    /// AMX-TILE and AMX-INT8 with the one palette of tiles there is, XCR0 allowing their state. A process must still ask for it.
+    pub(super) amx_int8: bool,
     /// AMD's Zen 4: the one core of family 25 with AVX-512.
     pub(super) zen4: bool,
 }
 
 const XCR0_SSE_AVX: u64 = 0b110;
 const XCR0_AVX512: u64 = 0b1110_0110;
+const XCR0_TILES: u64 = 0b11 << 17;
+
+/// Whether palette 1 has 8 tiles of 16 rows of 64 bytes; leaf 0x1D exists.
+fn tiles_are_as_expected() -> bool {
+    #[allow(unused_unsafe)]
+    // SAFETY: the caller saw AMX, which brings leaf 0x1D.
+    let (first, palette) = unsafe { (__cpuid_count(0x1d, 0), __cpuid_count(0x1d, 1)) };
+    first.eax >= 1
+        && palette.eax == 1024 << 16 | 8192
+        && palette.ebx == 8 << 16 | 64
+        && palette.ecx & 0xffff == 16
+}
 
 #[target_feature(enable = "xsave")]
 fn xcr0() -> u64 {
@@ -56,6 +70,12 @@ pub(super) fn features() -> Features {
         avx2_fma,
         avx512,
         avx512_bf16: avx512 && has_subleaf_1 && bit(leaf7_1.eax, 5),
+        amx_int8: avx512
+            && xcr0 & XCR0_TILES == XCR0_TILES
+            && bit(leaf7.edx, 24) // TILE
+            && bit(leaf7.edx, 25) // INT8
+            && leaf0.eax >= 0x1d
+            && tiles_are_as_expected(),
         zen4: amd && family == 25 && avx512,
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct ContractArgs {
     /// Milliseconds that a step should take, in the case gap.
     #[arg(long, default_value_t = 200)]
     step_ms: u64,
-    /// Instruction set: auto, avx512, avx512-fma, avx2, neon or portable.
+    /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable.
     #[arg(long, default_value = "auto")]
     isa: String,
 }

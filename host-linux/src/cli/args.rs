@@ -71,7 +71,7 @@ pub(super) struct ModelArgs {
     /// Worker threads [default: the least of affinity, cgroup quota and physical cores].
     #[arg(long, env = "VERBATIM_THREADS", value_name = "N")]
     threads: Option<usize>,
-    /// Instruction set: auto, avx512, avx512-fma, avx2, neon or portable. All give the same bits.
+    /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable. All give the same bits.
     #[arg(long, env = "VERBATIM_ISA", default_value = "auto")]
     isa: String,
     /// Positions of a sequence, prompt and output together [default: the model's].

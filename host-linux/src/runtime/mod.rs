@@ -21,7 +21,7 @@ pub use options::Options;
 pub use request::OwnedRequest;
 pub use speculation::{Drafter, Speculate};
 
-use crate::cpu::{WorkerCount, available_memory, worker_count};
+use crate::cpu::{WorkerCount, allow_matrix_unit, available_memory, worker_count};
 use crate::load::resolve::CacheLocations;
 use crate::load::{
     ImageAccess, LoadedModel, Progress, RuntimeChoices, WeightChoice, builtin, image_file, load_model,
@@ -66,6 +66,7 @@ pub struct ServedModel {
 impl ServedModel {
     /// Loads a model as the options say. Errors are one line.
     pub fn open(options: &Options, progress: &dyn Progress) -> Result<Self, String> {
+        allow_matrix_unit();
         let isa = Isa::from_name(&options.isa).ok_or_else(|| {
             let known: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
             format!("--isa {}: this CPU has {}", options.isa, known.join(", "))

@@ -1,5 +1,6 @@
 //! What a seed decides once for a run, and which of it a replay leaves out.
 use super::rng::{Rng, Stream};
+use crate::paths;
 use std::fmt;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{EngineLimits, Speculation, SpeculationMode};
@@ -179,7 +180,7 @@ impl Options {
         let long = rng.percent(8) && !without(Feature::Long);
         // Two thousand rows in scalar code would take longer than all other seeds.
         let is_quick = |isa: &Isa| !long || *isa != Isa::PORTABLE || Isa::detect() == Isa::PORTABLE;
-        let paths: Vec<Isa> = Isa::available().iter().copied().filter(is_quick).collect();
+        let paths: Vec<Isa> = paths().iter().copied().filter(is_quick).collect();
         let isa = paths[path % paths.len()];
         let oracle_isa = oracle_path.map_or(Isa::detect(), |path| paths[path % paths.len()]);
         let model_len = if long { rng.within(2150..=2400) } else { rng.within(48..=240) };

@@ -51,6 +51,8 @@ pub trait Element<S: Simd>: Copy + 'static {
         b: *const Self,
         sums: &mut [[Self::Sums; 2]; MR],
     );
+    /// Whether a unit that multiplies tiles of bytes ([`Isa::matrix`](crate::isa::Isa)) takes them, and its sums are theirs.
+    const BYTES: bool = false;
 }
 
 impl<S: Simd> Element<S> for f32 {
@@ -134,6 +136,7 @@ impl<S: Simd> Element<S> for bf16 {
 
 impl<S: Simd> Element<S> for Int8 {
     const STEP: usize = 4;
+    const BYTES: bool = true;
     type Column = S::Quads;
     type Row = S::QuadRow;
     type Sums = S::Ints;

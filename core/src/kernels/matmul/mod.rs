@@ -7,6 +7,7 @@
 //! * [`micro`]: the micro-kernel: a few rows times a few vectors of columns, held in registers.
 //! * `weight`: what each format does within it.
 //! * [`cut`]: which panels and rows each task has.
+//! * `blocks`: in which order a task goes through them.
 //! * [`product`]: one task: a range of panels for some rows, with its epilogue.
 //! * [`reference`]: the same sums, one element at a time.
 //!
@@ -19,6 +20,7 @@
 //! * int8 and int4: whole numbers, whose sums are exact in any order, then two products of scales.
 //!
 //! Latency is hidden by independent rows and columns, never by splitting K.
+mod blocks;
 pub mod coded;
 pub mod cut;
 pub mod int4;

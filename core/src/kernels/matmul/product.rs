@@ -3,11 +3,14 @@
 //! The loops: panels outermost, so that a weight is read from memory once, whatever the number of rows; then **slices** of K, that
 //! half of L1 holds; then tiles of rows. A tile's sums wait in the worker's scratch from slice to slice, exactly, so slices change no bit.
 //! Every tile fetches its share of the next slice while it computes: memory is read at an even pace, not in fits between
-//! computations. Where one tile holds all rows there is one slice, the whole panel.
-use super::micro::{Ahead, each_tile};
+//! computations. Where one tile holds all rows there is one slice, the whole panel. Where it does not, a unit that multiplies whole tiles
+//! ([`Isa::matrix`](crate::isa::Isa)) takes slices of bytes, for all rows. All that for one block of rows after the other (`blocks`).
+use super::blocks::Blocks;
+use super::micro::{Ahead, Element, each_tile};
 use super::panel::{Linear, PANEL, Panels, panel_len};
 use super::weight::{SLICE_BYTES, Slice, SliceRows, Sums, Weight, accumulate_kept, slice_inputs};
 use crate::dtype::{Coded, Int4, Int8, OperandFormat};
+use crate::isa::matrix::{ByteRows, Matrix, Tiles};
 use crate::isa::{Isa, LANES, RowTile, Simd, SimdOp};
 use crate::kernels::math::silu;
 use crate::tensor::{Rows, Shared};
@@ -50,6 +53,15 @@ impl Activations<'_> {
             Self::F32(rows) => rows.width(),
             Self::Bf16(rows) => rows.width(),
             Self::Int8(rows, _) => rows.width(),
+        }
+    }
+
+    /// Bytes from row to row.
+    fn row_bytes(&self) -> usize {
+        match self {
+            Self::F32(rows) => rows.stride() * size_of::<f32>(),
+            Self::Bf16(rows) => rows.stride() * size_of::<bf16>(),
+            Self::Int8(rows, _) => rows.stride(),
         }
     }
 
@@ -134,23 +146,33 @@ pub unsafe fn multiply(
     assert!(
         scratch.len() >= scratch_bytes(act.count(), per_output) && scratch.as_ptr().addr().is_multiple_of(64)
     );
-    let (bias, panel_len, ahead) = (weight.bias(), panel_len(format, k), isa.fetch_ahead());
-    macro_rules! run {
-        ($rows:expr, $scales:expr, $data:expr) => {{
-            let job = Job { rows: $rows, scales: $scales, k, bias, epilogue, out_stride, ahead };
-            isa.run(Product { job, data: $data, panel_len, panels, scratch })
-        }};
-    }
+    let (bias, panel_len) = (weight.bias(), panel_len(format, k));
+    let (ahead, matrix) = (isa.fetch_ahead(), isa.matrix());
     if let Activations::Int8(rows, scales) = act {
         assert!(scales.len() >= rows.count());
     }
-    match (act, weight.panels()) {
-        (Activations::F32(rows), Panels::F32(data)) => run!(rows, &[], data),
-        (Activations::Bf16(rows), Panels::Bf16(data)) => run!(rows, &[], data),
-        (Activations::Bf16(rows), Panels::Coded(data)) => run!(rows, &[], data),
-        (Activations::Int8(rows, scales), Panels::Int8(data)) => run!(rows, scales, data),
-        (Activations::Int8(rows, scales), Panels::Int4(data)) => run!(rows, scales, data),
-        _ => unreachable!("the formats were compared"),
+    let panel_bytes = per_output * panel_len * format.element_bytes();
+    let blocks = Blocks::new(act.count(), act.row_bytes(), panel_bytes);
+    for panels in blocks.panels(panels) {
+        for rows in blocks.rows() {
+            let (epilogue, panels) = (epilogue.after(rows.start * out_stride), panels.clone());
+            let scratch = &mut *scratch;
+            macro_rules! run {
+                ($rows:expr, $scales:expr, $data:expr) => {{
+                    let job =
+                        Job { rows: $rows, scales: $scales, k, bias, epilogue, out_stride, ahead, matrix };
+                    isa.run(Product { job, data: $data, panel_len, panels, scratch })
+                }};
+            }
+            match (act.part(rows), weight.panels()) {
+                (Activations::F32(rows), Panels::F32(data)) => run!(rows, &[], data),
+                (Activations::Bf16(rows), Panels::Bf16(data)) => run!(rows, &[], data),
+                (Activations::Bf16(rows), Panels::Coded(data)) => run!(rows, &[], data),
+                (Activations::Int8(rows, scales), Panels::Int8(data)) => run!(rows, scales, data),
+                (Activations::Int8(rows, scales), Panels::Int4(data)) => run!(rows, scales, data),
+                _ => unreachable!("the formats were compared"),
+            }
+        }
     }
 }
 
@@ -165,6 +187,7 @@ struct Job<'a, O> {
     out_stride: usize,
     /// Bytes ahead of the reader that a single tile of rows fetches ([`Isa::fetch_ahead`]).
     ahead: usize,
+    matrix: Option<Matrix>,
 }
 
 /// The panels `panels` of the output, from panels of `W`.
@@ -204,6 +227,8 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
     let (unpacked, sums) = scratch.split_at_mut(SLICE_BYTES);
     let (unpacked, sums) =
         (unpacked.as_mut_ptr().cast::<W::Operand>(), sums.as_mut_ptr().cast::<[Sums<S, W>; 2]>());
+    let takes_tiles = const { <W::Operand as Element<S>>::BYTES } && !one_tile;
+    let mut tiles = job.matrix.filter(|_| takes_tiles).map(Matrix::tiles);
     for panel in panels {
         let weights = [0, per_output - 1].map(|i| &data[(panel * per_output + i) * panel_len..][..panel_len]);
         let mut cursors = weights.map(|panel| W::cursor(k, panel));
@@ -214,8 +239,10 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
                     if one_tile { after::<S, W>(slice, job.ahead) } else { next::<S, W>(slice, per_output) };
                 // SAFETY: there is room for the sums of so many rows of so many panels, which `multiply` asked for.
                 let sums = unsafe { sums.add(i * rows) };
-                let tile = SliceTile { job: &job, slice, sums, unpacked, cursor: &mut cursors[i], ahead };
-                if W::PACKED && !one_tile {
+                let mut tile = SliceTile { job: &job, slice, sums, unpacked, cursor: &mut cursors[i], ahead };
+                if let Some(tiles) = &mut tiles {
+                    tile.run_tiles(s, tiles);
+                } else if W::PACKED && !one_tile {
                     s.run_unpacking_tile(&mut Unpacking(tile));
                     let tile = SliceTile { job: &job, slice, sums, unpacked, cursor: &mut cursors[i], ahead };
                     each_tile(s, S::UNPACK_ROWS..rows, &mut Unpacked(tile));
@@ -314,6 +341,35 @@ impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, '_, S, W> {
 }
 
 impl<S: Simd, W: Weight<S>> SliceTile<'_, '_, '_, S, W> {
+    /// Takes the sums of all rows on, by a unit that multiplies tiles of bytes.
+    #[inline(always)]
+    fn run_tiles(&mut self, s: S, tiles: &mut Tiles) {
+        let (rows, slice, mut next) = (self.job.rows, self.slice, self.ahead);
+        let quads = slice.len.div_ceil(4);
+        let columns = if W::PACKED {
+            // Unpacked for no row yet.
+            let ahead = Ahead::share(next, 0..1, 1);
+            next.1 = 0;
+            // SAFETY: the scratch has room for a slice, whose length `product` chose; slices come in order.
+            unsafe {
+                let none = (rows.data().as_ptr(), 0);
+                W::accumulate::<0, true>(s, slice, self.cursor, none, &mut [], self.unpacked, ahead);
+            }
+            self.unpacked.cast_const().cast()
+        } else {
+            slice.panel[W::offset(slice.first)..][..quads * 4 * PANEL].as_ptr().cast()
+        };
+        let stride = rows.stride();
+        let from = &rows.data()[slice.first..][..(rows.count() - 1) * stride + 4 * quads];
+        let bytes = ByteRows { data: from.as_ptr().cast(), stride, count: rows.count() };
+        let begin = [W::begin(s, slice.panel)];
+        let sums = self.sums.cast::<u8>();
+        let start =
+            if slice.first == 0 { (begin.as_ptr().cast(), 0) } else { (sums.cast_const(), SUMS_BYTES) };
+        // SAFETY: rows and columns were just sliced, or unpacked; sums of bytes are 32 `i32` (`Element::BYTES`), for which there is room.
+        unsafe { tiles.add_products(bytes, (columns, quads), start, sums, next) };
+    }
+
     /// Takes the sums of MR rows on from where the slice before left them.
     #[inline(always)]
     fn run<const MR: usize>(

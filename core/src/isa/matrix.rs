@@ -1,0 +1,45 @@
+//! Units that multiply whole tiles at once: what a product hands to one, and which there is.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+pub(crate) use super::amx::{Matrix, Tiles};
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+pub(crate) use none::{Matrix, Tiles};
+
+/// Rows of bytes, each so many after the one before.
+#[derive(Clone, Copy)]
+pub(crate) struct ByteRows {
+    pub(crate) data: *const u8,
+    pub(crate) stride: usize,
+    pub(crate) count: usize,
+}
+
+/// Where there is no such unit.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+mod none {
+    use super::ByteRows;
+
+    /// Cannot be made.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Matrix {}
+
+    /// Cannot be made.
+    pub(crate) enum Tiles {}
+
+    impl Matrix {
+        pub(crate) fn tiles(self) -> Tiles {
+            match self {}
+        }
+    }
+
+    impl Tiles {
+        pub(crate) unsafe fn add_products(
+            &mut self,
+            _: ByteRows,
+            _: (*const u8, usize),
+            _: (*const u8, usize),
+            _: *mut u8,
+            _: (*const u8, usize),
+        ) {
+            match *self {}
+        }
+    }
+}

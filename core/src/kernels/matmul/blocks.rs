@@ -1,0 +1,72 @@
+//! In which blocks a task goes through its rows and panels, so that both stay in L2.
+//!
+//! Slices of a panel wait in L1 while all rows pass by: from L2, as long as those fit. More rows are cut into blocks that do, and for each
+//! group of panels, which L2 holds beside, the blocks take turns: memory yields each weight once, a larger cache the rows once a group.
+//! No cut changes a bit.
+use core::ops::Range;
+
+/// Bytes of a block of rows, and of a group of panels: half a megabyte each, of the megabyte or two that a core has.
+const BLOCK_BYTES: usize = 512 << 10;
+/// Rows of a block at least: those that share what the first tile of a slice unpacked.
+const ROWS_LEAST: usize = 64;
+/// Rows of a block are a multiple of this, so that tiles are not cut.
+const ROWS_STEP: usize = 32;
+
+/// Ranges of rows for each of some ranges of panels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocks {
+    rows: usize,
+    rows_each: usize,
+    panels_each: usize,
+}
+
+impl Blocks {
+    /// What suits so many rows of so many bytes, and panels of the output of so many bytes.
+    pub(super) fn new(rows: usize, row_bytes: usize, panel_bytes: usize) -> Self {
+        let count = rows.div_ceil((BLOCK_BYTES / row_bytes).max(ROWS_LEAST)).max(1);
+        let rows_each = rows.div_ceil(count).next_multiple_of(ROWS_STEP);
+        let panels_each = if rows <= rows_each { usize::MAX } else { (BLOCK_BYTES / panel_bytes).max(1) };
+        Self { rows, rows_each, panels_each }
+    }
+
+    /// The groups of `panels`.
+    pub(super) fn panels(self, panels: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let end = panels.end;
+        panels
+            .step_by(self.panels_each)
+            .map(move |first| first..first.saturating_add(self.panels_each).min(end))
+    }
+
+    /// The blocks of rows.
+    pub(super) fn rows(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.rows)
+            .step_by(self.rows_each)
+            .map(move |first| first..(first + self.rows_each).min(self.rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn every_row_of_every_panel_is_in_one_block() {
+        for (rows, row_bytes, panel_bytes) in
+            [(1, 64, 64), (512, 5632, 180_000), (513, 11264, 1 << 20), (65, 1 << 20, 1), (0, 64, 64)]
+        {
+            let blocks = Blocks::new(rows, row_bytes, panel_bytes);
+            assert!(blocks.rows().flatten().eq(0..rows), "{blocks:?}");
+            assert!(blocks.panels(3..20).flatten().eq(3..20), "{blocks:?}");
+        }
+    }
+
+    #[test]
+    fn few_rows_are_one_block_and_many_fit() {
+        let lens = |blocks: Blocks| blocks.rows().map(|rows| rows.len()).collect::<Vec<_>>();
+        let few = Blocks::new(60, 1 << 20, 1 << 20);
+        assert_eq!((lens(few), few.panels(0..100).count()), (std::vec![60], 1));
+        let many = Blocks::new(512, 5632, 180_000);
+        assert_eq!((lens(many), many.panels(0..6).count()), (std::vec![96, 96, 96, 96, 96, 32], 3));
+    }
+}
