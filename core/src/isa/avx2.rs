@@ -437,7 +437,8 @@ unsafe impl Simd for Avx2 {
     }
     // In the methods below a register of columns is read when all rows are at hand: 12 sums, 3 rows and 1 register of columns
     // are the 16 that there are.
-    const KEPT_SIZE: usize = 2;
+    const KEPT_PAIRS: usize = 2;
+    const KEPT_QUADS: usize = 2;
     #[inline(always)]
     unsafe fn keep_pairs(self, p: *mut bf16, words: Self::Words) {
         for (v, words) in words.into_iter().enumerate() {

@@ -1,6 +1,6 @@
 //! AVX-512: sixteen lanes are one register. Two proofs: with the bf16 dot product and without.
 use super::avx2::{max_of_8, sum_of_8};
-use super::{Simd, SimdOp, tile_sizes};
+use super::{LANES, Simd, SimdOp, tile_sizes};
 use crate::dtype::{FLUSH_BELOW, Int4, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
@@ -347,13 +347,57 @@ fn widened(raw: __m512i) -> (__m512, __m512) {
 // the IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
 unsafe impl Simd for Avx512 {
     sixteen_lanes!();
-    // Pairs take two registers a vector here: 8 rows x 2 vectors of columns, and what they are multiplied by.
+    // 12 rows x 2 registers of columns = 24 accumulators of the 32 registers; pairs of columns take four more.
     tile_sizes!(
         Avx512,
         #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
-        1 2 3 4 5 6 7 | 8; unpacking 8
+        1 2 3 4 5 6 7 8 9 10 11 | 12; unpacking 8
     );
     type Pairs = (__m512, __m512);
+
+    const KEPT_PAIRS: usize = 2;
+    const WIDENS_ROWS: bool = true;
+    #[inline(always)]
+    unsafe fn keep_pairs(self, p: *mut bf16, words: Self::Words) {
+        let p = p.cast::<f32>();
+        for (v, words) in words.into_iter().enumerate() {
+            let (even, odd) = widened(words);
+            // SAFETY: the caller vouches for 128 bf16: 32 odd elements as f32, then 32 even ones.
+            unsafe {
+                _mm512_storeu_ps(p.add(LANES * v), odd);
+                _mm512_storeu_ps(p.add(LANES * (2 + v)), even);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_kept_pairs<const MR: usize>(
+        self,
+        (a, stride): (*const bf16, usize),
+        b: *const bf16,
+        sums: &mut [[Self::F; 2]; MR],
+    ) {
+        // SAFETY: the caller vouches for a pair of each row, and for 32 odd and 32 even columns.
+        unsafe {
+            let column = |i: usize| _mm512_loadu_ps(b.cast::<f32>().add(LANES * i));
+            let columns = [(column(2), column(0)), (column(3), column(1))];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let row = self.splat_pair(a.add(r * stride));
+                *sums = [self.dot_pairs(row, columns[0], sums[0]), self.dot_pairs(row, columns[1], sums[1])];
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn widen_pairs(self, from: *const bf16, pairs: usize, to: *mut f32) {
+        for first in (0..pairs).step_by(LANES) {
+            let mask = (u32::MAX >> (32 - LANES.min(pairs - first))) as u16;
+            // SAFETY: masked to the pairs that there are; there is room for 16.
+            unsafe {
+                let (even, odd) = widened(_mm512_maskz_loadu_epi32(mask, from.add(2 * first).cast()));
+                _mm512_storeu_ps(to.add(2 * first), odd);
+                _mm512_storeu_ps(to.add(2 * first + LANES), even);
+            }
+        }
+    }
 
     #[inline(always)]
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {

@@ -197,13 +197,17 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing 64 bf16; no alignment is needed.
     unsafe fn store_words(self, p: *mut bf16, words: Self::Words);
-    /// What a step of 32 columns of bf16 or 8-bit operands takes when several tiles of rows are to read it, as a multiple of its
-    /// 128 bytes: 1 where an instruction multiplies it as it is stored, 2 where it is widened first, once for all tiles.
-    const KEPT_SIZE: usize = 1;
+    /// What a step of 32 columns of bf16 takes when several tiles of rows are to read it, as a multiple of its 128 bytes: 1 where an
+    /// instruction multiplies it as it is stored, 2 where it is widened first, once for all tiles.
+    const KEPT_PAIRS: usize = 1;
+    /// The same for 8-bit operands.
+    const KEPT_QUADS: usize = 1;
+    /// Whether rows of bf16 are widened, too, once for a slice, before they meet columns that are kept.
+    const WIDENS_ROWS: bool = false;
     /// Writes the pairs of 32 columns for [`Simd::add_kept_pairs`].
     ///
     /// # Safety
-    /// `p` is valid for writing `64 * KEPT_SIZE` elements.
+    /// `p` is valid for writing `64 * KEPT_PAIRS` elements.
     #[inline(always)]
     unsafe fn keep_pairs(self, p: *mut bf16, words: Self::Words) {
         // SAFETY: the caller vouches for 64 elements.
@@ -212,7 +216,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Writes the quads of 32 columns for [`Simd::add_kept_quads`].
     ///
     /// # Safety
-    /// `p` is valid for writing `128 * KEPT_SIZE` elements.
+    /// `p` is valid for writing `128 * KEPT_QUADS` elements.
     #[inline(always)]
     unsafe fn keep_quads(self, p: *mut Int8, columns: [Self::Quads; 2]) {
         // SAFETY: the caller vouches for 128 elements.
@@ -259,6 +263,32 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
                 let row = self.splat_pair(a.add(r * stride));
                 *sums = [self.dot_pairs(row, columns[0], sums[0]), self.dot_pairs(row, columns[1], sums[1])];
             }
+        }
+    }
+    /// Writes pairs as floats: 16 odd elements, 16 even ones, and so on.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `2 * pairs` elements, `to` for writing as many, rounded up to a multiple of 32.
+    #[inline(always)]
+    unsafe fn widen_pairs(self, from: *const bf16, pairs: usize, to: *mut f32) {
+        let _ = (from, pairs, to);
+        unreachable!("only where `WIDENS_ROWS`");
+    }
+    /// [`Simd::add_kept_pairs`] for rows that [`Simd::widen_pairs`] wrote: `a` is the odd element of the first.
+    ///
+    /// # Safety
+    /// Each row is valid for reading floats 0 and 16, `b` for what was written.
+    #[inline(always)]
+    unsafe fn add_wide_pairs<const MR: usize>(
+        self,
+        (a, stride): (*const f32, usize),
+        b: *const bf16,
+        sums: &mut [[Self::F; 2]; MR],
+    ) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe {
+            self.add_floats((a, stride), b.cast(), sums);
+            self.add_floats((a.add(LANES), stride), b.cast::<f32>().add(2 * LANES), sums);
         }
     }
     /// The same for quads, of columns that [`Simd::keep_quads`] wrote: [`Simd::dot_quads`].
@@ -443,13 +473,17 @@ impl Isa {
                 list.push(Isa::at(Level::Avx2));
             }
             if cpu.avx2_fma && cpu.avx512 {
-                list.push(Isa { ahead, ..Isa::at(Level::Avx512) });
-                if cpu.avx512_bf16 && avx512::bf16_dot_is_two_fmas() {
-                    let isa = Isa { ahead, ..Isa::at(Level::Avx512Bf16) };
-                    list.push(isa);
-                    if let Some(matrix) = Matrix::new(cpu.amx_int8) {
-                        list.push(Isa { matrix: Some(matrix), ..isa });
-                    }
+                let fma = Isa { ahead, ..Isa::at(Level::Avx512) };
+                let dot = Isa { ahead, ..Isa::at(Level::Avx512Bf16) };
+                let has_dot = cpu.avx512_bf16 && avx512::bf16_dot_is_two_fmas();
+                // Intel's CPUs take four cycles of a multiplier for the dot product, and two for the same as two FMAs.
+                match (has_dot, cpu.intel) {
+                    (true, true) => [dot, fma].into_iter().for_each(|isa| list.push(isa)),
+                    (true, false) => [fma, dot].into_iter().for_each(|isa| list.push(isa)),
+                    (false, _) => list.push(fma),
+                }
+                if let Some(matrix) = Matrix::new(cpu.amx_int8) {
+                    list.push(Isa { matrix: Some(matrix), ..*list.last() });
                 }
             }
         }
@@ -470,7 +504,7 @@ impl Isa {
     }
 
     /// The path of that name, where this CPU has it: `portable`, `avx2`, `avx512` (the best of those that begin so), `avx512-fma`
-    /// (without a bf16 dot product), `avx512-bf16` (with), `avx512-amx` (with that and the matrix unit), `neon`, `auto`.
+    /// (without a bf16 dot product), `avx512-bf16` (with), `avx512-amx` (with the matrix unit, and the better of those two), `neon`, `auto`.
     pub fn from_name(name: &str) -> Option<Isa> {
         if name == "auto" {
             return Some(Self::detect());

@@ -14,6 +14,8 @@ pub(super) struct Features {
     pub(super) avx512_bf16: bool,
     /// AMX-TILE and AMX-INT8 with the one palette of tiles there is, XCR0 allowing their state. A process must still ask for it.
     pub(super) amx_int8: bool,
+    /// Made by Intel.
+    pub(super) intel: bool,
     /// AMD's Zen 4: the one core of family 25 with AVX-512.
     pub(super) zen4: bool,
 }
@@ -63,7 +65,8 @@ pub(super) fn features() -> Features {
         && bit(leaf7.ebx, 31) // VL
         && bit(leaf7.ecx, 11); // VNNI
     let has_subleaf_1 = leaf7.eax >= 1;
-    let amd = [leaf0.ebx, leaf0.edx, leaf0.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD";
+    let maker = [leaf0.ebx, leaf0.edx, leaf0.ecx].map(u32::to_le_bytes);
+    let made_by = |name: &[u8; 12]| maker.as_flattened() == name;
     // Family 15 says: add the extended one.
     let family = (leaf1.eax >> 8 & 0xf) + (leaf1.eax >> 20 & 0xff);
     Features {
@@ -76,7 +79,8 @@ pub(super) fn features() -> Features {
             && bit(leaf7.edx, 25) // INT8
             && leaf0.eax >= 0x1d
             && tiles_are_as_expected(),
-        zen4: amd && family == 25 && avx512,
+        intel: made_by(b"GenuineIntel"),
+        zen4: made_by(b"AuthenticAMD") && family == 25 && avx512,
     }
 }
 

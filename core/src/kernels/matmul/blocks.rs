@@ -24,7 +24,7 @@ impl Blocks {
     /// What suits so many rows of so many bytes, and panels of the output of so many bytes.
     pub(super) fn new(rows: usize, row_bytes: usize, panel_bytes: usize) -> Self {
         let count = rows.div_ceil((BLOCK_BYTES / row_bytes).max(ROWS_LEAST)).max(1);
-        let rows_each = rows.div_ceil(count).next_multiple_of(ROWS_STEP);
+        let rows_each = rows.div_ceil(count).max(1).next_multiple_of(ROWS_STEP);
         let panels_each = if rows <= rows_each { usize::MAX } else { (BLOCK_BYTES / panel_bytes).max(1) };
         Self { rows, rows_each, panels_each }
     }

@@ -9,6 +9,7 @@
 //! vectors side by side), by keys (a block of 16 positions a vector) and by values.
 use crate::dtype::Int8;
 use crate::isa::{LANES, RowTile, Simd};
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use half::bf16;
 
@@ -51,6 +52,31 @@ pub trait Element<S: Simd>: Copy + 'static {
         b: *const Self,
         sums: &mut [[Self::Sums; 2]; MR],
     );
+    /// Whether rows are widened, once for a slice, before they meet columns as they are kept.
+    const WIDENS_ROWS: bool = false;
+    /// Widens the steps of a row: [`Simd::widen_pairs`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn widen(s: S, from: *const Self, steps: usize, to: *mut f32) {
+        let _ = (s, from, steps, to);
+        unreachable!("only where `WIDENS_ROWS`");
+    }
+    /// [`Element::add_kept`] for rows that were widened: [`Simd::add_wide_pairs`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn add_wide<const MR: usize>(
+        s: S,
+        a: (*const f32, usize),
+        b: *const Self,
+        sums: &mut [[Self::Sums; 2]; MR],
+    ) {
+        let _ = (s, a, b, sums);
+        unreachable!("only where `WIDENS_ROWS`");
+    }
     /// Whether a unit that multiplies tiles of bytes ([`Isa::matrix`](crate::isa::Isa)) takes them, and its sums are theirs.
     const BYTES: bool = false;
 }
@@ -114,7 +140,7 @@ impl<S: Simd> Element<S> for bf16 {
     fn product(s: S, a: S::Pairs, b: S::Pairs, acc: S::F) -> S::F {
         s.dot_pairs(a, b, acc)
     }
-    const KEPT: usize = 4 * LANES * S::KEPT_SIZE;
+    const KEPT: usize = 4 * LANES * S::KEPT_PAIRS;
     #[inline(always)]
     unsafe fn keep(s: S, from: *const bf16, to: *mut bf16) {
         // SAFETY: the caller's promises are those asked.
@@ -131,6 +157,22 @@ impl<S: Simd> Element<S> for bf16 {
     ) {
         // SAFETY: the caller's promises are those asked.
         unsafe { s.add_kept_pairs(a, b, sums) };
+    }
+    const WIDENS_ROWS: bool = S::WIDENS_ROWS;
+    #[inline(always)]
+    unsafe fn widen(s: S, from: *const bf16, steps: usize, to: *mut f32) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe { s.widen_pairs(from, steps, to) };
+    }
+    #[inline(always)]
+    unsafe fn add_wide<const MR: usize>(
+        s: S,
+        a: (*const f32, usize),
+        b: *const bf16,
+        sums: &mut [[S::F; 2]; MR],
+    ) {
+        // SAFETY: the caller's promises are those asked.
+        unsafe { s.add_wide_pairs(a, b, sums) };
     }
 }
 
@@ -154,7 +196,7 @@ impl<S: Simd> Element<S> for Int8 {
     fn product(s: S, a: S::QuadRow, b: S::Quads, acc: S::Ints) -> S::Ints {
         s.dot_quads(a, b, acc)
     }
-    const KEPT: usize = 8 * LANES * S::KEPT_SIZE;
+    const KEPT: usize = 8 * LANES * S::KEPT_QUADS;
     #[inline(always)]
     unsafe fn keep(s: S, from: *const Int8, to: *mut Int8) {
         // SAFETY: the caller's promises are those asked.
@@ -279,7 +321,7 @@ pub unsafe fn keeping_tile<S: Simd, E: Element<S>, const MR: usize>(
     *acc = sums;
 }
 
-/// The same for 32 columns as they are kept, step after step.
+/// The same for 32 columns as they are kept, step after step: a slice at most.
 ///
 /// # Safety
 /// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for `steps * KEPT`.
@@ -294,6 +336,15 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
 ) {
     let mut sums = *acc;
     let mut ahead = ahead.cut(steps * 2);
+    let mut wide = [const { MaybeUninit::<WideRow>::uninit() }; MR];
+    if E::WIDENS_ROWS {
+        assert!(steps <= WIDE_STEPS, "a slice is short");
+        for (r, wide) in wide.iter_mut().enumerate() {
+            // SAFETY: the function's own conditions; the row has room for as many steps.
+            unsafe { E::widen(s, a.add(r * a_stride), steps, wide.as_mut_ptr().cast()) };
+        }
+    }
+    let wide = wide.as_ptr().cast::<f32>();
     let mut first = 0;
     while first < steps {
         let last = (first + FETCH_STEPS).min(steps);
@@ -301,13 +352,27 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
             ahead.fetch(s);
         }
         for step in first..last {
-            // SAFETY: the function's own conditions.
-            unsafe { E::add_kept(s, (a.add(step * E::STEP), a_stride), b.add(step * E::KEPT), &mut sums) };
+            // SAFETY: the function's own conditions; what is wide was written above, 16 odd elements and 16 even ones at a time.
+            unsafe {
+                let b = b.add(step * E::KEPT);
+                if E::WIDENS_ROWS {
+                    let at = wide.add(step / LANES * 2 * LANES + step % LANES);
+                    E::add_wide(s, (at, size_of::<WideRow>() / size_of::<f32>()), b, &mut sums);
+                } else {
+                    E::add_kept(s, (a.add(step * E::STEP), a_stride), b, &mut sums);
+                }
+            }
         }
         first = last;
     }
     *acc = sums;
 }
+
+/// Steps of a slice whose rows are widened.
+const WIDE_STEPS: usize = 64;
+
+/// A slice of such a row, and a line more, so that rows do not meet in a set of the L1 cache.
+type WideRow = [f32; 2 * WIDE_STEPS + LANES];
 
 /// Steps of K between fetches.
 const FETCH_STEPS: usize = 8;

@@ -86,7 +86,7 @@ pub(super) unsafe fn accumulate_kept<S: Simd, E: Element<S>, const MR: usize>(
 ) {
     // SAFETY: the caller vouches for rows and columns.
     unsafe {
-        if S::KEPT_SIZE == 1 {
+        if kept_as_stored::<S, E>() {
             accumulate_operands(s, len, columns, rows, sums, ahead);
         } else {
             kept_tile::<S, E, MR>(s, len.div_ceil(E::STEP), rows, columns, sums, ahead);
