@@ -216,7 +216,7 @@ fn of_format(
             Ok(run(&loaded, table.isa, &table.pool, &case)?.prompt_s())
         },
     )?;
-    table.at_least(&format!("prefill512.{name}: share of peak"), of_peak, bars.prefill);
+    table.at_least(&format!("prefill512.{name}: share of peak, by vectors"), of_peak, bars.prefill);
     let depth = ratio(ROUNDS, || table.ours(&loaded, 0, 1536), || table.ours(&loaded, 0, 0))?;
     table.at_least(&format!("depth1536.{name}: decode over depth 0"), depth, bars.depth);
     let with_kv = |format| {
@@ -322,7 +322,7 @@ fn products(table: &mut Table) -> Result<(), String> {
             |limits| multiplied_at(limits, &weights, 128),
             || Ok(packed(&table.pool, table.isa, &weights, 128, Split::Auto)),
         )?;
-        table.at_least(&format!("gemm128.{}: share of peak", format.name()), share, bar);
+        table.at_least(&format!("gemm128.{}: share of peak, by vectors", format.name()), share, bar);
         #[cfg(feature = "openblas")]
         if format == WeightFormat::F32 {
             let act = vec![0.5_f32; 128 * k];

@@ -248,7 +248,7 @@ pub(crate) fn multiplied_at(limits: &Limits, weights: &Weights, rows: usize) -> 
     let peak = match weights.format.operands() {
         OperandFormat::F32 => limits.f32_fma,
         OperandFormat::Bf16 => limits.bf16_dot,
-        OperandFormat::Int8 => limits.int8_dot,
+        OperandFormat::Int8 => limits.int8(),
     };
     let operations = 2.0 * (rows * weights.k * weights.n) as f64;
     operations / peak

@@ -4,6 +4,7 @@
 //! reached in the run is the limit. Peaks: 24 independent accumulators in registers, enough for the latency of any of the
 //! instructions. Patterns alternate, and the best of several rounds counts: a shared machine only ever takes away.
 use super::report::{Line, Report};
+use super::tile_peak;
 use std::hint::black_box;
 use std::time::Instant;
 use verbatim::cpu::worker_count;
@@ -44,6 +45,15 @@ pub(crate) struct Limits {
     pub(crate) bf16_dot: f64,
     /// Likewise.
     pub(crate) int8_dot: f64,
+    /// Likewise, by a unit that multiplies tiles; 0 without one.
+    pub(crate) int8_tiles: f64,
+}
+
+impl Limits {
+    /// Products of bytes by whatever is fastest.
+    pub(crate) fn int8(&self) -> f64 {
+        self.int8_dot.max(self.int8_tiles)
+    }
 }
 
 struct Read<'a> {
@@ -227,16 +237,20 @@ pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result
             read = read.max(rate);
         }
     }
-    Ok(Limits { read, ..peaks(pool) })
+    let isa = Isa::detect();
+    let operations = tile_peak::operations(isa) * STEPS as f64;
+    let int8_tiles = best(pool, operations, &|_| tile_peak::run(isa, STEPS));
+    Ok(Limits { read, int8_tiles, ..peaks(pool) })
 }
 
-/// What the arithmetic allows right now; no bandwidth.
+/// What vectors' arithmetic allows right now; no bandwidth, no tiles.
 pub(crate) fn peaks(pool: &dyn Pool) -> Limits {
     let isa = Isa::detect();
     let lanes = (STEPS * isa.run(Accumulators) * LANES) as f64;
     let peak = |operations: f64, job: &(dyn Fn() + Sync)| best(pool, operations * lanes, &|_| job());
     Limits {
         read: 0.0,
+        int8_tiles: 0.0,
         f32_fma: peak(2.0, &|| _ = black_box(isa.run(FmaPeak(STEPS)))),
         bf16_dot: peak(4.0, &|| _ = black_box(isa.run(DotPeak(STEPS)))),
         int8_dot: peak(8.0, &|| _ = black_box(isa.run(QuadPeak(STEPS)))),
@@ -259,6 +273,9 @@ pub(crate) fn report(threads: Option<usize>, json: bool) -> Result<(), String> {
         line("f32 FMA", limits.f32_fma, "GFLOP/s");
         line("bf16 dot", limits.bf16_dot, "GFLOP/s");
         line("int8 dot", limits.int8_dot, "GOP/s");
+        if limits.int8_tiles > 0.0 {
+            line("int8 tiles", limits.int8_tiles, "GOP/s");
+        }
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ mod pool;
 mod quality;
 mod report;
 mod speed;
+mod tile_peak;
 
 use clap::{Args, Parser, Subcommand};
 use model::ModelChoice;

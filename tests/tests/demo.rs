@@ -10,11 +10,11 @@ use verbatim::load::{NoProgress, WeightChoice, builtin, load_model};
 use verbatim::runtime::{Ending, EngineHandle, Generation, Options, OwnedRequest, Part, ServedModel};
 use verbatim::text::{ChatTemplate, Tokenizer};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::isa::Isa;
 use verbatim_core::pool::Serial;
 use verbatim_core::sampling::SamplingParams;
 use verbatim_tests::chat;
 use verbatim_tests::golden::{folder, read};
+use verbatim_tests::paths;
 use verbatim_tests::runner::{Run, argmax, logprobs, run};
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ fn it_computes_what_transformers_computes() {
             let text = case.text.expect("messages or text");
             assert_eq!(tokenizer.encode(&text, true).expect("ids"), case.prompt_ids);
         }
-        let how = Run { isa: Isa::detect(), pool: &Serial, kv_format: KvFormat::F32, chunk: 8 };
+        let how = Run { isa: *paths().last(), pool: &Serial, kv_format: KvFormat::F32, chunk: 8 };
         let mut ids = Vec::new();
         let mut more = |logits: &[f32]| {
             let id = argmax(logits);

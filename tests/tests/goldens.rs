@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use verbatim::load::{Folder, NoProgress, WeightChoice, load_model};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::isa::Isa;
 use verbatim_core::pool::Serial;
 use verbatim_tests::golden::{ModelGolden, PositionGolden};
+use verbatim_tests::paths;
 use verbatim_tests::runner::{Run, argmax, logprobs, run};
 
 /// The greatest difference to the golden's logprobs over its positions, and the greedy continuation of the prompt.
@@ -16,7 +16,7 @@ fn compare(
     positions: &[PositionGolden],
 ) -> (f64, f64) {
     let ids: Vec<u32> = golden.prompt_ids.iter().chain(&golden.greedy.ids).copied().collect();
-    let how = Run { isa: Isa::detect(), pool: &Serial, kv_format, chunk: 64 };
+    let how = Run { isa: *paths().last(), pool: &Serial, kv_format, chunk: 64 };
     let (mut worst, mut sum, mut count) = (0.0_f64, 0.0, 0.0);
     let wanted = |position: usize| positions.iter().any(|golden| golden.position == position);
     let mut take = |position: usize, logits: &[f32]| {
@@ -49,7 +49,7 @@ fn random_models_equal_transformers_in_f32() {
 
         let mut generated = Vec::new();
         let mut worst = 0.0_f64;
-        let how = Run { isa: Isa::detect(), pool: &Serial, kv_format: KvFormat::F32, chunk: 32 };
+        let how = Run { isa: *paths().last(), pool: &Serial, kv_format: KvFormat::F32, chunk: 32 };
         let mut more = |logits: &[f32]| {
             let id = argmax(logits);
             let expected = golden.greedy.logprobs[generated.len()];
@@ -95,7 +95,7 @@ fn stories260k_continues_as_in_transformers() {
     let golden: StoriesGreedy = verbatim_tests::golden::read(&path.join("greedy.json"));
     let loaded = load_model(&Folder::from(path.as_path()), WeightChoice::default(), &Serial, &NoProgress)
         .expect("stories260K loads");
-    let how = Run { isa: Isa::detect(), pool: &Serial, kv_format: KvFormat::F32, chunk: 3 };
+    let how = Run { isa: *paths().last(), pool: &Serial, kv_format: KvFormat::F32, chunk: 3 };
     let mut generated = Vec::new();
     let mut worst = 0.0_f64;
     let mut more = |logits: &[f32]| {
@@ -144,7 +144,7 @@ fn stories260k_is_as_perplexed_as_in_transformers() {
     let loaded = load_model(&Folder::from(path.as_path()), WeightChoice::default(), &Serial, &NoProgress)
         .expect("stories260K loads");
     let model = loaded.model();
-    let how = Run { isa: Isa::detect(), pool: &Serial, kv_format: KvFormat::F32, chunk: 64 };
+    let how = Run { isa: *paths().last(), pool: &Serial, kv_format: KvFormat::F32, chunk: 64 };
     for text in &golden.texts {
         let Some(file) = verbatim_tests::data::find(test, &format!("text/{}", text.text)) else { return };
         let bytes = std::fs::read(file).expect("the text is readable");

@@ -6,10 +6,10 @@ use verbatim::load::{AUX_FILES, Folder, NoProgress, WeightChoice, builtin, load_
 use verbatim::text::{ChatTemplate, Tokenizer};
 use verbatim_bench::q4_0;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::isa::Isa;
 use verbatim_core::pool::Serial;
 use verbatim_tests::chat;
 use verbatim_tests::golden::{folder, read};
+use verbatim_tests::paths;
 use verbatim_tests::runner::{Run, logprobs, run};
 
 /// Log-probabilities of every position of every text.
@@ -20,7 +20,7 @@ fn distributions(
     texts: &[Vec<u32>],
 ) -> Vec<Vec<f64>> {
     let loaded = load_model(model, WeightChoice::all(format), &Serial, &NoProgress).expect("it loads");
-    let how = Run { isa: Isa::detect(), pool: &Serial, kv_format, chunk: 32 };
+    let how = Run { isa: *paths().last(), pool: &Serial, kv_format, chunk: 32 };
     let mut all = Vec::new();
     for ids in texts {
         run(&loaded.model(), &how, ids, &|_| true, &mut |_, logits| all.push(logprobs(logits)), &mut |_| {

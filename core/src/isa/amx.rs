@@ -11,6 +11,7 @@
 use super::matrix::ByteRows;
 use core::arch::asm;
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 static ALLOWED: AtomicBool = AtomicBool::new(false);
@@ -30,10 +31,13 @@ impl Matrix {
         (cpu_has && ALLOWED.load(Ordering::Relaxed)).then_some(Self(()))
     }
 
-    /// Takes the unit for a while.
+    /// Takes this thread's unit for a while.
+    ///
+    /// # Safety
+    /// No other [`Tiles`] is alive on this thread.
     #[inline(always)]
-    pub(crate) fn tiles(self) -> Tiles {
-        Tiles { shape: Shape { rows: [0; 2], quads: 0 } }
+    pub(crate) unsafe fn tiles(self) -> Tiles {
+        Tiles { shape: Shape { rows: [0; 2], quads: 0 }, stays: PhantomData }
     }
 }
 
@@ -67,6 +71,8 @@ struct Config {
 /// Dropping it gives their state back, which a change of threads would save.
 pub(crate) struct Tiles {
     shape: Shape,
+    /// The state is a thread's own.
+    stays: PhantomData<*mut ()>,
 }
 
 impl Drop for Tiles {
@@ -77,6 +83,8 @@ impl Drop for Tiles {
     }
 }
 
+// What tiles hold passes from one of these blocks to the next, as with the C intrinsics that name tiles by number: compilers keep blocks that are
+// not pure in order, and nothing else in a program uses tiles unless it is told to.
 macro_rules! load {
     ($tile:literal, $from:expr, $stride:expr) => {
         asm!(concat!("tileloadd tmm", $tile, ", [{} + {} * 1]"), in(reg) $from, in(reg) $stride,
@@ -104,7 +112,8 @@ impl Tiles {
     /// needed next: where, and how many bytes.
     ///
     /// # Safety
-    /// Each row is valid for reading `4 * quads` bytes, `columns` for `128 * quads`, `from` for 128 bytes a row, `sums` for writing as many.
+    /// Each row is valid for reading `4 * quads` bytes, `columns` for `128 * quads`, `from` for 128 bytes a row, `sums` for writing as many; `from`
+    /// may be `sums`.
     #[inline(always)]
     pub(crate) unsafe fn add_products(
         &mut self,
@@ -235,8 +244,8 @@ unsafe fn add_block<const TWO: bool>(
     }
 }
 
-/// Bytes
-const LINES: usize = 256;
+/// From one fetch to the next: every fourth line, and the hardware brings those between.
+const FETCH_BYTES: usize = 256;
 
 /// Cache lines that are fetched a few at a time.
 #[derive(Clone, Copy)]
@@ -254,7 +263,7 @@ impl Lines {
         all: usize,
         times: usize,
     ) -> Self {
-        let each = (bytes * count / all).div_ceil(LINES * times);
+        let each = (bytes * count / all).div_ceil(FETCH_BYTES * times);
         Self { next: from.wrapping_add(bytes * row / all), each }
     }
 
@@ -263,7 +272,7 @@ impl Lines {
         for _ in 0..self.each {
             // SAFETY: a prefetch cannot fault.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(self.next.cast()) };
-            self.next = self.next.wrapping_add(LINES);
+            self.next = self.next.wrapping_add(FETCH_BYTES);
         }
     }
 }

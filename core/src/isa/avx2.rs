@@ -437,6 +437,7 @@ unsafe impl Simd for Avx2 {
     }
     // In the methods below a register of columns is read when all rows are at hand: 12 sums, 3 rows and 1 register of columns
     // are the 16 that there are.
+    const COLUMNS_ONE_BY_ONE: bool = true;
     const KEPT_PAIRS: usize = 2;
     const KEPT_QUADS: usize = 2;
     #[inline(always)]

@@ -6,6 +6,7 @@ pub(crate) use none::{Matrix, Tiles};
 
 /// Rows of bytes, each so many after the one before.
 #[derive(Clone, Copy)]
+#[allow(dead_code)] // read where there is a unit
 pub(crate) struct ByteRows {
     pub(crate) data: *const u8,
     pub(crate) stride: usize,
@@ -25,7 +26,7 @@ mod none {
     pub(crate) enum Tiles {}
 
     impl Matrix {
-        pub(crate) fn tiles(self) -> Tiles {
+        pub(crate) unsafe fn tiles(self) -> Tiles {
             match self {}
         }
     }

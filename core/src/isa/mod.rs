@@ -202,6 +202,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     const KEPT_PAIRS: usize = 1;
     /// The same for 8-bit operands.
     const KEPT_QUADS: usize = 1;
+    /// Whether registers hold a tile's sums and its rows, but not two columns beside: they are then loaded one at a time.
+    const COLUMNS_ONE_BY_ONE: bool = false;
     /// Whether rows of bf16 are widened, too, once for a slice, before they meet columns that are kept.
     const WIDENS_ROWS: bool = false;
     /// Writes the pairs of 32 columns for [`Simd::add_kept_pairs`].
@@ -271,8 +273,14 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// `from` is valid for reading `2 * pairs` elements, `to` for writing as many, rounded up to a multiple of 32.
     #[inline(always)]
     unsafe fn widen_pairs(self, from: *const bf16, pairs: usize, to: *mut f32) {
-        let _ = (from, pairs, to);
-        unreachable!("only where `WIDENS_ROWS`");
+        for pair in 0..pairs {
+            // SAFETY: two of the elements that the caller vouches for, and their places.
+            unsafe {
+                let to = to.add(pair / LANES * 2 * LANES + pair % LANES);
+                to.write(from.add(2 * pair + 1).read().to_f32());
+                to.add(LANES).write(from.add(2 * pair).read().to_f32());
+            }
+        }
     }
     /// [`Simd::add_kept_pairs`] for rows that [`Simd::widen_pairs`] wrote: `a` is the odd element of the first.
     ///
@@ -476,7 +484,7 @@ impl Isa {
                 let fma = Isa { ahead, ..Isa::at(Level::Avx512) };
                 let dot = Isa { ahead, ..Isa::at(Level::Avx512Bf16) };
                 let has_dot = cpu.avx512_bf16 && avx512::bf16_dot_is_two_fmas();
-                // Intel's CPUs take four cycles of a multiplier for the dot product, and two for the same as two FMAs.
+                // On Intel's the dot product had half the throughput of two FMAs (a Xeon with AMX).
                 match (has_dot, cpu.intel) {
                     (true, true) => [dot, fma].into_iter().for_each(|isa| list.push(isa)),
                     (true, false) => [fma, dot].into_iter().for_each(|isa| list.push(isa)),

@@ -12,7 +12,7 @@ pub(super) fn allow_matrix_unit() {
             let mut result: i64 = 158; // arch_prctl
             // SAFETY: the call changes nothing but what this process may use; ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA.
             unsafe {
-                core::arch::asm!("syscall", inout("rax") result, in("rdi") 0x1023, in("rsi") 18,
+                core::arch::asm!("syscall", inout("rax") result, in("rdi") 0x1023_u64, in("rsi") 18_u64,
                     out("rcx") _, out("r11") _);
                 if result == 0 {
                     Isa::allow_matrix_unit();

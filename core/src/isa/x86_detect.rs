@@ -24,15 +24,17 @@ const XCR0_SSE_AVX: u64 = 0b110;
 const XCR0_AVX512: u64 = 0b1110_0110;
 const XCR0_TILES: u64 = 0b11 << 17;
 
-/// Whether palette 1 has 8 tiles of 16 rows of 64 bytes; leaf 0x1D exists.
+/// Whether palette 1 has 8 tiles of 16 rows of 64 bytes, and products take whole ones; leaves 0x1D and 0x1E exist.
 fn tiles_are_as_expected() -> bool {
     #[allow(unused_unsafe)]
-    // SAFETY: the caller saw AMX, which brings leaf 0x1D.
-    let (first, palette) = unsafe { (__cpuid_count(0x1d, 0), __cpuid_count(0x1d, 1)) };
+    // SAFETY: the caller saw that there are leaves up to 0x1E.
+    let (first, palette, product) =
+        unsafe { (__cpuid_count(0x1d, 0), __cpuid_count(0x1d, 1), __cpuid_count(0x1e, 0)) };
     first.eax >= 1
         && palette.eax == 1024 << 16 | 8192
         && palette.ebx == 8 << 16 | 64
         && palette.ecx & 0xffff == 16
+        && product.ebx & 0xff_ffff == 64 << 8 | 16
 }
 
 #[target_feature(enable = "xsave")]
@@ -77,7 +79,7 @@ pub(super) fn features() -> Features {
             && xcr0 & XCR0_TILES == XCR0_TILES
             && bit(leaf7.edx, 24) // TILE
             && bit(leaf7.edx, 25) // INT8
-            && leaf0.eax >= 0x1d
+            && leaf0.eax >= 0x1e
             && tiles_are_as_expected(),
         intel: made_by(b"GenuineIntel"),
         zen4: made_by(b"AuthenticAMD") && family == 25 && avx512,
@@ -99,5 +101,21 @@ mod tests {
             && is_x86_feature_detected!("avx512vnni");
         assert_eq!(found.avx512, avx512);
         assert_eq!(found.avx512_bf16, avx512 && is_x86_feature_detected!("avx512bf16"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_the_standard_library_does_not_read_is_what_linux_says() {
+        let text = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let field = |name: &str| {
+            let line = text.lines().find(|line| line.split(':').next().unwrap().trim() == name);
+            line.and_then(|line| line.split(':').nth(1)).unwrap_or("").trim()
+        };
+        let has = |flag: &str| field("flags").split(' ').any(|other| other == flag);
+        let found = features();
+        assert_eq!(found.amx_int8, has("amx_tile") && has("amx_int8") && found.avx512);
+        assert_eq!(found.intel, field("vendor_id") == "GenuineIntel");
+        let zen4 = field("vendor_id") == "AuthenticAMD" && field("cpu family") == "25" && has("avx512f");
+        assert_eq!(found.zen4, zen4);
     }
 }

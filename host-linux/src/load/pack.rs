@@ -68,7 +68,7 @@ pub enum Compress {
 const COMPRESS_FROM: usize = 64 << 20;
 /// The paths on which it wins with one sequence and costs nothing with many (`verbatim-bench bars`). AVX2 has no look-up of words: on Zen 3
 /// one sequence is 1.38 times as fast, eight are 0.73.
-const COMPRESS_ON: [&str; 1] = ["avx512-bf16"];
+const COMPRESS_ON: [&str; 3] = ["avx512-fma", "avx512-bf16", "avx512-amx"];
 
 impl WeightChoice {
     /// One format for all.

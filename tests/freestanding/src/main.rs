@@ -58,7 +58,7 @@ fn matrix_unit_is_ours() -> bool {
     let result: isize;
     // SAFETY: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) touches no memory.
     unsafe {
-        asm!("syscall", inlateout("rax") 158_isize => result, in("rdi") 0x1023, in("rsi") 18,
+        asm!("syscall", inlateout("rax") 158_isize => result, in("rdi") 0x1023_usize, in("rsi") 18_usize,
              lateout("rcx") _, lateout("r11") _);
     }
     result == 0

@@ -6,9 +6,9 @@
 use core::ops::Range;
 
 /// Bytes of a block of rows, and of a group of panels: half a megabyte each, of the megabyte or two that a core has.
-const BLOCK_BYTES: usize = 512 << 10;
+const BLOCK_BYTES: usize = if cfg!(test) { 4 << 10 } else { 512 << 10 }; // little, for products in tests are
 /// Rows of a block at least: those that share what the first tile of a slice unpacked.
-const ROWS_LEAST: usize = 64;
+const ROWS_LEAST: usize = if cfg!(test) { 32 } else { 64 };
 /// Rows of a block are a multiple of this, so that tiles are not cut.
 const ROWS_STEP: usize = 32;
 
@@ -64,9 +64,9 @@ mod tests {
     #[test]
     fn few_rows_are_one_block_and_many_fit() {
         let lens = |blocks: Blocks| blocks.rows().map(|rows| rows.len()).collect::<Vec<_>>();
-        let few = Blocks::new(60, 1 << 20, 1 << 20);
-        assert_eq!((lens(few), few.panels(0..100).count()), (std::vec![60], 1));
-        let many = Blocks::new(512, 5632, 180_000);
+        let few = Blocks::new(ROWS_LEAST, 1 << 20, 1 << 20);
+        assert_eq!((lens(few), few.panels(0..100).count()), (std::vec![ROWS_LEAST], 1));
+        let many = Blocks::new(512, BLOCK_BYTES / 96, BLOCK_BYTES / 2);
         assert_eq!((lens(many), many.panels(0..6).count()), (std::vec![96, 96, 96, 96, 96, 32], 3));
     }
 }

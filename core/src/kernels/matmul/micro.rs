@@ -7,6 +7,7 @@
 //!
 //! Each vector of columns has a pointer of its own, so the same code multiplies by a weight panel (two
 //! vectors side by side), by keys (a block of 16 positions a vector) and by values.
+use super::weight::slice_inputs;
 use crate::dtype::Int8;
 use crate::isa::{LANES, RowTile, Simd};
 use core::mem::MaybeUninit;
@@ -338,7 +339,8 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
     let mut ahead = ahead.cut(steps * 2);
     let mut wide = [const { MaybeUninit::<WideRow>::uninit() }; MR];
     if E::WIDENS_ROWS {
-        assert!(steps <= WIDE_STEPS, "a slice is short");
+        const { assert!(!E::WIDENS_ROWS || slice_inputs::<S, E>() <= WIDE_STEPS * E::STEP) };
+        assert!(steps <= WIDE_STEPS, "more than a slice");
         for (r, wide) in wide.iter_mut().enumerate() {
             // SAFETY: the function's own conditions; the row has room for as many steps.
             unsafe { E::widen(s, a.add(r * a_stride), steps, wide.as_mut_ptr().cast()) };

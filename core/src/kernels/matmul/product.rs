@@ -228,7 +228,8 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
     let (unpacked, sums) =
         (unpacked.as_mut_ptr().cast::<W::Operand>(), sums.as_mut_ptr().cast::<[Sums<S, W>; 2]>());
     let takes_tiles = const { <W::Operand as Element<S>>::BYTES } && !one_tile;
-    let mut tiles = job.matrix.filter(|_| takes_tiles).map(Matrix::tiles);
+    // SAFETY: the only use of the unit, once in a task, and a thread runs one task at a time.
+    let mut tiles = job.matrix.filter(|_| takes_tiles).map(|unit| unsafe { unit.tiles() });
     for panel in panels {
         let weights = [0, per_output - 1].map(|i| &data[(panel * per_output + i) * panel_len..][..panel_len]);
         let mut cursors = weights.map(|panel| W::cursor(k, panel));
@@ -334,7 +335,16 @@ impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, '_, S, W> {
             #[inline(always)]
             |tile, rows, sums: &mut [_; MR], ahead| {
                 // SAFETY: as above; the tile before wrote the slice's operands.
-                unsafe { accumulate_kept(s, tile.slice.len, tile.unpacked.cast_const(), rows, sums, ahead) }
+                unsafe {
+                    accumulate_kept(
+                        s,
+                        W::read_len(tile.slice.len),
+                        tile.unpacked.cast_const(),
+                        rows,
+                        sums,
+                        ahead,
+                    )
+                }
             },
         );
     }
@@ -345,7 +355,7 @@ impl<S: Simd, W: Weight<S>> SliceTile<'_, '_, '_, S, W> {
     #[inline(always)]
     fn run_tiles(&mut self, s: S, tiles: &mut Tiles) {
         let (rows, slice, mut next) = (self.job.rows, self.slice, self.ahead);
-        let quads = slice.len.div_ceil(4);
+        let quads = W::read_len(slice.len) / 4;
         let columns = if W::PACKED {
             // Unpacked for no row yet.
             let ahead = Ahead::share(next, 0..1, 1);

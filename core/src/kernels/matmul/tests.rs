@@ -211,17 +211,25 @@ fn real_shape(k: usize, n: usize, rows: usize, column_step: usize) {
         let row_step = if column_step == 1 { 1 } else { 13 };
         // The portable path is the reference's own arithmetic at a hundredth of the speed: one panel of it
         // is enough here, the drawn shapes cover it whole.
-        for isa in Isa::available().iter().skip(1) {
-            let out = case.product(*isa, format, 3);
-            for r in (0..rows).step_by(row_step) {
-                let edges = (0..n).step_by(PANEL * 16).flat_map(|c| [c, c + PANEL - 1]);
-                for c in (0..n).step_by(column_step).chain(edges.filter(|c| *c < n)).chain([n - 1]) {
-                    let expected = case.expected(format, r, c);
+        let isas = Isa::available();
+        let outs: Vec<_> = isas.iter().skip(1).map(|isa| (isa, case.product(*isa, format, 3))).collect();
+        for r in (0..rows).step_by(row_step) {
+            let edges = (0..n).step_by(PANEL * 16).flat_map(|c| [c, c + PANEL - 1]);
+            for c in (0..n).step_by(column_step).chain(edges.filter(|c| *c < n)).chain([n - 1]) {
+                let expected = case.expected(format, r, c);
+                for (isa, out) in &outs {
                     let got = out[r * padded(n) + c];
                     assert_eq!(got.to_bits(), expected.to_bits(), "{} {format:?} [{r}, {c}]", isa.name());
                 }
             }
         }
+    }
+}
+
+#[test]
+fn slices_blocks_and_what_is_left_of_them_equal_the_reference() {
+    for (rows, n, k) in [(33, 40, 700), (70, 33, 1090), (65, 70, 550)] {
+        real_shape(k, n, rows, 1);
     }
 }
 
@@ -276,9 +284,9 @@ fn the_reference_is_a_dot_product() {
 
 #[test]
 fn epilogues_add_and_gate() {
-    // Three panels of gate and three of up columns, interleaved; a tile of rows, and more than one.
-    for rows in [5, 17] {
-        epilogues(rows, 48);
+    // Three panels of gate and three of up columns, interleaved; a tile of rows, more than one, and more than one block.
+    for (rows, k) in [(5, 48), (17, 48), (70, 200)] {
+        epilogues(rows, k);
     }
 }
 

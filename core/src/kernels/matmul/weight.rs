@@ -86,7 +86,7 @@ pub(super) unsafe fn accumulate_kept<S: Simd, E: Element<S>, const MR: usize>(
 ) {
     // SAFETY: the caller vouches for rows and columns.
     unsafe {
-        if kept_as_stored::<S, E>() {
+        if kept_as_stored::<S, E>() && !S::COLUMNS_ONE_BY_ONE {
             accumulate_operands(s, len, columns, rows, sums, ahead);
         } else {
             kept_tile::<S, E, MR>(s, len.div_ceil(E::STEP), rows, columns, sums, ahead);
