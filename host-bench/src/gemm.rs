@@ -163,7 +163,7 @@ struct Operands {
 
 impl Operands {
     fn new(rows: usize, k: usize) -> Self {
-        let stride = operand_stride(k);
+        let (isa, stride) = (Isa::detect(), operand_stride(k));
         let floats: Vec<f32> =
             (0..rows * stride).map(|i| if i % stride < k { noise(i) * 30.0 } else { 0.0 }).collect();
         let halves = Aligned::of(floats.iter().map(|x| bf16_operand(*x)));
@@ -172,7 +172,7 @@ impl Operands {
         let scales = rotated
             .chunks_mut(stride)
             .zip(whole.as_mut_slice().chunks_mut(stride))
-            .map(|(x, out)| quantize(Isa::detect(), k, &mut x[..padded(k)], &mut out[..padded(k)]))
+            .map(|(x, out)| quantize(isa, k, &mut x[..padded(k)], &mut out[..padded(k)]))
             .collect();
         Self { floats: Aligned::of(floats.into_iter()), halves, whole, scales, k }
     }

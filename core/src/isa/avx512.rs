@@ -370,21 +370,11 @@ unsafe impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn add_kept_pairs<const MR: usize>(
-        self,
-        (a, stride): (*const bf16, usize),
-        b: *const bf16,
-        sums: &mut [[Self::F; 2]; MR],
-    ) {
-        // SAFETY: the caller vouches for a pair of each row, and for 32 odd and 32 even columns.
-        unsafe {
-            let column = |i: usize| _mm512_loadu_ps(b.cast::<f32>().add(LANES * i));
-            let columns = [(column(2), column(0)), (column(3), column(1))];
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let row = self.splat_pair(a.add(r * stride));
-                *sums = [self.dot_pairs(row, columns[0], sums[0]), self.dot_pairs(row, columns[1], sums[1])];
-            }
-        }
+    unsafe fn load_kept_pairs(self, p: *const bf16) -> [Self::Pairs; 2] {
+        let p = p.cast::<f32>();
+        // SAFETY: the caller vouches for 128 bf16, which are 32 odd elements and 32 even ones as f32.
+        let column = |i: usize| unsafe { _mm512_loadu_ps(p.add(LANES * i)) };
+        [(column(2), column(0)), (column(3), column(1))]
     }
     #[inline(always)]
     unsafe fn widen_pairs(self, from: *const bf16, pairs: usize, to: *mut f32) {

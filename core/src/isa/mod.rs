@@ -215,6 +215,15 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller vouches for 64 elements.
         unsafe { self.store_words(p, words) };
     }
+    /// Reads what [`Simd::keep_pairs`] wrote, as the pairs of 32 columns.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `64 * KEPT_PAIRS` elements.
+    #[inline(always)]
+    unsafe fn load_kept_pairs(self, p: *const bf16) -> [Self::Pairs; 2] {
+        // SAFETY: the caller vouches for 64 elements, which are kept as they were.
+        unsafe { [self.load_pairs(p), self.load_pairs(p.add(2 * LANES))] }
+    }
     /// Writes the quads of 32 columns for [`Simd::add_kept_quads`].
     ///
     /// # Safety
@@ -260,7 +269,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     ) {
         // SAFETY: the caller's promises are those asked.
         unsafe {
-            let columns = [self.load_pairs(b), self.load_pairs(b.add(2 * LANES))];
+            let columns = self.load_kept_pairs(b);
             for (r, sums) in sums.iter_mut().enumerate() {
                 let row = self.splat_pair(a.add(r * stride));
                 *sums = [self.dot_pairs(row, columns[0], sums[0]), self.dot_pairs(row, columns[1], sums[1])];

@@ -13,7 +13,6 @@ use std::process::ExitCode;
 /// Runs the program; an error is one line on standard error and exit code 1.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    crate::cpu::allow_matrix_unit();
     let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
     if !matches!(command, Command::Serve(_)) {
         // `verbatim inspect | head` should end quietly, as other programs do; a server must outlive its clients.

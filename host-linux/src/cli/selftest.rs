@@ -1,6 +1,6 @@
 //! `verbatim selftest`: do the bits hold on this CPU?
 use super::args::SelftestArgs;
-use crate::cpu::worker_count;
+use crate::cpu::{allow_matrix_unit, worker_count};
 use crate::memory::AlignedMemory;
 use crate::pool::FutexPool;
 use verbatim_core::isa::Isa;
@@ -9,6 +9,7 @@ use verbatim_core::selftest;
 
 /// Runs the core's self-test on every path, on one thread and on the pool.
 pub(super) fn selftest(args: &SelftestArgs) -> Result<(), String> {
+    allow_matrix_unit();
     let workers = worker_count(args.threads).workers.min(64);
     let pool = FutexPool::new(workers).map_err(|error| format!("--threads: {error}"))?;
     let bytes = selftest::memory_bytes(workers).map_err(|error| error.to_string())?;

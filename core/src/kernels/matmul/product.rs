@@ -334,17 +334,9 @@ impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, '_, S, W> {
             row,
             #[inline(always)]
             |tile, rows, sums: &mut [_; MR], ahead| {
+                let (len, columns) = (W::read_len(tile.slice.len), tile.unpacked.cast_const());
                 // SAFETY: as above; the tile before wrote the slice's operands.
-                unsafe {
-                    accumulate_kept(
-                        s,
-                        W::read_len(tile.slice.len),
-                        tile.unpacked.cast_const(),
-                        rows,
-                        sums,
-                        ahead,
-                    )
-                }
+                unsafe { accumulate_kept(s, len, columns, rows, sums, ahead) }
             },
         );
     }
