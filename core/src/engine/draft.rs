@@ -25,9 +25,8 @@ impl Engine<'_, '_> {
     /// Decides for each sequence that decodes, once between two steps of the served model.
     pub(super) fn decide_drafts(&mut self, most: usize) {
         let speculation = self.speculation;
-        let is_on = speculation.lookup || speculation.model && self.draft_model.is_some();
         let count = self.decoding_count();
-        if self.limits.draft_len == 0 || !is_on || count == 0 {
+        if count == 0 {
             return;
         }
         let is_forced = speculation.mode == SpeculationMode::Forced;

@@ -419,12 +419,12 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_words(self, p: *const bf16) -> Self::Words {
-        // SAFETY: the caller vouches for 64 bf16.
+    unsafe fn load_words(self, p: [*const bf16; 2]) -> Self::Words {
+        // SAFETY: the caller vouches for 32 bf16 each.
         unsafe {
             [
-                both!(i => _mm256_loadu_si256(p.add(16 * i).cast())),
-                both!(i => _mm256_loadu_si256(p.add(32 + 16 * i).cast())),
+                both!(i => _mm256_loadu_si256(p[0].add(16 * i).cast())),
+                both!(i => _mm256_loadu_si256(p[1].add(16 * i).cast())),
             ]
         }
     }

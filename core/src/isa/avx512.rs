@@ -153,9 +153,9 @@ macro_rules! sixteen_lanes {
             }
         }
         #[inline(always)]
-        unsafe fn load_words(self, p: *const bf16) -> Self::Words {
-            // SAFETY: the caller vouches for 64 bf16.
-            unsafe { [_mm512_loadu_si512(p.cast()), _mm512_loadu_si512(p.add(32).cast())] }
+        unsafe fn load_words(self, p: [*const bf16; 2]) -> Self::Words {
+            // SAFETY: the caller vouches for 32 bf16 each.
+            unsafe { [_mm512_loadu_si512(p[0].cast()), _mm512_loadu_si512(p[1].cast())] }
         }
         #[inline(always)]
         unsafe fn store_words(self, p: *mut bf16, words: Self::Words) {

@@ -182,14 +182,14 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
             self.store_words(elements.as_mut_ptr(), words);
             let element = &mut elements[position % 64];
             *element = bf16::from_bits(element.to_bits() | u16::from(exponent) << 7);
-            self.load_words(elements.as_ptr())
+            self.load_words([elements.as_ptr(), elements.as_ptr().add(2 * LANES)])
         }
     }
-    /// Reads 64 bf16.
+    /// Reads two vectors of 32 bf16.
     ///
     /// # Safety
-    /// `p` is valid for reading 64 bf16; no alignment is needed.
-    unsafe fn load_words(self, p: *const bf16) -> Self::Words;
+    /// Each of `p` is valid for reading 32 bf16; no alignment is needed.
+    unsafe fn load_words(self, p: [*const bf16; 2]) -> Self::Words;
     /// The two vectors as pairs.
     fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2];
     /// Writes 64 bf16.

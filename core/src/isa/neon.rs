@@ -219,9 +219,11 @@ unsafe impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn load_words(self, p: *const bf16) -> Self::Words {
-        // SAFETY: the caller vouches for 64 bf16.
-        unsafe { [four!(i => vld1q_u8(p.add(8 * i).cast())), four!(i => vld1q_u8(p.add(32 + 8 * i).cast()))] }
+    unsafe fn load_words(self, p: [*const bf16; 2]) -> Self::Words {
+        // SAFETY: the caller vouches for 32 bf16 each.
+        unsafe {
+            [four!(i => vld1q_u8(p[0].add(8 * i).cast())), four!(i => vld1q_u8(p[1].add(8 * i).cast()))]
+        }
     }
     #[inline(always)]
     unsafe fn store_words(self, p: *mut bf16, words: Self::Words) {

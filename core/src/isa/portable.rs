@@ -217,9 +217,9 @@ unsafe impl Simd for Portable {
         words
     }
     #[inline(always)]
-    unsafe fn load_words(self, p: *const bf16) -> Self::Words {
-        // SAFETY: the caller vouches for 64 bf16.
-        unsafe { p.cast::<Self::Words>().read_unaligned() }
+    unsafe fn load_words(self, p: [*const bf16; 2]) -> Self::Words {
+        // SAFETY: the caller vouches for 32 bf16 each.
+        p.map(|p| unsafe { p.cast::<[bf16; 2 * LANES]>().read_unaligned() })
     }
     #[inline(always)]
     fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {

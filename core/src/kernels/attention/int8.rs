@@ -7,7 +7,7 @@
 //!
 //! What is not finite has a NaN for its scale, and makes the sum `l` of every query that sees it NaN.
 use super::online::{Partial, masked};
-use super::{Attend, TILE, TILE_BLOCKS, Tile, TileFormat};
+use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat};
 use crate::dtype::{FLUSH_RESCALED_BELOW, Int8};
 use crate::isa::{LANES, RowTile, Simd};
 use crate::kernels::cache_write::query_len;
@@ -49,7 +49,7 @@ impl<S: Simd> TileFormat<S> for Int8 {
     type Shared = [S::F; TILE_BLOCKS];
 
     #[inline(always)]
-    fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32]) {
+    fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], _kept: &mut [f32; KEPT_LEN]) {
         let layout = a.kv.layout();
         let keys = |block: BlockId| a.kv.part(a.layer, Plane::Keys, block as usize, a.kv_head).cast_const();
         let rows = a.query_count() - tile.first;
@@ -120,7 +120,14 @@ impl<S: Simd> TileFormat<S> for Int8 {
     }
 
     #[inline(always)]
-    fn weigh(s: S, a: &Attend<'_>, tile: Tile<'_>, operands: &[f32], state: &mut Partial<'_>) {
+    fn weigh(
+        s: S,
+        a: &Attend<'_>,
+        tile: Tile<'_>,
+        operands: &[f32],
+        state: &mut Partial<'_>,
+        _kept: &mut [f32; KEPT_LEN],
+    ) {
         let value_dim = state.value_dim;
         let mut parts = [core::ptr::null::<u8>(); TILE_BLOCKS];
         for (part, block) in parts.iter_mut().zip(tile.blocks) {

@@ -25,6 +25,7 @@
 use crate::dtype::{Int8, KvFormat};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::cache_write::Queries;
+use crate::kernels::matmul::micro::KEPT_STEPS;
 use crate::paging::kv::KvView;
 use crate::paging::{BLOCK, BlockId};
 use crate::tensor::Shared;
@@ -58,11 +59,14 @@ pub const fn split_count(len: usize) -> usize {
     len.div_ceil(SPLIT)
 }
 
-/// Floats of [`Scratch`] for one worker.
+/// Floats of scratch for one worker: kept columns; scores and probabilities; a total and a split's state.
 pub const fn scratch_len(group_size: usize, value_dim: usize) -> usize {
     let queries = rows_per_task(group_size) * group_size;
-    queries * (2 * TILE) + 2 * partial_len(queries, value_dim)
+    KEPT_LEN + queries * (2 * TILE) + 2 * partial_len(queries, value_dim)
 }
+
+/// Floats of the columns that a tile of either product keeps.
+const KEPT_LEN: usize = KEPT_STEPS * 4 * LANES;
 
 /// Floats of a [`Partial`] for that many queries.
 pub const fn partial_len(queries: usize, value_dim: usize) -> usize {
@@ -131,7 +135,7 @@ pub enum AttentionOut<'a> {
 /// task has these rows and heads of `out`.
 pub unsafe fn attend(isa: Isa, a: &Attend<'_>, scratch: &mut [f32], out: AttentionOut<'_>, stride: usize) {
     let (count, value_dim) = (a.query_count(), a.kv.layout().value_dim());
-    let (tiles, rest) = scratch.split_at_mut(count * 2 * TILE);
+    let (tiles, rest) = scratch.split_at_mut(KEPT_LEN + count * 2 * TILE);
     let (total, part) = rest.split_at_mut(partial_len(count, value_dim));
     let mut total = Partial::over(total, count, value_dim);
     let mut part = Partial::over(part, count, value_dim);
@@ -249,7 +253,7 @@ trait TileFormat<S: Simd> {
     type Shared;
     /// Step 1 without the factor: `scores[query][position]` for the queries that see the tile; positions of blocks that are
     /// not there get nothing (they are masked).
-    fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32]);
+    fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], kept: &mut [f32; KEPT_LEN]);
     /// What makes a query's scores of what [`TileFormat::score`] wrote.
     fn factor(a: &Attend<'_>, query: usize) -> f32;
     /// Reads what all queries share.
@@ -265,7 +269,14 @@ trait TileFormat<S: Simd> {
         operands: &mut [f32],
     ) -> S::F;
     /// Step 4 for the queries that see the tile.
-    fn weigh(s: S, a: &Attend<'_>, tile: Tile<'_>, operands: &[f32], state: &mut Partial<'_>);
+    fn weigh(
+        s: S,
+        a: &Attend<'_>,
+        tile: Tile<'_>,
+        operands: &[f32],
+        state: &mut Partial<'_>,
+        kept: &mut [f32; KEPT_LEN],
+    );
 }
 
 #[inline(always)]
@@ -278,6 +289,7 @@ fn split_in<S: Simd, E: TileFormat<S>>(
 ) {
     state.begin();
     let count = a.query_count();
+    let (kept, scratch) = scratch.split_first_chunk_mut().expect("there is scratch");
     let (scores, operands) = scratch.split_at_mut(count * TILE);
     let operands = &mut operands[..count * TILE];
     assert!(a.table.len() * BLOCK >= a.context_len());
@@ -287,7 +299,7 @@ fn split_in<S: Simd, E: TileFormat<S>>(
         let positions = (end - start).min(TILE);
         let blocks = &a.table[start / BLOCK..][..positions.div_ceil(BLOCK)];
         let tile = Tile { first: a.first_query_seeing(start), blocks, positions };
-        E::score(s, a, tile, scores);
+        E::score(s, a, tile, scores, kept);
         let shared = E::shared(s, a, tile);
         for query in tile.first..count {
             let valid = (a.position_of(query) + 1 - start).min(TILE);
@@ -296,7 +308,7 @@ fn split_in<S: Simd, E: TileFormat<S>>(
             let total = E::keep(s, &shared, p, valid, query, operands);
             state.sum[query] += s.sum_lanes(total);
         }
-        E::weigh(s, a, tile, operands, state);
+        E::weigh(s, a, tile, operands, state, kept);
         start += TILE;
     }
 }

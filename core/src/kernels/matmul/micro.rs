@@ -38,11 +38,11 @@ pub trait Element<S: Simd>: Copy + 'static {
     fn product(s: S, a: Self::Row, b: Self::Column, acc: Self::Sums) -> Self::Sums;
     /// Elements that a step of 32 columns takes when it is kept for several tiles of rows.
     const KEPT: usize;
-    /// Writes a step of 32 columns as it is kept.
+    /// Writes a step of two times 16 columns as it is kept.
     ///
     /// # Safety
-    /// `from` is valid for reading `32 * STEP` elements, `to` for writing [`Element::KEPT`].
-    unsafe fn keep(s: S, from: *const Self, to: *mut Self);
+    /// Each of `from` is valid for reading `16 * STEP` elements, `to` for writing [`Element::KEPT`].
+    unsafe fn keep(s: S, from: [*const Self; 2], to: *mut Self);
     /// Adds the products of one step of MR rows, so many elements apart, and 32 columns as they are kept.
     ///
     /// # Safety
@@ -103,11 +103,11 @@ impl<S: Simd> Element<S> for f32 {
     }
     const KEPT: usize = 2 * LANES;
     #[inline(always)]
-    unsafe fn keep(s: S, from: *const f32, to: *mut f32) {
+    unsafe fn keep(s: S, from: [*const f32; 2], to: *mut f32) {
         // SAFETY: the caller's promises are those asked.
         unsafe {
-            s.store(to, s.load(from));
-            s.store(to.add(LANES), s.load(from.add(LANES)));
+            s.store(to, s.load(from[0]));
+            s.store(to.add(LANES), s.load(from[1]));
         }
     }
     #[inline(always)]
@@ -143,7 +143,7 @@ impl<S: Simd> Element<S> for bf16 {
     }
     const KEPT: usize = 4 * LANES * S::KEPT_PAIRS;
     #[inline(always)]
-    unsafe fn keep(s: S, from: *const bf16, to: *mut bf16) {
+    unsafe fn keep(s: S, from: [*const bf16; 2], to: *mut bf16) {
         // SAFETY: the caller's promises are those asked.
         unsafe {
             s.keep_pairs(to, s.load_words(from));
@@ -199,10 +199,10 @@ impl<S: Simd> Element<S> for Int8 {
     }
     const KEPT: usize = 8 * LANES * S::KEPT_QUADS;
     #[inline(always)]
-    unsafe fn keep(s: S, from: *const Int8, to: *mut Int8) {
+    unsafe fn keep(s: S, from: [*const Int8; 2], to: *mut Int8) {
         // SAFETY: the caller's promises are those asked.
         unsafe {
-            s.keep_quads(to, [s.load_quads(from), s.load_quads(from.add(4 * LANES))]);
+            s.keep_quads(to, [s.load_quads(from[0]), s.load_quads(from[1])]);
         }
     }
     #[inline(always)]
@@ -315,14 +315,15 @@ pub unsafe fn keeping_tile<S: Simd, E: Element<S>, const MR: usize>(
         // SAFETY: the function's own conditions; what is added was just kept.
         unsafe {
             let kept = keep.add(step * E::KEPT);
-            E::keep(s, b.add(step * 2 * LANES * E::STEP), kept);
+            let columns = b.add(step * 2 * LANES * E::STEP);
+            E::keep(s, [columns, columns.add(LANES * E::STEP)], kept);
             E::add_kept(s, (a.add(step * E::STEP), a_stride), kept, &mut sums);
         }
     }
     *acc = sums;
 }
 
-/// The same for 32 columns as they are kept, step after step: a slice at most.
+/// The same for 32 columns as they are kept, step after step: [`KEPT_STEPS`] at most.
 ///
 /// # Safety
 /// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for `steps * KEPT`.
@@ -333,14 +334,14 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
     (a, a_stride): (*const E, usize),
     b: *const E,
     acc: &mut [[E::Sums; 2]; MR],
-    ahead: Ahead,
+    ahead: Option<Ahead>,
 ) {
     let mut sums = *acc;
-    let mut ahead = ahead.cut(steps * 2);
+    let mut ahead = ahead.map(|ahead| ahead.cut(steps * 2));
     let mut wide = [const { MaybeUninit::<WideRow>::uninit() }; MR];
     if E::WIDENS_ROWS {
-        const { assert!(!E::WIDENS_ROWS || slice_inputs::<S, E>() <= WIDE_STEPS * E::STEP) };
-        assert!(steps <= WIDE_STEPS, "more than a slice");
+        const { assert!(!E::WIDENS_ROWS || slice_inputs::<S, E>() <= KEPT_STEPS * E::STEP) };
+        assert!(steps <= KEPT_STEPS, "more than a slice");
         for (r, wide) in wide.iter_mut().enumerate() {
             // SAFETY: the function's own conditions; the row has room for as many steps.
             unsafe { E::widen(s, a.add(r * a_stride), steps, wide.as_mut_ptr().cast()) };
@@ -349,9 +350,11 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
     let wide = wide.as_ptr().cast::<f32>();
     let mut first = 0;
     while first < steps {
-        let last = (first + FETCH_STEPS).min(steps);
-        for _ in 0..FETCH_STEPS * 2 {
-            ahead.fetch(s);
+        let last = if ahead.is_some() { (first + FETCH_STEPS).min(steps) } else { steps };
+        if let Some(ahead) = &mut ahead {
+            for _ in 0..FETCH_STEPS * 2 {
+                ahead.fetch(s);
+            }
         }
         for step in first..last {
             // SAFETY: the function's own conditions; what is wide was written above, 16 odd elements and 16 even ones at a time.
@@ -370,11 +373,11 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
     *acc = sums;
 }
 
-/// Steps of a slice whose rows are widened.
-const WIDE_STEPS: usize = 64;
+/// Steps of K, at most, that [`kept_tile`] takes where rows are widened.
+pub const KEPT_STEPS: usize = 64;
 
 /// A slice of such a row, and a line more, so that rows do not meet in a set of the L1 cache.
-type WideRow = [f32; 2 * WIDE_STEPS + LANES];
+type WideRow = [f32; 2 * KEPT_STEPS + LANES];
 
 /// Steps of K between fetches.
 const FETCH_STEPS: usize = 8;

@@ -89,7 +89,7 @@ pub(super) unsafe fn accumulate_kept<S: Simd, E: Element<S>, const MR: usize>(
         if kept_as_stored::<S, E>() && !S::COLUMNS_ONE_BY_ONE {
             accumulate_operands(s, len, columns, rows, sums, ahead);
         } else {
-            kept_tile::<S, E, MR>(s, len.div_ceil(E::STEP), rows, columns, sums, ahead);
+            kept_tile::<S, E, MR>(s, len.div_ceil(E::STEP), rows, columns, sums, Some(ahead));
         }
     }
 }

@@ -266,6 +266,18 @@ fn lies_are_named() {
     for len in 0..total {
         assert!(PackedModel::parse(&good.get()[..len]).is_err());
     }
+    // An end within the table of aux blobs: what is missing of the entry.
+    for len in HEADER_BYTES..HEADER_BYTES + 2 * AUX_ENTRY_BYTES {
+        let mut cut = Memory::new(len);
+        cut.get_mut().copy_from_slice(&good.get()[..len]);
+        put64(AT_TOTAL, len as u64)(cut.get_mut());
+        put64(AT_HEAD_BYTES, HEADER_BYTES as u64)(cut.get_mut());
+        let needed = HEADER_BYTES + ((len - HEADER_BYTES) / AUX_ENTRY_BYTES + 1) * AUX_ENTRY_BYTES;
+        assert_eq!(
+            PackedModel::parse(cut.get()).unwrap_err().to_string(),
+            std::format!("image header: length in bytes: found {len}, expected {needed}")
+        );
+    }
 }
 
 #[test]
