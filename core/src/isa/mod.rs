@@ -204,7 +204,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     const KEPT_QUADS: usize = 1;
     /// Whether registers hold a tile's sums and its rows, but not two columns beside: they are then loaded one at a time.
     const COLUMNS_ONE_BY_ONE: bool = false;
-    /// Whether rows of bf16 are widened, too, once for a slice, before they meet columns that are kept.
+    /// Whether rows of bf16 are widened, too, once for a tile, before they meet columns that are kept.
     const WIDENS_ROWS: bool = false;
     /// Writes the pairs of 32 columns for [`Simd::add_kept_pairs`].
     ///

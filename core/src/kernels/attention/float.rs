@@ -1,7 +1,7 @@
 //! Tiles of f32 and bf16: products in floating point, in the order of the matrix product.
 //!
 //! Where an instruction set widens bf16 before it multiplies, and several tiles of queries meet the same keys or values, those are widened
-//! once for all, two vectors of columns at a time ([`Element::keep`]).
+//! once for all, two vectors of columns at a time ([`Element::keep`]): not a last odd one, nor keys of more than 128 elements.
 use super::online::Partial;
 use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat};
 use crate::dtype::FLUSH_BELOW;

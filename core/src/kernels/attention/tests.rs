@@ -281,6 +281,21 @@ fn long_contexts_split_and_merge_to_the_same_bits() {
     }
 }
 
+/// The widest head whose columns are kept, and wider ones.
+#[test]
+fn wide_heads_equal_the_reference() {
+    for d in [2 * KEPT_STEPS, 2 * KEPT_STEPS + 2, 4 * KEPT_STEPS] {
+        let shape = Shape { format: KvFormat::Bf16, kv_heads: 1, group: 4, d, len: 85 };
+        let expected = reference_rows(&shape, 9, &[0, 40, 84]);
+        for isa in Isa::available().iter() {
+            let out = run(*isa, &shape, 9, 12, false, 1);
+            for (row, expected) in &expected {
+                assert_eq!(bits(&out[row * 4 * d..][..4 * d]), bits(expected), "{} row {row}", isa.name());
+            }
+        }
+    }
+}
+
 /// In int8 a query, key or value that is not finite makes every element NaN of what sees it, and changes no bit of what does not,
 /// in the same chunk or not.
 #[test]

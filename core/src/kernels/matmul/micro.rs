@@ -53,7 +53,7 @@ pub trait Element<S: Simd>: Copy + 'static {
         b: *const Self,
         sums: &mut [[Self::Sums; 2]; MR],
     );
-    /// Whether rows are widened, once for a slice, before they meet columns as they are kept.
+    /// Whether rows are widened, once for all columns of a tile, before they meet columns as they are kept.
     const WIDENS_ROWS: bool = false;
     /// Widens the steps of a row: [`Simd::widen_pairs`].
     ///
@@ -323,7 +323,7 @@ pub unsafe fn keeping_tile<S: Simd, E: Element<S>, const MR: usize>(
     *acc = sums;
 }
 
-/// The same for 32 columns as they are kept, step after step: [`KEPT_STEPS`] at most.
+/// The same for 32 columns as they are kept, step after step: at most [`KEPT_STEPS`] where rows are widened.
 ///
 /// # Safety
 /// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for `steps * KEPT`.
@@ -341,7 +341,7 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
     let mut wide = [const { MaybeUninit::<WideRow>::uninit() }; MR];
     if E::WIDENS_ROWS {
         const { assert!(!E::WIDENS_ROWS || slice_inputs::<S, E>() <= KEPT_STEPS * E::STEP) };
-        assert!(steps <= KEPT_STEPS, "more than a slice");
+        assert!(steps <= KEPT_STEPS, "more steps than a row has room for");
         for (r, wide) in wide.iter_mut().enumerate() {
             // SAFETY: the function's own conditions; the row has room for as many steps.
             unsafe { E::widen(s, a.add(r * a_stride), steps, wide.as_mut_ptr().cast()) };
