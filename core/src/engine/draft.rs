@@ -26,7 +26,7 @@ impl Engine<'_, '_> {
     pub(super) fn decide_drafts(&mut self, most: usize) {
         let speculation = self.speculation;
         let count = self.decoding_count();
-        if count == 0 {
+        if count == 0 || !(speculation.lookup || speculation.model) {
             return;
         }
         let is_forced = speculation.mode == SpeculationMode::Forced;

@@ -3,10 +3,10 @@
 //! Where an instruction set widens bf16 before it multiplies, and several tiles of queries meet the same keys or values, those are widened
 //! once for all, two vectors of columns at a time ([`Element::keep`]): not a last odd one, nor keys of more than 128 elements.
 use super::online::Partial;
-use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat};
+use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat, block_steps};
 use crate::dtype::FLUSH_BELOW;
 use crate::isa::{LANES, RowTile, Simd};
-use crate::kernels::matmul::micro::{Element, KEPT_STEPS, each_tile, kept_tile, tile};
+use crate::kernels::matmul::micro::{Element, KEPT_STEPS, each_tile, kept_as_stored, kept_tile, tile};
 use crate::paging::kv::Plane;
 use crate::paging::{BLOCK, BlockId};
 use half::bf16;
@@ -102,8 +102,7 @@ fn keeps<S: Simd, E: Element<S>>(rows: usize, steps: usize) -> bool {
             "more than a step's share of `KEPT_LEN`"
         )
     };
-    let as_stored = E::KEPT == 2 * LANES * E::STEP;
-    !as_stored && rows > S::TILE_ROWS && steps <= KEPT_STEPS
+    !kept_as_stored::<S, E>() && rows > S::TILE_ROWS && steps <= KEPT_STEPS
 }
 
 /// Keeps `steps` steps, so many elements apart, of two vectors of columns.
@@ -123,47 +122,116 @@ unsafe fn keep<S: Simd, E: Element<S>>(
     }
 }
 
-/// Reads vectors of MR rows, `stride` floats apart.
-///
-/// # Safety
-/// Each row is valid for reading `16 * NV` floats.
-#[inline(always)]
-unsafe fn load_rows<S: Simd, const MR: usize, const NV: usize>(
-    s: S,
-    from: *const f32,
-    stride: usize,
-) -> [[S::F; NV]; MR] {
-    let mut rows = [[s.splat(0.0); NV]; MR];
-    for (r, row) in rows.iter_mut().enumerate() {
-        for (v, x) in row.iter_mut().enumerate() {
-            // SAFETY: the function's own condition.
-            *x = unsafe { s.load(from.add(r * stride + v * LANES)) };
-        }
-    }
-    rows
+/// NV vectors of columns that rows are multiplied with.
+trait Columns<S: Simd, E: KvElement<S>, const NV: usize> {
+    /// Adds the products of MR rows, so many elements apart.
+    ///
+    /// # Safety
+    /// The columns are there, and each row is valid for reading the elements that they are multiplied with.
+    unsafe fn add<const MR: usize>(&self, s: S, rows: (*const E, usize), sums: &mut [[S::F; NV]; MR]);
 }
 
-/// Writes them.
-///
-/// # Safety
-/// Each row is valid for writing `16 * NV` floats.
-#[inline(always)]
-unsafe fn store_rows<S: Simd, const MR: usize, const NV: usize>(
-    s: S,
-    rows: [[S::F; NV]; MR],
-    to: *mut f32,
-    stride: usize,
-) {
-    for (r, row) in rows.iter().enumerate() {
-        for (v, x) in row.iter().enumerate() {
-            // SAFETY: the function's own condition.
-            unsafe { s.store(to.add(r * stride + v * LANES), *x) };
+/// NV blocks of keys: `steps` steps of 16 positions each.
+struct Keys<E, const NV: usize> {
+    steps: usize,
+    parts: [*const E; NV],
+}
+
+impl<S: Simd, E: KvElement<S>, const NV: usize> Columns<S, E, NV> for Keys<E, NV> {
+    #[inline(always)]
+    unsafe fn add<const MR: usize>(&self, s: S, rows: (*const E, usize), sums: &mut [[S::F; NV]; MR]) {
+        // SAFETY: the caller vouches for rows and columns.
+        unsafe { tile::<S, E, MR, NV>(s, self.steps, rows, (self.parts, BLOCK * E::STEP), sums, None) };
+    }
+}
+
+/// NV vectors, from `column` on, of the values of some blocks: `steps` steps of `value_dim` columns in all.
+struct Values<'a, E> {
+    steps: usize,
+    parts: &'a [*const E],
+    value_dim: usize,
+    column: usize,
+}
+
+impl<S: Simd, E: KvElement<S>, const NV: usize> Columns<S, E, NV> for Values<'_, E> {
+    #[inline(always)]
+    unsafe fn add<const MR: usize>(
+        &self,
+        s: S,
+        (a, a_stride): (*const E, usize),
+        sums: &mut [[S::F; NV]; MR],
+    ) {
+        for (part, steps, done) in block_steps(self.parts, self.steps, BLOCK / E::STEP) {
+            // SAFETY: the caller vouches for rows and columns.
+            unsafe {
+                let mut b = [part.add(self.column * E::STEP); NV];
+                for (v, b) in b.iter_mut().enumerate() {
+                    *b = b.add(v * LANES * E::STEP);
+                }
+                let a = (a.add(done * E::STEP), a_stride);
+                tile::<S, E, MR, NV>(s, steps, a, (b, self.value_dim * E::STEP), sums, None);
+            }
+        }
+    }
+}
+
+/// Two vectors of either, as they were kept.
+struct Kept<E> {
+    steps: usize,
+    columns: *const E,
+}
+
+impl<S: Simd, E: KvElement<S>> Columns<S, E, 2> for Kept<E> {
+    #[inline(always)]
+    unsafe fn add<const MR: usize>(&self, s: S, rows: (*const E, usize), sums: &mut [[S::F; 2]; MR]) {
+        // SAFETY: the caller vouches for rows and columns.
+        unsafe { kept_tile::<S, E, MR>(s, self.steps, rows, self.columns, sums, None) };
+    }
+}
+
+/// Products of rows, so many elements apart, and some columns: written to the columns of `out` from `column` on, whose rows are
+/// `out_stride` floats, or with `ADD` added to what stands there.
+struct Products<'a, E, C, const NV: usize, const ADD: bool> {
+    rows: (*const E, usize),
+    columns: C,
+    out: &'a mut [f32],
+    out_stride: usize,
+    column: usize,
+}
+
+impl<S: Simd, E: KvElement<S>, C: Columns<S, E, NV>, const NV: usize, const ADD: bool> RowTile<S>
+    for Products<'_, E, C, NV, ADD>
+{
+    #[inline(always)]
+    fn run<const MR: usize>(&mut self, s: S, row: usize) {
+        let (a, a_stride) = self.rows;
+        let out = &mut self.out[row * self.out_stride..(row + MR) * self.out_stride];
+        // SAFETY: `score` and `weigh` give rows and columns that are there; loads and stores lie within `out`: MR rows, of which
+        // the NV vectors from `column` on are part.
+        unsafe {
+            let first = out.as_mut_ptr().add(self.column);
+            let mut sums = [[s.splat(0.0); NV]; MR];
+            if ADD {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        *sum = s.load(first.add(r * self.out_stride + v * LANES));
+                    }
+                }
+            }
+            self.columns.add(s, (a.add(row * a_stride), a_stride), &mut sums);
+            for (r, sums) in sums.iter().enumerate() {
+                for (v, sum) in sums.iter().enumerate() {
+                    s.store(first.add(r * self.out_stride + v * LANES), *sum);
+                }
+            }
         }
     }
 }
 
 /// Step 1 without the scale: `scores[query][position]` for the queries from `first` on; positions of blocks that are
 /// not there get nothing (they are masked).
+///
+/// `attend`'s caller vouches for the queries, d elements each, one after the other; a key part is d/STEP steps of 16 positions.
 #[inline(always)]
 fn score<S: Simd, E: KvElement<S>>(
     s: S,
@@ -176,86 +244,42 @@ fn score<S: Simd, E: KvElement<S>>(
     let layout = a.kv.layout();
     let d = layout.head_dim;
     let offset = a.queries.offset(a.kv_head, a.first_row, a.group_size, d) + first * d;
-    let queries = a.queries.start.cast::<E>().cast_const().wrapping_add(offset);
+    let rows = (a.queries.start.cast::<E>().cast_const().wrapping_add(offset), d);
     let keys =
         |block: BlockId| a.kv.part(a.layer, Plane::Keys, block as usize, a.kv_head).cast::<E>().cast_const();
     let scores = &mut scores[first * TILE..a.query_count() * TILE];
-    let rows = a.query_count() - first;
+    let count = a.query_count() - first;
     let steps = d / <E as Element<S>>::STEP;
     let mut pairs = blocks.chunks_exact(2);
     let mut column = 0;
+    macro_rules! products {
+        ($columns:expr, $vectors:literal) => {{
+            let (columns, out) = ($columns, &mut *scores);
+            let mut products =
+                Products::<E, _, $vectors, false> { rows, columns, out, out_stride: TILE, column };
+            each_tile(s, 0..count, &mut products);
+        }};
+    }
     for pair in &mut pairs {
-        let b = [keys(pair[0]), keys(pair[1])];
-        if keeps::<S, E>(rows, steps) {
-            let kept = kept.as_mut_ptr().cast::<E>();
+        let parts = [keys(pair[0]), keys(pair[1])];
+        if keeps::<S, E>(count, steps) {
+            let columns = kept.as_mut_ptr().cast::<E>();
             // SAFETY: a key part is `steps` steps of 16 positions; `keeps` says that there is room.
-            unsafe { keep(s, steps, (b, BLOCK * <E as Element<S>>::STEP), kept) };
-            each_tile(
-                s,
-                0..rows,
-                &mut KeptScore { steps, queries, d, kept: kept.cast_const(), scores, column },
-            );
+            unsafe { keep(s, steps, (parts, BLOCK * <E as Element<S>>::STEP), columns) };
+            products!(Kept { steps, columns: columns.cast_const() }, 2);
         } else {
-            each_tile(s, 0..rows, &mut Score { steps, queries, d, b, scores, column });
+            products!(Keys { steps, parts }, 2);
         }
         column += 2 * BLOCK;
     }
     if let [last] = pairs.remainder() {
-        each_tile(s, 0..rows, &mut Score { steps, queries, d, b: [keys(*last)], scores, column });
-    }
-}
-
-/// Queries times NV blocks of keys.
-struct Score<'a, E, const NV: usize> {
-    steps: usize,
-    queries: *const E,
-    d: usize,
-    b: [*const E; NV],
-    scores: &'a mut [f32],
-    column: usize,
-}
-
-impl<S: Simd, E: KvElement<S>, const NV: usize> RowTile<S> for Score<'_, E, NV> {
-    #[inline(always)]
-    fn run<const MR: usize>(&mut self, s: S, row: usize) {
-        let mut acc = [[s.splat(0.0); NV]; MR];
-        let out = &mut self.scores[row * TILE..(row + MR) * TILE];
-        // SAFETY: `attend`'s caller vouches for the queries of these rows, d elements each, one after the other;
-        // a key part is d/STEP steps of 16 positions. The stores lie within `out`: MR rows of TILE scores, of
-        // which the NV blocks from `column` on are part.
-        unsafe {
-            let a = self.queries.add(row * self.d);
-            tile::<S, E, MR, NV>(s, self.steps, (a, self.d), (self.b, BLOCK * E::STEP), &mut acc, None);
-            store_rows(s, acc, out.as_mut_ptr().add(self.column), TILE);
-        }
-    }
-}
-
-/// Queries times two blocks of keys that were kept.
-struct KeptScore<'a, E> {
-    steps: usize,
-    queries: *const E,
-    d: usize,
-    kept: *const E,
-    scores: &'a mut [f32],
-    column: usize,
-}
-
-impl<S: Simd, E: KvElement<S>> RowTile<S> for KeptScore<'_, E> {
-    #[inline(always)]
-    fn run<const MR: usize>(&mut self, s: S, row: usize) {
-        let mut acc = [[s.splat(0.0); 2]; MR];
-        let out = &mut self.scores[row * TILE..(row + MR) * TILE];
-        // SAFETY: as above; as many steps were kept.
-        unsafe {
-            let a = self.queries.add(row * self.d);
-            kept_tile::<S, E, MR>(s, self.steps, (a, self.d), self.kept, &mut acc, None);
-            store_rows(s, acc, out.as_mut_ptr().add(self.column), TILE);
-        }
+        products!(Keys { steps, parts: [keys(*last)] }, 1);
     }
 }
 
 /// Step 4 for the queries from `first` on.
+///
+/// The probabilities of a query are TILE elements; a value part is BLOCK / STEP steps of `value_dim` columns.
 #[inline(always)]
 fn weigh<S: Simd, E: KvElement<S>>(
     s: S,
@@ -273,98 +297,33 @@ fn weigh<S: Simd, E: KvElement<S>>(
     }
     let parts = &parts[..blocks.len()];
     let steps = positions.div_ceil(<E as Element<S>>::STEP);
-    let rows = a.query_count() - first;
-    let probabilities = probabilities.wrapping_add(first * TILE);
+    let count = a.query_count() - first;
+    let rows = (probabilities.wrapping_add(first * TILE), TILE);
     let values = &mut state.values[first * value_dim..];
     let mut column = 0;
+    macro_rules! products {
+        ($columns:expr, $vectors:literal) => {{
+            let (columns, out) = ($columns, &mut *values);
+            let mut products =
+                Products::<E, _, $vectors, true> { rows, columns, out, out_stride: value_dim, column };
+            each_tile(s, 0..count, &mut products);
+        }};
+    }
     while column + 2 * LANES <= value_dim {
-        if keeps::<S, E>(rows, steps) {
-            let kept = kept.as_mut_ptr().cast::<E>();
-            for (part, steps, done) in block_steps::<S, E>(parts, steps) {
-                let columns = [column, column + LANES].map(|column| part.wrapping_add(column * E::STEP));
-                // SAFETY: a value part is BLOCK / STEP steps of `value_dim` columns; `keeps` says that there is room.
-                unsafe { keep(s, steps, (columns, value_dim * E::STEP), kept.add(done * E::KEPT)) };
+        if keeps::<S, E>(count, steps) {
+            let columns = kept.as_mut_ptr().cast::<E>();
+            for (part, steps, done) in block_steps(parts, steps, BLOCK / E::STEP) {
+                let two = [column, column + LANES].map(|column| part.wrapping_add(column * E::STEP));
+                // SAFETY: a value part is as said above; `keeps` says that there is room.
+                unsafe { keep(s, steps, (two, value_dim * E::STEP), columns.add(done * E::KEPT)) };
             }
-            let kept = kept.cast_const();
-            each_tile(s, 0..rows, &mut KeptWeigh { steps, probabilities, kept, value_dim, values, column });
+            products!(Kept { steps, columns: columns.cast_const() }, 2);
         } else {
-            each_tile(
-                s,
-                0..rows,
-                &mut Weigh::<E, 2> { steps, probabilities, parts, value_dim, values, column },
-            );
+            products!(Values { steps, parts, value_dim, column }, 2);
         }
         column += 2 * LANES;
     }
     if column < value_dim {
-        each_tile(s, 0..rows, &mut Weigh::<E, 1> { steps, probabilities, parts, value_dim, values, column });
-    }
-}
-
-/// The parts of some blocks, how many of `steps` steps each has, and how many those before it have.
-#[inline(always)]
-fn block_steps<S: Simd, E: Element<S>>(
-    parts: &[*const E],
-    steps: usize,
-) -> impl Iterator<Item = (*const E, usize, usize)> {
-    let most = BLOCK / E::STEP;
-    parts.iter().enumerate().map(move |(i, part)| (*part, (steps - i * most).min(most), i * most))
-}
-
-/// Probabilities times NV vectors of the values of some blocks.
-struct Weigh<'a, E, const NV: usize> {
-    steps: usize,
-    probabilities: *const E,
-    parts: &'a [*const E],
-    value_dim: usize,
-    values: &'a mut [f32],
-    column: usize,
-}
-
-impl<S: Simd, E: KvElement<S>, const NV: usize> RowTile<S> for Weigh<'_, E, NV> {
-    #[inline(always)]
-    fn run<const MR: usize>(&mut self, s: S, row: usize) {
-        let out = &mut self.values[row * self.value_dim..(row + MR) * self.value_dim];
-        // SAFETY: the probabilities of these rows are TILE elements each; a value part is BLOCK / STEP steps of
-        // value_dim columns, of which `column .. column + 16 NV` are read, STEP elements each; loads and stores of
-        // the accumulators lie within `out`, MR rows of value_dim.
-        unsafe {
-            let first = out.as_mut_ptr().add(self.column);
-            let mut acc = load_rows::<S, MR, NV>(s, first, self.value_dim);
-            for (part, steps, done) in block_steps::<S, E>(self.parts, self.steps) {
-                let a = self.probabilities.add(row * TILE + done * E::STEP);
-                let mut b = [part.add(self.column * E::STEP); NV];
-                for (v, b) in b.iter_mut().enumerate() {
-                    *b = b.add(v * LANES * E::STEP);
-                }
-                tile::<S, E, MR, NV>(s, steps, (a, TILE), (b, self.value_dim * E::STEP), &mut acc, None);
-            }
-            store_rows(s, acc, first, self.value_dim);
-        }
-    }
-}
-
-/// Probabilities times two vectors of values that were kept.
-struct KeptWeigh<'a, E> {
-    steps: usize,
-    probabilities: *const E,
-    kept: *const E,
-    value_dim: usize,
-    values: &'a mut [f32],
-    column: usize,
-}
-
-impl<S: Simd, E: KvElement<S>> RowTile<S> for KeptWeigh<'_, E> {
-    #[inline(always)]
-    fn run<const MR: usize>(&mut self, s: S, row: usize) {
-        let out = &mut self.values[row * self.value_dim..(row + MR) * self.value_dim];
-        // SAFETY: as above; as many steps were kept.
-        unsafe {
-            let first = out.as_mut_ptr().add(self.column);
-            let mut acc = load_rows(s, first, self.value_dim);
-            let a = self.probabilities.add(row * TILE);
-            kept_tile::<S, E, MR>(s, self.steps, (a, TILE), self.kept, &mut acc, None);
-            store_rows(s, acc, first, self.value_dim);
-        }
+        products!(Values { steps, parts, value_dim, column }, 1);
     }
 }

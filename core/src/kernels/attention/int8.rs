@@ -7,7 +7,7 @@
 //!
 //! What is not finite has a NaN for its scale, and makes the sum `l` of every query that sees it NaN.
 use super::online::{Partial, masked};
-use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat};
+use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat, block_steps};
 use crate::dtype::{FLUSH_RESCALED_BELOW, Int8};
 use crate::isa::{LANES, RowTile, Simd};
 use crate::kernels::cache_write::query_len;
@@ -209,17 +209,14 @@ impl<S: Simd, const NV: usize> RowTile<S> for Weigh<'_, NV> {
         // `out`, MR rows of value_dim.
         unsafe {
             let mut acc = [[s.load_ints([0; LANES].as_ptr()); NV]; MR];
-            let mut left = self.steps;
-            for (block, part) in self.parts.iter().enumerate() {
-                let steps = left.min(BLOCK / QUAD);
-                let a = weights.as_ptr().cast::<Int8>().add(block * BLOCK);
+            for (part, steps, done) in block_steps(self.parts, self.steps, BLOCK / QUAD) {
+                let a = weights.as_ptr().cast::<Int8>().add(done * QUAD);
                 let mut b = [part.cast::<Int8>().add(self.column * QUAD); NV];
                 for (v, b) in b.iter_mut().enumerate() {
                     *b = b.add(v * LANES * QUAD);
                 }
                 let a = (a, TILE * size_of::<f32>());
                 products::<S, Int8, MR, NV>(s, steps, a, (b, self.value_dim * QUAD), &mut acc, None);
-                left -= steps;
             }
             for (r, acc) in acc.iter().enumerate() {
                 let scale = s.splat(weights[r * TILE + SCALE_AT]);

@@ -247,6 +247,16 @@ struct Tile<'a> {
     positions: usize,
 }
 
+/// The parts of some blocks of values, how many of `steps` steps each has, `most` at most, and how many those before it have.
+#[inline(always)]
+fn block_steps<T>(
+    parts: &[*const T],
+    steps: usize,
+    most: usize,
+) -> impl Iterator<Item = (*const T, usize, usize)> {
+    parts.iter().enumerate().map(move |(i, part)| (*part, (steps - i * most).min(most), i * most))
+}
+
 /// What the KV formats differ in.
 trait TileFormat<S: Simd> {
     /// What all queries of a tile need to make operands of their probabilities.

@@ -64,9 +64,13 @@ pub fn encode(k: usize, weight: impl Fn(usize) -> bf16, out: &mut [Coded]) -> Re
     assert!(out.len() == coded_len(k));
     assert!(k <= CODED_INPUTS_MAX);
     // Of many pairs of inputs every fourth is asked: what those do not show is rare, but for a rare panel.
-    let many = k.div_ceil(2) > 64;
-    encode_asking(if many { 4 } else { 1 }, k, &weight, out)
-        .or_else(|error| if many { encode_asking(1, k, &weight, out) } else { Err(error) })
+    let looks: &[usize] = if k.div_ceil(2) > 64 { &[4, 1] } else { &[1] };
+    for asked in looks {
+        if encode_asking(*asked, k, &weight, out).is_ok() {
+            return Ok(());
+        }
+    }
+    Err(TooManyExponents)
 }
 
 /// The same, with a table of exponents made from every `asked`th pair of inputs.

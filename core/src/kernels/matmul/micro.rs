@@ -217,6 +217,11 @@ impl<S: Simd> Element<S> for Int8 {
     }
 }
 
+/// Whether a step of 32 columns is kept as it is stored.
+pub const fn kept_as_stored<S: Simd, E: Element<S>>() -> bool {
+    E::KEPT == 2 * LANES * E::STEP
+}
+
 /// Memory that is needed after a tile, fetched evenly while the tile computes.
 #[derive(Clone, Copy)]
 pub struct Ahead {

@@ -4,7 +4,7 @@
 //! `KEEP` the unpacked slice is left behind, in L1, for the other tiles. So unpacking costs no pass of its own.
 use super::coded::{self, Escapes};
 use super::int4;
-use super::micro::{Ahead, Element, keeping_tile, kept_tile, tile};
+use super::micro::{Ahead, Element, keeping_tile, kept_as_stored, kept_tile, tile};
 use super::panel::{INT8_TAIL, PANEL};
 use crate::dtype::{Coded, Int4, Int8};
 use crate::isa::{LANES, Simd};
@@ -113,11 +113,6 @@ pub(super) unsafe fn accumulate_operands<S: Simd, E: Element<S>, const MR: usize
         let b = [columns, columns.add(width)];
         tile::<S, E, MR, 2>(s, len.div_ceil(E::STEP), (a, a_stride), (b, 2 * width), sums, Some(ahead));
     }
-}
-
-/// Whether elements of a panel lie there as they are kept.
-const fn kept_as_stored<S: Simd, E: Element<S>>() -> bool {
-    E::KEPT == PANEL * E::STEP
 }
 
 macro_rules! plain {
