@@ -2,7 +2,7 @@
 //!
 //! Weights are as many copies of a matrix as exceed the last-level cache, used in turn, so that every product reads memory as a
 //! model does. A row of the table is one product of `M` rows; its limit is the smaller of what the peak and the bandwidth allow.
-use super::limits::{Limits, measure};
+use super::limits::{Limits, beyond_caches, measure};
 use super::report::{Line, Report};
 use std::marker::PhantomData;
 use std::time::Instant;
@@ -31,7 +31,7 @@ pub(crate) const SHAPES: [(&str, usize, usize); 5] = [
     ("lm_head", 2048, 32000),
 ];
 const ROWS: [usize; 9] = [1, 2, 4, 8, 12, 16, 32, 128, 512];
-/// Bytes of weights to rotate through: more than any cache here.
+/// Bytes of weights to rotate through, at least.
 const ROTATE_BYTES: usize = 320 << 20;
 /// Seconds of a measurement, about.
 const TIME: f64 = 0.1;
@@ -108,7 +108,7 @@ impl Weights {
                 .map_err(|_| "noise is finite")?;
         }
         let bytes = panel_bytes * n.div_ceil(PANEL);
-        let copies = ROTATE_BYTES.div_ceil(bytes);
+        let copies = beyond_caches(ROTATE_BYTES).div_ceil(bytes);
         let mut memory = AlignedMemory::new(bytes * copies).map_err(|error| error.to_string())?;
         memory.as_mut_slice().chunks_exact_mut(panel_bytes).for_each(|out| out.copy_from_slice(&panel));
         Ok(Self { format, memory, bytes, copies, k, n })
@@ -373,7 +373,7 @@ fn baselines(
     isa: Isa,
     (name, k, n): (&str, usize, usize),
 ) -> Result<(), String> {
-    let copies = ROTATE_BYTES.div_ceil(n * k * 4);
+    let copies = beyond_caches(ROTATE_BYTES).div_ceil(n * k * 4);
     let mut memory = AlignedMemory::new(copies * n * k * 4).map_err(|error| error.to_string())?;
     let weights = cast_mut::<f32>(memory.as_mut_slice()).ok_or("aligned")?;
     weights.iter_mut().enumerate().for_each(|(i, w)| *w = (i % 251) as f32 * 1e-3 - 0.12);

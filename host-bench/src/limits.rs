@@ -1,6 +1,6 @@
 //! What the machine can do at most: the denominators of every ratio.
 //!
-//! Bandwidth: sums over half a GiB and more, by several access patterns, with and without huge pages; the best that any
+//! Bandwidth: sums over more than any cache holds, by several access patterns, with and without huge pages; the best that any
 //! reached in the run is the limit. Peaks: 24 independent accumulators in registers, enough for the latency of any of the
 //! instructions. Patterns alternate, and the best of several rounds counts: a shared machine only ever takes away.
 use super::report::{Line, Report};
@@ -15,7 +15,6 @@ use verbatim_core::isa::{Isa, LANES, Simd, SimdOp};
 use verbatim_core::pool::{Phase, Pool, Serial};
 
 const ROUNDS: usize = 4;
-const BUFFER_BYTES: usize = 768 << 20;
 /// Steps of a peak loop: tens of milliseconds.
 const STEPS: usize = 2_000_000;
 const ACCUMULATORS_MAX: usize = 24;
@@ -186,13 +185,24 @@ fn best_of(rounds: usize, pool: &dyn Pool, operations: f64, each: &(dyn Fn(usize
     rate
 }
 
+/// Bytes that no cache holds: twice the last level, as Linux tells its size, but this many at least and 2 GiB at most.
+pub(crate) fn beyond_caches(least: usize) -> usize {
+    let of_level = |level: usize| {
+        let text =
+            std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{level}/size")).ok()?;
+        text.trim().strip_suffix('K')?.parse::<usize>().ok()
+    };
+    let last = (0..5).filter_map(of_level).max().unwrap_or(0);
+    last.saturating_mul(2 << 10).min(2 << 30).max(least)
+}
+
 /// Memory to read from, larger than any cache.
 pub(crate) struct Reader(AlignedMemory);
 
 impl Reader {
     pub(crate) fn new(huge_pages: bool) -> Result<Self, String> {
-        let mut memory =
-            AlignedMemory::with_pages(BUFFER_BYTES, huge_pages).map_err(|error| error.to_string())?;
+        let mut memory = AlignedMemory::with_pages(beyond_caches(768 << 20), huge_pages)
+            .map_err(|error| error.to_string())?;
         memory.as_mut_slice().fill(1);
         Ok(Self(memory))
     }

@@ -225,13 +225,14 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     ahead: Ahead,
 ) {
     let mut sums = *acc;
-    let mut ahead = ahead.cut(groups * 8);
+    let mut ahead = ahead.cut(groups * FETCHES);
     for group in 0..groups {
         // SAFETY: the group lies in one of the blocks, its inputs in each row, and 32 inputs of 32 columns in `keep`.
         unsafe {
             let (scales, weights) = group_parts(panel, group);
             let scales = [s.load_group_scales(scales), s.load_group_scales(scales.add(LANES))];
             let a = a.add(group * GROUP);
+            ahead.fetch(s);
             for pair in 0..4 {
                 let weights = weights.add(pair * PANEL * 4);
                 let first = s.load_nibbles(weights, scales[0]);
@@ -257,6 +258,10 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     }
     *acc = sums;
 }
+
+/// Fetches during a group: its half of a block's cache lines, rounded up, so that the scales' line is not left out.
+const FETCHES: usize = (BLOCK_BYTES / 2).div_ceil(64);
+const _: () = assert!(FETCHES == 9, "one before the four pairs, two in each");
 
 /// The scales and the weights of a group.
 ///
