@@ -461,9 +461,6 @@ pub fn is_zen4() -> bool {
 
 /// Bytes that are fetched ahead: more than are on their way to a core at full bandwidth (bandwidth times latency, some 6 KiB).
 const FETCHED_AHEAD: usize = 8192;
-/// Likewise into L1 and into L2 on Intel's, measured on a Xeon with AMX. Its hardware reads on from what was fetched, and each fetch takes
-/// one of the 16 buffers that reads of lines on their way need too: at 8 KiB, bf16 loses two fifths in AVX2, a fourteenth in AVX-512.
-const FETCHED_AHEAD_INTEL: [usize; 2] = [2048, 3072];
 
 impl Isa {
     /// Scalar code in sixteen virtual lanes, which runs everywhere; with a soft fused multiply-add unless the target is compiled for one.
@@ -487,9 +484,12 @@ impl Isa {
         #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
         {
             let cpu = x86_detect::features();
+            // Into L1 by AVX2, into L2 by AVX-512.
             let [near, ahead] = match (cpu.intel, cpu.zen4) {
-                (true, _) => FETCHED_AHEAD_INTEL,
-                // Fetching a line into L2 by instruction is slower there than leaving it to the hardware, by a quarter and more.
+                // Measured on a Xeon with AMX. Its hardware reads on from what was fetched, and each fetch takes one of the 16 buffers that
+                // reads of lines on their way need too: at 8 KiB, bf16 loses two fifths in AVX2, a fourteenth in AVX-512.
+                (true, _) => [2048, 3072],
+                // Fetching a line into L2 by instruction is slower on Zen 4 than leaving it to the hardware, by a quarter and more.
                 (_, true) => [FETCHED_AHEAD, 0],
                 _ => [FETCHED_AHEAD; 2],
             };
