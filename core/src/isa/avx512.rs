@@ -388,6 +388,11 @@ unsafe impl Simd for Avx512 {
             }
         }
     }
+    #[inline(always)]
+    unsafe fn splat_wide_pair(self, p: *const f32) -> Self::Pairs {
+        // SAFETY: the caller vouches for both floats.
+        unsafe { (self.splat(p.add(LANES).read()), self.splat(p.read())) }
+    }
 
     #[inline(always)]
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {

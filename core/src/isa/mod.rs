@@ -291,6 +291,15 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
             }
         }
     }
+    /// [`Simd::splat_pair`] from a row that [`Simd::widen_pairs`] wrote, where [`Simd::WIDENS_ROWS`]: `p` is the odd element of the pair.
+    ///
+    /// # Safety
+    /// `p` is valid for reading floats 0 and 16.
+    #[inline(always)]
+    unsafe fn splat_wide_pair(self, p: *const f32) -> Self::Pairs {
+        let _ = p;
+        unreachable!("only where `WIDENS_ROWS`");
+    }
     /// [`Simd::add_kept_pairs`] for rows that [`Simd::widen_pairs`] wrote: `a` is the odd element of the first.
     ///
     /// # Safety

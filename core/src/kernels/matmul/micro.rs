@@ -64,6 +64,15 @@ pub trait Element<S: Simd>: Copy + 'static {
         let _ = (s, from, steps, to);
         unreachable!("only where `WIDENS_ROWS`");
     }
+    /// One step of a row that was widened: [`Simd::splat_wide_pair`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn splat_wide(s: S, p: *const f32) -> Self::Row {
+        let _ = (s, p);
+        unreachable!("only where `WIDENS_ROWS`");
+    }
     /// [`Element::add_kept`] for rows that were widened: [`Simd::add_wide_pairs`].
     ///
     /// # Safety
@@ -164,6 +173,11 @@ impl<S: Simd> Element<S> for bf16 {
     unsafe fn widen(s: S, from: *const bf16, steps: usize, to: *mut f32) {
         // SAFETY: the caller's promises are those asked.
         unsafe { s.widen_pairs(from, steps, to) };
+    }
+    #[inline(always)]
+    unsafe fn splat_wide(s: S, p: *const f32) -> S::Pairs {
+        // SAFETY: the caller's promise is the one asked.
+        unsafe { s.splat_wide_pair(p) }
     }
     #[inline(always)]
     unsafe fn add_wide<const MR: usize>(
@@ -343,16 +357,12 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
 ) {
     let mut sums = *acc;
     let mut ahead = ahead.map(|ahead| ahead.cut(steps * 2));
-    let mut wide = [const { MaybeUninit::<WideRow>::uninit() }; MR];
+    let mut wide = WideRows::<MR>::new();
     if E::WIDENS_ROWS {
         const { assert!(!E::WIDENS_ROWS || slice_inputs::<S, E>() <= KEPT_STEPS * E::STEP) };
-        assert!(steps <= KEPT_STEPS, "more steps than a row has room for");
-        for (r, wide) in wide.iter_mut().enumerate() {
-            // SAFETY: the function's own conditions; the row has room for as many steps.
-            unsafe { E::widen(s, a.add(r * a_stride), steps, wide.as_mut_ptr().cast()) };
-        }
+        // SAFETY: the function's own conditions.
+        unsafe { wide.widen(s, (a, a_stride), steps) };
     }
-    let wide = wide.as_ptr().cast::<f32>();
     let mut first = 0;
     while first < steps {
         let last = if ahead.is_some() { (first + FETCH_STEPS).min(steps) } else { steps };
@@ -366,8 +376,7 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
             unsafe {
                 let b = b.add(step * E::KEPT);
                 if E::WIDENS_ROWS {
-                    let at = wide.add(step / LANES * 2 * LANES + step % LANES);
-                    E::add_wide(s, (at, size_of::<WideRow>() / size_of::<f32>()), b, &mut sums);
+                    E::add_wide(s, (wide.at(step), WIDE_STRIDE), b, &mut sums);
                 } else {
                     E::add_kept(s, (a.add(step * E::STEP), a_stride), b, &mut sums);
                 }
@@ -382,7 +391,100 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
 pub const KEPT_STEPS: usize = 64;
 
 /// A slice of such a row, and a line more, so that rows do not meet in a set of the L1 cache.
-type WideRow = [f32; 2 * KEPT_STEPS + LANES];
+const WIDE_STRIDE: usize = 2 * KEPT_STEPS + LANES;
+
+/// Slices of MR rows of pairs, widened once for all columns.
+struct WideRows<const MR: usize>([MaybeUninit<[f32; WIDE_STRIDE]>; MR]);
+
+impl<const MR: usize> WideRows<MR> {
+    /// Room for them.
+    #[inline(always)]
+    fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; MR])
+    }
+
+    /// Widens the first `steps` steps of rows so many elements apart.
+    ///
+    /// # Safety
+    /// Each row is valid for reading `steps * STEP` elements.
+    ///
+    /// # Panics
+    /// For more steps than [`KEPT_STEPS`].
+    #[inline(always)]
+    unsafe fn widen<S: Simd, E: Element<S>>(&mut self, s: S, (a, stride): (*const E, usize), steps: usize) {
+        assert!(steps <= KEPT_STEPS, "more steps than a row has room for");
+        for (r, row) in self.0.iter_mut().enumerate() {
+            // SAFETY: the caller vouches for the row; there is room for as many steps, rounded up to 16.
+            unsafe { E::widen(s, a.add(r * stride), steps, row.as_mut_ptr().cast()) };
+        }
+    }
+
+    /// The odd element of a step of the first row; row `r` has it `r * WIDE_STRIDE` floats on, the even one lies 16 floats on.
+    #[inline(always)]
+    fn at(&self, step: usize) -> *const f32 {
+        self.0.as_ptr().cast::<f32>().wrapping_add(step / LANES * 2 * LANES + step % LANES)
+    }
+
+    /// A step of row `r`.
+    ///
+    /// # Safety
+    /// It was widened.
+    #[inline(always)]
+    unsafe fn splat<S: Simd, E: Element<S>>(&self, s: S, r: usize, step: usize) -> E::Row {
+        // SAFETY: the caller's promise.
+        unsafe { E::splat_wide(s, self.at(step).add(r * WIDE_STRIDE)) }
+    }
+}
+
+/// Whether tiles of MR rows widen them, a slice at a time, before they meet columns of a panel: fewer rows are widened sooner as they
+/// are read, and more leave no registers for it.
+pub const fn widens_rows<S: Simd, E: Element<S>>(mr: usize) -> bool {
+    E::WIDENS_ROWS && mr >= 5 && mr <= 10
+}
+
+/// [`tile`] for 32 columns as a panel has them, where [`widens_rows`].
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
+    s: S,
+    steps: usize,
+    (a, a_stride): (*const E, usize),
+    b: *const E,
+    acc: &mut [[E::Sums; 2]; MR],
+    ahead: Ahead,
+) {
+    const { assert!(KEPT_STEPS.is_multiple_of(FETCH_STEPS)) };
+    let mut sums = *acc;
+    let mut ahead = ahead.cut(steps * 2);
+    let mut wide = WideRows::<MR>::new();
+    let mut first = 0;
+    while first < steps {
+        if first.is_multiple_of(KEPT_STEPS) {
+            // SAFETY: the function's own conditions.
+            unsafe { wide.widen(s, (a.add(first * E::STEP), a_stride), KEPT_STEPS.min(steps - first)) };
+        }
+        for _ in 0..FETCH_STEPS * 2 {
+            ahead.fetch(s);
+        }
+        let last = (first + FETCH_STEPS).min(steps);
+        for step in first..last {
+            // SAFETY: the function's own conditions; the step was widened.
+            unsafe {
+                let columns = b.add(step * 2 * LANES * E::STEP);
+                let columns = [E::load(s, columns), E::load(s, columns.add(LANES * E::STEP))];
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let row = wide.splat::<S, E>(s, r, step % KEPT_STEPS);
+                    *sums =
+                        [E::product(s, row, columns[0], sums[0]), E::product(s, row, columns[1], sums[1])];
+                }
+            }
+        }
+        first = last;
+    }
+    *acc = sums;
+}
 
 /// Steps of K between fetches.
 const FETCH_STEPS: usize = 8;
