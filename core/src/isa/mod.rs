@@ -157,6 +157,23 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for reading 64 bytes; no alignment is needed.
     unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads);
+    /// Whether one row multiplies a group of 4-bit weights as they are stored, and its sums are scaled instead: [`Simd::add_group`].
+    const SCALES_SUMS: bool = false;
+    /// `sums + Σ a[i] (s q[i] − s z)` over a group, 32 inputs of two times 16 columns: [`Simd::dot_quads`] with the weights that
+    /// [`Simd::load_nibbles`] makes, exactly (modulo 2^32), where each of them is an 8-bit number. Only where [`Simd::SCALES_SUMS`].
+    ///
+    /// # Safety
+    /// `a` is valid for reading 32 elements, `scales` for 32 bytes, `weights` for 512 bytes; no alignment is needed.
+    #[inline(always)]
+    unsafe fn add_group(
+        self,
+        a: *const Int8,
+        (scales, weights): (*const Int4, *const Int4),
+        sums: [Self::Ints; 2],
+    ) -> [Self::Ints; 2] {
+        let _ = (a, scales, weights, sums);
+        unreachable!("only where `SCALES_SUMS`");
+    }
     /// Reads the exponents of 15 codes.
     ///
     /// # Safety

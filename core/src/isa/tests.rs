@@ -257,3 +257,72 @@ fn products_of_quads_are_exact_at_their_extremes() {
         }
     }
 }
+
+/// A group of 4-bit weights times a row, by scaled sums or, where a path has none, by scaled weights.
+struct Group<'a>(&'a [Int8; 32], &'a [Int4; 32], &'a [Int4; 512]);
+
+impl SimdOp for Group<'_> {
+    type Output = [[f32; LANES]; 2];
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) -> [[f32; LANES]; 2] {
+        let Self(row, scales, weights) = self;
+        let (row, scales, weights) = (row.as_ptr(), scales.as_ptr(), weights.as_ptr());
+        // SAFETY: the arrays are a group's: 32 elements, 32 bytes and 512; and 16 integers.
+        let sums = unsafe {
+            let mut sums = [s.load_ints([1_i32; LANES].as_ptr()); 2];
+            if S::SCALES_SUMS {
+                sums = s.add_group(row, (scales, weights), sums);
+            } else {
+                for (half, sums) in sums.iter_mut().enumerate() {
+                    let scales = s.load_group_scales(scales.add(LANES * half));
+                    for eight in 0..4 {
+                        let (low, high) = s.load_nibbles(weights.add(128 * eight + 64 * half), scales);
+                        *sums = s.dot_quads(s.splat_quad(row.add(8 * eight)), low, *sums);
+                        *sums = s.dot_quads(s.splat_quad(row.add(8 * eight + 4)), high, *sums);
+                    }
+                }
+            }
+            sums
+        };
+        sums.map(|sums| s.to_array(s.ints_to_floats(sums)))
+    }
+}
+
+#[test]
+fn a_group_of_4_bit_weights_is_exact_at_its_extremes() {
+    let mut state = 11_u64;
+    let mut draw = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for round in 0..300 {
+        let row: [Int8; 32] =
+            core::array::from_fn(|_| Int8(if round == 0 || draw(2) == 0 { 255 } else { draw(256) as u8 }));
+        // Every `s (q − z)` must be an 8-bit number, as a packer sees to.
+        let scales: [Int4; 32] = core::array::from_fn(|_| {
+            let s = if round < 2 { 15 } else { 1 + draw(15) };
+            let zeros = (0..16).filter(|z| s * z <= 128 && s * (15 - z) <= 127);
+            let zeros: Vec<u64> = zeros.collect();
+            Int4((s | zeros[draw(zeros.len() as u64) as usize] << 4) as u8)
+        });
+        let weights: [Int4; 512] = core::array::from_fn(|_| {
+            Int4(if round == 0 || draw(4) == 0 { 255 * draw(2) as u8 } else { draw(256) as u8 })
+        });
+        let expected = [0, 1].map(|half| {
+            core::array::from_fn(|lane| {
+                let scale = scales[16 * half + lane].0;
+                let (s, z) = (i32::from(scale & 15), i32::from(scale >> 4));
+                let sum: i32 = (0..32)
+                    .map(|i| {
+                        let byte = weights[128 * (i / 8) + 64 * half + 4 * lane + i % 4].0;
+                        i32::from(row[i].0) * s * (i32::from(byte >> (4 * (i / 4 % 2)) & 15) - z)
+                    })
+                    .sum();
+                (sum + 1) as f32
+            })
+        });
+        for isa in Isa::available().iter() {
+            assert_eq!(isa.run(Group(&row, &scales, &weights)), expected, "{}", isa.name());
+        }
+    }
+}

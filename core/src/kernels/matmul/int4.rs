@@ -14,7 +14,8 @@
 //!
 //! Sixty-four bytes are two vectors of quads: a mask, a shift, and for each half a 16-bit multiply (two bytes of at most 15 times
 //! 15 have no carry) and a subtraction. That happens in registers, within the K loop ([`tile`]); where there are
-//! more rows than one tile has, the first leaves what it unpacked in cache, and the others multiply it as int8.
+//! more rows than one tile has, the first leaves what it unpacked in cache, and the others multiply it as int8. A single row is better
+//! served by `s (Σ a q − z Σ a)`, the same whole number: a group's sums are scaled instead of its weights ([`Simd::add_group`]).
 use super::micro::{Ahead, Element};
 use super::pack::greatest_of;
 use super::panel::{INT8_TAIL, PANEL};
@@ -225,14 +226,22 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     ahead: Ahead,
 ) {
     let mut sums = *acc;
-    let mut ahead = ahead.cut(groups * FETCHES);
+    let mut ahead = ahead.cut(groups.div_ceil(2) * FETCHES);
     for group in 0..groups {
+        if group.is_multiple_of(2) {
+            for _ in 0..FETCHES {
+                ahead.fetch(s);
+            }
+        }
         // SAFETY: the group lies in one of the blocks, its inputs in each row, and 32 inputs of 32 columns in `keep`.
         unsafe {
             let (scales, weights) = group_parts(panel, group);
+            if MR == 1 && !KEEP && S::SCALES_SUMS {
+                sums[0] = s.add_group(a.add(group * GROUP), (scales, weights), sums[0]);
+                continue;
+            }
             let scales = [s.load_group_scales(scales), s.load_group_scales(scales.add(LANES))];
             let a = a.add(group * GROUP);
-            ahead.fetch(s);
             for pair in 0..4 {
                 let weights = weights.add(pair * PANEL * 4);
                 let first = s.load_nibbles(weights, scales[0]);
@@ -243,8 +252,6 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
                     s.keep_quads(keep, [first.0, second.0]);
                     s.keep_quads(keep.add(kept), [first.1, second.1]);
                 }
-                ahead.fetch(s);
-                ahead.fetch(s);
                 for r in 0..MR {
                     let a = a.add(r * a_stride + pair * 8);
                     let (low, high) = (s.splat_quad(a), s.splat_quad(a.add(4)));
@@ -259,9 +266,8 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     *acc = sums;
 }
 
-/// Fetches during a group: its half of a block's cache lines, rounded up, so that the scales' line is not left out.
-const FETCHES: usize = (BLOCK_BYTES / 2).div_ceil(64);
-const _: () = assert!(FETCHES == 9, "one before the four pairs, two in each");
+/// Fetches before a block's products: all its lines. At once they arrive sooner than spread among the products.
+const FETCHES: usize = BLOCK_BYTES / 64;
 
 /// The scales and the weights of a group.
 ///

@@ -455,7 +455,7 @@ pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
     acc: &mut [[E::Sums; 2]; MR],
     ahead: Ahead,
 ) {
-    const { assert!(KEPT_STEPS.is_multiple_of(FETCH_STEPS)) };
+    const { assert!(KEPT_STEPS.is_multiple_of(WIDE_FETCH_STEPS)) };
     let mut sums = *acc;
     let mut ahead = ahead.cut(steps * 2);
     let mut wide = WideRows::<MR>::new();
@@ -465,10 +465,10 @@ pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
             // SAFETY: the function's own conditions.
             unsafe { wide.widen(s, (a.add(first * E::STEP), a_stride), KEPT_STEPS.min(steps - first)) };
         }
-        for _ in 0..FETCH_STEPS * 2 {
+        for _ in 0..WIDE_FETCH_STEPS * 2 {
             ahead.fetch(s);
         }
-        let last = (first + FETCH_STEPS).min(steps);
+        let last = (first + WIDE_FETCH_STEPS).min(steps);
         for step in first..last {
             // SAFETY: the function's own conditions; the step was widened.
             unsafe {
@@ -488,6 +488,8 @@ pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
 
 /// Steps of K between fetches.
 const FETCH_STEPS: usize = 8;
+/// The same where rows are widened before: longer steps hide more lines behind them.
+const WIDE_FETCH_STEPS: usize = 2 * FETCH_STEPS;
 
 /// Cuts rows into as few tiles as the registers allow, as even as they can be.
 #[inline(always)]
