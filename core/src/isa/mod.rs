@@ -160,7 +160,9 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Whether one row multiplies a group of 4-bit weights as they are stored, and its sums are scaled instead: [`Simd::add_group`].
     const SCALES_SUMS: bool = false;
     /// `sums + Σ a[i] (s q[i] − s z)` over a group, 32 inputs of two times 16 columns: [`Simd::dot_quads`] with the weights that
-    /// [`Simd::load_nibbles`] makes, exactly (modulo 2^32), where each of them is an 8-bit number. Only where [`Simd::SCALES_SUMS`].
+    /// [`Simd::load_nibbles`] makes, exactly (modulo 2^32), where each of them is an 8-bit number. Scales and zeros are as
+    /// [`Simd::load_group_scales`] has them, 32 bytes; weights `[4][32 columns][4]`, input `8 i + j` low and `8 i + 4 + j` high.
+    /// Only where [`Simd::SCALES_SUMS`].
     ///
     /// # Safety
     /// `a` is valid for reading 32 elements, `scales` for 32 bytes, `weights` for 512 bytes; no alignment is needed.
@@ -221,7 +223,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     const KEPT_QUADS: usize = 1;
     /// Whether registers hold a tile's sums and its rows, but not two columns beside: they are then loaded one at a time.
     const COLUMNS_ONE_BY_ONE: bool = false;
-    /// Whether rows of bf16 are widened, too, once for a tile, before they meet columns that are kept.
+    /// Whether rows of bf16 are widened, too, once for a tile, before they meet columns that are kept or, in some tiles, a panel's.
     const WIDENS_ROWS: bool = false;
     /// Writes the pairs of 32 columns for [`Simd::add_kept_pairs`].
     ///
@@ -581,7 +583,7 @@ impl Isa {
         }
     }
 
-    /// Bytes from what a kernel reads to what it fetches meanwhile; 0, the line that it reads anyway, leaves fetching to the hardware.
+    /// Bytes from what a kernel reads to what it fetches meanwhile; 0, lines that it is about to read anyway, leaves fetching to the hardware.
     /// Speed alone depends on it.
     pub(crate) fn fetch_ahead(self) -> usize {
         self.ahead

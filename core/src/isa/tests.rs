@@ -258,6 +258,17 @@ fn products_of_quads_are_exact_at_their_extremes() {
     }
 }
 
+/// What the sums of [`Group`] begin with.
+const FIRST: [i32; 2 * LANES] = {
+    let mut first = [0; 2 * LANES];
+    let mut i = 0;
+    while i < first.len() {
+        first[i] = i as i32 * 7 - 100;
+        i += 1;
+    }
+    first
+};
+
 /// A group of 4-bit weights times a row, by scaled sums or, where a path has none, by scaled weights.
 struct Group<'a>(&'a [Int8; 32], &'a [Int4; 32], &'a [Int4; 512]);
 
@@ -269,16 +280,16 @@ impl SimdOp for Group<'_> {
         let (row, scales, weights) = (row.as_ptr(), scales.as_ptr(), weights.as_ptr());
         // SAFETY: the arrays are a group's: 32 elements, 32 bytes and 512; and 16 integers.
         let sums = unsafe {
-            let mut sums = [s.load_ints([1_i32; LANES].as_ptr()); 2];
+            let mut sums = [s.load_ints(FIRST.as_ptr()), s.load_ints(FIRST.as_ptr().add(LANES))];
             if S::SCALES_SUMS {
                 sums = s.add_group(row, (scales, weights), sums);
             } else {
                 for (half, sums) in sums.iter_mut().enumerate() {
                     let scales = s.load_group_scales(scales.add(LANES * half));
-                    for eight in 0..4 {
-                        let (low, high) = s.load_nibbles(weights.add(128 * eight + 64 * half), scales);
-                        *sums = s.dot_quads(s.splat_quad(row.add(8 * eight)), low, *sums);
-                        *sums = s.dot_quads(s.splat_quad(row.add(8 * eight + 4)), high, *sums);
+                    for pair in 0..4 {
+                        let (low, high) = s.load_nibbles(weights.add(128 * pair + 64 * half), scales);
+                        *sums = s.dot_quads(s.splat_quad(row.add(8 * pair)), low, *sums);
+                        *sums = s.dot_quads(s.splat_quad(row.add(8 * pair + 4)), high, *sums);
                     }
                 }
             }
@@ -296,8 +307,9 @@ fn a_group_of_4_bit_weights_is_exact_at_its_extremes() {
         (state >> 33) % below
     };
     for round in 0..300 {
-        let row: [Int8; 32] =
-            core::array::from_fn(|_| Int8(if round == 0 || draw(2) == 0 { 255 } else { draw(256) as u8 }));
+        let row: [Int8; 32] = core::array::from_fn(|_| {
+            Int8(if round % 4 == 0 || draw(2) == 0 { 255 } else { draw(256) as u8 })
+        });
         // Every `s (q − z)` must be an 8-bit number, as a packer sees to.
         let scales: [Int4; 32] = core::array::from_fn(|_| {
             let s = if round < 2 { 15 } else { 1 + draw(15) };
@@ -318,7 +330,7 @@ fn a_group_of_4_bit_weights_is_exact_at_its_extremes() {
                         i32::from(row[i].0) * s * (i32::from(byte >> (4 * (i / 4 % 2)) & 15) - z)
                     })
                     .sum();
-                (sum + 1) as f32
+                (sum + FIRST[16 * half + lane]) as f32
             })
         });
         for isa in Isa::available().iter() {

@@ -14,8 +14,10 @@
 //!
 //! Sixty-four bytes are two vectors of quads: a mask, a shift, and for each half a 16-bit multiply (two bytes of at most 15 times
 //! 15 have no carry) and a subtraction. That happens in registers, within the K loop ([`tile`]); where there are
-//! more rows than one tile has, the first leaves what it unpacked in cache, and the others multiply it as int8. A single row is better
-//! served by `s (Σ a q − z Σ a)`, the same whole number: a group's sums are scaled instead of its weights ([`Simd::add_group`]).
+//! more rows than one tile has, the first leaves what it unpacked in cache, and the others multiply it as int8. Where
+//! [`Simd::SCALES_SUMS`], a single row is better served by `s (Σ a q − z Σ a)`, the same whole number: a group's sums are scaled instead of
+//! its weights. The same it is because `−s z` and `15 s − s z` are 8-bit numbers in what is packed here; a panel in which they are not
+//! has no defined product.
 use super::micro::{Ahead, Element};
 use super::pack::greatest_of;
 use super::panel::{INT8_TAIL, PANEL};
@@ -268,6 +270,7 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
 
 /// Fetches before a block's products: all its lines. At once they arrive sooner than spread among the products.
 const FETCHES: usize = BLOCK_BYTES / 64;
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(64));
 
 /// The scales and the weights of a group.
 ///
@@ -279,5 +282,24 @@ unsafe fn group_parts(panel: *const Int4, group: usize) -> (*const Int4, *const 
     unsafe {
         let block = panel.add(group / 2 * BLOCK_BYTES);
         (block.add(group % 2 * PANEL), block.add(SCALES_BYTES + group % 2 * GROUP_BYTES))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_of_a_group_are_8_bit_numbers() {
+        let ends = |magnitude: f32| (0..=238).map(move |i| magnitude * i as f32 * 0.5);
+        for low in ends(-1.0) {
+            for high in ends(1.0) {
+                for clip in [false, true] {
+                    let (s, z) = scale_and_zero(low, high, clip);
+                    assert!((1.0..=15.0).contains(&s) && (0.0..=15.0).contains(&z), "{low} {high}: {s} {z}");
+                    assert!(s * z <= 128.0 && s * (15.0 - z) <= 127.0, "{low} {high}: {s} {z}");
+                }
+            }
+        }
     }
 }

@@ -53,7 +53,8 @@ pub trait Element<S: Simd>: Copy + 'static {
         b: *const Self,
         sums: &mut [[Self::Sums; 2]; MR],
     );
-    /// Whether rows are widened, once for all columns of a tile, before they meet columns as they are kept.
+    /// Whether rows are widened, once for all columns of a tile, before they meet columns as they are kept; tiles of some rows widen
+    /// theirs before they meet a panel's, too: [`tile_widens_rows`].
     const WIDENS_ROWS: bool = false;
     /// Widens the steps of a row: [`Simd::widen_pairs`].
     ///
@@ -236,7 +237,7 @@ pub const fn kept_as_stored<S: Simd, E: Element<S>>() -> bool {
     E::KEPT == 2 * LANES * E::STEP
 }
 
-/// Memory that is needed after a tile, fetched evenly while the tile computes.
+/// Memory that is needed after a tile, fetched in bunches that are spread evenly over the tile.
 #[derive(Clone, Copy)]
 pub struct Ahead {
     next: *const u8,
@@ -387,11 +388,13 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
     *acc = sums;
 }
 
-/// Steps of K, at most, that [`kept_tile`] takes where rows are widened.
+/// Steps of rows that are widened at a time; so many, at most, [`kept_tile`] takes.
 pub const KEPT_STEPS: usize = 64;
 
-/// A slice of such a row, and a line more, so that rows do not meet in a set of the L1 cache.
+/// Floats from one widened row to the next: a slice, and a line more, so that rows do not meet in a set of the L1 cache.
 const WIDE_STRIDE: usize = 2 * KEPT_STEPS + LANES;
+// Rows are widened 16 steps at a time.
+const _: () = assert!(KEPT_STEPS.is_multiple_of(LANES));
 
 /// Slices of MR rows of pairs, widened once for all columns.
 struct WideRows<const MR: usize>([MaybeUninit<[f32; WIDE_STRIDE]>; MR]);
@@ -403,13 +406,13 @@ impl<const MR: usize> WideRows<MR> {
         Self([const { MaybeUninit::uninit() }; MR])
     }
 
-    /// Widens the first `steps` steps of rows so many elements apart.
+    /// Widens the first `steps` steps of rows that begin `stride` elements apart.
     ///
     /// # Safety
     /// Each row is valid for reading `steps * STEP` elements.
     ///
     /// # Panics
-    /// For more steps than [`KEPT_STEPS`].
+    /// For more steps than [`KEPT_STEPS`], and on paths that widen no rows.
     #[inline(always)]
     unsafe fn widen<S: Simd, E: Element<S>>(&mut self, s: S, (a, stride): (*const E, usize), steps: usize) {
         assert!(steps <= KEPT_STEPS, "more steps than a row has room for");
@@ -428,7 +431,7 @@ impl<const MR: usize> WideRows<MR> {
     /// A step of row `r`.
     ///
     /// # Safety
-    /// It was widened.
+    /// `r < MR`, and the last [`WideRows::widen`] took more than `step` steps.
     #[inline(always)]
     unsafe fn splat<S: Simd, E: Element<S>>(&self, s: S, r: usize, step: usize) -> E::Row {
         // SAFETY: the caller's promise.
@@ -436,16 +439,16 @@ impl<const MR: usize> WideRows<MR> {
     }
 }
 
-/// Whether tiles of MR rows widen them, a slice at a time, before they meet columns of a panel: fewer rows are widened sooner as they
-/// are read, and more leave no registers for it.
-pub const fn widens_rows<S: Simd, E: Element<S>>(mr: usize) -> bool {
-    E::WIDENS_ROWS && mr >= 5 && mr <= 10
+/// Whether a tile of MR rows widens them, a slice at a time, before they meet columns of a panel ([`wide_tile`]): fewer rows are cheaper to
+/// widen as they are read, and more than [`Simd::UNPACK_ROWS`] meet columns that are kept.
+pub const fn tile_widens_rows<S: Simd, E: Element<S>>(mr: usize) -> bool {
+    E::WIDENS_ROWS && mr >= 5 && mr <= S::UNPACK_ROWS
 }
 
-/// [`tile`] for 32 columns as a panel has them, where [`widens_rows`].
+/// [`tile`] for 32 columns as a panel has them, where [`tile_widens_rows`].
 ///
 /// # Safety
-/// As for [`tile`].
+/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for `steps * 32 * STEP`.
 #[inline(always)]
 pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
     s: S,
@@ -470,7 +473,7 @@ pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
         }
         let last = (first + WIDE_FETCH_STEPS).min(steps);
         for step in first..last {
-            // SAFETY: the function's own conditions; the step was widened.
+            // SAFETY: the function's own conditions; `r < MR`, and the slice that was widened last has the step.
             unsafe {
                 let columns = b.add(step * 2 * LANES * E::STEP);
                 let columns = [E::load(s, columns), E::load(s, columns.add(LANES * E::STEP))];
@@ -488,7 +491,7 @@ pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
 
 /// Steps of K between fetches.
 const FETCH_STEPS: usize = 8;
-/// The same where rows are widened before: longer steps hide more lines behind them.
+/// The same in [`wide_tile`], where twice as many at once are 3% faster.
 const WIDE_FETCH_STEPS: usize = 2 * FETCH_STEPS;
 
 /// Cuts rows into as few tiles as the registers allow, as even as they can be.

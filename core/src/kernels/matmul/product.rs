@@ -2,7 +2,7 @@
 //!
 //! The loops: panels outermost, so that a weight is read from memory once, whatever the number of rows; then **slices** of K, that
 //! half of L1 holds; then tiles of rows. A tile's sums wait in the worker's scratch from slice to slice, exactly, so slices change no bit.
-//! Every tile fetches its share of the next slice while it computes: memory is read at an even pace, not in fits between
+//! Every tile fetches its share of the next slice while it computes: memory is read all the time, not between
 //! computations. Where one tile holds all rows there is one slice, the whole panel. Where it does not, a unit that multiplies whole tiles
 //! ([`Isa::matrix`](crate::isa::Isa)) takes slices of bytes, for all rows. All that for one block of rows after the other (`blocks`).
 use super::blocks::Blocks;

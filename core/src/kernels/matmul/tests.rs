@@ -231,6 +231,14 @@ fn slices_blocks_and_what_is_left_of_them_equal_the_reference() {
     for (rows, n, k) in [(33, 40, 700), (70, 33, 1090), (65, 70, 550)] {
         real_shape(k, n, rows, 1);
     }
+    for k in [127, 128, 129, 255, 290, 385] {
+        for rows in 5..=8 {
+            real_shape(k, 40, rows, 1);
+        }
+    }
+    for k in [1, 33, 96, 160, 545] {
+        real_shape(k, 40, 1, 1);
+    }
 }
 
 const REAL_SHAPES: [(usize, usize); 5] =

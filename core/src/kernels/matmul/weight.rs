@@ -4,7 +4,9 @@
 //! `KEEP` the unpacked slice is left behind, in L1, for the other tiles. So unpacking costs no pass of its own.
 use super::coded::{self, Escapes};
 use super::int4;
-use super::micro::{Ahead, Element, keeping_tile, kept_as_stored, kept_tile, tile, wide_tile, widens_rows};
+use super::micro::{
+    Ahead, Element, keeping_tile, kept_as_stored, kept_tile, tile, tile_widens_rows, wide_tile,
+};
 use super::panel::{INT8_TAIL, PANEL};
 use crate::dtype::{Coded, Int4, Int8};
 use crate::isa::{LANES, Simd};
@@ -151,7 +153,7 @@ macro_rules! plain {
                     keeping_tile(s, steps, rows, columns.as_ptr(), sums, keep, ahead);
                 } else if kept_as_stored::<S, $element>() {
                     accumulate_kept(s, slice.len, columns.as_ptr(), rows, sums, ahead);
-                } else if const { widens_rows::<S, $element>(MR) } {
+                } else if const { tile_widens_rows::<S, $element>(MR) } {
                     wide_tile(s, steps, rows, columns.as_ptr(), sums, ahead);
                 } else {
                     accumulate_operands(s, slice.len, columns.as_ptr(), rows, sums, ahead);
