@@ -31,6 +31,33 @@ pub(super) unsafe fn enter_bf16<O: SimdOp>(op: O) -> O::Output {
     op.eval(Avx512Bf16(()))
 }
 
+/// The numbers of 4 bits in 64 bytes: those in the low halves, and those in the high ones.
+///
+/// # Safety
+/// The CPU has AVX-512 BW, and `p` is valid for reading 64 bytes.
+#[inline(always)]
+unsafe fn load_halves(p: *const Int4) -> (__m512i, __m512i) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let raw = _mm512_loadu_si512(p.cast());
+        let nibble = _mm512_set1_epi8(15);
+        (_mm512_and_si512(raw, nibble), _mm512_and_si512(_mm512_srli_epi16::<4>(raw), nibble))
+    }
+}
+
+/// The scales and the zeros of a group of 16 columns, one in each lane.
+///
+/// # Safety
+/// The CPU has AVX-512 F, and `p` is valid for reading 16 bytes.
+#[inline(always)]
+unsafe fn load_scales_and_zeros(p: *const Int4) -> (__m512i, __m512i) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let both = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+        (_mm512_and_si512(both, _mm512_set1_epi32(15)), _mm512_srli_epi32::<4>(both))
+    }
+}
+
 macro_rules! sixteen_lanes {
     () => {
         type F = __m512;
@@ -77,9 +104,8 @@ macro_rules! sixteen_lanes {
         unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales {
             // SAFETY: the caller vouches for 16 bytes.
             unsafe {
-                let both = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
-                let scale = _mm512_and_si512(both, _mm512_set1_epi32(15));
-                let product = _mm512_mullo_epi16(scale, _mm512_srli_epi32::<4>(both));
+                let (scale, zero) = load_scales_and_zeros(p);
+                let product = _mm512_mullo_epi16(scale, zero);
                 let bytes = _mm512_mullo_epi16(
                     _mm512_or_si512(product, _mm512_slli_epi32::<16>(product)),
                     _mm512_set1_epi16(0x0101),
@@ -95,10 +121,7 @@ macro_rules! sixteen_lanes {
         ) -> (Self::Quads, Self::Quads) {
             // SAFETY: the caller vouches for 64 bytes. A 16-bit product is two 8-bit ones: 15 · 15 has no carry.
             unsafe {
-                let raw = _mm512_loadu_si512(p.cast());
-                let nibble = _mm512_set1_epi8(15);
-                let low = _mm512_and_si512(raw, nibble);
-                let high = _mm512_and_si512(_mm512_srli_epi16::<4>(raw), nibble);
+                let (low, high) = load_halves(p);
                 (
                     _mm512_sub_epi8(_mm512_mullo_epi16(low, scales.0), scales.1),
                     _mm512_sub_epi8(_mm512_mullo_epi16(high, scales.0), scales.1),
@@ -117,25 +140,22 @@ macro_rules! sixteen_lanes {
             // 15 · 32 · 255 < 2^17 either way.
             // SAFETY: the caller vouches for the three; self proves AVX-512 F, BW and VNNI.
             unsafe {
-                let nibble = _mm512_set1_epi8(15);
                 let (mut products, mut row_sum) = ([_mm512_setzero_si512(); 2], _mm512_setzero_si512());
                 for pair in 0..4 {
                     let a = a.add(8 * pair);
                     let (low, high) = (self.splat_quad(a), self.splat_quad(a.add(4)));
                     for (half, products) in products.iter_mut().enumerate() {
-                        let raw = _mm512_loadu_si512(weights.add(128 * pair + 64 * half).cast());
-                        *products = self.dot_quads(low, _mm512_and_si512(raw, nibble), *products);
-                        let raw = _mm512_srli_epi16::<4>(raw);
-                        *products = self.dot_quads(high, _mm512_and_si512(raw, nibble), *products);
+                        let quads = load_halves(weights.add(128 * pair + 64 * half));
+                        *products = self.dot_quads(low, quads.0, *products);
+                        *products = self.dot_quads(high, quads.1, *products);
                     }
                     row_sum = self.dot_quads(low, _mm512_set1_epi8(1), row_sum);
                     row_sum = self.dot_quads(high, _mm512_set1_epi8(1), row_sum);
                 }
                 let mut sums = sums;
                 for half in 0..2 {
-                    let both = _mm512_cvtepu8_epi32(_mm_loadu_si128(scales.add(LANES * half).cast()));
-                    let of_zero = _mm512_madd_epi16(_mm512_srli_epi32::<4>(both), row_sum);
-                    let scale = _mm512_and_si512(both, _mm512_set1_epi32(15));
+                    let (scale, zero) = load_scales_and_zeros(scales.add(LANES * half));
+                    let of_zero = _mm512_madd_epi16(zero, row_sum);
                     let scaled = _mm512_mullo_epi32(_mm512_sub_epi32(products[half], of_zero), scale);
                     sums[half] = _mm512_add_epi32(sums[half], scaled);
                 }

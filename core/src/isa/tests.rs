@@ -221,6 +221,14 @@ fn paths_are_found_by_name() {
     }
 }
 
+/// Numbers below what is asked, the same for each seed.
+fn draws(mut state: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    }
+}
+
 /// Quads at their extremes: 16-bit sums of products, as `vpmaddubsw` makes them, would saturate.
 struct Quads<'a>(&'a [Int8; 4], &'a [Int8; 64], &'a [i32; 16]);
 
@@ -239,11 +247,8 @@ impl SimdOp for Quads<'_> {
 #[test]
 fn products_of_quads_are_exact_at_their_extremes() {
     let extremes = [0_u8, 1, 127, 128, 129, 254, 255];
-    let mut state = 7_u64;
-    let mut draw = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Int8(extremes[(state >> 33) as usize % extremes.len()])
-    };
+    let mut numbers = draws(7);
+    let mut draw = || Int8(extremes[numbers(extremes.len() as u64) as usize]);
     for round in 0..500 {
         let row: [Int8; 4] = if round == 0 { [Int8(255); 4] } else { core::array::from_fn(|_| draw()) };
         let columns: [Int8; 64] = if round == 0 { [Int8(128); 64] } else { core::array::from_fn(|_| draw()) };
@@ -258,29 +263,18 @@ fn products_of_quads_are_exact_at_their_extremes() {
     }
 }
 
-/// What the sums of [`Group`] begin with.
-const FIRST: [i32; 2 * LANES] = {
-    let mut first = [0; 2 * LANES];
-    let mut i = 0;
-    while i < first.len() {
-        first[i] = i as i32 * 7 - 100;
-        i += 1;
-    }
-    first
-};
-
 /// A group of 4-bit weights times a row, by scaled sums or, where a path has none, by scaled weights.
-struct Group<'a>(&'a [Int8; 32], &'a [Int4; 32], &'a [Int4; 512]);
+struct Group<'a>(&'a [Int8; 32], &'a [Int4; 32], &'a [Int4; 512], &'a [i32; 2 * LANES]);
 
 impl SimdOp for Group<'_> {
     type Output = [[f32; LANES]; 2];
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> [[f32; LANES]; 2] {
-        let Self(row, scales, weights) = self;
+        let Self(row, scales, weights, first) = self;
         let (row, scales, weights) = (row.as_ptr(), scales.as_ptr(), weights.as_ptr());
-        // SAFETY: the arrays are a group's: 32 elements, 32 bytes and 512; and 16 integers.
+        // SAFETY: the arrays are a group's: 32 elements, 32 bytes and 512; and 32 integers.
         let sums = unsafe {
-            let mut sums = [s.load_ints(FIRST.as_ptr()), s.load_ints(FIRST.as_ptr().add(LANES))];
+            let mut sums = [s.load_ints(first.as_ptr()), s.load_ints(first.as_ptr().add(LANES))];
             if S::SCALES_SUMS {
                 sums = s.add_group(row, (scales, weights), sums);
             } else {
@@ -301,11 +295,8 @@ impl SimdOp for Group<'_> {
 
 #[test]
 fn a_group_of_4_bit_weights_is_exact_at_its_extremes() {
-    let mut state = 11_u64;
-    let mut draw = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
+    let first: [i32; 2 * LANES] = core::array::from_fn(|i| i as i32 * 7 - 100);
+    let mut draw = draws(11);
     for round in 0..300 {
         let row: [Int8; 32] = core::array::from_fn(|_| {
             Int8(if round % 4 == 0 || draw(2) == 0 { 255 } else { draw(256) as u8 })
@@ -330,11 +321,11 @@ fn a_group_of_4_bit_weights_is_exact_at_its_extremes() {
                         i32::from(row[i].0) * s * (i32::from(byte >> (4 * (i / 4 % 2)) & 15) - z)
                     })
                     .sum();
-                (sum + FIRST[16 * half + lane]) as f32
+                (sum + first[16 * half + lane]) as f32
             })
         });
         for isa in Isa::available().iter() {
-            assert_eq!(isa.run(Group(&row, &scales, &weights)), expected, "{}", isa.name());
+            assert_eq!(isa.run(Group(&row, &scales, &weights, &first)), expected, "{}", isa.name());
         }
     }
 }
