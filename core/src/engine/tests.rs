@@ -518,6 +518,23 @@ fn prompt_outputs_come_once_each() {
     }
 }
 
+/// Who has no row in a step takes no block for it, which another may need more.
+#[test]
+fn blocks_are_taken_for_the_rows_of_a_step_alone() {
+    for rows in 1..=3 {
+        with_engine(EngineLimits { rows: 3 * BLOCK, ..limits() }, |engine| {
+            for token in 1..=3 {
+                engine.submit(&Request::greedy(&[token; BLOCK], 5)).unwrap();
+            }
+            let plan = engine.plan(Budget::UNLIMITED).unwrap();
+            engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap();
+            assert_eq!(engine.decoding_count(), 3);
+            engine.plan(Budget { rows }).unwrap();
+            assert_eq!(engine.fresh_count, rows);
+        });
+    }
+}
+
 /// A block that is given back before its step has run must leave the list of blocks to be zeroed: it will be there again.
 #[test]
 fn plans_that_are_dropped_leave_no_fresh_blocks_behind() {
@@ -672,13 +689,17 @@ fn a_model_that_drafts_what_it_serves_is_always_right() {
         let params =
             SamplingParams { temperature: 0.9, seed: 5, frequency_penalty: 0.2, ..SamplingParams::GREEDY };
         let asks = [Ask { params, ..plain(&text(19), 41, 0) }, plain(&text(5), 31, 3)];
-        let limits = EngineLimits { draft_len: 4, ..limits() };
+        let limits = EngineLimits { draft_len: 4, kv_tokens: 112, ..limits() };
         let (answers, counters) =
             run(&asks, limits, &[24], Guess { speculation, drafter: Some((cache, true)) });
         assert_eq!(answers, run(&asks, limits, &[24], NO_GUESS).0);
         assert_eq!(counters.model.accepted, counters.model.verified, "{cache:?}");
         // The first token comes of the prompt; then five a step.
         assert!(counters.steps <= 16, "{counters:?}");
+        if cache == DraftCache::Own {
+            // A token is computed into that cache once, not again with each guess after it.
+            assert!((84..19 + 41 + 5 + 31).contains(&counters.draft_rows), "{counters:?}");
+        }
     }
 }
 
