@@ -512,17 +512,10 @@ impl Isa {
         #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
         {
             let cpu = x86_detect::features();
-            // Into L1 by AVX2, into L2 by AVX-512.
-            let [near, ahead] = match (cpu.intel, cpu.zen4) {
-                // Measured on a Xeon with AMX. Its hardware reads on from what was fetched, and each fetch takes one of the 16 buffers that
-                // reads of lines on their way need too: at 8 KiB, bf16 loses two fifths in AVX2, a fourteenth in AVX-512.
-                (true, _) => [2048, 3072],
-                // Fetching a line into L2 by instruction is slower on Zen 4 than leaving it to the hardware, by a quarter and more.
-                (_, true) => [FETCHED_AHEAD, 0],
-                _ => [FETCHED_AHEAD; 2],
-            };
+            // Fetching a line into L2 by instruction is slower on Zen 4 than leaving it to the hardware, by a quarter and more.
+            let ahead = if cpu.zen4 { 0 } else { FETCHED_AHEAD };
             if cpu.avx2_fma {
-                list.push(Isa { ahead: near, ..Isa::at(Level::Avx2) });
+                list.push(Isa::at(Level::Avx2));
             }
             if cpu.avx2_fma && cpu.avx512 {
                 let fma = Isa { ahead, ..Isa::at(Level::Avx512) };

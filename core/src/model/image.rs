@@ -5,7 +5,7 @@
 //! aux table   64 bytes per named blob: name, offset, bytes
 //! directory   24 bytes per tensor: kind, layer, offset, bytes
 //! aux         tokenizer, template, defaults: opaque to the core, each at a multiple of 64
-//! tensors     each at a multiple of 64: panels, norms, biases; in the order in which a step reads them
+//! tensors     each at a multiple of 4096: panels, norms, biases; in the order in which a step reads them
 //! ```
 //!
 //! What comes before the first tensor is the **head**: small, and it steers everything. The tensors are the **body**:
@@ -36,8 +36,8 @@ use crate::memory::{AnyBits, REGION_ALIGN, cast};
 /// The first bytes of every image.
 pub const MAGIC: [u8; 8] = *b"vbimage\0";
 
-/// Changes whenever a field or the order of tensors does.
-pub const FORMAT_VERSION: u32 = 3;
+/// Changes whenever a field or the place of tensors does.
+pub const FORMAT_VERSION: u32 = 4;
 
 /// Bytes before the aux table.
 pub const HEADER_BYTES: usize = 320;

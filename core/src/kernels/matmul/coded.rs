@@ -18,7 +18,7 @@
 //! of 32 elements in their place, and one logical operation the rest: what is decoded needs no shuffle. Whether a pair has an escape
 //! is a comparison of two integers that hardly ever comes true, so the vector units do not hear of it. Weights whose escapes do not fit
 //! cannot be coded: [`encode`] says so, and the model is kept as it is.
-use super::micro::{Ahead, Element};
+use super::micro::{Ahead, Bursts, Element};
 use super::panel::PANEL;
 use super::weight::{Slice, SliceRows};
 use crate::dtype::Coded;
@@ -264,7 +264,7 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     // SAFETY: a panel begins with 16 exponents.
     let table = unsafe { s.load_code_table(slice.panel.as_ptr().cast()) };
     let (mut sums, mut left) = (*acc, *escapes);
-    let mut ahead = ahead.cut(block_count * FETCHES);
+    let mut bursts = Bursts::cut(ahead, block_count, BLOCK_LINES);
     for block in 0..block_count {
         let pair = slice.first / 2 + 2 * block;
         // SAFETY: the slice has that many blocks, each row their inputs, and `keep` room for them.
@@ -273,9 +273,7 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
             let codes = rest.add(2 * PAIR);
             let a = a.add(block * BLOCK_INPUTS);
             let keep = keep.wrapping_add(block * 2 * <bf16 as Element<S>>::KEPT);
-            for _ in 0..FETCHES {
-                ahead.fetch(s);
-            }
+            bursts.fetch(s, BLOCK_LINES);
             // Both pairs first, with one look at the escapes: products between the two would wait in registers for the second.
             let words = [
                 s.decode_words::<false>(rest, codes, table),
@@ -298,8 +296,8 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     (*acc, *escapes) = (sums, left);
 }
 
-/// Fetches during a block: one for each of its cache lines.
-const FETCHES: usize = BLOCK_BYTES / 64;
+/// Cache lines of a block.
+const BLOCK_LINES: usize = BLOCK_BYTES / 64;
 
 #[cfg(test)]
 mod tests {

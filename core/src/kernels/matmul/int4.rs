@@ -18,7 +18,7 @@
 //! [`Simd::SCALES_SUMS`], a single row is better served by `s (Σ a q − z Σ a)`, the same whole number: a group's sums are scaled instead of
 //! its weights. The same it is because `−s z` and `15 s − s z` are 8-bit numbers in what is packed here; a panel in which they are not
 //! has no defined product.
-use super::micro::{Ahead, Element};
+use super::micro::{Ahead, Bursts, Element};
 use super::pack::greatest_of;
 use super::panel::{INT8_TAIL, PANEL};
 use super::weight::SliceRows;
@@ -228,12 +228,10 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     ahead: Ahead,
 ) {
     let mut sums = *acc;
-    let mut ahead = ahead.cut(groups.div_ceil(2) * FETCHES);
+    let mut bursts = Bursts::cut(ahead, groups.div_ceil(2), BLOCK_LINES);
     for group in 0..groups {
         if group.is_multiple_of(2) {
-            for _ in 0..FETCHES {
-                ahead.fetch(s);
-            }
+            bursts.fetch(s, BLOCK_LINES);
         }
         // SAFETY: the group lies in one of the blocks, its inputs in each row, and 32 inputs of 32 columns in `keep`.
         unsafe {
@@ -268,8 +266,8 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     *acc = sums;
 }
 
-/// Fetches before a block's products: all its lines. At once they arrive sooner than spread among the products.
-const FETCHES: usize = BLOCK_BYTES / 64;
+/// Cache lines of a block.
+const BLOCK_LINES: usize = BLOCK_BYTES / 64;
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(64));
 
 /// The scales and the weights of a group.

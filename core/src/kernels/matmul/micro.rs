@@ -251,10 +251,10 @@ impl Ahead {
         Self { next: from.wrapping_add(bytes * rows.start / count), bytes: bytes * rows.len() / count }
     }
 
-    /// Cuts it into so many fetches.
+    /// Cuts it into so many fetches, a line apart at most.
     #[inline(always)]
     pub fn cut(self, fetches: usize) -> Self {
-        Self { next: self.next, bytes: self.bytes / fetches }
+        Self { next: self.next, bytes: (self.bytes / fetches).min(64) }
     }
 
     /// One of the fetches.
@@ -262,6 +262,37 @@ impl Ahead {
     pub fn fetch<S: Simd>(&mut self, s: S) {
         s.prefetch(self.next);
         self.next = self.next.wrapping_add(self.bytes);
+    }
+}
+
+/// Bytes that a single tile of rows fetches at once: what [`FETCH_STEPS`] steps of 32 columns take. From a multiple of it on, so that no
+/// burst crosses into another page, beyond which the hardware does not read on.
+pub const BURST_BYTES: usize = 2 * FETCH_STEPS * 64;
+
+/// The same fetches in bursts of [`BURST_BYTES`], for a tile that reads blocks of another length.
+pub struct Bursts {
+    ahead: Ahead,
+    /// Lines of blocks that no burst was for yet.
+    due: usize,
+}
+
+impl Bursts {
+    /// For so many blocks of so many lines.
+    #[inline(always)]
+    pub fn cut(ahead: Ahead, blocks: usize, lines: usize) -> Self {
+        Self { ahead: ahead.cut(blocks * lines), due: 0 }
+    }
+
+    /// Those that are due before a block of so many lines is read.
+    #[inline(always)]
+    pub fn fetch<S: Simd>(&mut self, s: S, lines: usize) {
+        self.due += lines;
+        while self.due >= BURST_BYTES / 64 {
+            self.due -= BURST_BYTES / 64;
+            for _ in 0..BURST_BYTES / 64 {
+                self.ahead.fetch(s);
+            }
+        }
     }
 }
 

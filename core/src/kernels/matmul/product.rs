@@ -6,7 +6,7 @@
 //! computations. Where one tile holds all rows there is one slice, the whole panel. Where it does not, a unit that multiplies whole tiles
 //! ([`Isa::matrix`](crate::isa::Isa)) takes slices of bytes, for all rows. All that for one block of rows after the other (`blocks`).
 use super::blocks::Blocks;
-use super::micro::{Ahead, Element, each_tile};
+use super::micro::{Ahead, BURST_BYTES, Element, each_tile};
 use super::panel::{Linear, PANEL, Panels, panel_len};
 use super::weight::{SLICE_BYTES, Slice, SliceRows, Sums, Weight, accumulate_kept, slice_inputs};
 use crate::dtype::{Coded, Int4, Int8, OperandFormat};
@@ -258,10 +258,11 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
     }
 }
 
-/// What one tile of rows reads soon, so many bytes ahead of the reader.
+/// What one tile of rows reads soon, so many bytes ahead of the reader, from where a burst of fetches may begin.
 #[inline(always)]
 fn after<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, ahead: usize) -> (*const u8, usize) {
-    (slice.panel.as_ptr().cast::<u8>().wrapping_add(ahead), size_of_val(slice.panel))
+    let from = slice.panel.as_ptr().cast::<u8>().wrapping_add(ahead);
+    (from.map_addr(|addr| addr - addr % BURST_BYTES), size_of_val(slice.panel))
 }
 
 /// Where the slice after this one lies, and how long it is: the next of the panel, or the first of the next output.

@@ -177,14 +177,17 @@ pub struct ImageLayout<'n> {
     total_bytes: usize,
 }
 
+/// Where tensors begin: at a page, so that what is fetched of one stays within pages where its panels are as long as parts of one.
+pub(super) const TENSOR_ALIGN: usize = 4096;
+
 /// The end of what was laid out so far.
 struct Cursor(usize);
 
 impl Cursor {
-    /// Takes `bytes` at the next multiple of 64.
-    fn take(&mut self, bytes: Option<usize>, what: &'static str) -> Result<Span, ImageError> {
+    /// Takes `bytes` at the next multiple of `align`.
+    fn take(&mut self, bytes: Option<usize>, align: usize, what: &'static str) -> Result<Span, ImageError> {
         let taken = bytes.and_then(|bytes| {
-            let offset = self.0.checked_next_multiple_of(REGION_ALIGN)?;
+            let offset = self.0.checked_next_multiple_of(align)?;
             let end = offset.checked_add(bytes).filter(|end| *end <= isize::MAX as usize)?;
             self.0 = end;
             Some(Span { offset, bytes })
@@ -213,28 +216,28 @@ impl<'n> ImageLayout<'n> {
 
         let mut blobs = [("", Span::NONE); AUX_MAX];
         for (slot, (name, bytes)) in blobs.iter_mut().zip(aux) {
-            *slot = (*name, cursor.take(Some(*bytes), "an aux blob")?);
+            *slot = (*name, cursor.take(Some(*bytes), REGION_ALIGN, "an aux blob")?);
         }
-        let head_bytes = cursor.take(Some(0), "an aux blob")?.offset;
+        let head_bytes = cursor.take(Some(0), TENSOR_ALIGN, "an aux blob")?.offset;
 
         let mut spans = [Span::NONE; KIND_COUNT];
         let mut lay = |kinds: &[TensorKind], cursor: &mut Cursor| -> Result<usize, ImageError> {
             let mut sum = 0_usize;
             for kind in kinds {
                 let Some(storage) = kind.storage(config) else { continue };
-                let span = cursor.take(storage.bytes(kind.format(config)), "a tensor")?;
+                let span = cursor.take(storage.bytes(kind.format(config)), TENSOR_ALIGN, "a tensor")?;
                 spans[*kind as usize] = span;
                 sum = sum.checked_add(span.bytes).ok_or(ImageError::TooLarge { what: "a layer" })?;
             }
             Ok(sum)
         };
         let before = lay(&BEFORE, &mut cursor)?;
-        let first = cursor.take(Some(0), "a layer")?.offset;
+        let first = cursor.take(Some(0), TENSOR_ALIGN, "a layer")?.offset;
         let layer = lay(&LAYER, &mut cursor)?;
-        let layer_stride = cursor.take(Some(0), "a layer")?.offset - first;
+        let layer_stride = cursor.take(Some(0), TENSOR_ALIGN, "a layer")?.offset - first;
         let all_layers = layer_stride.checked_mul(config.layer_count);
         cursor.0 = first;
-        cursor.take(all_layers, "all layers")?;
+        cursor.take(all_layers, TENSOR_ALIGN, "all layers")?;
         let after = lay(&AFTER, &mut cursor)?;
         let weight_bytes = layer
             .checked_mul(config.layer_count)

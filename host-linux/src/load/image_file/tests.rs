@@ -141,7 +141,7 @@ fn files_that_are_no_images_are_told() {
         }
         let mut old = good.clone();
         old[8..12].copy_from_slice(&2_u32.to_le_bytes());
-        assert_eq!(message(&old, any), "FILE: image header: format version: found 2, expected 3");
+        assert_eq!(message(&old, any), "FILE: image header: format version: found 2, expected 4");
         // An image that nobody hashed is no file to serve.
         let told = message(loaded.image(), any);
         assert!(told.starts_with("FILE: is damaged: its head"), "{told}");
