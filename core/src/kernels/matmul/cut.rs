@@ -4,9 +4,13 @@
 //! has too few; with many rows those are cut too, and a panel is unpacked once for each range of rows. No cut changes a bit.
 use core::ops::Range;
 
-/// Panels are cut into this many tasks a worker at most: enough to balance cores that are not equally free, few enough that each reads a
-/// long piece of memory.
+/// Panels are cut into this many tasks a worker at most: enough to balance cores that are not equally free, few enough that each uses
+/// what it keeps of the rows for a while.
 const TASKS_PER_WORKER: usize = 16;
+/// The same for no more rows than [`ROWS_FEW`], which cost a task nothing: short tasks, since who is done first waits for the last one.
+const TASKS_PER_WORKER_FEW: usize = 64;
+/// Rows of a decode step, about.
+const ROWS_FEW: usize = 16;
 /// Tasks a worker below which rows are cut.
 const TASKS_WANTED: usize = 2;
 /// Rows of a task at least, where rows are cut: those that share what the first tile unpacked.
@@ -34,7 +38,8 @@ impl Cut {
 
     /// Ranges of panels alone.
     pub fn by_columns(panels: usize, rows: usize, workers: usize) -> Self {
-        Self { panels, rows, panel_ranges: panels.min(workers * TASKS_PER_WORKER), row_ranges: 1 }
+        let tasks = if rows <= ROWS_FEW { TASKS_PER_WORKER_FEW } else { TASKS_PER_WORKER };
+        Self { panels, rows, panel_ranges: panels.min(workers * tasks), row_ranges: 1 }
     }
 
     /// A range of rows for each worker, all panels.
@@ -93,5 +98,6 @@ mod tests {
         assert_eq!(Cut::new(8, 512, 16).tasks(), 32);
         assert_eq!(Cut::new(8, 48, 16).tasks(), 8, "too few rows");
         assert_eq!(Cut::new(1000, 512, 2).tasks(), 32);
+        assert_eq!(Cut::new(1000, 1, 2).tasks(), 128, "short ones");
     }
 }
