@@ -689,6 +689,7 @@ fn a_model_that_drafts_what_it_serves_is_always_right() {
         let params =
             SamplingParams { temperature: 0.9, seed: 5, frequency_penalty: 0.2, ..SamplingParams::GREEDY };
         let asks = [Ask { params, ..plain(&text(19), 41, 0) }, plain(&text(5), 31, 3)];
+        // Room for both at their full length: nobody is preempted, and guessed for again.
         let limits = EngineLimits { draft_len: 4, kv_tokens: 112, ..limits() };
         let (answers, counters) =
             run(&asks, limits, &[24], Guess { speculation, drafter: Some((cache, true)) });
@@ -697,7 +698,7 @@ fn a_model_that_drafts_what_it_serves_is_always_right() {
         // The first token comes of the prompt; then five a step.
         assert!(counters.steps <= 16, "{counters:?}");
         if cache == DraftCache::Own {
-            // A token is computed into that cache once, not again with each guess after it.
+            // A token is computed into that cache once, not again with each guess after it; each request's last ones are not.
             assert!((84..19 + 41 + 5 + 31).contains(&counters.draft_rows), "{counters:?}");
         }
     }

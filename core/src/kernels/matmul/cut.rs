@@ -5,11 +5,11 @@
 use core::ops::Range;
 
 /// Panels are cut into this many tasks a worker at most: enough to balance cores that are not equally free, few enough that each uses
-/// what it keeps of the rows for a while.
+/// for a while what it has read of the rows.
 const TASKS_PER_WORKER: usize = 16;
-/// The same for no more rows than [`ROWS_FEW`], which cost a task nothing: short tasks, since who is done first waits for the last one.
+/// The same for at most [`ROWS_FEW`] rows, which a task has soon read again: short tasks, since workers that are done wait for the last one.
 const TASKS_PER_WORKER_FEW: usize = 64;
-/// Rows of a decode step, about.
+/// Rows up to which a step is taken for one of decoding.
 const ROWS_FEW: usize = 16;
 /// Tasks a worker below which rows are cut.
 const TASKS_WANTED: usize = 2;
@@ -98,6 +98,7 @@ mod tests {
         assert_eq!(Cut::new(8, 512, 16).tasks(), 32);
         assert_eq!(Cut::new(8, 48, 16).tasks(), 8, "too few rows");
         assert_eq!(Cut::new(1000, 512, 2).tasks(), 32);
-        assert_eq!(Cut::new(1000, 1, 2).tasks(), 128, "short ones");
+        assert_eq!(Cut::new(1000, ROWS_FEW, 2).tasks(), 128, "short ones");
+        assert_eq!(Cut::new(1000, ROWS_FEW + 1, 2).tasks(), 32);
     }
 }

@@ -237,7 +237,7 @@ pub const fn kept_as_stored<S: Simd, E: Element<S>>() -> bool {
     E::KEPT == 2 * LANES * E::STEP
 }
 
-/// Memory that is needed after a tile, fetched in bunches that are spread evenly over the tile.
+/// Memory that is needed soon, fetched in bunches while a tile computes.
 #[derive(Clone, Copy)]
 pub struct Ahead {
     next: *const u8,
@@ -251,7 +251,7 @@ impl Ahead {
         Self { next: from.wrapping_add(bytes * rows.start / count), bytes: bytes * rows.len() / count }
     }
 
-    /// Cuts it into so many fetches, a line apart at most.
+    /// Cuts it into so many fetches, a line apart at most: what a panel has besides its blocks would move bursts from their places.
     #[inline(always)]
     pub fn cut(self, fetches: usize) -> Self {
         Self { next: self.next, bytes: (self.bytes / fetches).min(64) }
@@ -265,14 +265,17 @@ impl Ahead {
     }
 }
 
-/// Bytes that a single tile of rows fetches at once: what [`FETCH_STEPS`] steps of 32 columns take. From a multiple of it on, so that no
-/// burst crosses into another page, beyond which the hardware does not read on.
-pub const BURST_BYTES: usize = 2 * FETCH_STEPS * 64;
+/// Bytes that a tile fetches at once: what `FETCH_STEPS` steps of 32 columns take. A single tile's bursts begin at multiples of it, so that
+/// none lies across two OS pages: the hardware reads on from what is fetched, but not into the next page.
+pub const BURST_BYTES: usize = BURST_LINES * 64;
+const BURST_LINES: usize = 2 * FETCH_STEPS;
+const _: () = assert!(4096_usize.is_multiple_of(BURST_BYTES));
 
-/// The same fetches in bursts of [`BURST_BYTES`], for a tile that reads blocks of another length.
+/// Fetches in bursts of as many as [`BURST_BYTES`] has lines, one for each line of the blocks that a tile reads.
 pub struct Bursts {
     ahead: Ahead,
-    /// Lines of blocks that no burst was for yet.
+    /// Lines of blocks that no burst was for yet, and at first one less than a burst's: the first comes before the first block, the last
+    /// fetches what is left.
     due: usize,
 }
 
@@ -280,16 +283,16 @@ impl Bursts {
     /// For so many blocks of so many lines.
     #[inline(always)]
     pub fn cut(ahead: Ahead, blocks: usize, lines: usize) -> Self {
-        Self { ahead: ahead.cut(blocks * lines), due: 0 }
+        Self { ahead: ahead.cut(blocks * lines), due: BURST_LINES - 1 }
     }
 
     /// Those that are due before a block of so many lines is read.
     #[inline(always)]
     pub fn fetch<S: Simd>(&mut self, s: S, lines: usize) {
         self.due += lines;
-        while self.due >= BURST_BYTES / 64 {
-            self.due -= BURST_BYTES / 64;
-            for _ in 0..BURST_BYTES / 64 {
+        while self.due >= BURST_LINES {
+            self.due -= BURST_LINES;
+            for _ in 0..BURST_LINES {
                 self.ahead.fetch(s);
             }
         }
@@ -522,7 +525,7 @@ pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
 
 /// Steps of K between fetches.
 const FETCH_STEPS: usize = 8;
-/// The same in [`wide_tile`], where twice as many at once are 3% faster.
+/// The same in [`wide_tile`], where two bursts at once are 3 to 5% faster.
 const WIDE_FETCH_STEPS: usize = 2 * FETCH_STEPS;
 
 /// Cuts rows into as few tiles as the registers allow, as even as they can be.

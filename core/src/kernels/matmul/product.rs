@@ -258,7 +258,8 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
     }
 }
 
-/// What one tile of rows reads soon, so many bytes ahead of the reader, from where a burst of fetches may begin.
+/// What one tile of rows reads soon: as many bytes as the panel has, from `ahead` bytes after its start, or a little before, where a burst
+/// may begin.
 #[inline(always)]
 fn after<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, ahead: usize) -> (*const u8, usize) {
     let from = slice.panel.as_ptr().cast::<u8>().wrapping_add(ahead);

@@ -177,8 +177,10 @@ pub struct ImageLayout<'n> {
     total_bytes: usize,
 }
 
-/// Where tensors begin: at a page, so that what is fetched of one stays within pages where its panels are as long as parts of one.
+/// Tensors begin at multiples of this, OS pages where the image begins at one: panels of whole KiB (f32, bf16) then begin where a burst of
+/// fetches does (`micro::BURST_BYTES`).
 pub(super) const TENSOR_ALIGN: usize = 4096;
+const _: () = assert!(TENSOR_ALIGN.is_multiple_of(REGION_ALIGN));
 
 /// The end of what was laid out so far.
 struct Cursor(usize);

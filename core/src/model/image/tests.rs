@@ -327,6 +327,10 @@ fn sizes_that_overflow_are_refused() {
     // 2^62 bytes: representable, so the layout says so; with an enormous blob it no longer is.
     let error = ImageLayout::new(&huge, &[("a", usize::MAX - 5)]).unwrap_err().to_string();
     assert_eq!(error, "image: an aux blob does not fit the address space");
+    // The blob fits; the end of the head, at the next page, does not.
+    let last = [("a", isize::MAX as usize - 2048)];
+    let error = ImageLayout::new(&config(WeightFormat::F32, true, false), &last).unwrap_err().to_string();
+    assert_eq!(error, "image: an aux blob does not fit the address space");
     let twice = ImageLayout::new(&huge, &[("a", 1), ("a", 1)]).unwrap_err();
     assert_eq!(twice, ImageError::AuxName { entry: 1 });
 }
