@@ -684,20 +684,21 @@ fn choices_share_their_prompt_and_the_block_it_ends_in() {
 
 #[test]
 fn a_model_that_drafts_what_it_serves_is_always_right() {
-    for cache in [DraftCache::Shared, DraftCache::Own] {
+    // In 96 positions one is preempted on the way; 112 have room for both at their full length.
+    for (cache, kv_tokens) in [(DraftCache::Shared, 96), (DraftCache::Own, 96), (DraftCache::Own, 112)] {
         let speculation = Speculation { model: true, mode: SpeculationMode::Forced, ..Speculation::OFF };
         let params =
             SamplingParams { temperature: 0.9, seed: 5, frequency_penalty: 0.2, ..SamplingParams::GREEDY };
         let asks = [Ask { params, ..plain(&text(19), 41, 0) }, plain(&text(5), 31, 3)];
-        // Room for both at their full length: nobody is preempted, and guessed for again.
-        let limits = EngineLimits { draft_len: 4, kv_tokens: 112, ..limits() };
+        let limits = EngineLimits { draft_len: 4, kv_tokens, ..limits() };
         let (answers, counters) =
             run(&asks, limits, &[24], Guess { speculation, drafter: Some((cache, true)) });
         assert_eq!(answers, run(&asks, limits, &[24], NO_GUESS).0);
         assert_eq!(counters.model.accepted, counters.model.verified, "{cache:?}");
+        assert_eq!(counters.preemptions > 0, kv_tokens == 96, "{counters:?}");
         // The first token comes of the prompt; then five a step.
         assert!(counters.steps <= 16, "{counters:?}");
-        if cache == DraftCache::Own {
+        if kv_tokens == 112 {
             // A token is computed into that cache once, not again with each guess after it; each request's last ones are not.
             assert!((84..19 + 41 + 5 + 31).contains(&counters.draft_rows), "{counters:?}");
         }
