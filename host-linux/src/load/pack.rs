@@ -50,12 +50,14 @@ pub struct WeightChoice {
     pub compress: Compress,
     /// The path that will serve it, where that is not this CPU's best: it decides whether compression pays.
     pub path: Option<Isa>,
+    /// How many sequences will be served at once, if that is known: a few gain from compression where many do not.
+    pub sequences: Option<usize>,
 }
 
 /// Whether bf16 weights are stored in 12 bits each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compress {
-    /// Where it pays: in models too large for the caches, on paths where it does, if their exponents allow it.
+    /// Where it pays: in models too large for the caches, for as many sequences as it does on this CPU, if exponents allow it.
     #[default]
     Auto,
     /// Or an error.
@@ -66,14 +68,11 @@ pub enum Compress {
 
 /// Bytes of bf16 weights from which reading them takes longer than decoding three quarters of them.
 const COMPRESS_FROM: usize = 64 << 20;
-/// The paths on which it wins with one sequence and costs nothing with many (`verbatim-bench bars`). AVX2 has no look-up of words: on Zen 3
-/// one sequence is 1.38 times as fast, eight are 0.73.
-const COMPRESS_ON: [&str; 3] = ["avx512-fma", "avx512-bf16", "avx512-amx"];
 
 impl WeightChoice {
     /// One format for all.
     pub const fn all(format: WeightFormat) -> Self {
-        Self { format: Some(format), head: None, compress: Compress::Auto, path: None }
+        Self { format: Some(format), head: None, compress: Compress::Auto, path: None, sequences: None }
     }
 
     /// The choice of three flags; the second may be `same`.
@@ -97,6 +96,7 @@ impl WeightChoice {
                 Some(other) => return Err(format!("--compress {other}: expected auto, on or off")),
             },
             path: None,
+            sequences: None,
         })
     }
 }
@@ -220,14 +220,19 @@ fn coded(
         Compress::Auto if coded == *model => false,
         Compress::Auto => {
             let plain = ImageLayout::new(model, &[]).map_err(|error| LoadError::image(directory, error))?;
-            let path = weights.path.unwrap_or_else(Isa::detect).name();
             let is_large = plain.weight_bytes() >= COMPRESS_FROM;
-            if is_large && !COMPRESS_ON.contains(&path) {
-                notes.push(format!(
-                    "weights are not compressed: on {path} that pays for one sequence alone (--compress on)"
-                ));
+            let isa = weights.path.unwrap_or_else(Isa::detect);
+            let gaining = isa.coded_sequences();
+            let pays = weights.sequences.unwrap_or(usize::MAX) <= gaining;
+            if is_large && !pays {
+                notes.push(match gaining {
+                    0 => format!("weights are not compressed: {} decodes them too slowly (--compress on)", isa.name()),
+                    _ => format!(
+                        "weights are not compressed: that pays for up to --max-seqs {gaining} on this CPU (--compress on)"
+                    ),
+                });
             }
-            is_large && COMPRESS_ON.contains(&path) && ImageLayout::new(&coded, &[]).is_ok()
+            is_large && pays && ImageLayout::new(&coded, &[]).is_ok()
         }
     };
     Ok(if wanted { coded } else { *model })

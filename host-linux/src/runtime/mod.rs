@@ -78,7 +78,7 @@ impl ServedModel {
             options.head.as_deref(),
             options.compress.as_deref(),
         )?;
-        let weights = WeightChoice { path: Some(isa), ..weights };
+        let weights = WeightChoice { path: Some(isa), sequences: Some(options.max_seqs), ..weights };
         let (mut loaded, default_name) =
             load(options.model.as_deref(), weights, options.access, &pool, progress)?;
         let config = *loaded.model().config();

@@ -172,6 +172,36 @@ fn compressed_weights_are_the_same_weights() {
 }
 
 #[test]
+fn large_models_are_compressed_for_as_many_sequences_as_gain_from_it() {
+    let directory = TemporaryDirectory::new("large");
+    recipe("llama", true, "BF16").write(directory.path(), 1).unwrap();
+    let small = load_from(directory.path(), WeightChoice::default()).unwrap();
+    let small = *small.model().config();
+    let large = ModelConfig { vocab_size: 700_000, ..small };
+    let chosen = |model, weights| {
+        let mut notes = Vec::new();
+        let chosen = super::coded(model, weights, directory.path(), &mut notes).unwrap();
+        (chosen.weight_format == WeightFormat::Bf16Coded, notes)
+    };
+    for isa in Isa::available().iter().copied() {
+        let gaining = isa.coded_sequences();
+        for sequences in [Some(1), Some(4), Some(5), None] {
+            let weights = WeightChoice { path: Some(isa), sequences, ..WeightChoice::default() };
+            let wanted = sequences.map_or(gaining == usize::MAX, |sequences| sequences <= gaining);
+            let (is_coded, notes) = chosen(&large, weights);
+            assert_eq!(is_coded, wanted, "{isa:?} {sequences:?}");
+            assert_eq!(notes.len(), usize::from(!wanted), "what is left undone is said: {notes:?}");
+            assert!(notes.iter().all(|note| note.starts_with("weights are not compressed: ")), "{notes:?}");
+            assert_eq!(chosen(&small, weights), (false, Vec::new()), "it fits the caches");
+            for (compress, wanted) in [(Compress::On, true), (Compress::Off, false)] {
+                assert_eq!(chosen(&large, WeightChoice { compress, ..weights }), (wanted, Vec::new()));
+            }
+        }
+    }
+    assert_eq!(Isa::PORTABLE.coded_sequences(), 0);
+}
+
+#[test]
 fn weights_that_cannot_be_compressed_are_told() {
     // Every exponent there is, as often as any other.
     let directory = TemporaryDirectory::new("wild");
