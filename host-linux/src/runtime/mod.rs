@@ -98,8 +98,13 @@ impl ServedModel {
             ));
         }
         let speculate = Speculate::from_name(options.speculate.as_deref());
-        let drafter =
-            Drafter::load(&speculate, options.model.as_deref(), &config, (options.access, &pool, progress))?;
+        let drafter = Drafter::load(
+            &speculate,
+            options.model.as_deref(),
+            &config,
+            weights,
+            (options.access, &pool, progress),
+        )?;
         let wanted = options.max_seqs.saturating_mul(model_len).next_multiple_of(BLOCK);
         let block_bytes = config.kv_layout(kv_format, 1).total_bytes() as u64;
         // Planes of a draft model's own hold every sequence at full length.

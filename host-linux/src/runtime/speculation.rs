@@ -2,7 +2,7 @@
 use super::load;
 use crate::load::builtin;
 use crate::load::resolve::CacheLocations;
-use crate::load::{Folder, ImageAccess, LoadedModel, Progress, WeightChoice, load_model, resolve};
+use crate::load::{Compress, Folder, ImageAccess, LoadedModel, Progress, WeightChoice, load_model, resolve};
 use crate::pool::FutexPool;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{DraftCache, DraftModel, Speculation, SpeculationMode};
@@ -66,11 +66,12 @@ pub struct Drafter {
 }
 
 impl Drafter {
-    /// Loads the one that is asked for, to draft for a model that was loaded from `model` with this configuration.
+    /// Loads the one that is asked for, to draft for a model that was loaded from `model` by that choice and has this configuration.
     pub(super) fn load(
         speculate: &Speculate,
         model: Option<&str>,
         config: &ModelConfig,
+        weights: WeightChoice,
         (access, pool, progress): (ImageAccess, &FutexPool, &dyn Progress),
     ) -> Result<Option<Self>, String> {
         match speculate {
@@ -88,7 +89,9 @@ impl Drafter {
                 Ok(Some(Self { loaded, cache: DraftCache::Shared }))
             }
             Speculate::Other(path) => {
-                let (loaded, _) = load(Some(path), WeightChoice::default(), access, pool, progress)
+                // In the format that it is in, for the same path and as many sequences.
+                let own = WeightChoice { format: None, head: None, compress: Compress::Auto, ..weights };
+                let (loaded, _) = load(Some(path), own, access, pool, progress)
                     .map_err(|error| format!("--speculate: {error}"))?;
                 let (found, expected) = (loaded.model().config().vocab_size, config.vocab_size);
                 if found != expected {
