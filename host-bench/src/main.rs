@@ -53,7 +53,7 @@ struct Weights {
     /// Weight format of the head: one of these, or same.
     #[arg(long)]
     head: Option<String>,
-    /// bf16 in 12 bits a weight: auto, on or off.
+    /// bf16 in 12 bits a weight: auto (as for any number of sequences), on or off.
     #[arg(long)]
     compress: Option<String>,
 }

@@ -498,9 +498,10 @@ impl Isa {
 
     const fn at(level: Level) -> Isa {
         let coded_sequences = match level {
-            // AVX2 looks up bytes, not words: one sequence is 1.38 times as fast on Zen 3, but 0.77 on Zen 1; eight are 0.73.
-            Level::Portable | Level::Neon | Level::Avx2 => 0,
-            Level::Avx512 | Level::Avx512Bf16 => usize::MAX,
+            // AVX2 looks up bytes, not words: one sequence is 1.38 times as fast on Zen 3 but 0.77 on Zen 1, eight are 0.73.
+            Level::Portable | Level::Avx2 | Level::Neon => 0,
+            // Eight and sixteen sequences are 0.86 and 0.90 times as fast on Zen 4, 0.95 and 0.96 on a Xeon; four are no slower on either.
+            Level::Avx512 | Level::Avx512Bf16 => 4,
         };
         Isa { level, ahead: FETCHED_AHEAD, coded_sequences, matrix: None }
     }
@@ -525,8 +526,8 @@ impl Isa {
                 list.push(Isa::at(Level::Avx2));
             }
             if cpu.avx2_fma && cpu.avx512 {
-                // Sixteen sequences are 0.90 times as fast on Zen 4, 0.96 on a Xeon; four are faster on both.
-                let coded_sequences = if cpu.zen4 || cpu.intel { 4 } else { usize::MAX };
+                let others = Isa::at(Level::Avx512).coded_sequences;
+                let coded_sequences = if cpu.zen5 { usize::MAX } else { others };
                 let fma = Isa { ahead, coded_sequences, ..Isa::at(Level::Avx512) };
                 let dot = Isa { ahead, coded_sequences, ..Isa::at(Level::Avx512Bf16) };
                 let has_dot = cpu.avx512_bf16 && avx512::bf16_dot_is_two_fmas();
@@ -585,8 +586,9 @@ impl Isa {
         }
     }
 
-    /// Sequences at once up to which bf16 weights in 12 bits pay: one decodes faster than with whole weights, and nothing is over 3 % slower
-    /// (`verbatim-bench bars`). `usize::MAX` where any number is, 0 where none.
+    /// Sequences at once up to which bf16 weights in 12 bits are known to pay: one decodes faster, and so many no more than 3% slower;
+    /// prompts, in any case, up to 4% slower (`verbatim-bench bars`). `usize::MAX` where any number does, 0 where none is known to.
+    /// Rows of guesses, which are verified where they pay, are not counted. Speed alone depends on it.
     pub fn coded_sequences(self) -> usize {
         self.coded_sequences
     }

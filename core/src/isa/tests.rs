@@ -329,3 +329,17 @@ fn a_group_of_4_bit_weights_is_exact_at_its_extremes() {
         }
     }
 }
+
+#[test]
+fn weights_in_12_bits_are_for_as_many_sequences_as_were_measured_to_gain() {
+    for (level, sequences) in
+        [(Level::Portable, 0), (Level::Avx2, 0), (Level::Neon, 0), (Level::Avx512, 4), (Level::Avx512Bf16, 4)]
+    {
+        assert_eq!(Isa::at(level).coded_sequences(), sequences);
+    }
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    for isa in Isa::available().iter().filter(|isa| isa.name().starts_with("avx512")) {
+        let expected = if x86_detect::features().zen5 { usize::MAX } else { 4 };
+        assert_eq!(isa.coded_sequences(), expected, "{isa:?}");
+    }
+}

@@ -18,6 +18,8 @@ pub(super) struct Features {
     pub(super) intel: bool,
     /// AMD's Zen 4: the one core of family 25 with AVX-512.
     pub(super) zen4: bool,
+    /// AMD's Zen 5: family 26, with AVX-512.
+    pub(super) zen5: bool,
 }
 
 const XCR0_SSE_AVX: u64 = 0b110;
@@ -83,6 +85,7 @@ pub(super) fn features() -> Features {
             && tiles_are_as_expected(),
         intel: made_by(b"GenuineIntel"),
         zen4: made_by(b"AuthenticAMD") && family == 25 && avx512,
+        zen5: made_by(b"AuthenticAMD") && family == 26 && avx512,
     }
 }
 
@@ -115,7 +118,8 @@ mod tests {
         let found = features();
         assert_eq!(found.amx_int8, has("amx_tile") && has("amx_int8") && found.avx512);
         assert_eq!(found.intel, field("vendor_id") == "GenuineIntel");
-        let zen4 = field("vendor_id") == "AuthenticAMD" && field("cpu family") == "25" && has("avx512f");
-        assert_eq!(found.zen4, zen4);
+        let zen =
+            |family| field("vendor_id") == "AuthenticAMD" && field("cpu family") == family && has("avx512f");
+        assert_eq!((found.zen4, found.zen5), (zen("25"), zen("26")));
     }
 }

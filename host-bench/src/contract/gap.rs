@@ -39,7 +39,6 @@ pub(super) fn report(
         model: Some(path.to_str().ok_or("the path is not UTF-8")?.to_owned()),
         threads,
         isa: isa.to_owned(),
-        max_seqs: 2,
         speculate: Some("off".to_owned()),
         ..Options::default()
     };

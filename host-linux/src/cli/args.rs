@@ -56,8 +56,8 @@ pub(super) struct ModelArgs {
     /// Weight format of the head: one of these, or same [default: same].
     #[arg(long, env = "VERBATIM_HEAD", value_name = "FORMAT")]
     head: Option<String>,
-    /// Store bf16 weights in 12 bits each, the same bits of every answer: auto (where that is faster with max-seqs sequences on this
-    /// CPU), on or off [default: auto].
+    /// Store bf16 weights in 12 bits each, the same bits of every answer: auto (large models, where max-seqs sequences decode faster so
+    /// on this CPU; a packed image stays as it is), on or off [default: auto].
     #[arg(long, env = "VERBATIM_COMPRESS", value_name = "WHEN")]
     compress: Option<String>,
     /// Of an image: check the weights' hash too, which reads the whole file.

@@ -18,7 +18,9 @@
 use super::error::LoadError;
 use super::folder::Folder;
 use super::generation_config::GenerationDefaults;
-use super::pack::{AUX_FILES, Compress, LoadedModel, Progress, WeightChoice, generation_defaults, lock};
+use super::pack::{
+    AUX_FILES, Compress, LoadedModel, Progress, WeightChoice, generation_defaults, lock, slower_in_12_bits,
+};
 use crate::memory::{AlignedMemory, WeightMemory};
 use crate::mmap::MappedFile;
 use std::fs::File;
@@ -272,6 +274,9 @@ pub fn load_image(
         };
         return Err(LoadError::field(path, field, found.name(), other.name()));
     }
+    let is_coded = found.iter().any(|(_, format)| *format == WeightFormat::Bf16Coded);
+    let slower = slower_in_12_bits(weights).filter(|_| is_coded && weights.compress == Compress::Auto);
+    let notes = slower.map(|why| format!("weights are compressed: {why} (pack --compress off)"));
     let files: Vec<_> =
         AUX_FILES.iter().map(|(name, _)| (*name, model.aux(name).map(<[u8]>::to_vec))).collect();
     let generation = match model.aux("config.json") {
@@ -291,7 +296,7 @@ pub fn load_image(
     if len < file.len as u64 {
         return Err(LoadError::Shrunk { path: path.to_owned() });
     }
-    Ok(LoadedModel { memory, path: path.to_owned(), generation, notes: Vec::new() })
+    Ok(LoadedModel { memory, path: path.to_owned(), generation, notes: notes.into_iter().collect() })
 }
 
 /// Loads whatever is at `path`: a model directory, or an image.

@@ -48,9 +48,9 @@ pub struct WeightChoice {
     pub head: Option<WeightFormat>,
     /// Whether bf16 takes 12 bits a weight; it changes no result.
     pub compress: Compress,
-    /// The path that will serve it, where that is not this CPU's best: it decides whether compression pays.
+    /// The path that will serve it, where that is not this CPU's best: with `sequences` it decides whether compression pays.
     pub path: Option<Isa>,
-    /// How many sequences will be served at once, if that is known: a few gain from compression where many do not.
+    /// How many sequences will be served at once; none is as many as may be. A few gain from compression where many do not.
     pub sequences: Option<usize>,
 }
 
@@ -220,22 +220,38 @@ fn coded(
         Compress::Auto if coded == *model => false,
         Compress::Auto => {
             let plain = ImageLayout::new(model, &[]).map_err(|error| LoadError::image(directory, error))?;
-            let is_large = plain.weight_bytes() >= COMPRESS_FROM;
-            let isa = weights.path.unwrap_or_else(Isa::detect);
-            let gaining = isa.coded_sequences();
-            let pays = weights.sequences.unwrap_or(usize::MAX) <= gaining;
-            if is_large && !pays {
-                notes.push(match gaining {
-                    0 => format!("weights are not compressed: {} decodes them too slowly (--compress on)", isa.name()),
-                    _ => format!(
-                        "weights are not compressed: that pays for up to --max-seqs {gaining} on this CPU (--compress on)"
-                    ),
-                });
-            }
-            is_large && pays && ImageLayout::new(&coded, &[]).is_ok()
+            let why_not = if plain.weight_bytes() < COMPRESS_FROM {
+                return Ok(*model);
+            } else if let Err(error) = ImageLayout::new(&coded, &[]) {
+                Some(error.to_string())
+            } else {
+                slower_in_12_bits(weights).map(|why| format!("{why} (--compress on does it all the same)"))
+            };
+            notes.extend(why_not.iter().map(|why| format!("weights are not compressed: {why}")));
+            why_not.is_none()
         }
     };
     Ok(if wanted { coded } else { *model })
+}
+
+/// Why 12 bits a weight are not for the path and the sequences of that choice, if they are not.
+pub(super) fn slower_in_12_bits(weights: WeightChoice) -> Option<String> {
+    let isa = weights.path.unwrap_or_else(Isa::detect);
+    slower_beyond(isa.coded_sequences(), weights.sequences, isa.name())
+}
+
+/// See [`Isa::coded_sequences`].
+fn slower_beyond(gaining: usize, sequences: Option<usize>, path: &str) -> Option<String> {
+    let served = match sequences {
+        Some(sequences) if sequences <= gaining => return None,
+        None if gaining == usize::MAX => return None,
+        Some(sequences) => format!("with --max-seqs {sequences}"),
+        None => "with many sequences".to_owned(),
+    };
+    Some(match gaining {
+        0 => format!("that is not known to pay on {path}"),
+        _ => format!("{served} that is slower on this CPU, with up to {gaining} it is faster"),
+    })
 }
 
 /// What a model is packed from.

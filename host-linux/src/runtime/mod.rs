@@ -30,7 +30,7 @@ use crate::load::{
 use crate::pool::FutexPool;
 use crate::text::{ChatTemplate, Tokenizer};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
-use verbatim_core::engine::{EngineLimits, MemoryPlan, MemoryPlanError, Speculation};
+use verbatim_core::engine::{DraftCache, EngineLimits, MemoryPlan, MemoryPlanError, Speculation};
 use verbatim_core::isa::Isa;
 use verbatim_core::paging::BLOCK;
 
@@ -73,12 +73,7 @@ impl ServedModel {
         })?;
         let workers = worker_count(options.threads);
         let pool = FutexPool::new(workers.workers).map_err(|error| format!("--threads: {error}"))?;
-        let weights = WeightChoice::from_names(
-            options.weights.as_deref(),
-            options.head.as_deref(),
-            options.compress.as_deref(),
-        )?;
-        let weights = WeightChoice { path: Some(isa), sequences: Some(options.max_seqs), ..weights };
+        let weights = options.weight_choice(isa)?;
         let (mut loaded, default_name) =
             load(options.model.as_deref(), weights, options.access, &pool, progress)?;
         let config = *loaded.model().config();
@@ -105,6 +100,9 @@ impl ServedModel {
             weights,
             (options.access, &pool, progress),
         )?;
+        if let Some(Drafter { loaded: drafting, cache: DraftCache::Own }) = &drafter {
+            loaded.notes.extend(drafting.notes().iter().map(|note| format!("the model that drafts: {note}")));
+        }
         let wanted = options.max_seqs.saturating_mul(model_len).next_multiple_of(BLOCK);
         let block_bytes = config.kv_layout(kv_format, 1).total_bytes() as u64;
         // Planes of a draft model's own hold every sequence at full length.

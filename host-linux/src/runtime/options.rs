@@ -1,5 +1,6 @@
 //! What can be chosen when a model is started.
-use crate::load::ImageAccess;
+use crate::load::{ImageAccess, WeightChoice};
+use verbatim_core::isa::Isa;
 
 /// The options of a model and its engine, as flags give them.
 #[derive(Clone, Debug)]
@@ -61,5 +62,38 @@ impl Default for Options {
             served_model_name: None,
             chat_template_source: None,
         }
+    }
+}
+
+impl Options {
+    /// How weights are stored for that path.
+    pub(super) fn weight_choice(&self, isa: Isa) -> Result<WeightChoice, String> {
+        let choice = WeightChoice::from_names(
+            self.weights.as_deref(),
+            self.head.as_deref(),
+            self.compress.as_deref(),
+        )?;
+        Ok(WeightChoice { path: Some(isa), sequences: Some(self.max_seqs), ..choice })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Compress;
+    use verbatim_core::dtype::WeightFormat;
+
+    #[test]
+    fn weights_are_stored_for_the_path_and_the_sequences_that_are_served() {
+        let options = Options { max_seqs: 3, head: Some("int8".to_owned()), ..Options::default() };
+        let choice = options.weight_choice(Isa::PORTABLE).unwrap();
+        assert_eq!((choice.path, choice.sequences), (Some(Isa::PORTABLE), Some(3)));
+        assert_eq!((choice.format, choice.head), (None, Some(WeightFormat::Int8)));
+        assert_eq!(choice.compress, Compress::Auto);
+        let unknown = Options { compress: Some("yes".to_owned()), ..options };
+        assert_eq!(
+            unknown.weight_choice(Isa::PORTABLE).unwrap_err(),
+            "--compress yes: expected auto, on or off"
+        );
     }
 }

@@ -2,7 +2,7 @@
 use super::load;
 use crate::load::builtin;
 use crate::load::resolve::CacheLocations;
-use crate::load::{Compress, Folder, ImageAccess, LoadedModel, Progress, WeightChoice, load_model, resolve};
+use crate::load::{Folder, ImageAccess, LoadedModel, Progress, WeightChoice, load_model, resolve};
 use crate::pool::FutexPool;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{DraftCache, DraftModel, Speculation, SpeculationMode};
@@ -90,7 +90,11 @@ impl Drafter {
             }
             Speculate::Other(path) => {
                 // In the format that it is in, for the same path and as many sequences.
-                let own = WeightChoice { format: None, head: None, compress: Compress::Auto, ..weights };
+                let own = WeightChoice {
+                    path: weights.path,
+                    sequences: weights.sequences,
+                    ..WeightChoice::default()
+                };
                 let (loaded, _) = load(Some(path), own, access, pool, progress)
                     .map_err(|error| format!("--speculate: {error}"))?;
                 let (found, expected) = (loaded.model().config().vocab_size, config.vocab_size);

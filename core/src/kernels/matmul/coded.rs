@@ -15,7 +15,7 @@
 //! ```
 //!
 //! The 64 elements of a pair of inputs are numbered as a bf16 panel has them, `[32][2]`. A look-up by words then gives the exponents
-//! of 32 elements in their place, and one logical operation the rest: what is decoded needs no shuffle. Whether a pair has an escape
+//! of 32 elements in their place, and one logical operation the rest: what is decoded is in order. Whether a pair has an escape
 //! is a comparison of two integers that hardly ever comes true, so the vector units do not hear of it. Weights whose escapes do not fit
 //! cannot be coded: [`encode`] says so, and the model is kept as it is.
 use super::micro::{Ahead, Bursts, Element};

@@ -5,6 +5,7 @@ use super::super::random::TemporaryDirectory;
 use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;
+use verbatim_core::isa::Isa;
 use verbatim_core::pool::Serial;
 
 const ALL: [ImageAccess; 4] = [
@@ -110,6 +111,24 @@ fn a_body_of_several_leaves_is_read_and_hashed_whole() {
     let places = [head + LEAF_BYTES - 1, head + LEAF_BYTES, good.len() - 1];
     let verify = ImageAccess { copy: true, verify: true };
     assert!(spoiled(&good, &file, places.into_iter(), verify).iter().all(|told| told.contains("its body")));
+}
+
+#[test]
+fn an_image_in_12_bits_says_where_they_do_not_pay() {
+    let directory = TemporaryDirectory::new("coded");
+    recipe("qwen2", true, "BF16").write(directory.path(), 1).unwrap();
+    let on = WeightChoice { compress: Compress::On, ..WeightChoice::default() };
+    let file = directory.path().join("model.image");
+    write_image(&load_from(directory.path(), on).unwrap(), &file, &Threads).unwrap();
+    let notes = |weights| open(&file, weights, ImageAccess::default()).unwrap().notes().to_vec();
+    let portable = WeightChoice { path: Some(Isa::PORTABLE), ..WeightChoice::default() };
+    assert_eq!(
+        notes(portable),
+        ["weights are compressed: that is not known to pay on portable (pack --compress off)"]
+    );
+    assert_eq!(notes(WeightChoice { compress: Compress::On, ..portable }), [""; 0], "it was asked for");
+    let (_directory, plain, _) = written("plain");
+    assert_eq!(open(&plain, portable, ImageAccess::default()).unwrap().notes(), [""; 0]);
 }
 
 #[test]

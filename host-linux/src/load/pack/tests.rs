@@ -172,7 +172,23 @@ fn compressed_weights_are_the_same_weights() {
 }
 
 #[test]
-fn large_models_are_compressed_for_as_many_sequences_as_gain_from_it() {
+fn whether_12_bits_pay_depends_on_how_many_are_served() {
+    const MANY: usize = usize::MAX;
+    let of = |gaining, sequences| super::slower_beyond(gaining, sequences, "avx2");
+    for (gaining, sequences) in [(4, Some(1)), (4, Some(4)), (MANY, Some(1)), (MANY, Some(500)), (MANY, None)]
+    {
+        assert_eq!(of(gaining, sequences), None);
+    }
+    let beyond = |who: &str| Some(format!("{who} that is slower on this CPU, with up to 4 it is faster"));
+    assert_eq!(of(4, Some(5)), beyond("with --max-seqs 5"));
+    assert_eq!(of(4, None), beyond("with many sequences"));
+    for sequences in [Some(1), Some(8), None] {
+        assert_eq!(of(0, sequences).unwrap(), "that is not known to pay on avx2");
+    }
+}
+
+#[test]
+fn large_models_are_compressed_where_that_pays() {
     let directory = TemporaryDirectory::new("large");
     recipe("llama", true, "BF16").write(directory.path(), 1).unwrap();
     let small = load_from(directory.path(), WeightChoice::default()).unwrap();
@@ -184,21 +200,21 @@ fn large_models_are_compressed_for_as_many_sequences_as_gain_from_it() {
         (chosen.weight_format == WeightFormat::Bf16Coded, notes)
     };
     for isa in Isa::available().iter().copied() {
-        let gaining = isa.coded_sequences();
-        for sequences in [Some(1), Some(4), Some(5), None] {
+        for sequences in [Some(1), Some(5), None] {
             let weights = WeightChoice { path: Some(isa), sequences, ..WeightChoice::default() };
-            let wanted = sequences.map_or(gaining == usize::MAX, |sequences| sequences <= gaining);
-            let (is_coded, notes) = chosen(&large, weights);
-            assert_eq!(is_coded, wanted, "{isa:?} {sequences:?}");
-            assert_eq!(notes.len(), usize::from(!wanted), "what is left undone is said: {notes:?}");
-            assert!(notes.iter().all(|note| note.starts_with("weights are not compressed: ")), "{notes:?}");
+            let why_not = super::slower_in_12_bits(weights);
+            let said = why_not
+                .as_ref()
+                .map(|why| format!("weights are not compressed: {why} (--compress on does it all the same)"));
+            assert_eq!(chosen(&large, weights), (why_not.is_none(), Vec::from_iter(said)), "{isa:?}");
             assert_eq!(chosen(&small, weights), (false, Vec::new()), "it fits the caches");
             for (compress, wanted) in [(Compress::On, true), (Compress::Off, false)] {
                 assert_eq!(chosen(&large, WeightChoice { compress, ..weights }), (wanted, Vec::new()));
             }
         }
     }
-    assert_eq!(Isa::PORTABLE.coded_sequences(), 0);
+    let portable = WeightChoice { path: Some(Isa::PORTABLE), ..WeightChoice::default() };
+    assert!(!chosen(&large, portable).0);
 }
 
 #[test]
