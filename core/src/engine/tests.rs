@@ -518,6 +518,42 @@ fn prompt_outputs_come_once_each() {
     }
 }
 
+#[test]
+fn prompt_outputs_come_once_each_though_prompts_are_computed_again() {
+    struct Count(usize);
+    impl Observer for Count {
+        fn logits(&mut self, row: &PlannedRow, _logits: &[f32]) {
+            self.0 += usize::from(row.output == RowOutput::Logits);
+        }
+        fn hidden(&mut self, _row: &PlannedRow, _hidden: &[f32]) {
+            self.0 += 1;
+        }
+    }
+    let prompts = [0, 30].map(|first| (first..first + 30).collect::<Vec<u32>>());
+    for output in [RowOutput::NextLogprob, RowOutput::Logits, RowOutput::Hidden] {
+        with_engine(limits(), |engine| {
+            // Each alone fits the cache, both at their full length do not: one is preempted and has its blocks taken.
+            let ids = prompts.each_ref().map(|prompt| {
+                engine.submit(&Request { prompt_output: output, ..Request::greedy(prompt, 50) }).unwrap()
+            });
+            let (mut rows, mut positions) = (Count(0), [vec![], vec![]]);
+            while let Some(plan) = engine.plan(Budget::UNLIMITED) {
+                for event in engine.execute(plan, Masks::NONE, &Serial, &mut rows).unwrap() {
+                    if let EventKind::PromptLogprob { position, .. } = event.kind {
+                        positions[usize::from(event.request == ids[1])].push(position);
+                    }
+                }
+            }
+            assert!(engine.counters().preemptions > 0);
+            let expected: Vec<usize> = (1..30).collect();
+            let (logprobs, others) =
+                if output == RowOutput::NextLogprob { (expected, 0) } else { (vec![], 60) };
+            assert_eq!(positions, [logprobs.clone(), logprobs]);
+            assert_eq!(rows.0, others);
+        });
+    }
+}
+
 /// Who has no row in a step takes no block for it, which another may need more.
 #[test]
 fn blocks_are_taken_for_the_rows_of_a_step_alone() {
