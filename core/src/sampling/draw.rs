@@ -141,3 +141,21 @@ impl SimdOp for NoisyArgmax<'_> {
         best.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_sums_go_to_the_lower_id_in_whatever_order_ids_come() {
+        // So great that no noise changes them.
+        let z = [1e30; 40];
+        let descending: [u32; 40] = core::array::from_fn(|i| 39 - i as u32);
+        for (ids, expected) in [(None, 0), (Some(&descending[..]), 0), (Some(&[9, 30, 5, 7]), 5)] {
+            let key = NoiseKey::new(1, 0, 0);
+            for isa in Isa::available().iter() {
+                assert_eq!(isa.run(NoisyArgmax { z: &z, ids, key }), expected, "{isa:?}");
+            }
+        }
+    }
+}
