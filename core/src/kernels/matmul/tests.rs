@@ -1,6 +1,7 @@
 //! Every path's product against the reference, bit by bit: ragged shapes drawn, real shapes sampled.
 use super::coded;
 use super::int4::pack_int4;
+use super::micro::kept_as_stored;
 use super::pack::{pack_bf16, pack_f32, pack_int8};
 use super::panel::{Linear, PANEL, Panels, panel_count, panel_len};
 use super::product::{Activations, Epilogue, multiply, scratch_bytes};
@@ -383,5 +384,23 @@ fn large_channels_among_the_activations_do_not_spoil_int8() {
                 assert!(error <= 0.015, "{k} {error}");
             }
         }
+    }
+}
+
+/// What is kept as it is stored is not kept again for further tiles: a matter of time alone, which no bits would show.
+#[test]
+fn columns_are_kept_as_stored_where_a_path_widens_nothing() {
+    struct Stored;
+    impl SimdOp for Stored {
+        type Output = ();
+        #[inline(always)]
+        fn eval<S: Simd>(self, _: S) {
+            assert!(kept_as_stored::<S, f32>());
+            assert_eq!(kept_as_stored::<S, bf16>(), S::KEPT_PAIRS == 1);
+            assert_eq!(kept_as_stored::<S, Int8>(), S::KEPT_QUADS == 1);
+        }
+    }
+    for isa in Isa::available().iter() {
+        isa.run(Stored);
     }
 }
