@@ -526,10 +526,10 @@ impl Isa {
                 list.push(Isa::at(Level::Avx2));
             }
             if cpu.avx2_fma && cpu.avx512 {
-                let others = Isa::at(Level::Avx512).coded_sequences;
-                let coded_sequences = if cpu.zen5 { usize::MAX } else { others };
-                let fma = Isa { ahead, coded_sequences, ..Isa::at(Level::Avx512) };
-                let dot = Isa { ahead, coded_sequences, ..Isa::at(Level::Avx512Bf16) };
+                let [fma, dot] = [Level::Avx512, Level::Avx512Bf16].map(|level| {
+                    let isa = Isa { ahead, ..Isa::at(level) };
+                    if cpu.zen5 { Isa { coded_sequences: usize::MAX, ..isa } } else { isa }
+                });
                 let has_dot = cpu.avx512_bf16 && avx512::bf16_dot_is_two_fmas();
                 // On Intel's the dot product had half the throughput of two FMAs (a Xeon with AMX).
                 match (has_dot, cpu.intel) {

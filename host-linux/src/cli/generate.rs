@@ -48,9 +48,7 @@ impl Session {
         options.max_seqs = 1;
         options.max_queue = 1;
         let model = Arc::new(ServedModel::open(&options, &Bar::new())?);
-        for note in model.loaded.notes() {
-            eprintln!("note: {note}");
-        }
+        model.tell_notes();
         let (engine, thread) = EngineHandle::start(Arc::clone(&model), options.step_ms)?;
         Ok(Self { model, engine, thread: Some(thread) })
     }

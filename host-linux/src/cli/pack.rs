@@ -10,9 +10,7 @@ pub(super) fn pack(args: &PackArgs) -> Result<(), String> {
     // A place that cannot be written is told before minutes of packing.
     let new = NewImage::at(output).map_err(|error| error.to_string())?;
     let served = ServedModel::open(&options, &Bar::new())?;
-    for note in served.loaded.notes() {
-        eprintln!("note: {note}");
-    }
+    served.tell_notes();
     new.write(&served.loaded, &served.pool).map_err(|error| error.to_string())?;
     let gigabytes = served.loaded.image().len() as f64 / 1e9;
     println!("{}: {gigabytes:.3} GB, fingerprint {}", output.display(), served.fingerprint);

@@ -275,8 +275,11 @@ pub fn load_image(
         return Err(LoadError::field(path, field, found.name(), other.name()));
     }
     let is_coded = found.iter().any(|(_, format)| *format == WeightFormat::Bf16Coded);
-    let slower = slower_in_12_bits(weights).filter(|_| is_coded && weights.compress == Compress::Auto);
-    let notes = slower.map(|why| format!("weights are compressed: {why} (pack --compress off)"));
+    let mut notes = Vec::new();
+    if is_coded && weights.compress == Compress::Auto {
+        let slower = slower_in_12_bits(weights);
+        notes.extend(slower.map(|why| format!("weights are compressed: {why} (pack --compress off)")));
+    }
     let files: Vec<_> =
         AUX_FILES.iter().map(|(name, _)| (*name, model.aux(name).map(<[u8]>::to_vec))).collect();
     let generation = match model.aux("config.json") {
@@ -296,7 +299,7 @@ pub fn load_image(
     if len < file.len as u64 {
         return Err(LoadError::Shrunk { path: path.to_owned() });
     }
-    Ok(LoadedModel { memory, path: path.to_owned(), generation, notes: notes.into_iter().collect() })
+    Ok(LoadedModel { memory, path: path.to_owned(), generation, notes })
 }
 
 /// Loads whatever is at `path`: a model directory, or an image.

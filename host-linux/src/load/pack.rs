@@ -220,12 +220,13 @@ fn coded(
         Compress::Auto if coded == *model => false,
         Compress::Auto => {
             let plain = ImageLayout::new(model, &[]).map_err(|error| LoadError::image(directory, error))?;
-            let why_not = if plain.weight_bytes() < COMPRESS_FROM {
+            if plain.weight_bytes() < COMPRESS_FROM {
                 return Ok(*model);
-            } else if let Err(error) = ImageLayout::new(&coded, &[]) {
-                Some(error.to_string())
-            } else {
-                slower_in_12_bits(weights).map(|why| format!("{why} (--compress on does it all the same)"))
+            }
+            let why_not = match ImageLayout::new(&coded, &[]) {
+                Err(error) => Some(error.to_string()),
+                Ok(_) => slower_in_12_bits(weights)
+                    .map(|why| format!("{why} (--compress on does it all the same)")),
             };
             notes.extend(why_not.iter().map(|why| format!("weights are not compressed: {why}")));
             why_not.is_none()
@@ -242,16 +243,15 @@ pub(super) fn slower_in_12_bits(weights: WeightChoice) -> Option<String> {
 
 /// See [`Isa::coded_sequences`].
 fn slower_beyond(gaining: usize, sequences: Option<usize>, path: &str) -> Option<String> {
-    let served = match sequences {
-        Some(sequences) if sequences <= gaining => return None,
-        None if gaining == usize::MAX => return None,
-        Some(sequences) => format!("with --max-seqs {sequences}"),
-        None => "with many sequences".to_owned(),
-    };
-    Some(match gaining {
-        0 => format!("that is not known to pay on {path}"),
-        _ => format!("{served} that is slower on this CPU, with up to {gaining} it is faster"),
-    })
+    if sequences.unwrap_or(usize::MAX) <= gaining {
+        return None;
+    }
+    if gaining == 0 {
+        return Some(format!("that is not known to pay on {path}"));
+    }
+    let served = sequences
+        .map_or_else(|| "with many sequences".to_owned(), |sequences| format!("with --max-seqs {sequences}"));
+    Some(format!("{served} that is slower on this CPU, with up to {gaining} it is faster"))
 }
 
 /// What a model is packed from.

@@ -64,6 +64,13 @@ pub struct ServedModel {
 }
 
 impl ServedModel {
+    /// Says on standard error what a user may not expect of the model.
+    pub(crate) fn tell_notes(&self) {
+        for note in self.loaded.notes() {
+            eprintln!("note: {note}");
+        }
+    }
+
     /// Loads a model as the options say. Errors are one line.
     pub fn open(options: &Options, progress: &dyn Progress) -> Result<Self, String> {
         allow_matrix_unit();

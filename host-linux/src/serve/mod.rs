@@ -33,9 +33,7 @@ pub fn serve(options: &Options, host: &str, port: u16, progress: &dyn Progress) 
     // A port in use is told before minutes of loading.
     let listener = http::listen(host, port)?;
     let model = Arc::new(ServedModel::open(options, progress)?);
-    for note in model.loaded.notes() {
-        eprintln!("note: {note}");
-    }
+    model.tell_notes();
     let (engine, thread) = EngineHandle::start(Arc::clone(&model), options.step_ms)?;
     let address = listener.local_addr().map_err(|error| format!("{host}:{port}: {error}"))?;
     eprintln!(

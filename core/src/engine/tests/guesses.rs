@@ -1,0 +1,136 @@
+//! Guesses: by look-up and by a model that drafts; what they may take, and what a broken one may not spoil.
+use super::*;
+
+#[test]
+fn guesses_leave_rows_to_prompts() {
+    let prompt = text(20);
+    let limits = EngineLimits { draft_len: 4, kv_tokens: 288, ..limits() };
+    with_engine(limits, |engine| {
+        engine.set_speculation(Speculation { mode: SpeculationMode::Forced, ..Speculation::LOOKUP });
+        for cache_salt in [1, 2] {
+            engine.submit(&Request { cache_salt, ..Request::greedy(&prompt, 70) }).unwrap();
+        }
+        let (mut late, mut left) = (None, 20);
+        while let Some(plan) = engine.plan(Budget { rows: 10 }) {
+            let guesses = engine.rows(plan).filter(|row| row.drafted > 0).count();
+            match late {
+                Some(late) if left > 0 => {
+                    let rows = engine.rows(plan).filter(|row| row.request == late).count();
+                    assert!(rows >= left.min(PREFILL_ROWS_MIN), "{rows} rows beside {guesses} guesses");
+                    left -= rows;
+                }
+                None if guesses == 8 => late = Some(engine.submit(&Request::greedy(&[9; 20], 1)).unwrap()),
+                _ => {}
+            }
+            let _ = engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap();
+        }
+        assert_eq!(left, 0);
+    });
+}
+
+/// A guess's keys and values stand in the block beside those of rows that do not see them.
+#[test]
+fn a_guess_that_has_no_finite_numbers_spoils_no_row() {
+    for format in crate::dtype::KvFormat::ALL {
+        broken_guess(format);
+    }
+}
+
+fn broken_guess(kv_format: crate::dtype::KvFormat) {
+    struct Hidden(usize);
+    impl Observer for Hidden {
+        fn hidden(&mut self, _row: &PlannedRow, _hidden: &[f32]) {
+            self.0 += 1;
+        }
+    }
+    let served_config = config(Architecture::Llama, WeightFormat::F32);
+    let draft_config = crate::model::ModelConfig { layer_count: 1, ..served_config };
+    let limits = EngineLimits { draft_len: 3, kv_format, head_rows: 1, ..limits() };
+    // The prompt's last row yields something, is sampled from, and has guesses beside it.
+    let request = Request { prompt_output: RowOutput::Hidden, ..Request::greedy(&[5, 9], 12) };
+    let outputs = |engine: &mut Engine<'_, '_>| {
+        engine.set_speculation(Speculation {
+            lookup: false,
+            mode: SpeculationMode::Forced,
+            ..Speculation::AUTO
+        });
+        engine.submit(&request).unwrap();
+        let (mut tokens, mut hidden) = (vec![], Hidden(0));
+        let mut budget = Budget { rows: 1 };
+        while let Some(plan) = engine.plan(budget) {
+            budget = Budget::UNLIMITED;
+            for event in engine.execute(plan, Masks::NONE, &Serial, &mut hidden).unwrap() {
+                match event.kind {
+                    EventKind::Token { token, logprob, .. } => tokens.push((token, logprob.to_bits())),
+                    EventKind::Finished(reason) => assert_eq!(reason, FinishReason::Length),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(hidden.0, 2, "a hidden state for each token of the prompt");
+        (tokens, *engine.counters())
+    };
+    let (mut served, mut drafting) = (image(&served_config), image(&draft_config));
+    let models = (parse(&mut served, &served_config), None);
+    let (alone, _) = with_models(models, limits, Isa::detect(), outputs);
+    // What the model that drafts says first, where the served one says something else.
+    let models = (parse(&mut drafting, &draft_config), None);
+    let first = |engine: &mut Engine<'_, '_>| tokens(engine, &Request::greedy(&[5, 9], 1))[0];
+    let guess = with_models(models, EngineLimits { draft_len: 0, ..limits }, Isa::detect(), first);
+    assert!(
+        guess != 5 && guess != 9 && alone.iter().all(|(token, _)| *token != guess),
+        "{guess} is none of {alone:?}"
+    );
+    let mut broken = image_without(&served_config, Some(guess as usize));
+    let drafter = DraftModel { model: parse(&mut drafting, &draft_config), cache: DraftCache::Own };
+    let models = (parse(&mut broken, &served_config), Some(drafter));
+    let (beside, counters) = with_models(models, limits, Isa::detect(), outputs);
+    assert_eq!(beside, alone);
+    assert!(counters.model.rejected > 0, "{counters:?}");
+    // Rows that do see it are told, on every path.
+    for isa in Isa::available().iter() {
+        let models = (parse(&mut broken, &served_config), None);
+        let seeing = |engine: &mut Engine<'_, '_>| end(engine, &Request::greedy(&[5, guess, 9], 2)).1;
+        let reason = with_models(models, limits, *isa, seeing);
+        assert_eq!(reason, FinishReason::NonFinite { position: 2 }, "{isa:?}");
+    }
+}
+
+#[test]
+fn a_model_that_drafts_what_it_serves_is_always_right() {
+    // In 96 positions one is preempted on the way; 112 have room for both at their full length.
+    for (cache, kv_tokens) in [(DraftCache::Shared, 96), (DraftCache::Own, 96), (DraftCache::Own, 112)] {
+        let speculation = Speculation { model: true, mode: SpeculationMode::Forced, ..Speculation::OFF };
+        let params =
+            SamplingParams { temperature: 0.9, seed: 5, frequency_penalty: 0.2, ..SamplingParams::GREEDY };
+        let asks = [Ask { params, ..plain(&text(19), 41, 0) }, plain(&text(5), 31, 3)];
+        let limits = EngineLimits { draft_len: 4, kv_tokens, ..limits() };
+        let (answers, counters) =
+            run(&asks, limits, &[24], Guess { speculation, drafter: Some((cache, true)) });
+        assert_eq!(answers, run(&asks, limits, &[24], NO_GUESS).0);
+        assert_eq!(counters.model.accepted, counters.model.verified, "{cache:?}");
+        assert_eq!(counters.preemptions > 0, kv_tokens == 96, "{counters:?}");
+        // The first token comes of the prompt; then five a step.
+        assert!(counters.steps <= 16, "{counters:?}");
+        if kv_tokens == 112 {
+            // A token is computed into that cache once, not again with each guess after it; each request's last ones are not.
+            assert!((84..19 + 41 + 5 + 31).contains(&counters.draft_rows), "{counters:?}");
+        }
+    }
+}
+
+#[test]
+fn what_repeats_itself_is_looked_up() {
+    let bias = [(7, 1e4)];
+    let request = Request { logit_bias: &bias, ..Request::greedy(&[1, 2, 3], 60) };
+    with_engine(EngineLimits { draft_len: 6, ..limits() }, |engine| {
+        engine.set_speculation(Speculation::LOOKUP);
+        assert_eq!(tokens(engine, &request), [7; 60]);
+        let counters = *engine.counters();
+        assert_eq!(counters.lookup.accepted, counters.lookup.verified);
+        assert!(counters.steps < 20, "{counters:?}");
+        engine.set_speculation(Speculation::OFF);
+        assert_eq!(tokens(engine, &request), [7; 60]);
+        assert_eq!(engine.counters().steps - counters.steps, 60);
+    });
+}
