@@ -16,7 +16,8 @@ pub fn memory_needed(image: &[u8]) -> Result<usize, &'static str> {
     Ok(plan.total_bytes())
 }
 
-/// Continues `prompt` greedily until `end` or for `most` tokens. `image` and `memory` start at multiples of 64.
+/// Continues `prompt` greedily until `end` or for `most` tokens. `image` and `memory` start at
+/// multiples of 64.
 pub fn generate(
     image: &[u8],
     memory: &mut [u8],

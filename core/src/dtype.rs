@@ -1,17 +1,17 @@
 //! The element formats: `f32`, `bf16`, and what a weight or a KV plane is stored as.
 //!
 //! bf16 is the upper half of an f32: 8 bits of significand, the same exponents. Widening is exact.
-//! Narrowing rounds to nearest even and keeps NaN. **Flush**: a value that becomes a bf16 *operand* of a
-//! product (weight, activation, Q, K, V, P) is set to +0 when `|x| < 2^-50`. Every product of two
-//! operands is then a multiple of 2^-114, so no partial sum can be subnormal, and the bf16 dot
+//! Narrowing rounds to nearest even and keeps NaN. **Flush**: a value that becomes a bf16 *operand*
+//! of a product (weight, activation, Q, K, V, P) is set to +0 when `|x| < 2^-50`. Every product of
+//! two operands is then a multiple of 2^-114, so no partial sum can be subnormal, and the bf16 dot
 //! instruction of x86 and two fused multiply-adds agree on every bit (ARCHITECTURE.md, "Numerics").
 pub use half::bf16;
 
 /// Operands smaller than this in magnitude are flushed to +0.
 pub const FLUSH_BELOW: f32 = f32::from_bits((127 - 50) << 23);
 
-/// Attention accumulators smaller than this in magnitude are flushed to +0 when they are rescaled, for
-/// the same reason (`kernels::attention`).
+/// Attention accumulators smaller than this in magnitude are flushed to +0 when they are rescaled,
+/// for the same reason (`kernels::attention`).
 pub const FLUSH_RESCALED_BELOW: f32 = f32::from_bits((127 - 100) << 23);
 
 /// `x`, or +0 where `|x| < 2^-50`. NaN stays.
@@ -43,7 +43,8 @@ pub fn bf16_widen(x: bf16) -> f32 {
     f32::from_bits((x.to_bits() as u32) << 16)
 }
 
-/// An 8-bit element of a product: a weight is signed, an activation is offset by 128, as `vpdpbusd` takes them.
+/// An 8-bit element of a product: a weight is signed, an activation is offset by 128, as `vpdpbusd`
+/// takes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Int8(pub u8);
@@ -61,17 +62,20 @@ pub struct Coded(pub u8);
 /// Greatest magnitude of an 8-bit weight or activation, before the offset.
 pub const INT8_MAX: f32 = 127.0;
 
-/// The scale of 8-bit numbers whose greatest magnitude is `max`, and its reciprocal: `x ≈ scale · round(x · inverse)`. Both are 0
-/// where `max` is below 2^-50, whose reciprocal is no number to rely on.
+/// The scale of 8-bit numbers whose greatest magnitude is `max`, and its reciprocal: `x ≈ scale ·
+/// round(x · inverse)`. Both are 0 where `max` is below 2^-50, whose reciprocal is no number to
+/// rely on.
 #[inline(always)]
 pub fn int8_scale(max: f32) -> (f32, f32) {
     if max < FLUSH_BELOW { (0.0, 0.0) } else { (max / INT8_MAX, INT8_MAX / max) }
 }
 
-/// 1.5 · 2^23: added to a number of magnitude below 2^22 it rounds that to an integer, which then stands in the lowest bits.
+/// 1.5 · 2^23: added to a number of magnitude below 2^22 it rounds that to an integer, which then
+/// stands in the lowest bits.
 pub const ROUND_TO_INT: f32 = 12_582_912.0;
 
-/// The integer nearest to a number of magnitude below 2^22, ties to even. Straight-line, so that loops of it become vectors.
+/// The integer nearest to a number of magnitude below 2^22, ties to even. Straight-line, so that
+/// loops of it become vectors.
 #[inline(always)]
 pub fn nearest_int(x: f32) -> i32 {
     ((x + ROUND_TO_INT).to_bits() as i32).wrapping_sub(ROUND_TO_INT.to_bits() as i32)
@@ -85,12 +89,15 @@ pub enum WeightFormat {
     F32 = 0,
     /// 2 bytes a weight; activations are rounded to bf16 operands.
     Bf16 = 1,
-    /// 1 byte a weight and an f32 scale for each output; activations are rounded to 8 bits with a scale for each row.
+    /// 1 byte a weight and an f32 scale for each output; activations are rounded to 8 bits with a
+    /// scale for each row.
     Int8 = 2,
-    /// 4.25 bits a weight and an f32 scale for each output: 4 bits each, which a scale and a zero of 4 bits for each group of 32
-    /// make an 8-bit weight of; the products are those of [`WeightFormat::Int8`].
+    /// 4.25 bits a weight and an f32 scale for each output: 4 bits each, which a scale and a zero
+    /// of 4 bits for each group of 32 make an 8-bit weight of; the products are those of
+    /// [`WeightFormat::Int8`].
     Int4 = 3,
-    /// The weights of [`WeightFormat::Bf16`] in 12 bits each, without loss: every result has the same bits.
+    /// The weights of [`WeightFormat::Bf16`] in 12 bits each, without loss: every result has the
+    /// same bits.
     Bf16Coded = 4,
 }
 
@@ -144,7 +151,8 @@ pub enum KvFormat {
     F32 = 0,
     /// 2 bytes an element.
     Bf16 = 1,
-    /// 1 byte an element, and an f32 scale for each position and head; queries and probabilities are rounded to 8 bits too.
+    /// 1 byte an element, and an f32 scale for each position and head; queries and probabilities
+    /// are rounded to 8 bits too.
     Int8 = 2,
 }
 

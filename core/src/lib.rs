@@ -1,8 +1,8 @@
 //! The heart of Verbatim: a Llama-family serving engine over memory that the caller provides.
 //!
 //! `no_std`, no allocator, no I/O, no clock, no entropy, no threads: all of it is handed in. A host
-//! sizes an [`memory::Arena`], parses a [`model::PackedModel`], and then calls [`engine::Engine`] in a
-//! loop; `ARCHITECTURE.md` draws the way of a token through it.
+//! sizes an [`memory::Arena`], parses a [`model::PackedModel`], and then calls [`engine::Engine`]
+//! in a loop; `ARCHITECTURE.md` draws the way of a token through it.
 //!
 //! The modules, lowest first; each imports only from those above it in this list:
 //!
@@ -12,7 +12,7 @@
 //! * [`isa`]: which vector instructions this CPU has, and sixteen virtual lanes over each of them.
 //! * [`pool`]: the trait through which a host lends its threads; [`pool::Serial`] needs none.
 //! * [`kernels`]: matmul, attention, norms, RoPE, softmax, SiLU; a scalar reference beside each.
-//! * [`paging`]: blocks of KV, block tables and their planes.
+//! * [`cache`]: blocks of KV, block tables and their planes.
 //! * [`model`]: configuration, the image, and the forward pass.
 //! * [`sampling`]: from one row of logits to a token, as a pure function.
 //! * [`engine`]: requests in, rows planned, steps executed, events out.
@@ -23,35 +23,20 @@
 #[cfg(test)]
 extern crate std;
 
-/// Whether a bug is switched on: the constant `false` unless the crate is built with `--cfg mutants` (see `mutants`).
-#[cfg(mutants)]
-macro_rules! mutant {
-    ($name:ident) => {
-        $crate::mutants::is_on($crate::mutants::Mutant::$name)
-    };
-}
-#[cfg(not(mutants))]
-macro_rules! mutant {
-    ($name:ident) => {
-        false
-    };
-}
-
+pub mod cache;
 pub mod dtype;
 pub mod engine;
 pub mod isa;
 pub mod kernels;
 pub mod memory;
 pub mod model;
-#[cfg(mutants)]
-pub mod mutants;
-pub mod paging;
 pub mod pool;
 pub mod sampling;
 pub mod selftest;
 pub mod tensor;
 
-/// The version of the numerics: rotation, tile, split, lanes, polynomials, flush and accumulation order.
+/// The version of the numerics: rotation, tile, split, lanes, polynomials, flush and accumulation
+/// order.
 ///
 /// It is part of the fingerprint. Any change that can move one output bit increments it, and the
 /// hash that `verbatim selftest` compares with changes in the same commit.

@@ -1,12 +1,12 @@
 //! Memory: regions carved from bytes that the caller lends.
 //!
-//! The core never allocates. Every table and buffer is sized before anything runs; the host lends one
-//! `&mut [u8]` per arena, and [`Arena::carve`] cuts typed, zeroed, 64-byte-aligned regions from it. A
-//! [`Layout`] counts the same regions without memory, so one function that names each region once serves
-//! both the plan and the carving ([`Carver`]): they cannot disagree.
+//! The core never allocates. Every table and buffer is sized before anything runs; the host lends
+//! one `&mut [u8]` per arena, and [`Arena::carve`] cuts typed, zeroed, 64-byte-aligned regions from
+//! it. A [`Layout`] counts the same regions without memory, so one function that names each region
+//! once serves both the plan and the carving ([`Carver`]): they cannot disagree.
 //!
-//! In debug builds every region is followed by a guard of 64 patterned bytes; [`Guards::check`] names a
-//! region whose end was overrun.
+//! In debug builds every region is followed by a guard of 64 patterned bytes; [`Guards::check`]
+//! names a region whose end was overrun.
 use half::bf16;
 
 /// Alignment of every region, in bytes: a cache line, and the widest vector register.
@@ -68,7 +68,8 @@ any_bits!(u8 u16 u32 u64 i32 f32 f64 bf16 crate::dtype::Int8 crate::dtype::Int4 
 pub fn cast<T: AnyBits>(bytes: &[u8]) -> Option<&[T]> {
     let fits = (bytes.as_ptr() as usize).is_multiple_of(align_of::<T>())
         && bytes.len().is_multiple_of(size_of::<T>());
-    // SAFETY: aligned and whole, as just tested; any bytes are a value of the type; the lifetime is the same.
+    // SAFETY: aligned and whole, as just tested; any bytes are a value of the type; the lifetime is
+    // the same.
     fits.then(|| unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<T>()) })
 }
 
@@ -76,15 +77,16 @@ pub fn cast<T: AnyBits>(bytes: &[u8]) -> Option<&[T]> {
 pub fn cast_mut<T: AnyBits>(bytes: &mut [u8]) -> Option<&mut [T]> {
     cast::<T>(bytes)?;
     let len = bytes.len() / size_of::<T>();
-    // SAFETY: aligned and whole, as `cast` found; any bytes are a value of the type and any value of it is
-    // initialised bytes; the borrow is unique and handed on.
+    // SAFETY: aligned and whole, as `cast` found; any bytes are a value of the type and any value
+    // of it is initialised bytes; the borrow is unique and handed on.
     Some(unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), len) })
 }
 
 /// The bytes of elements, to be written.
 pub fn bytes_mut<T: AnyBits>(elements: &mut [T]) -> &mut [u8] {
     let len = size_of_val(elements);
-    // SAFETY: the elements' own bytes, initialised; any bytes are values of the type; the borrow is unique and handed on.
+    // SAFETY: the elements' own bytes, initialised; any bytes are values of the type; the borrow is
+    // unique and handed on.
     unsafe { core::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), len) }
 }
 
@@ -223,9 +225,9 @@ impl<'a> Carver<'a> for Arena<'a> {
         let (data, guard) = bytes.split_at_mut(needed_bytes - GUARD_BYTES);
         self.guards.add(region, guard);
         data.fill(0);
-        // SAFETY: `data` starts at a multiple of 64 (the arena does, and every region's size is one), which
-        // T's alignment divides; it holds at least `count` elements; zeros are a value of a Plain type; and the
-        // bytes were split off, so nothing else refers to them for 'a.
+        // SAFETY: `data` starts at a multiple of 64 (the arena does, and every region's size is
+        // one), which T's alignment divides; it holds at least `count` elements; zeros are a value
+        // of a Plain type; and the bytes were split off, so nothing else refers to them for 'a.
         Ok(unsafe { core::slice::from_raw_parts_mut(data.as_mut_ptr().cast::<T>(), count) })
     }
 }

@@ -1,8 +1,9 @@
 //! How a host lends its threads.
 //!
-//! The core cuts a phase of a step into tasks whose results do not depend on who runs them, in which
-//! order, or how many workers there are. A pool only has to run each of them once. [`Serial`] does it on
-//! the calling thread; `host-linux` has a futex pool; the tests have one that permutes everything.
+//! The core cuts a phase of a step into tasks whose results do not depend on who runs them, in
+//! which order, or how many workers there are. A pool only has to run each of them once. [`Serial`]
+//! does it on the calling thread; `host-linux` has a futex pool; the tests have one that permutes
+//! everything.
 
 /// What a run of tasks is for: names a span in a trace, and lets a test count products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,8 @@ pub enum Phase {
 /// * `worker < self.workers()`, and no two calls with the same `worker` overlap in time;
 /// * all calls have returned when `run` returns, and what they wrote is visible to the caller.
 ///
-/// A job that panics must not be lost: `run` panics on the calling thread after the others have ended.
+/// A job that panics must not be lost: `run` panics on the calling thread after the others have
+/// ended.
 pub unsafe trait Pool: Sync {
     /// How many workers there are, at least 1.
     fn workers(&self) -> usize;

@@ -1,8 +1,11 @@
-//! The self-test: tiny random models through every layer, sampling and the engine; what comes out is hashed, bit by bit.
+//! The self-test: tiny random models through every layer, sampling and the engine; what comes out
+//! is hashed, bit by bit.
 //!
-//! The hash must be [`EXPECTED`] on every machine, instruction set, pool and host: that is the contract in one number.
-//! Four models cover every weight format, every KV format, grouped queries, biases, norms of heads, tied and untied
-//! heads and a context of more than one tile; a few seconds of one core at most, under a second on any path with vectors.
+//! The hash must be [`EXPECTED`] on every machine, instruction set, pool and host: that is the
+//! contract in one number. Four models cover every weight format, every KV format, grouped queries,
+//! biases, norms of heads, tied and untied heads and a context of more than one tile; a few seconds
+//! of one core at most, under a second on any path with vectors.
+use crate::cache::{BLOCK, BlockId, KvCache};
 use crate::dtype::{KvFormat, WeightFormat};
 use crate::engine::{Budget, Engine, EngineLimits, EventKind, Masks, MemoryPlan, MemoryPlanError, Request};
 use crate::isa::Isa;
@@ -12,7 +15,6 @@ use crate::model::{
     Architecture, ImageError, ImageLayout, ImageWriter, ModelConfig, PackedModel, RopeConfig, RopeScaling,
 };
 use crate::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
-use crate::paging::{BLOCK, BlockId, KvCache};
 use crate::pool::Pool;
 use crate::sampling::SamplingParams;
 

@@ -1,7 +1,7 @@
 //! Borrowed row-major views, and the one type through which tasks share an output.
 //!
-//! A view is `[rows, width]` with a stride of its own: rows of activations are padded to a multiple of 32
-//! elements, and the padding is zero, so kernels run over whole vectors and need no tails.
+//! A view is `[rows, width]` with a stride of its own: rows of activations are padded to a multiple
+//! of 32 elements, and the padding is zero, so kernels run over whole vectors and need no tails.
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -14,8 +14,9 @@ pub const fn padded(width: usize) -> usize {
     width.next_multiple_of(ROW_ALIGN)
 }
 
-/// The stride of rows that a product reads: whole cache lines of bytes, and one more, so that rows whose width is a power of
-/// two do not all fall into the same sets of the L1 cache (a tile of 12 rows a page apart would thrash it).
+/// The stride of rows that a product reads: whole cache lines of bytes, and one more, so that rows
+/// whose width is a power of two do not all fall into the same sets of the L1 cache (a tile of 12
+/// rows a page apart would thrash it).
 #[inline(always)]
 pub const fn operand_stride(width: usize) -> usize {
     width.next_multiple_of(LINE) + LINE
@@ -96,9 +97,9 @@ impl<'a, T> Rows<'a, T> {
 
 /// An output that several tasks write at once, each its own part.
 ///
-/// It borrows the slice mutably for as long as it lives, so nothing else can look at the data meanwhile; what
-/// remains to be vouched for is that no two tasks take overlapping parts, which [`Shared::part`] asks of its
-/// caller.
+/// It borrows the slice mutably for as long as it lives, so nothing else can look at the data
+/// meanwhile; what remains to be vouched for is that no two tasks take overlapping parts, which
+/// [`Shared::part`] asks of its caller.
 #[derive(Debug)]
 pub struct Shared<'a, T> {
     data: *mut T,
@@ -113,8 +114,8 @@ impl<T> Clone for Shared<'_, T> {
 }
 impl<T> Copy for Shared<'_, T> {}
 
-// SAFETY: sending the handle to another thread gives that thread only what `part` hands out, disjoint mutable
-// slices, which is sound for T: Send.
+// SAFETY: sending the handle to another thread gives that thread only what `part` hands out,
+// disjoint mutable slices, which is sound for T: Send.
 unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Shared<'_, T> {}

@@ -1,7 +1,8 @@
 //! The bars that this engine holds itself to, measured: case, value, bar, holds or not.
 //!
-//! A share is of a limit measured right before and right after, the better of the two; a ratio is of two things in turn; of some rounds
-//! the median counts. What needs a program or file that was not given is left out and said.
+//! A share is of a limit measured right before and right after, the better of the two; a ratio is
+//! of two things in turn; of some rounds the median counts. What needs a program or file that was
+//! not given is left out and said.
 #[cfg(feature = "openblas")]
 use super::gemm::best;
 use super::gemm::{Split, Weights, multiplied_at, packed};
@@ -80,7 +81,8 @@ impl Table {
         self.report.line(&Line::new(case, value, "").bar(bar));
     }
 
-    /// A figure that must be at least the bar, where so many sequences are served in 12 bits unless told otherwise.
+    /// A figure that must be at least the bar, where so many sequences are served in 12 bits unless
+    /// told otherwise.
     fn compressed(&mut self, case: &str, value: f64, sequences: usize, bar: f64) {
         if sequences <= self.isa.coded_sequences() {
             self.at_least(case, value, bar);
@@ -93,7 +95,8 @@ impl Table {
         self.row(case, value, Bar::AtLeast(bar));
     }
 
-    /// The share of a peak that something takes which needs at least the seconds that `at_peak` says.
+    /// The share of a peak that something takes which needs at least the seconds that `at_peak`
+    /// says.
     fn share_of_peak(
         &self,
         at_peak: impl Fn(&Limits) -> f64,
@@ -110,7 +113,8 @@ impl Table {
         Ok(median(shares))
     }
 
-    /// The share of the read bandwidth that something takes which reads so many bytes in the seconds that it returns.
+    /// The share of the read bandwidth that something takes which reads so many bytes in the
+    /// seconds that it returns.
     fn share_of_bandwidth(
         &self,
         bytes: f64,
@@ -352,8 +356,8 @@ fn products(table: &mut Table) -> Result<(), String> {
     Ok(())
 }
 
-/// The portable path on one worker: against the scalar reference where the target has a fused multiply-add, against `libm`'s where it has
-/// not.
+/// The portable path on one worker: against the scalar reference where the target has a fused
+/// multiply-add, against `libm`'s where it has not.
 fn portable(table: &mut Table) -> Result<(), String> {
     let (k, n) = (2048, 256);
     let weights = Weights::new(WeightFormat::F32, k, n)?;

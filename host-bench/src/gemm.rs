@@ -1,7 +1,9 @@
-//! Matrix products at the shapes of language models: packed formats beside each other, the machine's limits, and the usual ways.
+//! Matrix products at the shapes of language models: packed formats beside each other, the
+//! machine's limits, and the usual ways.
 //!
-//! Weights are as many copies of a matrix as exceed the last-level cache, used in turn, so that every product reads memory as a
-//! model does. A row of the table is one product of `M` rows; its limit is the smaller of what the peak and the bandwidth allow.
+//! Weights are as many copies of a matrix as exceed the last-level cache, used in turn, so that
+//! every product reads memory as a model does. A row of the table is one product of `M` rows; its
+//! limit is the smaller of what the peak and the bandwidth allow.
 use super::limits::{Limits, beyond_caches, measure};
 use super::report::{Line, Report};
 use std::marker::PhantomData;
@@ -43,7 +45,8 @@ pub(crate) enum Split {
     Rows,
     /// Each worker has some columns for all rows.
     Columns,
-    /// What the engine does: columns, and rows too where there are more workers than columns are worth.
+    /// What the engine does: columns, and rows too where there are more workers than columns are
+    /// worth.
     Auto,
 }
 
@@ -65,7 +68,8 @@ pub(crate) struct GemmArgs {
     /// Workers [default: as for serving].
     #[arg(long)]
     threads: Option<usize>,
-    /// Besides: scalar code, plain SIMD over unpacked rows, tiles over unpacked rows, OpenBLAS if it was built in (f32).
+    /// Besides: scalar code, plain SIMD over unpacked rows, tiles over unpacked rows, OpenBLAS if
+    /// it was built in (f32).
     #[arg(long)]
     baselines: bool,
 }
@@ -204,7 +208,8 @@ pub(crate) fn best(mut product: impl FnMut(usize)) -> f64 {
     best
 }
 
-/// The best of a product of packed weights. Products of microseconds are timed many at a time, by whole rotations' parts.
+/// The best of a product of packed weights. Products of microseconds are timed many at a time, by
+/// whole rotations' parts.
 pub(crate) fn packed(pool: &dyn Pool, isa: Isa, weights: &Weights, rows: usize, split: Split) -> f64 {
     let act = Operands::new(rows, weights.k);
     let stride = padded(weights.n);
@@ -219,7 +224,8 @@ pub(crate) fn packed(pool: &dyn Pool, isa: Isa, weights: &Weights, rows: usize, 
         Split::Auto => Cut::new,
     };
     let cut = cut(panels, rows, pool.workers());
-    // A few products a measurement where one would be too short for the clock and for the pool's start.
+    // A few products a measurement where one would be too short for the clock and for the pool's
+    // start.
     let times = ((2 << 20) / weights.bytes).max(1);
     best(|round| {
         for i in 0..times {
@@ -228,7 +234,8 @@ pub(crate) fn packed(pool: &dyn Pool, isa: Isa, weights: &Weights, rows: usize, 
             pool.run(Phase::Qkv, cut.tasks(), &|task, worker| {
                 let (panels, rows) = cut.of(task);
                 let epilogue = (Epilogue::Store(shared.after(rows.start * stride)), stride);
-                // SAFETY: no two tasks have the same panels of the same rows; a worker has its scratch.
+                // SAFETY: no two tasks have the same panels of the same rows; a worker has its
+                // scratch.
                 unsafe {
                     let scratch = scratch.part(worker * len, len);
                     multiply(isa, act.rows(weights.format, rows), &weight, panels, epilogue, scratch);

@@ -1,8 +1,9 @@
 //! What the machine can do at most: the denominators of every ratio.
 //!
-//! Bandwidth: sums over more than any cache holds, by several access patterns, with and without huge pages; the best that any
-//! reached in the run is the limit. Peaks: 24 independent accumulators in registers, enough for the latency of any of the
-//! instructions. Patterns alternate, and the best of several rounds counts: a shared machine only ever takes away.
+//! Bandwidth: sums over more than any cache holds, by several access patterns, with and without
+//! huge pages; the best that any reached in the run is the limit. Peaks: 24 independent
+//! accumulators in registers, enough for the latency of any of the instructions. Patterns
+//! alternate, and the best of several rounds counts: a shared machine only ever takes away.
 use super::report::{Line, Report};
 use super::tile_peak;
 use std::hint::black_box;
@@ -19,7 +20,8 @@ const ROUNDS: usize = 4;
 const STEPS: usize = 2_000_000;
 const ACCUMULATORS_MAX: usize = 24;
 
-/// Accumulators of a peak loop: as many as a path's registers hold, 24 of them or, in two registers each, 6.
+/// Accumulators of a peak loop: as many as a path's registers hold, 24 of them or, in two registers
+/// each, 6.
 const fn accumulators<S: Simd>() -> usize {
     if S::TILE_ROWS >= ACCUMULATORS_MAX / 2 { ACCUMULATORS_MAX } else { 6 }
 }
@@ -83,8 +85,8 @@ impl SimdOp for Read<'_> {
             for stream in 0..streams {
                 let mut offset = 0;
                 while offset < step {
-                    // SAFETY: `stream * part + at + step` is at most the length, and a vector starts a multiple of 16
-                    // before the end of its step.
+                    // SAFETY: `stream * part + at + step` is at most the length, and a vector
+                    // starts a multiple of 16 before the end of its step.
                     let x = unsafe { self.data.as_ptr().add(stream * part + at + offset) };
                     if ahead > 0 {
                         s.prefetch(x.cast::<u8>().wrapping_add(ahead));
@@ -160,7 +162,8 @@ impl SimdOp for QuadPeak {
         };
         let mut acc = [zero; ACCUMULATORS_MAX];
         for _ in 0..self.0 {
-            // Where it takes several instructions, those that do not add must not be done once for all.
+            // Where it takes several instructions, those that do not add must not be done once for
+            // all.
             let (a, b) = black_box((a, b));
             for x in &mut acc[..accumulators::<S>()] {
                 *x = s.dot_quads(a, b, *x);
@@ -170,7 +173,8 @@ impl SimdOp for QuadPeak {
     }
 }
 
-/// Operations a second of `each(worker)` run on all workers, the best of the rounds; `operations` is one worker's.
+/// Operations a second of `each(worker)` run on all workers, the best of the rounds; `operations`
+/// is one worker's.
 fn best(pool: &dyn Pool, operations: f64, each: &(dyn Fn(usize) + Sync)) -> f64 {
     best_of(ROUNDS, pool, operations, each)
 }
@@ -185,7 +189,8 @@ fn best_of(rounds: usize, pool: &dyn Pool, operations: f64, each: &(dyn Fn(usize
     rate
 }
 
-/// Bytes that no cache holds: twice the last level, as Linux tells its size, but this many at least and 2 GiB at most.
+/// Bytes that no cache holds: twice the last level, as Linux tells its size, but this many at least
+/// and 2 GiB at most.
 pub(crate) fn beyond_caches(least: usize) -> usize {
     let of_level = |level: usize| {
         let text =
@@ -219,7 +224,8 @@ impl Reader {
         })
     }
 
-    /// The best of all patterns right now: on a shared machine it is another number in the next minute.
+    /// The best of all patterns right now: on a shared machine it is another number in the next
+    /// minute.
     pub(crate) fn now(&self, pool: &dyn Pool) -> f64 {
         PATTERNS.into_iter().map(|pattern| self.rate(pool, pattern, 2)).fold(0.0, f64::max)
     }

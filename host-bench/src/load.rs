@@ -1,5 +1,6 @@
-//! How long loading takes: a checkpoint packed from a cold and a warm page cache, beside a plain copy in turns with it; and its
-//! image, mapped and copied, with and without the weights' hash, and what small pages cost a decode.
+//! How long loading takes: a checkpoint packed from a cold and a warm page cache, beside a plain
+//! copy in turns with it; and its image, mapped and copied, with and without the weights' hash, and
+//! what small pages cost a decode.
 use super::model::{ModelChoice, load, peak_bytes};
 use super::report::{Line, Report};
 use super::speed::{Case, run};
@@ -15,7 +16,8 @@ use verbatim_core::pool::{Phase, Pool};
 use verbatim_core::tensor::Shared;
 
 const COPY_BYTES: usize = 512 << 20;
-/// Turns of whatever is compared; the best of each counts, for a shared machine only ever takes away.
+/// Turns of whatever is compared; the best of each counts, for a shared machine only ever takes
+/// away.
 const TURNS: usize = 5;
 /// Seconds in which a mapped image is to be open.
 const OPEN_BAR_S: f64 = 0.1;
@@ -130,7 +132,8 @@ fn packing(
     let (mut copy, mut warm, mut last) = (0.0_f64, f64::MAX, None);
     for _ in 0..TURNS {
         copy = copy.max(copy_rate(&from, pool)?);
-        // Of two models at once the second would be packed into memory that the kernel has to look for.
+        // Of two models at once the second would be packed into memory that the kernel has to look
+        // for.
         drop(last.take());
         let (loaded, seconds) = timed(path, choice, access, pool)?;
         warm = warm.min(seconds);

@@ -33,7 +33,8 @@ use std::process::ExitCode;
 use verbatim::load::WeightChoice;
 use verbatim_core::dtype::KvFormat;
 
-/// Measures Verbatim beside the machine's limits and its peers. Quote ratios, never absolute figures: machines differ.
+/// Measures Verbatim beside the machine's limits and its peers. Quote ratios, never absolute
+/// figures: machines differ.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -80,7 +81,8 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
-    /// Load time, peak memory, prefill, decode at depth and in batches, and a step by phase, each beside its limit.
+    /// Load time, peak memory, prefill, decode at depth and in batches, and a step by phase, each
+    /// beside its limit.
     Model {
         #[command(flatten)]
         model: ModelChoice,
@@ -89,7 +91,8 @@ enum Command {
         /// Workers at most [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
-        /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable.
+        /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or
+        /// portable.
         #[arg(long, default_value = "auto")]
         isa: String,
         /// KV format: f32, bf16 or int8 [default: as for serving].
@@ -99,7 +102,8 @@ enum Command {
         #[arg(long, default_value_t = 32)]
         tokens: usize,
     },
-    /// Packing from a cold and a warm page cache, beside a copy; the image mapped, copied, verified; decode from either.
+    /// Packing from a cold and a warm page cache, beside a copy; the image mapped, copied,
+    /// verified; decode from either.
     Load {
         #[command(flatten)]
         model: ModelChoice,
@@ -109,7 +113,8 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
-    /// Perplexity on a text, and the mean KL divergence of the next token's distribution from f32's, for each weight and KV format.
+    /// Perplexity on a text, and the mean KL divergence of the next token's distribution from
+    /// f32's, for each weight and KV format.
     Quality {
         /// A checkpoint's directory [default: the built-in model].
         path: Option<PathBuf>,
@@ -145,7 +150,8 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
-    /// Mixed traffic, shared prefixes, speculation, and a stream beside a long prompt, each with its bar. Minutes.
+    /// Mixed traffic, shared prefixes, speculation, and a stream beside a long prompt, each with
+    /// its bar. Minutes.
     Contract {
         #[command(flatten)]
         model: ModelChoice,

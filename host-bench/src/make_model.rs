@@ -1,4 +1,5 @@
-//! Checkpoints of real shapes with random weights: Gaussian, σ 0.02, bf16, a pure function of seed and name.
+//! Checkpoints of real shapes with random weights: Gaussian, σ 0.02, bf16, a pure function of seed
+//! and name.
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
 use std::path::Path;

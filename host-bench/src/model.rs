@@ -1,5 +1,5 @@
-//! A model beside the machine's limits: load, memory, prefill and decode at several lengths and depths, batches, phases; one
-//! worker to all, on the calling thread and on the pool.
+//! A model beside the machine's limits: load, memory, prefill and decode at several lengths and
+//! depths, batches, phases; one worker to all, on the calling thread and on the pool.
 use super::limits::{Limits, measure};
 use super::report::{Line, Report};
 use super::speed::{Case, Speed, Timed, bytes_read, multiplied, operations, run};
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use verbatim::cpu::worker_count;
 use verbatim::load::{ImageAccess, LoadedModel, NoProgress, WeightChoice, image_file};
 use verbatim::pool::FutexPool;
+use verbatim_core::cache::BLOCK;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::EngineLimits;
 use verbatim_core::isa::Isa;
 use verbatim_core::model::ModelConfig;
-use verbatim_core::paging::BLOCK;
 use verbatim_core::pool::{Phase, Pool, Serial};
 
 /// Which model, as flags say it.

@@ -1,4 +1,5 @@
-//! Peers on the same machine in the same run: llama.cpp's own benchmarks, and torch (oneDNN) through a script, alternating with ours.
+//! Peers on the same machine in the same run: llama.cpp's own benchmarks, and torch (oneDNN)
+//! through a script, alternating with ours.
 //!
 //! Nothing of a peer is built or fetched here: paths to its programs and files are given.
 use super::gemm::{Split, Weights, packed};
@@ -84,8 +85,8 @@ pub(crate) fn llama_batched(
     rate.ok_or_else(|| "llama-batched-bench: no speed_tg in its output".to_owned())
 }
 
-/// How many times the second the first is: the median of some rounds of both in turn. A shared machine that changes its mind changes it for
-/// the two of a round alike.
+/// How many times the second the first is: the median of some rounds of both in turn. A shared
+/// machine that changes its mind changes it for the two of a round alike.
 pub(crate) fn ratio(
     rounds: usize,
     mut ours: impl FnMut() -> Result<f64, String>,
@@ -123,7 +124,8 @@ pub(crate) fn ours(
         let case = Case { rounds: 1, ..Case::one(depth.max(16), 32) };
         return Ok(1.0 / run(loaded, isa, pool, &case)?.decode);
     }
-    // The last rows of a context that ends with the model's positions, a token and what it needs short of it.
+    // The last rows of a context that ends with the model's positions, a token and what it needs
+    // short of it.
     let len = (depth + prompt).min(loaded.model().config().position_count.saturating_sub(2));
     let case = Case { rounds: 1, rows: prompt, ..Case::one(len, 1) };
     let (rows, seconds) = *run(loaded, isa, pool, &case)?.prefill.last().ok_or("no prefill step")?;

@@ -1,4 +1,5 @@
-//! What it costs to hand work to all workers and wait for the end: the futex pool beside the usual ways.
+//! What it costs to hand work to all workers and wait for the end: the futex pool beside the usual
+//! ways.
 use super::report::{Line, Report, median};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};

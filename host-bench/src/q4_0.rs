@@ -1,8 +1,10 @@
-//! A peer's 4-bit rounding, as a yardstick: Q4_0 of ggml (32 weights of a row share an f16 scale, 4.5 bits a weight).
+//! A peer's 4-bit rounding, as a yardstick: Q4_0 of ggml (32 weights of a row share an f16 scale,
+//! 4.5 bits a weight).
 //!
-//! The scale is the element of greatest magnitude over −8, so that this element is met exactly and one more level lies on its side.
-//! Matrices are rounded and widened again; what is multiplied is f32. Rows whose length is no multiple of 32 are rounded as if zeros
-//! followed. Norms and biases stay.
+//! The scale is the element of greatest magnitude over −8, so that this element is met exactly and
+//! one more level lies on its side. Matrices are rounded and widened again; what is multiplied is
+//! f32. Rows whose length is no multiple of 32 are rounded as if zeros followed. Norms and biases
+//! stay.
 use half::f16;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, serialize};
@@ -45,7 +47,8 @@ pub fn rounded(folder: &Folder, files: &[&str]) -> Result<Folder, String> {
     let source =
         read("model.safetensors")?.ok_or("no model.safetensors: a sharded checkpoint is not taken here")?;
     let source = SafeTensors::deserialize(&source).map_err(|error| error.to_string())?;
-    // Where the head has weights of its own, the embedding is looked up and not multiplied: it stays as it is, as in our formats.
+    // Where the head has weights of its own, the embedding is looked up and not multiplied: it
+    // stays as it is, as in our formats.
     let has_head = source.tensor("lm_head.weight").is_ok();
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
     for (name, view) in source.tensors() {

@@ -1,7 +1,8 @@
-//! How far a weight format or a KV format takes a model from f32: perplexity, and KL(f32 ‖ format) of the next token's distribution.
+//! How far a weight format or a KV format takes a model from f32: perplexity, and KL(f32 ‖ format)
+//! of the next token's distribution.
 //!
-//! The text is fed, not generated, in windows that begin with the token that begins a text, if there is one. Only one of the two
-//! formats is not f32, except in the last row.
+//! The text is fed, not generated, in windows that begin with the token that begins a text, if
+//! there is one. Only one of the two formats is not f32, except in the last row.
 use super::report::{Line, Report};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

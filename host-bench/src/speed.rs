@@ -1,4 +1,5 @@
-//! What a model does in a second: prefill by chunks, decode of some sequences at some depth, and where the time goes.
+//! What a model does in a second: prefill by chunks, decode of some sequences at some depth, and
+//! where the time goes.
 use super::report::median;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -138,7 +139,8 @@ pub(crate) fn operations(c: &ModelConfig, rows: usize) -> f64 {
 /// A pool that notes how long the tasks of each phase took.
 pub(crate) struct Timed<'p> {
     pool: &'p dyn Pool,
-    /// Of each phase: for each worker the time spent in its tasks; the longest of a run is added up.
+    /// Of each phase: for each worker the time spent in its tasks; the longest of a run is added
+    /// up.
     phases: Mutex<Vec<(Phase, Duration)>>,
 }
 

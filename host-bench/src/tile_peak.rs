@@ -24,8 +24,8 @@ pub(crate) fn run(isa: Isa, rounds: usize) {
     config.palette[0] = 1;
     config.row_bytes[..8].fill(64);
     config.rows[..8].fill(16);
-    // SAFETY: a path of that name is a proof that the CPU has the unit and the system lets us use it. Configuring zeroes the tiles; no
-    // memory is written.
+    // SAFETY: a path of that name is a proof that the CPU has the unit and the system lets us use
+    // it. Configuring zeroes the tiles; no memory is written.
     unsafe {
         asm!(
             "ldtilecfg [{config}]",

@@ -1,7 +1,9 @@
-//! How many workers a machine is good for, what its CPU is called, and leave to use its matrix unit.
+//! How many workers a machine is good for, what its CPU is called, and leave to use its matrix
+//! unit.
 //!
-//! Workers are the least of: the CPUs this process may run on (affinity), the CPU time its cgroup may use (quota, rounded down), and
-//! the physical cores (two threads of a core share the vector units that a kernel keeps busy).
+//! Workers are the least of: the CPUs this process may run on (affinity), the CPU time its cgroup
+//! may use (quota, rounded down), and the physical cores (two threads of a core share the vector
+//! units that a kernel keeps busy).
 use std::collections::BTreeSet;
 use std::path::Path;
 use verbatim_core::isa::Isa;
@@ -138,15 +140,16 @@ fn parse_cfs(quota: &str, period: &str) -> Option<usize> {
     whole_cpus(quota.trim().parse().ok()?, period.trim().parse().ok()?)
 }
 
-/// Asks Linux for the state of the matrix unit (AMX), without which the unit cannot be used, and tells the core. Where there is no
-/// such unit, or a kernel before 5.16, nothing happens: paths without it are the same bits.
+/// Asks Linux for the state of the matrix unit (AMX), without which the unit cannot be used, and
+/// tells the core. Where there is no such unit, or a kernel before 5.16, nothing happens: paths
+/// without it are the same bits.
 pub fn allow_matrix_unit() {
     #[cfg(target_arch = "x86_64")]
     {
         const ARCH_REQ_XCOMP_PERM: libc::c_int = 0x1023;
         const XFEATURE_XTILEDATA: libc::c_ulong = 18;
-        // SAFETY: the call lets this process use more state, in all its threads, and touches no memory. The kernel refuses where a thread's
-        // signal stack is too small for it.
+        // SAFETY: the call lets this process use more state, in all its threads, and touches no
+        // memory. The kernel refuses where a thread's signal stack is too small for it.
         unsafe {
             if libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 {
                 Isa::allow_matrix_unit();
@@ -165,7 +168,8 @@ pub fn model_name() -> String {
     name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-/// Memory that this process may still take, in bytes: the least of what the system has and what the cgroup leaves.
+/// Memory that this process may still take, in bytes: the least of what the system has and what the
+/// cgroup leaves.
 pub fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kibibytes = text.lines().find_map(|line| {

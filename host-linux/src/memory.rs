@@ -1,4 +1,5 @@
-//! Anonymous memory for an image: zeroed, 2 MiB-aligned, huge pages advised; and [`WeightMemory`], that or a file's.
+//! Anonymous memory for an image: zeroed, 2 MiB-aligned, huge pages advised; and [`WeightMemory`],
+//! that or a file's.
 use crate::mmap::MappedFile;
 use std::io;
 use std::ptr::NonNull;
@@ -54,8 +55,8 @@ impl AlignedMemory {
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: `start + len` bytes lie within the mapping, initialised (zeros at first), and only `&mut self`
-        // writes them.
+        // SAFETY: `start + len` bytes lie within the mapping, initialised (zeros at first), and
+        // only `&mut self` writes them.
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr().add(self.start), self.len) }
     }
 

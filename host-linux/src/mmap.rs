@@ -1,8 +1,9 @@
 //! A file mapped for reading, all but its beginning.
 //!
-//! The pages of the mapping are the page cache's own: nothing is read until it is touched, and processes that map the
-//! same file share them. Such a page changes when somebody writes the file, and is gone (`SIGBUS`) when somebody cuts
-//! it. The beginning, which is what decides how the rest is read, is therefore a copy in memory of our own.
+//! The pages of the mapping are the page cache's own: nothing is read until it is touched, and
+//! processes that map the same file share them. Such a page changes when somebody writes the file,
+//! and is gone (`SIGBUS`) when somebody cuts it. The beginning, which is what decides how the rest
+//! is read, is therefore a copy in memory of our own.
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -28,11 +29,12 @@ fn page_bytes() -> io::Result<usize> {
 }
 
 impl MappedFile {
-    /// Maps the first `len` bytes of a file, of which it copies the first `head`, up to a whole page. Both are at least 1.
+    /// Maps the first `len` bytes of a file, of which it copies the first `head`, up to a whole
+    /// page. Both are at least 1.
     ///
     /// # Safety
-    /// While what [`MappedFile::as_slice`] gives is in use, nobody writes to the file's bytes `head..len`, and nobody
-    /// makes it shorter.
+    /// While what [`MappedFile::as_slice`] gives is in use, nobody writes to the file's bytes
+    /// `head..len`, and nobody makes it shorter.
     ///
     /// # Panics
     /// If `head` is 0 or beyond `len`.
@@ -61,8 +63,8 @@ impl MappedFile {
 
     /// Replaces the first pages by anonymous ones with what the file has there.
     fn own(&mut self, file: &File, bytes: usize) -> io::Result<()> {
-        // SAFETY: whole pages at the start of our own mapping (of which the last may reach past `len`), which nothing
-        // borrows yet: `self` is unique.
+        // SAFETY: whole pages at the start of our own mapping (of which the last may reach past
+        // `len`), which nothing borrows yet: `self` is unique.
         let owned = unsafe {
             libc::mmap(
                 self.start.as_ptr().cast(),
@@ -83,8 +85,8 @@ impl MappedFile {
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: `len` bytes from `start` are mapped as long as `self` lives; those of our own are only written before
-        // `new` returns, and for the others its caller vouches.
+        // SAFETY: `len` bytes from `start` are mapped as long as `self` lives; those of our own are
+        // only written before `new` returns, and for the others its caller vouches.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -112,7 +114,8 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
             std::fs::write(&path, &bytes).unwrap();
             let file = File::open(&path).unwrap();
-            // SAFETY: the file is this test's, which reads of the mapping only what it does not write below.
+            // SAFETY: the file is this test's, which reads of the mapping only what it does not
+            // write below.
             let (one, two) = unsafe {
                 (MappedFile::new(&file, len, head).unwrap(), MappedFile::new(&file, len, head).unwrap())
             };

@@ -1,7 +1,7 @@
 //! Test data that is not in the repository: real models, tokenizers and texts.
 //!
-//! It is looked for in the folder that `VERBATIM_TESTDATA` names, else in `shared` beside the repository. Nothing is
-//! covered by it alone.
+//! It is looked for in the folder that `VERBATIM_TESTDATA` names, else in `shared` beside the
+//! repository. Nothing is covered by it alone.
 use std::path::{Path, PathBuf};
 
 /// The path of `name` in the test data, or `None` after saying that `test` is skipped.

@@ -1,4 +1,5 @@
-//! A tiny model with a tokenizer of single bytes, as the files of a checkpoint: what tests of loading and serving spoil.
+//! A tiny model with a tokenizer of single bytes, as the files of a checkpoint: what tests of
+//! loading and serving spoil.
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

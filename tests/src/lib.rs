@@ -1,8 +1,10 @@
 //! What the tests share: where test data lies, the goldens, and a bare runner of the forward pass.
 //!
 //! * [`chat`]: messages as the built-in model's template renders them.
-//! * [`data`]: files that are not in the repository; a test that needs one is skipped by name without it.
-//! * [`fixture`]: a tiny model as files, to be spoiled; [`process`]: the program, and requests to it.
+//! * [`data`]: files that are not in the repository; a test that needs one is skipped by name
+//!   without it.
+//! * [`fixture`]: a tiny model as files, to be spoiled; [`process`]: the program, and requests to
+//!   it.
 //! * [`golden`]: the JSON under `goldens/`, and the models that its recipes make.
 //! * [`runner`]: sequences through the forward pass with no engine around it.
 //! * [`draws`]: random numbers of a seed; [`mutate`]: spoils bytes and JSON by them.

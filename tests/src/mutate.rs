@@ -2,7 +2,8 @@
 use crate::draws::Draws;
 use serde_json::{Value, json};
 
-/// Changes a few bytes: flipped bits, values that parsers trip over, pieces cut out, doubled or put in, the end cut off.
+/// Changes a few bytes: flipped bits, values that parsers trip over, pieces cut out, doubled or put
+/// in, the end cut off.
 pub fn bytes(draws: &mut Draws, bytes: &mut Vec<u8>) {
     const TRICKY: [u8; 14] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'\\', b'{', b'}', b'[', b']', b',', b'-', b'9'];
     for _ in 0..=draws.below(3) {

@@ -50,7 +50,8 @@ impl<P> Counting<P> {
         Self { inner, heads: AtomicUsize::new(0), products: AtomicUsize::new(0) }
     }
 
-    /// Products of layers, and of the head, since the last call. A product too small to be cut is not seen here.
+    /// Products of layers, and of the head, since the last call. A product too small to be cut is
+    /// not seen here.
     pub fn take(&self) -> (usize, usize) {
         (self.products.swap(0, Ordering::Relaxed), self.heads.swap(0, Ordering::Relaxed))
     }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// The program. Cargo builds it for this package's dependency only as a library, so it is built once here.
+/// The program. Cargo builds it for this package's dependency only as a library, so it is built
+/// once here.
 ///
 /// # Panics
 /// If it cannot be built.

@@ -1,10 +1,10 @@
 //! One sequence through the forward pass with no engine around it: for goldens of the model alone.
+use verbatim_core::cache::{BLOCK, BlockId, KvCache};
 use verbatim_core::dtype::KvFormat;
 use verbatim_core::isa::Isa;
 use verbatim_core::memory::{Arena, Carver, Layout, REGION_ALIGN};
 use verbatim_core::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
 use verbatim_core::model::{ModelConfig, PackedModel};
-use verbatim_core::paging::{BLOCK, BlockId, KvCache};
 use verbatim_core::pool::Pool;
 
 /// How a sequence is run.
@@ -31,8 +31,8 @@ fn carve<'a>(
     (forward, KvCache::carve(carver, layout).expect("KV fits"))
 }
 
-/// Feeds `ids` and gives the logits of each row for which `wanted` holds to `take`. `more` may append ids: it is asked
-/// after the last row, with its logits, until it returns `None`.
+/// Feeds `ids` and gives the logits of each row for which `wanted` holds to `take`. `more` may
+/// append ids: it is asked after the last row, with its logits, until it returns `None`.
 ///
 /// # Panics
 /// If something does not fit: this is for tests.

@@ -1,5 +1,5 @@
-//! Every kind of wrong input to the program: one line on standard error that names what is wrong, an exit code that is
-//! not 0, no panic.
+//! Every kind of wrong input to the program: one line on standard error that names what is wrong,
+//! an exit code that is not 0, no panic.
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;

@@ -1,8 +1,8 @@
-//! The verbatim contract, compared as bits of logits: a request alone, in a batch, on any number of workers, in any
-//! chunks, in any blocks, resumed, on any instruction set, gives the same.
+//! The verbatim contract, compared as bits of logits: a request alone, in a batch, on any number of
+//! workers, in any chunks, in any blocks, resumed, on any instruction set, gives the same.
 //!
-//! The shape is such that the splits are real: 17 panels and more in every product, K beyond two pairs of slices,
-//! a context of more than two attention splits.
+//! The shape is such that the splits are real: 17 panels and more in every product, K beyond two
+//! pairs of slices, a context of more than two attention splits.
 use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
 use verbatim_core::dtype::{KvFormat, WeightFormat};

@@ -1,5 +1,5 @@
-//! The built-in model: it is the file that was trained, it computes what transformers computes, and it knows what it is
-//! meant to know of what its training never saw.
+//! The built-in model: it is the file that was trained, it computes what transformers computes, and
+//! it knows what it is meant to know of what its training never saw.
 //!
 //! `cargo test -p verbatim-tests --test demo -- --nocapture` prints the counts.
 use serde::Deserialize;

@@ -1,4 +1,5 @@
-//! The fingerprint: everything that can change a bit of an answer changes it, each by itself; nothing else does.
+//! The fingerprint: everything that can change a bit of an answer changes it, each by itself;
+//! nothing else does.
 use serde_json::json;
 use verbatim::load::random::{Recipe, TensorData};
 use verbatim::load::{ImageAccess, NoProgress};

@@ -1,5 +1,5 @@
-//! The model against Hugging Face transformers: the same logprobs within 1e-4 and the same greedy ids in f32, and in
-//! bf16 as close as transformers' own bf16 is.
+//! The model against Hugging Face transformers: the same logprobs within 1e-4 and the same greedy
+//! ids in f32, and in bf16 as close as transformers' own bf16 is.
 use serde::Deserialize;
 use verbatim::load::{Folder, NoProgress, WeightChoice, load_model};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
@@ -8,7 +8,8 @@ use verbatim_tests::golden::{ModelGolden, PositionGolden};
 use verbatim_tests::paths;
 use verbatim_tests::runner::{Run, argmax, logprobs, run};
 
-/// The greatest difference to the golden's logprobs over its positions, and the greedy continuation of the prompt.
+/// The greatest difference to the golden's logprobs over its positions, and the greedy continuation
+/// of the prompt.
 fn compare(
     golden: &ModelGolden,
     model: &verbatim_core::model::PackedModel<'_>,
@@ -63,9 +64,10 @@ fn random_models_equal_transformers_in_f32() {
     }
 }
 
-/// bf16 keeps 8 bits, so two implementations that round at different places differ by as much as either differs
-/// from f32. transformers' own distance from f32 is therefore the measure: ours from f32 may be no more than that
-/// of transformers', with half as much again for the luck of the few positions that are compared.
+/// bf16 keeps 8 bits, so two implementations that round at different places differ by as much as
+/// either differs from f32. transformers' own distance from f32 is therefore the measure: ours from
+/// f32 may be no more than that of transformers', with half as much again for the luck of the few
+/// positions that are compared.
 #[test]
 fn random_models_are_as_close_in_bf16_as_transformers_is() {
     for (name, golden) in ModelGolden::all() {

@@ -1,4 +1,5 @@
-//! A packed file as it is used: one file, served by several processes at once, with the answers of the checkpoint.
+//! A packed file as it is used: one file, served by several processes at once, with the answers of
+//! the checkpoint.
 use serde_json::json;
 use std::path::Path;
 use verbatim_tests::fixture::Files;
@@ -58,7 +59,8 @@ fn two_processes_serve_one_file_as_the_checkpoint() {
             assert_eq!(answer[part], answers[0].1[part]);
         }
     }
-    // Replaced while it is served, it is served as it was: a name stands for another file from then on.
+    // Replaced while it is served, it is served as it was: a name stands for another file from then
+    // on.
     let server = Running::start(&["--threads", "1", "--served-model-name", "tiny", "--model", image]);
     said(&["pack", "--model", model, "--weights", "bf16", "-o", image, "--threads", "1"]);
     assert_eq!(server.post("/v1/completions", &body).1["choices"], answers[0].1["choices"]);

@@ -1,8 +1,8 @@
-//! Spoiled inputs by the hundred thousand: whatever the bytes of a file or a request are, loading and parsing end with a
-//! model or an error, never with a panic; and a model that loads can be run.
+//! Spoiled inputs by the hundred thousand: whatever the bytes of a file or a request are, loading
+//! and parsing end with a model or an error, never with a panic; and a model that loads can be run.
 //!
-//! Every case is drawn from its number, so a failure names the case that repeats it. `VERBATIM_MUTATIONS=10` runs ten
-//! times as many.
+//! Every case is drawn from its number, so a failure names the case that repeats it.
+//! `VERBATIM_MUTATIONS=10` runs ten times as many.
 #[allow(unused_attributes, unreachable_pub)] // which are for the example on its own
 #[path = "../../core/examples/embed.rs"]
 mod embed;
@@ -23,7 +23,8 @@ use verbatim_tests::fixture::{Files, config_json};
 use verbatim_tests::mutate::{bytes, json as fields};
 use verbatim_tests::process::Running;
 
-/// Runs `case` for each number in `0..count` (times `VERBATIM_MUTATIONS`); says how many gave something.
+/// Runs `case` for each number in `0..count` (times `VERBATIM_MUTATIONS`); says how many gave
+/// something.
 fn cases(name: &str, count: u64, case: impl Fn(&mut Draws) -> bool) {
     let times = std::env::var("VERBATIM_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let mut good = 0;

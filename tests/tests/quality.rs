@@ -1,5 +1,6 @@
-//! How far a weight format or a KV format takes a model from f32: the mean Kullback–Leibler divergence KL(f32 ‖ format) of the next token's
-//! distribution over a text that is fed, not generated.
+//! How far a weight format or a KV format takes a model from f32: the mean Kullback–Leibler
+//! divergence KL(f32 ‖ format) of the next token's distribution over a text that is fed, not
+//! generated.
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use verbatim::load::{AUX_FILES, Folder, NoProgress, WeightChoice, builtin, load_model};
@@ -70,8 +71,8 @@ struct HeldOut {
     capitals: BTreeMap<String, String>,
 }
 
-/// What the built-in model is for: every case of its golden, and the questions that its training never saw, answered. A few hundred tokens
-/// would not tell formats of equal merit apart.
+/// What the built-in model is for: every case of its golden, and the questions that its training
+/// never saw, answered. A few hundred tokens would not tell formats of equal merit apart.
 fn texts_of_the_built_in_model() -> Vec<Vec<u32>> {
     let cases: Vec<Case> = read(&folder().join("demo.json"));
     let mut texts: Vec<Vec<u32>> =

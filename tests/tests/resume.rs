@@ -1,5 +1,6 @@
-//! Streams over HTTP: one that is cut at any token and taken up by another server goes on event for event as if it had not been
-//! cut; and the choices of a request are what each is alone, while they come interleaved.
+//! Streams over HTTP: one that is cut at any token and taken up by another server goes on event for
+//! event as if it had not been cut; and the choices of a request are what each is alone, while they
+//! come interleaved.
 use serde_json::{Value, json};
 use verbatim_tests::fixture::Files;
 use verbatim_tests::process::Running;
@@ -34,8 +35,8 @@ fn ids_of(choice: &Value) -> Vec<u64> {
     ids.into_iter().flatten().map(|id| id.as_u64().expect("an id")).collect()
 }
 
-/// Letters, a character of two bytes and one of three, each byte a token: halves of characters and beginnings of stop strings are
-/// everywhere.
+/// Letters, a character of two bytes and one of three, each byte a token: halves of characters and
+/// beginnings of stop strings are everywhere.
 fn ask() -> Value {
     let bias: serde_json::Map<String, Value> =
         "ab é日".bytes().map(|byte| (byte.to_string(), json!(60))).collect();

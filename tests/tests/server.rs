@@ -171,7 +171,8 @@ fn what_is_wrong_is_said_in_openais_shape() {
     assert_eq!(status, 200);
 }
 
-/// Sends bytes as they are on a connection of their own; what comes back until the end of the connection.
+/// Sends bytes as they are on a connection of their own; what comes back until the end of the
+/// connection.
 fn raw(server: &Running, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(&server.address).expect("connects");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
@@ -248,7 +249,8 @@ fn a_client_that_leaves_ends_its_request() {
     };
     for stream in [false, true] {
         let ask = json!({"prompt": "a", "max_tokens": 500, "ignore_eos": true, "stream": stream, "seed": 1});
-        // The engine is kept busy by more of the same, so that none of them ends by itself before it is looked at.
+        // The engine is kept busy by more of the same, so that none of them ends by itself before
+        // it is looked at.
         let clients: Vec<TcpStream> = (0..30)
             .map(|_| {
                 let mut client = TcpStream::connect(&server.address).expect("connects");
@@ -260,7 +262,8 @@ fn a_client_that_leaves_ends_its_request() {
             })
             .collect();
         drop(clients);
-        // However slow the machine is, they are gone in the end; were they not cancelled, steps would go on for each token.
+        // However slow the machine is, they are gone in the end; were they not cancelled, steps
+        // would go on for each token.
         while running() > 0 {
             std::thread::yield_now();
         }

@@ -1,17 +1,19 @@
-//! From waiting to running: what of a sequence's beginning is there already, and who waits for whom.
+//! From waiting to running: what of a sequence's beginning is there already, and who waits for
+//! whom.
 //!
 //! 1. **Full blocks** from the prefix index, as far as they go.
-//! 2. **One block more**, in part, from a running sequence that has computed the same text beyond them (another choice of the same
-//!    prompt above all), or from the index where the text ends with the block. It is shared until someone writes into it, who copies
-//!    it first.
-//! 3. If a running sequence ahead of it is about to compute more of the same text, the sequence waits: others behind it may go
-//!    first, but what it will need, a slot and blocks beyond that text, is left to it. It does not wait for one that is behind it,
-//!    which may itself be held up by everybody between them.
+//! 2. **One block more**, in part, from a running sequence that has computed the same text beyond
+//!    them (another choice of the same prompt above all), or from the index where the text ends
+//!    with the block. It is shared until someone writes into it, who copies it first.
+//! 3. If a running sequence ahead of it is about to compute more of the same text, the sequence
+//!    waits: others behind it may go first, but what it will need, a slot and blocks beyond that
+//!    text, is left to it. It does not wait for one that is behind it, which may itself be held up
+//!    by everybody between them.
 use super::Engine;
 use super::event::{Record, RecordKind};
 use super::sequence::Standing;
-use crate::paging::prefix_index::{Found, Parent};
-use crate::paging::{BLOCK, BlockId};
+use crate::cache::prefix_index::{Found, Parent};
+use crate::cache::{BLOCK, BlockId};
 
 /// What a sequence could begin with.
 struct Prefix {
@@ -48,7 +50,8 @@ enum Admission {
 }
 
 impl Engine<'_, '_> {
-    /// Admits waiting sequences in order, those ahead of `before` or all, and plans their first rows; returns how many.
+    /// Admits waiting sequences in order, those ahead of `before` or all, and plans their first
+    /// rows; returns how many.
     pub(super) fn admit(&mut self, most: usize, before: Option<u32>) -> usize {
         let (mut at, mut admitted) = (0, 0);
         // What is left to those who wait for others; they are the first `at` of the queue.
@@ -87,9 +90,9 @@ impl Engine<'_, '_> {
             return Admission::Deferred { blocks: tokens.div_ceil(BLOCK) - common / BLOCK };
         }
         let room = self.state.blocks.free_count().saturating_sub(claimed_blocks);
-        // Where there is no block to copy the last one into, that is computed again. Else a text that fills the KV cache would wait for
-        // ever.
-        if prefix.ends_with_block && self.blocks_for(slot, &prefix) > room && !mutant!(FullCache) {
+        // Where there is no block to copy the last one into, that is computed again. Else a text
+        // that fills the KV cache would wait for ever.
+        if prefix.ends_with_block && self.blocks_for(slot, &prefix) > room {
             prefix.cut();
         }
         if self.blocks_for(slot, &prefix) > room {
@@ -107,9 +110,6 @@ impl Engine<'_, '_> {
         sequence.standing = Standing::Running;
         sequence.block_count = prefix.blocks as u32;
         sequence.computed = prefix.tokens as u32;
-        if mutant!(HitPosition) && prefix.tokens > 0 && prefix.tokens + 1 < tokens {
-            sequence.computed += 1;
-        }
         sequence.indexed = prefix.indexed as u32;
         let sequence = *sequence;
         self.count_prefix(slot, &prefix);
@@ -122,7 +122,8 @@ impl Engine<'_, '_> {
         Admission::Admitted
     }
 
-    /// Free blocks that a sequence takes if it begins so, for all its tokens: cached ones that nobody holds, and new ones.
+    /// Free blocks that a sequence takes if it begins so, for all its tokens: cached ones that
+    /// nobody holds, and new ones.
     fn blocks_for(&self, slot: u32, prefix: &Prefix) -> usize {
         let start = slot as usize * self.limits.blocks_per_sequence();
         let found = &self.state.tables[start..][..prefix.blocks];
@@ -149,13 +150,10 @@ impl Engine<'_, '_> {
         loop {
             let i = prefix.blocks;
             let end = (i + 1) * BLOCK;
-            // The block in which the text ends is of use too, though its last row has to be computed again.
+            // The block in which the text ends is of use too, though its last row has to be
+            // computed again.
             if end > reusable + 1 {
                 break;
-            }
-            if mutant!(StaleTable) && i < sequence.indexed as usize && end <= reusable {
-                (prefix.blocks, prefix.tokens) = (i + 1, end);
-                continue;
             }
             let parent = match i {
                 0 => Parent::NONE,
@@ -185,7 +183,8 @@ impl Engine<'_, '_> {
         prefix
     }
 
-    /// A block of a running sequence that holds the same text as far as `from` and beyond; and how far, within that block.
+    /// A block of a running sequence that holds the same text as far as `from` and beyond; and how
+    /// far, within that block.
     fn find_donor(&self, slot: u32, from: usize, reusable: usize) -> Option<(BlockId, usize)> {
         let limits = &self.limits;
         let salt = self.state.sequences[slot as usize].salt;
@@ -209,8 +208,8 @@ impl Engine<'_, '_> {
         best
     }
 
-    /// How much of this text a running sequence ahead of it is about to compute, if that is more than there is by a block or more, or
-    /// another choice's prompt.
+    /// How much of this text a running sequence ahead of it is about to compute, if that is more
+    /// than there is by a block or more, or another choice's prompt.
     fn is_being_computed(&self, slot: u32, there: usize) -> Option<usize> {
         let limits = &self.limits;
         let sequence = &self.state.sequences[slot as usize];

@@ -1,7 +1,8 @@
 //! What follows from a step: tokens settled, guesses counted, sequences ended, blocks published.
 //!
-//! The rows of a sequence are looked at in order of position. Those past [`Sequence::valid`](super::sequence::Sequence) were computed
-//! from a guess that turned out wrong; they yield nothing.
+//! The rows of a sequence are looked at in order of position. Those past
+//! [`Sequence::valid`](super::sequence::Sequence) were computed from a guess that turned out wrong;
+//! they yield nothing.
 use super::Engine;
 use super::event::{Record, RecordKind};
 use super::schedule::StepKind;
@@ -115,7 +116,7 @@ impl Engine<'_, '_> {
         };
         counters.verified += 1;
         counters.masked += u64::from(outcome.has_mask != 0);
-        if self.state.tokens[at] == outcome.token || mutant!(DraftUnchecked) {
+        if self.state.tokens[at] == outcome.token {
             // The next row was computed from the right token.
             counters.accepted += 1;
             sequence.valid += 1;
@@ -136,12 +137,6 @@ impl Engine<'_, '_> {
         for i in 0..self.row_count {
             let row = self.state.rows[i];
             let is_last = i + 1 == self.row_count || self.state.rows[i + 1].sequence != row.sequence;
-            if mutant!(DraftPublished)
-                && self.state.sequences[row.sequence as usize].standing == Standing::Running
-            {
-                self.state.sequences[row.sequence as usize].computed = row.position + 1;
-                self.state.publish(row.sequence, &self.limits);
-            }
             let sequence = &mut self.state.sequences[row.sequence as usize];
             if sequence.standing != Standing::Running || !is_last {
                 continue;

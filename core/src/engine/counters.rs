@@ -1,4 +1,5 @@
-//! What has happened in an engine since it began: for metrics, and for a simulator that must know what it reached.
+//! What has happened in an engine since it began: for metrics, and for a simulator that must know
+//! what it reached.
 
 /// Counts of events; none of them feeds back into what is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,10 +20,11 @@ pub struct Counters {
     pub prefix_hits: u64,
     /// Those positions.
     pub hit_tokens: u64,
-    /// Sequences whose every full block was there, the last one's last token computed again because its logits are needed: the
-    /// prompt ends at a block's end.
+    /// Sequences whose every full block was there, the last one's last token computed again because
+    /// its logits are needed: the prompt ends at a block's end.
     pub boundary_hits: u64,
-    /// Sequences that would have been such, but whose last block was computed again for want of one to copy it into.
+    /// Sequences that would have been such, but whose last block was computed again for want of one
+    /// to copy it into.
     pub boundary_recomputes: u64,
     /// Blocks that had the right tokens but followed a parent that is gone, and were not used.
     pub stale_parents: u64,
@@ -34,7 +36,8 @@ pub struct Counters {
     pub copies: u64,
     /// Blocks that were computed twice at the same time, of which one was kept.
     pub merged_blocks: u64,
-    /// Sequences that were left waiting for a prefix that another was computing; counted once a plan.
+    /// Sequences that were left waiting for a prefix that another was computing; counted once a
+    /// plan.
     pub deferrals: u64,
     /// Guesses from the request's own text.
     pub lookup: DraftCounters,

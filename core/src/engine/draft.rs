@@ -5,9 +5,10 @@
 //!    └────none found, model pays──► draft steps ───────┘
 //! ```
 //!
-//! A draft step of the model computes one more token of each sequence that wants one. With a shared cache it writes keys and values
-//! past what is settled, in the sequence's own blocks; the served model computes those positions again before anyone reads
-//! them. With a cache of its own it first catches up with the text.
+//! A draft step of the model computes one more token of each sequence that wants one. With a shared
+//! cache it writes keys and values past what is settled, in the sequence's own blocks; the served
+//! model computes those positions again before anyone reads them. With a cache of its own it first
+//! catches up with the text.
 use super::Engine;
 use super::lookup;
 use super::sequence::{Source, UNDECIDED};
@@ -17,8 +18,8 @@ use crate::model::{Row, RowOutput};
 /// Tokens that must match before guesses are made from them: a single one matches everywhere.
 const MATCH_LEAST: usize = 3;
 
-/// The rows of a step that guesses may raise it to, in [`SpeculationMode::Auto`]: beyond that a pass over the weights is no longer
-/// what a step costs.
+/// The rows of a step that guesses may raise it to, in [`SpeculationMode::Auto`]: beyond that a
+/// pass over the weights is no longer what a step costs.
 const AUTO_ROWS_MAX: usize = 16;
 
 impl Engine<'_, '_> {
@@ -63,7 +64,8 @@ impl Engine<'_, '_> {
         }
     }
 
-    /// Plans a step of the model that drafts; `false` if none is needed, or it is the served model's turn.
+    /// Plans a step of the model that drafts; `false` if none is needed, or it is the served
+    /// model's turn.
     pub(super) fn plan_draft(&mut self, most: usize) -> bool {
         let has_own = match &self.state.drafting {
             Some(drafting) if self.speculation.model => drafting.own.is_some(),

@@ -1,8 +1,9 @@
 //! How many guesses pay, from what became of those before.
 //!
-//! If each guess is right with probability a, k guesses yield `1 + a + … + a^k` tokens in a step that costs `1 + k·c`, c being what
-//! making and verifying one costs (Leviathan, Kalman and Matias, 2023, theorem 3.8). The best k is taken; where even that does not
-//! pay, none are made for a while, twice as long each time.
+//! If each guess is right with probability a, k guesses yield `1 + a + … + a^k` tokens in a step
+//! that costs `1 + k·c`, c being what making and verifying one costs (Leviathan, Kalman and Matias,
+//! 2023, theorem 3.8). The best k is taken; where even that does not pay, none are made for a
+//! while, twice as long each time.
 
 /// What is known of a sequence's guesses of one kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +38,8 @@ impl DraftLength {
         self.rate -= self.rate * Self::WEIGHT;
     }
 
-    /// How many guesses to make now, at most `most`, if making one costs `draft` and verifying it `row` of a step.
+    /// How many guesses to make now, at most `most`, if making one costs `draft` and verifying it
+    /// `row` of a step.
     pub(super) fn best(&mut self, most: u32, draft: f32, row: f32) -> u32 {
         if self.rest > 0 {
             self.rest -= 1;

@@ -2,9 +2,9 @@
 use super::limits::EngineLimits;
 use super::memory_plan::Drafter;
 use super::speculate::DraftCache;
+use crate::cache::{BlockId, KvCache};
 use crate::memory::{ArenaError, Carver};
 use crate::model::{Forward, ForwardLimits};
-use crate::paging::{BlockId, KvCache};
 
 /// Its activations, and its keys and values where they are its own.
 #[derive(Debug)]
@@ -13,7 +13,8 @@ pub(super) struct Drafting<'s> {
     pub(super) own: Option<OwnCache<'s>>,
 }
 
-/// Planes that nobody shares: each running sequence has a lane of blocks for its whole length, so that nothing has to be counted.
+/// Planes that nobody shares: each running sequence has a lane of blocks for its whole length, so
+/// that nothing has to be counted.
 #[derive(Debug)]
 pub(super) struct OwnCache<'s> {
     pub(super) kv: KvCache<'s>,

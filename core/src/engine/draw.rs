@@ -61,7 +61,8 @@ impl Engine<'_, '_> {
             let slot = row.sequence as usize;
             let sequence = &sequences[slot];
             let end = row.position + 1;
-            // SAFETY: a task has its row of logits, its outcome and its alternatives for itself, a worker its scratch.
+            // SAFETY: a task has its row of logits, its outcome and its alternatives for itself, a
+            // worker its scratch.
             let (logits, outcome, tops, mut scratch) = unsafe {
                 let own = worker * vocab;
                 (
@@ -98,13 +99,12 @@ impl Engine<'_, '_> {
                 }
             }
             if samples(sequence, row, kind) && outcome.kind == OutcomeKind::Nothing {
-                let seen = if mutant!(DraftPenalties) { end.min(sequence.token_count) } else { end };
-                let so_far = &tokens[of..of + seen as usize];
+                let so_far = &tokens[of..of + end as usize];
                 let (prompt, output) = so_far.split_at(sequence.prompt_len as usize);
                 let stops = &stops[slot * limits.stop_ids..][..sequence.stop_count as usize];
-                let banned = if end < sequence.stop_from_len && !mutant!(MinTokens) { stops } else { &[] };
+                let banned = if end < sequence.stop_from_len { stops } else { &[] };
                 let bias = &bias[slot * limits.logit_bias..][..sequence.bias_count as usize];
-                let mask = masks.of(row_index).filter(|_| !mutant!(DraftMask) || end <= sequence.token_count);
+                let mask = masks.of(row_index);
                 outcome.has_mask = u32::from(mask.is_some());
                 let drawn = sample(
                     isa,

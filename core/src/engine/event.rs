@@ -39,7 +39,8 @@ pub enum EventKind<'e> {
         /// The likeliest alternatives, best first, if they were asked for.
         top: &'e [TokenLogprob],
     },
-    /// It runs from now on (again, if it was preempted before); this many of its first positions were in the cache.
+    /// It runs from now on (again, if it was preempted before); this many of its first positions
+    /// were in the cache.
     Admitted {
         /// Positions that need not be computed.
         cached_tokens: usize,
@@ -145,8 +146,8 @@ impl<'e> Iterator for Events<'e> {
 }
 
 impl Engine<'_, '_> {
-    /// Notes something for the end of the step. The table has room for all that a step and the plans before it can say: see
-    /// [`preempted`](Self::preempted) for the plans.
+    /// Notes something for the end of the step. The table has room for all that a step and the
+    /// plans before it can say: see [`preempted`](Self::preempted) for the plans.
     pub(super) fn push_event(&mut self, record: Record) {
         debug_assert!(self.event_count < self.state.events.len(), "the table of events is full");
         if let Some(place) = self.state.events.get_mut(self.event_count) {
@@ -155,8 +156,9 @@ impl Engine<'_, '_> {
         }
     }
 
-    /// Notes that a sequence lost its blocks. If it was admitted by a plan that was not executed, its host never heard of that
-    /// and need not hear of either: however many plans are dropped, a sequence has two events of them at most.
+    /// Notes that a sequence lost its blocks. If it was admitted by a plan that was not executed,
+    /// its host never heard of that and need not hear of either: however many plans are dropped, a
+    /// sequence has two events of them at most.
     pub(super) fn preempted(&mut self, sequence: &Sequence) {
         let noted = &self.state.events[..self.event_count];
         let last = noted.iter().rposition(|record| record.is_of(sequence));

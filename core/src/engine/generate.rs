@@ -1,4 +1,5 @@
-//! One request from start to end: a thin loop over the engine, for callers that serve nobody else meanwhile.
+//! One request from start to end: a thin loop over the engine, for callers that serve nobody else
+//! meanwhile.
 use super::Engine;
 use super::event::{Event, EventKind};
 use super::request::{Refusal, Request};
@@ -28,8 +29,9 @@ impl core::fmt::Display for GenerateError {
 impl core::error::Error for GenerateError {}
 
 impl Engine<'_, '_> {
-    /// Runs a request to its end, beside whatever else is running; `on_event` gets its events, and ends it early by
-    /// breaking. Events of other requests are not seen by anyone: use the loop of the module's doc to serve several.
+    /// Runs a request to its end, beside whatever else is running; `on_event` gets its events, and
+    /// ends it early by breaking. Events of other requests are not seen by anyone: use the loop of
+    /// the module's doc to serve several.
     pub fn generate(
         &mut self,
         request: &Request<'_>,

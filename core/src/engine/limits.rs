@@ -1,10 +1,10 @@
 //! How much an engine may hold: every number from which its memory is sized.
+use crate::cache::BLOCK;
 use crate::dtype::KvFormat;
 use crate::model::ModelConfig;
-use crate::paging::BLOCK;
 
-/// What an engine is sized for. Nothing here can change an output bit but `model_len` and `kv_format`, which
-/// are in the fingerprint.
+/// What an engine is sized for. Nothing here can change an output bit but `model_len` and
+/// `kv_format`, which are in the fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineLimits {
     /// Positions of a sequence, prompt and output together.

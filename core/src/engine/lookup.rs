@@ -1,10 +1,12 @@
-//! Guesses from the request's own text: what followed the last time these words stood here (Saxena, "Prompt Lookup Decoding", 2023).
+//! Guesses from the request's own text: what followed the last time these words stood here (Saxena,
+//! "Prompt Lookup Decoding", 2023).
 
 /// A match longer than this is as good as any.
 const MATCH_MAX: usize = 32;
 
-/// Guesses what follows `tokens[..count]` and writes it after them; returns how many, at most `most`. The end of the text is looked
-/// for in the text itself, where it must match over `least` tokens or more: the longest match counts, and of these the latest.
+/// Guesses what follows `tokens[..count]` and writes it after them; returns how many, at most
+/// `most`. The end of the text is looked for in the text itself, where it must match over `least`
+/// tokens or more: the longest match counts, and of these the latest.
 pub(super) fn propose(tokens: &mut [u32], count: usize, most: usize, least: usize) -> usize {
     let most = most.min(tokens.len() - count);
     let least = least.max(1);
@@ -31,7 +33,8 @@ pub(super) fn propose(tokens: &mut [u32], count: usize, most: usize, least: usiz
     if best.1 == 0 {
         return 0;
     }
-    // Where a guess reaches the end of the text it goes on with the guesses: a cycle is guessed as one.
+    // Where a guess reaches the end of the text it goes on with the guesses: a cycle is guessed as
+    // one.
     for i in 0..most {
         tokens[count + i] = tokens[best.1 + i];
     }

@@ -2,9 +2,9 @@
 use super::limits::EngineLimits;
 use super::speculate::DraftCache;
 use super::state::State;
+use crate::cache::{BLOCK, KvLayout};
 use crate::memory::{ArenaError, Layout};
 use crate::model::{ConfigError, ModelConfig};
-use crate::paging::{BLOCK, KvLayout};
 
 /// Why an engine cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,8 @@ impl MemoryPlan {
         Self::with_drafter(config, limits, None)
     }
 
-    /// The same for an engine with a model that drafts: its configuration, and where its keys and values lie.
+    /// The same for an engine with a model that drafts: its configuration, and where its keys and
+    /// values lie.
     pub fn with_drafter(
         config: &ModelConfig,
         limits: &EngineLimits,

@@ -1,8 +1,9 @@
-//! The engine: requests in, rows planned, steps executed, events out. It owns no clock and no thread.
+//! The engine: requests in, rows planned, steps executed, events out. It owns no clock and no
+//! thread.
 //!
-//! A step computes **rows**: one token of one sequence at one position each. Which rows a step has is the only
-//! thing that batching, chunked prefill, preemption, resuming and speculation differ in, and no result depends
-//! on it.
+//! A step computes **rows**: one token of one sequence at one position each. Which rows a step has
+//! is the only thing that batching, chunked prefill, preemption, resuming and speculation differ
+//! in, and no result depends on it.
 //!
 //! ```text
 //! let id = engine.submit(&request)?;               // commands: submit, cancel
@@ -12,11 +13,12 @@
 //! }
 //! ```
 //!
-//! Several small machines: [`request`] (what was asked), [`memory_plan`] and [`limits`] (memory), `sequence` (one choice's
-//! tokens and standing), `state` (the tables), `submit` (who is let in), [`schedule`] (rows of the next step) with `admit` (who
-//! begins, and with what of the cache) and `draft` (guesses: [`speculate`], `lookup`, `draft_length`, `drafting`), [`step`] (running
-//! them) with `draw` (the head) and `conclude` (what follows), [`event`] (what came of it), [`counters`] (how often), [`generate`]
-//! (a loop over it).
+//! Several small machines: [`request`] (what was asked), [`memory_plan`] and [`limits`] (memory),
+//! `sequence` (one choice's tokens and standing), `state` (the tables), `submit` (who is let in),
+//! [`schedule`] (rows of the next step) with `admit` (who begins, and with what of the cache) and
+//! `draft` (guesses: [`speculate`], `lookup`, `draft_length`, `drafting`), [`step`] (running them)
+//! with `draw` (the head) and `conclude` (what follows), [`event`] (what came of it), [`counters`]
+//! (how often), [`generate`] (a loop over it).
 pub mod counters;
 pub mod event;
 pub mod generate;
@@ -48,10 +50,10 @@ pub use schedule::{Budget, PREFILL_ROWS_MIN, PlanId, StepKind};
 pub use speculate::{DraftCache, DraftModel, Speculation, SpeculationMode};
 pub use step::{Masks, Observer, PlannedRow, StepError};
 
+use crate::cache::{BLOCK, BlockId};
 use crate::isa::Isa;
 use crate::memory::{Arena, Guards};
 use crate::model::PackedModel;
-use crate::paging::{BLOCK, BlockId};
 use state::State;
 
 /// Serves requests of one model, in memory that was lent to it.
@@ -194,8 +196,9 @@ impl<'w, 's> Engine<'w, 's> {
         self.state.blocks.references(block)
     }
 
-    /// Drops a block that nobody holds from the prefix cache, whatever its age; `false` if it is not there. By age alone a block goes
-    /// after all that follow it; here it may leave them behind, which changes what is found but no answer.
+    /// Drops a block that nobody holds from the prefix cache, whatever its age; `false` if it is
+    /// not there. By age alone a block goes after all that follow it; here it may leave them
+    /// behind, which changes what is found but no answer.
     pub fn forget_block(&mut self, block: BlockId) -> bool {
         let is_cached = self.state.blocks.references(block) == 0 && self.state.index.contains(block);
         if is_cached {
@@ -205,7 +208,8 @@ impl<'w, 's> Engine<'w, 's> {
         is_cached
     }
 
-    /// Checks that blocks are conserved, that the prefix index tells the truth, and that no region was overrun (in debug builds); names what is wrong.
+    /// Checks that blocks are conserved, that the prefix index tells the truth, and that no region
+    /// was overrun (in debug builds); names what is wrong.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         let held =
             |block| self.tables().flat_map(|(_, _, table)| table).filter(|held| **held == block).count();

@@ -14,9 +14,11 @@ pub const PRIORITY_ROWS: u64 = 1024;
 pub struct Request<'a> {
     /// Token ids, at least one.
     pub prompt: &'a [u32],
-    /// Ids that were already generated for this request, elsewhere or earlier: it goes on after them as if it had
-    /// never stopped. They count as output (penalties, `max_tokens`), and no event repeats them. If they are the whole output (there
-    /// are `max_tokens`, they fill the context, or they end in one of `stop_ids` beyond `min_tokens`), no token comes and the end does.
+    /// Ids that were already generated for this request, elsewhere or earlier: it goes on after
+    /// them as if it had never stopped. They count as output (penalties, `max_tokens`), and no
+    /// event repeats them. If they are the whole output (there are `max_tokens`, they fill the
+    /// context, or they end in one of `stop_ids` beyond `min_tokens`), no token comes and the end
+    /// does.
     pub generated: &'a [u32],
     /// The first choice's index; `choices` sequences are numbered from it.
     pub first_choice: u32,
@@ -32,7 +34,8 @@ pub struct Request<'a> {
     pub max_tokens: usize,
     /// Output tokens before which `stop_ids` cannot be drawn.
     pub min_tokens: usize,
-    /// Greater is sooner: each step of priority is worth a head start of [`PRIORITY_ROWS`] rows, so that nobody waits for ever.
+    /// Greater is sooner: each step of priority is worth a head start of [`PRIORITY_ROWS`] rows, so
+    /// that nobody waits for ever.
     pub priority: i8,
     /// Prefixes are shared only among requests with the same salt.
     pub cache_salt: u64,

@@ -2,26 +2,31 @@
 //!
 //! A step of the served model:
 //!
-//! 1. **Decode**: one row of each running sequence that has a single token pending, in order, and as far as rows reach the rows of its
-//!    guesses ([`draft`](super::draft)). Guesses leave [`PREFILL_ROWS_MIN`] rows to prompts that have as many to compute.
+//! 1. **Decode**: one row of each running sequence that has a single token pending, in order, and
+//!    as far as rows reach the rows of its guesses ([`draft`](super::draft)). Guesses leave
+//!    [`PREFILL_ROWS_MIN`] rows to prompts that have as many to compute.
 //! 2. **Prefill**: the pending tokens of running sequences, in order, as far as rows reach.
-//! 3. **Admission**: waiting sequences, in order, while there are slots, rows, and blocks for all their tokens
-//!    ([`admit`](super::admit)). Those that are ahead of a running sequence go before its prefill: a long prompt that was let past
-//!    a sequence which had to wait for another, or that is of lower priority, does not keep it waiting to its end.
+//! 3. **Admission**: waiting sequences, in order, while there are slots, rows, and blocks for all
+//!    their tokens ([`admit`](super::admit)). Those that are ahead of a running sequence go before
+//!    its prefill: a long prompt that was let past a sequence which had to wait for another, or
+//!    that is of lower priority, does not keep it waiting to its end.
 //!
-//! Before it, there may be steps of the model that drafts: one token of each sequence that wants one.
+//! Before it, there may be steps of the model that drafts: one token of each sequence that wants
+//! one.
 //!
-//! The order is that of arrival, priorities being head starts. A decoding sequence without a free block for its last token takes those
-//! of the last running one, which goes back to the queue with its tokens and is computed again later, to the same bits. The first is
-//! never preempted and can always hold its whole context (`submit` saw to that), so it ends, and so does everyone in turn.
+//! The order is that of arrival, priorities being head starts. A decoding sequence without a free
+//! block for its last token takes those of the last running one, which goes back to the queue with
+//! its tokens and is computed again later, to the same bits. The first is never preempted and can
+//! always hold its whole context (`submit` saw to that), so it ends, and so does everyone in turn.
 use super::Engine;
 use super::sequence::Standing;
 use super::state::retain;
+use crate::cache::BLOCK;
+use crate::cache::planes::BlockCopy;
 use crate::model::{Row, RowOutput};
-use crate::paging::BLOCK;
-use crate::paging::kv::BlockCopy;
 
-/// Rows that prompts get beside guesses, at least: guesses are a matter of speed, but a prompt without a row makes no progress.
+/// Rows that prompts get beside guesses, at least: guesses are a matter of speed, but a prompt
+/// without a row makes no progress.
 pub const PREFILL_ROWS_MIN: usize = 4;
 
 /// How much a step may do: the host's choice, from what it measured. It cannot change a bit.
@@ -85,8 +90,9 @@ impl Engine<'_, '_> {
         running.filter(|slot| self.state.sequences[**slot as usize].pending() == 1).count()
     }
 
-    /// Rows of a step that guesses may have: those that nobody's last token needs, less [`PREFILL_ROWS_MIN`] for prompts that run or
-    /// wait for a free slot. Where one that waits then finds no blocks, its rows stay empty.
+    /// Rows of a step that guesses may have: those that nobody's last token needs, less
+    /// [`PREFILL_ROWS_MIN`] for prompts that run or wait for a free slot. Where one that waits then
+    /// finds no blocks, its rows stay empty.
     pub(super) fn rows_for_guesses(&self, most: usize) -> usize {
         let sequence = |slot: &u32| &self.state.sequences[*slot as usize];
         let running = self.state.running.as_slice().iter();
@@ -94,12 +100,12 @@ impl Engine<'_, '_> {
         let slots = self.limits.sequences - self.state.running.len();
         let waiting = self.state.waiting.as_slice().iter().take(slots);
         let prefill = begun + waiting.map(|slot| sequence(slot).token_count as usize).sum::<usize>();
-        let kept = if mutant!(GuessesFirst) { 0 } else { prefill.min(PREFILL_ROWS_MIN) };
+        let kept = prefill.min(PREFILL_ROWS_MIN);
         most.saturating_sub(self.decoding_count() + kept)
     }
 
-    /// A block for the last token of each sequence that decodes, before guesses take any. Who finds none takes those of the last one that
-    /// runs.
+    /// A block for the last token of each sequence that decodes, before guesses take any. Who finds
+    /// none takes those of the last one that runs.
     fn reserve_decodes(&mut self, most: usize) {
         let (mut at, mut count) = (0, 0);
         while at < self.state.running.len() && count < most {
@@ -158,7 +164,8 @@ impl Engine<'_, '_> {
             }
             let wanted = pending.min(most - self.row_count);
             let mut got = self.reserve(slot, wanted);
-            // With rows planned already, others go on and will give blocks back. Without, someone has to yield.
+            // With rows planned already, others go on and will give blocks back. Without, someone
+            // has to yield.
             while got == 0 && self.row_count == 0 {
                 let last = self.state.running.as_slice()[self.state.running.len() - 1];
                 if last == slot {
@@ -175,8 +182,8 @@ impl Engine<'_, '_> {
         self.state.rows[..self.row_count].iter().any(|row| row.sequence == slot)
     }
 
-    /// Takes blocks for up to `count` more positions, and makes the one that they begin in the sequence's own; returns for how many
-    /// positions there are blocks.
+    /// Takes blocks for up to `count` more positions, and makes the one that they begin in the
+    /// sequence's own; returns for how many positions there are blocks.
     pub(super) fn reserve(&mut self, slot: u32, count: usize) -> usize {
         let stride = self.limits.blocks_per_sequence();
         let computed = self.state.sequences[slot as usize].computed as usize;
@@ -197,11 +204,11 @@ impl Engine<'_, '_> {
         (self.state.sequences[slot as usize].block_count as usize * BLOCK - computed).min(count)
     }
 
-    /// Copy on write: a block that others hold, or may find, is not written into. `false` if there is no block to copy to.
+    /// Copy on write: a block that others hold, or may find, is not written into. `false` if there
+    /// is no block to copy to.
     fn own_block(&mut self, at: usize) -> bool {
         let from = self.state.tables[at];
-        if self.state.blocks.references(from) == 1 && !self.state.index.contains(from) || mutant!(CopySkipped)
-        {
+        if self.state.blocks.references(from) == 1 && !self.state.index.contains(from) {
             return true;
         }
         let Some(to) = self.state.take_block() else { return false };
@@ -242,8 +249,8 @@ impl Engine<'_, '_> {
         self.preempted(&sequence);
     }
 
-    /// Blocks that go back before they were used need no zeroing and no copying into, and may be handed out again before the next
-    /// step: a block stands in these lists at most once.
+    /// Blocks that go back before they were used need no zeroing and no copying into, and may be
+    /// handed out again before the next step: a block stands in these lists at most once.
     pub(super) fn drop_block_work_of(&mut self, slot: u32) {
         let stride = self.limits.blocks_per_sequence();
         let held = self.state.sequences[slot as usize].block_count as usize;

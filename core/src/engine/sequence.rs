@@ -6,8 +6,8 @@
 //!                     └─────preempt──────┘      keeps its tokens, loses its blocks
 //! ```
 //!
-//! Its row of the token table holds, one after the other: `prompt_len` ids of the prompt, output up to `token_count`, and
-//! `draft_count` guesses.
+//! Its row of the token table holds, one after the other: `prompt_len` ids of the prompt, output up
+//! to `token_count`, and `draft_count` guesses.
 use super::draft_length::DraftLength;
 use crate::model::RowOutput;
 use crate::sampling::SamplingParams;
@@ -35,8 +35,8 @@ pub(super) struct Sequence {
     pub(super) standing: Standing,
     pub(super) request: u64,
     pub(super) choice: u32,
-    /// When it came, in rows computed till then and the greatest head start, less the head start of its priority: who is less goes
-    /// first.
+    /// When it came, in rows computed till then and the greatest head start, less the head start of
+    /// its priority: who is less goes first.
     pub(super) order: u64,
     pub(super) salt: u64,
     /// Tokens of the prompt.
@@ -45,11 +45,13 @@ pub(super) struct Sequence {
     pub(super) token_count: u32,
     /// Positions whose keys and values are in blocks: `computed <= token_count`.
     pub(super) computed: u32,
-    /// Positions whose planned rows have the tokens that the sequence really has there: those past it are guesses.
+    /// Positions whose planned rows have the tokens that the sequence really has there: those past
+    /// it are guesses.
     pub(super) valid: u32,
     /// Blocks held: `computed <= block_count * BLOCK`.
     pub(super) block_count: u32,
-    /// Of these, from the first on, those that are in the prefix index: `indexed * BLOCK <= computed`.
+    /// Of these, from the first on, those that are in the prefix index: `indexed * BLOCK <=
+    /// computed`.
     pub(super) indexed: u32,
     /// Tokens at which it ends.
     pub(super) end_len: u32,
@@ -66,7 +68,8 @@ pub(super) struct Sequence {
     /// Guesses that are wanted before they are verified; [`UNDECIDED`] until the next plan.
     pub(super) draft_goal: u32,
     pub(super) draft_source: Source,
-    /// Positions that the model that drafts has in its own cache, of the tokens that the sequence really has.
+    /// Positions that the model that drafts has in its own cache, of the tokens that the sequence
+    /// really has.
     pub(super) draft_computed: u32,
     /// Its part of that cache.
     pub(super) lane: u32,
@@ -81,12 +84,14 @@ pub(super) const UNDECIDED: u32 = u32::MAX;
 unsafe impl crate::memory::Plain for Sequence {}
 
 impl Sequence {
-    /// Tokens not yet computed, guesses aside. The last one's row is sampled from, if there is room for another.
+    /// Tokens not yet computed, guesses aside. The last one's row is sampled from, if there is room
+    /// for another.
     pub(super) fn pending(&self) -> usize {
         (self.token_count - self.computed) as usize
     }
 
-    /// Whether the row at `position` is sampled from: the last token's, and those of the guesses after it.
+    /// Whether the row at `position` is sampled from: the last token's, and those of the guesses
+    /// after it.
     pub(super) fn samples_at(&self, position: u32) -> bool {
         let known = self.token_count + self.draft_count;
         (self.token_count..=known).contains(&(position + 1)) && position + 1 < self.end_len
@@ -96,20 +101,18 @@ impl Sequence {
     pub(super) fn output_at(&self, position: u32) -> RowOutput {
         let followed = position + 1 < self.prompt_len;
         match self.prompt_output {
-            _ if position < self.delivered && !mutant!(DeliveredTwice) || position >= self.prompt_len => {
-                RowOutput::None
-            }
+            _ if position < self.delivered || position >= self.prompt_len => RowOutput::None,
             RowOutput::NextLogprob if !followed => RowOutput::None,
             output => output,
         }
     }
 
-    /// Positions that may be taken from the cache: not the last one, whose row is sampled from, and none that has yet to yield
-    /// something.
+    /// Positions that may be taken from the cache: not the last one, whose row is sampled from, and
+    /// none that has yet to yield something.
     pub(super) fn reusable(&self) -> u32 {
         let last = self.token_count - 1;
         let yields_more = self.prompt_output != RowOutput::None && self.delivered < self.prompt_len;
-        if yields_more && !mutant!(WarmEcho) { last.min(self.delivered) } else { last }
+        if yields_more { last.min(self.delivered) } else { last }
     }
 
     /// Forgets its guesses.

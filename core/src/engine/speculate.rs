@@ -1,7 +1,8 @@
-//! Speculation: tokens are guessed, the guesses' rows are computed together with the last token's, and a guess counts when the
-//! served model draws the same token (Leviathan, Kalman and Matias, 2023, with exact equality in place of rejection sampling:
-//! noise is a function of the position, so the target's draw at a position does not depend on who proposed what).
-//! It changes how many tokens a step yields, never which.
+//! Speculation: tokens are guessed, the guesses' rows are computed together with the last token's,
+//! and a guess counts when the served model draws the same token (Leviathan, Kalman and Matias,
+//! 2023, with exact equality in place of rejection sampling: noise is a function of the position,
+//! so the target's draw at a position does not depend on who proposed what). It changes how many
+//! tokens a step yields, never which.
 
 use crate::model::PackedModel;
 
@@ -17,8 +18,9 @@ pub struct DraftModel<'w> {
 /// Where the keys and values of the model that drafts lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DraftCache {
-    /// In the served model's blocks, past what is settled: it is the same model in another weight format (self-speculation), reads
-    /// the context that the served model computed, and what it writes is computed again before it counts.
+    /// In the served model's blocks, past what is settled: it is the same model in another weight
+    /// format (self-speculation), reads the context that the served model computed, and what it
+    /// writes is computed again before it counts.
     Shared,
     /// In planes of its own: another, smaller model, which computes the context for itself.
     Own,

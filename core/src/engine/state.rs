@@ -4,12 +4,12 @@ use super::event::Record;
 use super::limits::EngineLimits;
 use super::memory_plan::Drafter;
 use super::sequence::{Sequence, Standing};
+use crate::cache::planes::BlockCopy;
+use crate::cache::prefix_index::{Found, Parent};
+use crate::cache::{BLOCK, BlockId, Blocks, KvCache, PrefixIndex};
 use crate::memory::{ArenaError, Carver};
 use crate::model::ModelConfig;
 use crate::model::{BlockTables, Forward, ForwardLimits, Row};
-use crate::paging::kv::BlockCopy;
-use crate::paging::prefix_index::{Found, Parent};
-use crate::paging::{BLOCK, BlockId, Blocks, KvCache, PrefixIndex};
 use crate::sampling::TokenLogprob;
 
 /// Everything that changes while an engine runs.
@@ -166,7 +166,8 @@ impl<'s> State<'s> {
             copies: carver.carve("block copies", limits.block_count())?,
             head_rows: carver.carve("head row indices", limits.rows)?,
             outcomes: carver.carve("outcomes", limits.head_rows)?,
-            // A row yields at most a prompt log-probability, a token and an end; a sequence is preempted and admitted by plans.
+            // A row yields at most a prompt log-probability, a token and an end; a sequence is
+            // preempted and admitted by plans.
             events: carver.carve("events", 3 * limits.rows + 2 * slots)?,
             tops: carver
                 .carve("top log-probabilities", times("tops", 2 * limits.rows, limits.top_logprobs)?)?,
@@ -203,15 +204,16 @@ impl<'s> State<'s> {
         &self.tokens[slot as usize * limits.model_len..][..self.sequences[slot as usize].token_count as usize]
     }
 
-    /// Makes the blocks of a sequence that have become full findable. Where another sequence computed the same block at the same time,
-    /// that one is used from now on: the bits are the same, and what follows hangs on one parent. Returns how often.
+    /// Makes the blocks of a sequence that have become full findable. Where another sequence
+    /// computed the same block at the same time, that one is used from now on: the bits are the
+    /// same, and what follows hangs on one parent. Returns how often.
     pub(super) fn publish(&mut self, slot: u32, limits: &EngineLimits) -> u64 {
         let start = slot as usize * limits.blocks_per_sequence();
         let mut merged = 0;
         loop {
             let Sequence { indexed, computed, salt, .. } = self.sequences[slot as usize];
             let i = indexed as usize;
-            if (i + 1) * BLOCK > computed as usize + usize::from(mutant!(BlockBoundary)) {
+            if (i + 1) * BLOCK > computed as usize {
                 return merged;
             }
             let parent = match i {
@@ -241,7 +243,8 @@ impl<'s> State<'s> {
         self.blocks.release(block, self.index.contains(block));
     }
 
-    /// Gives a sequence's blocks back, the last first: the beginning of a text is what others may share.
+    /// Gives a sequence's blocks back, the last first: the beginning of a text is what others may
+    /// share.
     pub(super) fn release_blocks(&mut self, slot: u32, limits: &EngineLimits) {
         let start = slot as usize * limits.blocks_per_sequence();
         for i in (0..self.sequences[slot as usize].block_count as usize).rev() {
@@ -250,9 +253,7 @@ impl<'s> State<'s> {
         let sequence = &mut self.sequences[slot as usize];
         sequence.block_count = 0;
         sequence.computed = 0;
-        if !mutant!(StaleTable) {
-            sequence.indexed = 0;
-        }
+        sequence.indexed = 0;
         sequence.draft_computed = 0;
         sequence.drop_drafts();
     }

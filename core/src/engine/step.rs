@@ -97,7 +97,8 @@ impl Engine<'_, '_> {
         self.state.rows[..count].iter().map(move |row| planned(&self.state, row, plan.kind))
     }
 
-    /// Prompt, output and guesses up to and including a planned row: what the token drawn from it follows.
+    /// Prompt, output and guesses up to and including a planned row: what the token drawn from it
+    /// follows.
     pub fn context(&self, row: &PlannedRow) -> &[u32] {
         &self.state.tokens[row.slot as usize * self.limits.model_len..][..row.position + 1]
     }

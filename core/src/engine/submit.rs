@@ -5,10 +5,11 @@ use super::request::PRIORITY_ROWS;
 use super::request::{Refusal, Request, RequestId};
 use super::sequence::{Sequence, Source, Standing, UNDECIDED};
 use super::state::Bias;
+use crate::cache::BLOCK;
 use crate::model::RowOutput;
-use crate::paging::BLOCK;
 
-/// What the lowest and the highest priority are worth at most: added to every arrival, so that no head start goes below zero.
+/// What the lowest and the highest priority are worth at most: added to every arrival, so that no
+/// head start goes below zero.
 const HEAD_START_MAX: u64 = 128 * PRIORITY_ROWS;
 
 impl Engine<'_, '_> {
@@ -28,7 +29,8 @@ impl Engine<'_, '_> {
         Ok(id)
     }
 
-    /// Ends a request, whatever its choices are doing; no more events will come for it. `false` if it had ended.
+    /// Ends a request, whatever its choices are doing; no more events will come for it. `false` if
+    /// it had ended.
     pub fn cancel(&mut self, id: RequestId) -> bool {
         self.cancel_those(|sequence| sequence.request == id.0)
     }
@@ -51,15 +53,11 @@ impl Engine<'_, '_> {
                 *count += 1;
                 self.drop_events_of(&sequence);
                 self.drop_block_work_of(slot as u32);
-                if mutant!(CancelLeak) {
-                    let sequence = &mut self.state.sequences[slot];
-                    sequence.block_count = sequence.block_count.saturating_sub(1);
-                }
                 self.state.free(slot as u32, &self.limits);
                 found = true;
             }
         }
-        if found && !mutant!(CancelledPlan) {
+        if found {
             // A planned step may have rows of it.
             self.planned = None;
         }
@@ -77,7 +75,8 @@ impl Engine<'_, '_> {
             return Err(Refusal::NothingAsked);
         }
         let prompt_tokens = request.prompt.len().saturating_add(request.generated.len());
-        // What was resumed at the end of the context ends there; a new request is asked to leave room.
+        // What was resumed at the end of the context ends there; a new request is asked to leave
+        // room.
         let needs_room = usize::from(request.max_tokens > 0 && request.generated.is_empty());
         if prompt_tokens.saturating_add(needs_room) > limits.model_len {
             return Err(Refusal::ContextExceeded { prompt_tokens, model_len: limits.model_len });
@@ -117,7 +116,7 @@ impl Engine<'_, '_> {
             return Err(Refusal::TokenOutOfRange { field, token, vocab_size });
         }
         let taken = self.state.waiting.len() + self.state.running.len();
-        let room = slots - if mutant!(EarlyRefusal) { slots.min(taken + 1) } else { taken };
+        let room = slots - taken;
         if request.choices as usize > room {
             return Err(Refusal::QueueFull { queue: limits.queue });
         }
@@ -126,8 +125,7 @@ impl Engine<'_, '_> {
 
     fn fill(&mut self, slot: usize, id: RequestId, request: &Request<'_>, choice: u32, end_len: usize) {
         let limits = &self.limits;
-        let priority = if mutant!(PriorityIgnored) { 0 } else { i64::from(request.priority) };
-        let head_start = priority * PRIORITY_ROWS as i64;
+        let head_start = i64::from(request.priority) * PRIORITY_ROWS as i64;
         let tokens = &mut self.state.tokens[slot * limits.model_len..];
         let prompt_len = request.prompt.len();
         let token_count = prompt_len + request.generated.len();
@@ -144,7 +142,7 @@ impl Engine<'_, '_> {
             request: id.0,
             choice,
             order: (self.counters.rows + HEAD_START_MAX).saturating_add_signed(-head_start),
-            salt: if mutant!(SaltIgnored) { 0 } else { request.cache_salt },
+            salt: request.cache_salt,
             prompt_len: prompt_len as u32,
             token_count: token_count as u32,
             computed: 0,

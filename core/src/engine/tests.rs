@@ -146,7 +146,8 @@ fn drive(
     (answers, *engine.counters())
 }
 
-/// A text that others begin with too, and that repeats itself; then something of its own, or nothing.
+/// A text that others begin with too, and that repeats itself; then something of its own, or
+/// nothing.
 fn prompt() -> impl Strategy<Value = Vec<u32>> {
     let shared = (0_usize..3, prop_oneof![0_usize..49, Just(16), Just(32), Just(48)]);
     (shared, prop::collection::vec(0_u32..150, 0..12)).prop_map(|((text, len), own)| {
@@ -433,7 +434,8 @@ fn prompt_outputs_come_once_each_though_prompts_are_computed_again() {
     let prompts = [0, 30].map(|first| (first..first + 30).collect::<Vec<u32>>());
     for output in [RowOutput::NextLogprob, RowOutput::Logits, RowOutput::Hidden] {
         with_engine(limits(), |engine| {
-            // Each alone fits the cache, both at their full length do not: one is preempted and has its blocks taken.
+            // Each alone fits the cache, both at their full length do not: one is preempted and has
+            // its blocks taken.
             let ids = prompts.each_ref().map(|prompt| {
                 engine.submit(&Request { prompt_output: output, ..Request::greedy(prompt, 50) }).unwrap()
             });
@@ -472,7 +474,8 @@ fn blocks_are_taken_for_the_rows_of_a_step_alone() {
     }
 }
 
-/// A block that is given back before its step has run must leave the list of blocks to be zeroed: it will be there again.
+/// A block that is given back before its step has run must leave the list of blocks to be zeroed:
+/// it will be there again.
 #[test]
 fn plans_that_are_dropped_leave_no_fresh_blocks_behind() {
     with_engine(EngineLimits { kv_tokens: 64, queue: 1, ..limits() }, |engine| {
@@ -603,7 +606,8 @@ fn a_prefix_is_computed_once_for_all_who_share_it() {
     let salted: Vec<Ask> = asks.iter().zip(0..).map(|(ask, salt)| Ask { salt, ..ask.clone() }).collect();
     let (_, counters) = run(&salted, EngineLimits { kv_tokens: 480, ..limits() }, &[24], NO_GUESS);
     assert_eq!((counters.prefix_hits, counters.rows), (0, 3 * 43 + 3 * 3));
-    // Later: the blocks are free, and are revived; a prompt that ends with a block has its last row computed again.
+    // Later: the blocks are free, and are revived; a prompt that ends with a block has its last row
+    // computed again.
     let later = [plain(&text(32), 2, 0), plain(&text(32), 2, 30), plain(&text(33), 2, 60)];
     let (_, counters) = run(&later, limits(), &[24], NO_GUESS);
     assert_eq!((counters.boundary_hits, counters.hit_tokens, counters.copies), (1, 31 + 32, 1));
@@ -614,7 +618,8 @@ fn a_prefix_is_computed_once_for_all_who_share_it() {
 fn choices_share_their_prompt_and_the_block_it_ends_in() {
     let ask = Ask { choices: 3, ..plain(&text(20), 6, 0) };
     let (_, counters) = run(&[ask], limits(), &[24], NO_GUESS);
-    // Each but the first computes the last row of the prompt again, for its own draw, in a copy of the block.
+    // Each but the first computes the last row of the prompt again, for its own draw, in a copy of
+    // the block.
     assert_eq!((counters.hit_tokens, counters.copies), (2 * 19, 2));
     assert_eq!(counters.rows, 20 + 2 + 3 * 5);
 }
@@ -644,7 +649,8 @@ fn priority_is_a_head_start() {
 #[test]
 fn a_long_prompt_does_not_hold_up_who_is_ahead_of_it() {
     with_engine(EngineLimits { kv_tokens: 288, ..limits() }, |engine| {
-        // The second choice waits for the first one's prompt, so the long one is let past it: for as long as that takes.
+        // The second choice waits for the first one's prompt, so the long one is let past it: for
+        // as long as that takes.
         let short = text(20);
         let choices = engine.submit(&Request { choices: 2, ..Request::greedy(&short, 2) }).unwrap();
         let long: Vec<u32> = text(90).into_iter().rev().collect();
@@ -676,7 +682,8 @@ fn nobody_waits_for_what_is_computed_behind_them() {
                 }
             }
             if ids.len() < 2 {
-                // The text that the low one has begun; in the end it gets the high one's blocks, or what it has itself.
+                // The text that the low one has begun; in the end it gets the high one's blocks, or
+                // what it has itself.
                 ids.push(engine.submit(&Request { priority: 5, ..Request::greedy(&shared, 1) }).unwrap());
             }
         }
@@ -690,7 +697,8 @@ fn who_waits_for_a_prefix_keeps_a_slot() {
     with_engine(EngineLimits { sequences: 2, kv_tokens: 288, ..limits() }, |engine| {
         let short = text(20);
         let choices = engine.submit(&Request { choices: 2, ..Request::greedy(&short, 4) }).unwrap();
-        // It could begin in the first step, and would then keep the second choice waiting to its end.
+        // It could begin in the first step, and would then keep the second choice waiting to its
+        // end.
         let other = engine.submit(&Request::greedy(&[7, 8, 9], 40)).unwrap();
         let mut ends = vec![];
         while let Some(plan) = engine.plan(Budget::UNLIMITED) {

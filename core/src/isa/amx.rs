@@ -1,13 +1,15 @@
 //! Intel's matrix unit (AMX): registers of 16 rows of 64 bytes, tiles, and products of whole tiles.
 //!
-//! `tdpbusd` adds to each of 16 × 16 sums the products of 64 unsigned bytes of a row and 64 signed ones of a column, exactly modulo
-//! 2^32: eight times what AVX512-VNNI does in as many cycles, and the same integers, so the same bits. A tile of columns is what 16
-//! steps of K of half a panel are in memory (`[K/4][32][4]`), 128 bytes from row to row: no other layout is needed.
+//! `tdpbusd` adds to each of 16 × 16 sums the products of 64 unsigned bytes of a row and 64 signed
+//! ones of a column, exactly modulo 2^32: eight times what AVX512-VNNI does in as many cycles, and
+//! the same integers, so the same bits. A tile of columns is what 16 steps of K of half a panel are
+//! in memory (`[K/4][32][4]`), 128 bytes from row to row: no other layout is needed.
 //!
-//! For bf16 the unit is no use here: `tdpbf16ps` adds even and odd elements of a tile's whole depth apart, another order of additions.
+//! For bf16 the unit is no use here: `tdpbf16ps` adds even and odd elements of a tile's whole depth
+//! apart, another order of additions.
 //!
-//! The state of the tiles is 8 KiB, which an operating system saves only for processes that asked; see
-//! [`Isa::allow_matrix_unit`](super::Isa::allow_matrix_unit).
+//! The state of the tiles is 8 KiB, which an operating system saves only for processes that asked;
+//! see [`Isa::allow_matrix_unit`](super::Isa::allow_matrix_unit).
 use super::matrix::ByteRows;
 use core::arch::asm;
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
@@ -21,7 +23,8 @@ pub(super) fn allow() {
     ALLOWED.store(true, Ordering::Relaxed);
 }
 
-/// Proof that the CPU has AMX-TILE and AMX-INT8 with tiles of 16 rows of 64 bytes, and that they may be used.
+/// Proof that the CPU has AMX-TILE and AMX-INT8 with tiles of 16 rows of 64 bytes, and that they
+/// may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Matrix(());
 
@@ -67,8 +70,9 @@ struct Config {
     rows: [u8; 16],
 }
 
-/// The unit in use: tiles 0 to 3 are the sums of two times 16 rows and two times 16 columns, 4 and 5 the rows, 6 and 7 the columns.
-/// Dropping it gives their state back, which a change of threads would save.
+/// The unit in use: tiles 0 to 3 are the sums of two times 16 rows and two times 16 columns, 4 and
+/// 5 the rows, 6 and 7 the columns. Dropping it gives their state back, which a change of threads
+/// would save.
 pub(crate) struct Tiles {
     shape: Shape,
     /// The state is a thread's own.
@@ -83,8 +87,9 @@ impl Drop for Tiles {
     }
 }
 
-// What tiles hold passes from one of these blocks to the next, as with the C intrinsics that name tiles by number: compilers keep blocks that are
-// not pure in order, and nothing else in a program uses tiles unless it is told to.
+// What tiles hold passes from one of these blocks to the next, as with the C intrinsics that name
+// tiles by number: compilers keep blocks that are not pure in order, and nothing else in a program
+// uses tiles unless it is told to.
 macro_rules! load {
     ($tile:literal, $from:expr, $stride:expr) => {
         asm!(concat!("tileloadd tmm", $tile, ", [{} + {} * 1]"), in(reg) $from, in(reg) $stride,
@@ -107,13 +112,14 @@ macro_rules! multiply {
 }
 
 impl Tiles {
-    /// `sums[r] = from[r] + Σ rows[r] · columns` over `quads` steps of K of 32 columns, for all rows, whose sums lie one behind the other;
-    /// `from` is the sums of the first row, and how many bytes after it those of the next are. Meanwhile it fetches memory that is
-    /// needed next: where, and how many bytes.
+    /// `sums[r] = from[r] + Σ rows[r] · columns` over `quads` steps of K of 32 columns, for all
+    /// rows, whose sums lie one behind the other; `from` is the sums of the first row, and how many
+    /// bytes after it those of the next are. Meanwhile it fetches memory that is needed next:
+    /// where, and how many bytes.
     ///
     /// # Safety
-    /// Each row is valid for reading `4 * quads` bytes, `columns` for `128 * quads`, `from` for 128 bytes a row, `sums` for writing as many; `from`
-    /// may be `sums`.
+    /// Each row is valid for reading `4 * quads` bytes, `columns` for `128 * quads`, `from` for 128
+    /// bytes a row, `sums` for writing as many; `from` may be `sums`.
     #[inline(always)]
     pub(crate) unsafe fn add_products(
         &mut self,
@@ -200,7 +206,8 @@ impl Tiles {
     }
 }
 
-/// Sums of at most 16 rows (`TWO`: at most 32, the first 16 whole) over `depth` times `quads` steps of K.
+/// Sums of at most 16 rows (`TWO`: at most 32, the first 16 whole) over `depth` times `quads` steps
+/// of K.
 ///
 /// # Safety
 /// The tiles are shaped for them; memory as [`Tiles::add_products`] says.

@@ -17,7 +17,8 @@ pub(super) unsafe fn enter<O: SimdOp>(op: O) -> O::Output {
     op.eval(Avx2(()))
 }
 
-/// One expression for each register. A macro, since a closure might not be inlined into a compiled path.
+/// One expression for each register. A macro, since a closure might not be inlined into a compiled
+/// path.
 macro_rules! both {
     ($i:ident => $e:expr) => {
         [
@@ -46,9 +47,10 @@ fn widened(raw: [__m256i; 2]) -> ([__m256; 2], [__m256; 2]) {
     }
 }
 
-/// Four bytes in every lane: read from memory where it stands, by the instruction that spreads them, which takes no port that
-/// products or shifts need. Left to itself, the compiler reads once what is needed twice, and keeps it in a register that the sums
-/// need; or it parts the bytes first and spreads them afterwards, by way of an integer register. What is read with another `TIME` it
+/// Four bytes in every lane: read from memory where it stands, by the instruction that spreads
+/// them, which takes no port that products or shifts need. Left to itself, the compiler reads once
+/// what is needed twice, and keeps it in a register that the sums need; or it parts the bytes first
+/// and spreads them afterwards, by way of an integer register. What is read with another `TIME` it
 /// takes for something else.
 ///
 /// # Safety
@@ -66,7 +68,8 @@ unsafe fn spread<T, const TIME: usize>(mut p: *const T) -> __m256i {
     }
 }
 
-/// What was written before is read from memory afterwards, and not kept in registers that the sums need.
+/// What was written before is read from memory afterwards, and not kept in registers that the sums
+/// need.
 #[inline(always)]
 fn written() {
     // SAFETY: there is no instruction.
@@ -155,8 +158,8 @@ unsafe fn add_int_columns<const MR: usize>(
     }
 }
 
-// SAFETY: `Avx2` is only made in `enter`, whose caller vouches for the instructions. Each operation is the
-// IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
+// SAFETY: `Avx2` is only made in `enter`, whose caller vouches for the instructions. Each operation
+// is the IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
 unsafe impl Simd for Avx2 {
     // 3 rows x 4 registers of columns = 12 accumulators of the 16 registers.
     tile_sizes!(Avx2, #[target_feature(enable = "avx2,fma")] 1 2 | 3; unpacking 3);
@@ -166,7 +169,8 @@ unsafe impl Simd for Avx2 {
     type Quads = [__m256i; 2];
     /// Elements 0 and 2, and elements 1 and 3, as 16 bits each.
     type QuadRow = (__m256i, __m256i);
-    /// The scale in both halves of a lane, and scale times zero in all four bytes, for each register.
+    /// The scale in both halves of a lane, and scale times zero in all four bytes, for each
+    /// register.
     type GroupScales = ([__m256i; 2], [__m256i; 2]);
     type Words = [[__m256i; 2]; 2];
     /// The exponents, in both halves.
@@ -247,8 +251,9 @@ unsafe impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_offset_int8(self, p: *mut Int8, x: Self::F) {
-        // SAFETY: self proves AVX2; the caller vouches for 16 elements. The conversion rounds to nearest even. Packing works within
-        // 128-bit halves; the permute puts the quarters back in order.
+        // SAFETY: self proves AVX2; the caller vouches for 16 elements. The conversion rounds to
+        // nearest even. Packing works within 128-bit halves; the permute puts the quarters back in
+        // order.
         unsafe {
             let offset = both!(i => _mm256_add_epi32(_mm256_cvtps_epi32(x[i]), _mm256_set1_epi32(128)));
             let words = _mm256_packs_epi32(offset[0], offset[1]);
@@ -306,8 +311,8 @@ unsafe impl Simd for Avx2 {
                 _mm256_blendv_epi8(nearest, quiet, nan)
             }};
         }
-        // SAFETY: the caller vouches for 16 bf16. `packus` works within 128-bit halves; the permute puts
-        // the quarters back in order.
+        // SAFETY: the caller vouches for 16 bf16. `packus` works within 128-bit halves; the permute
+        // puts the quarters back in order.
         unsafe {
             let packed = _mm256_packus_epi32(rounded!(x[0]), rounded!(x[1]));
             _mm256_storeu_si256(p.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
@@ -324,8 +329,9 @@ unsafe impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
-        // SAFETY: the caller vouches for 2 bf16, 4 bytes. From memory to all lanes at once, then parted: by way of an
-        // integer register it would take the one port that moves lanes four times.
+        // SAFETY: the caller vouches for 2 bf16, 4 bytes. From memory to all lanes at once, then
+        // parted: by way of an integer register it would take the one port that moves lanes four
+        // times.
         unsafe {
             let pair = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
             let (even, odd) = widened([pair, pair]);
@@ -336,7 +342,8 @@ unsafe impl Simd for Avx2 {
     unsafe fn store_transposed(self, rows: *const u8, row_stride: usize, p: *mut u8, stride: usize) {
         // Blocks of 8 rows and 8 words.
         for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-            // SAFETY: self proves AVX2; the caller vouches for 64 bytes at each multiple of either stride, of which these are 32.
+            // SAFETY: self proves AVX2; the caller vouches for 64 bytes at each multiple of either
+            // stride, of which these are 32.
             unsafe {
                 let mut r = [_mm256_setzero_si256(); 8];
                 for (row, r) in r.iter_mut().enumerate() {
@@ -395,7 +402,8 @@ unsafe impl Simd for Avx2 {
         codes: *const u8,
         table: Self::CodeTable,
     ) -> Self::Words {
-        // SAFETY: the caller vouches for 64 bytes each. The upper byte of an index has its highest bit set, which looks up 0.
+        // SAFETY: the caller vouches for 64 bytes each. The upper byte of an index has its highest
+        // bit set, which looks up 0.
         unsafe {
             let rest = both!(i => _mm256_loadu_si256(rest.add(32 * i).cast()));
             let codes = both!(i => _mm256_loadu_si256(codes.add(32 * i).cast()));
@@ -435,8 +443,8 @@ unsafe impl Simd for Avx2 {
             unsafe { _mm256_storeu_si256(p.add(16 * i).cast(), words[i / 2][i % 2]) };
         }
     }
-    // In the methods below a register of columns is read when all rows are at hand: 12 sums, 3 rows and 1 register of columns
-    // are the 16 that there are.
+    // In the methods below a register of columns is read when all rows are at hand: 12 sums, 3 rows
+    // and 1 register of columns are the 16 that there are.
     const COLUMNS_ONE_BY_ONE: bool = true;
     const KEPT_PAIRS: usize = 2;
     const KEPT_QUADS: usize = 2;
@@ -445,7 +453,8 @@ unsafe impl Simd for Avx2 {
         for (v, words) in words.into_iter().enumerate() {
             let (even, odd) = widened(words);
             for i in 0..2 {
-                // SAFETY: the caller vouches for 128 bf16: 32 odd elements as f32, then 32 even ones.
+                // SAFETY: the caller vouches for 128 bf16: 32 odd elements as f32, then 32 even
+                // ones.
                 unsafe {
                     let p = p.cast::<f32>().add(16 * v + 8 * i);
                     _mm256_storeu_ps(p, odd[i]);
@@ -459,7 +468,8 @@ unsafe impl Simd for Avx2 {
     unsafe fn keep_quads(self, p: *mut Int8, columns: [Self::Quads; 2]) {
         for (v, columns) in columns.into_iter().enumerate() {
             for (i, quads) in columns.into_iter().enumerate() {
-                // SAFETY: the caller vouches for 256 elements: elements 0 and 2 as 16 bits, then elements 1 and 3.
+                // SAFETY: the caller vouches for 256 elements: elements 0 and 2 as 16 bits, then
+                // elements 1 and 3.
                 unsafe {
                     let p = p.add(64 * v + 32 * i);
                     let (even, odd) = widened_quads(quads);
@@ -505,7 +515,8 @@ unsafe impl Simd for Avx2 {
         b: *const Int8,
         sums: &mut [[Self::Ints; 2]; MR],
     ) {
-        // SAFETY: the caller vouches for a quad of each row, and for 32 columns of even elements and of odd ones.
+        // SAFETY: the caller vouches for a quad of each row, and for 32 columns of even elements
+        // and of odd ones.
         unsafe {
             let rows = core::array::from_fn(|r| parted_quad(spread::<_, 0>(a.add(r * stride))).0);
             add_int_columns::<MR>(rows, b, sums);
@@ -538,7 +549,8 @@ unsafe impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads) {
-        // SAFETY: the caller vouches for 64 bytes. A 16-bit product is two 8-bit ones: 15 · 15 has no carry.
+        // SAFETY: the caller vouches for 64 bytes. A 16-bit product is two 8-bit ones: 15 · 15 has
+        // no carry.
         let raw = both!(i => unsafe { _mm256_loadu_si256(p.add(32 * i).cast()) });
         // SAFETY: self proves AVX2.
         let low = both!(i => unsafe {
@@ -552,7 +564,8 @@ unsafe impl Simd for Avx2 {
         });
         (low, high)
     }
-    /// `vpmaddubsw` would saturate: 2 · 255 · 127 does not fit 16 bits. Widened to 16 bits, `vpmaddwd` is exact.
+    /// `vpmaddubsw` would saturate: 2 · 255 · 127 does not fit 16 bits. Widened to 16 bits,
+    /// `vpmaddwd` is exact.
     #[inline(always)]
     fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
         // SAFETY: self proves AVX2.

@@ -67,7 +67,8 @@ macro_rules! sixteen_lanes {
         /// The scale in both halves of a lane; scale times zero in all four bytes.
         type GroupScales = (__m512i, __m512i);
         type Words = [__m512i; 2];
-        /// The exponents in their place in a bf16, twice: the fifth bit of an index does not matter.
+        /// The exponents in their place in a bf16, twice: the fifth bit of an index does not
+        /// matter.
         type CodeTable = __m512i;
 
         #[inline(always)]
@@ -119,7 +120,8 @@ macro_rules! sixteen_lanes {
             p: *const Int4,
             scales: Self::GroupScales,
         ) -> (Self::Quads, Self::Quads) {
-            // SAFETY: the caller vouches for 64 bytes. A 16-bit product is two 8-bit ones: 15 · 15 has no carry.
+            // SAFETY: the caller vouches for 64 bytes. A 16-bit product is two 8-bit ones: 15 · 15
+            // has no carry.
             unsafe {
                 let (low, high) = load_halves(p);
                 (
@@ -136,8 +138,8 @@ macro_rules! sixteen_lanes {
             (scales, weights): (*const Int4, *const Int4),
             sums: [Self::Ints; 2],
         ) -> [Self::Ints; 2] {
-            // A row's sum is at most 32 · 255 < 2^15, so the 16-bit products of zeros are exact; what a scale multiplies is less than
-            // 15 · 32 · 255 < 2^17 either way.
+            // A row's sum is at most 32 · 255 < 2^15, so the 16-bit products of zeros are exact;
+            // what a scale multiplies is less than 15 · 32 · 255 < 2^17 either way.
             // SAFETY: the caller vouches for the three; self proves AVX-512 F, BW and VNNI.
             unsafe {
                 let (mut products, mut row_sum) = ([_mm512_setzero_si512(); 2], _mm512_setzero_si512());
@@ -224,7 +226,8 @@ macro_rules! sixteen_lanes {
         }
         #[inline(always)]
         unsafe fn store_offset_int8(self, p: *mut Int8, x: Self::F) {
-            // SAFETY: self proves AVX-512 F; the caller vouches for 16 elements. The conversion rounds to nearest even.
+            // SAFETY: self proves AVX-512 F; the caller vouches for 16 elements. The conversion
+            // rounds to nearest even.
             unsafe {
                 let offset = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(128));
                 _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(offset));
@@ -232,8 +235,10 @@ macro_rules! sixteen_lanes {
         }
         #[inline(always)]
         unsafe fn store_transposed(self, rows: *const u8, row_stride: usize, p: *mut u8, stride: usize) {
-            // Words, pairs of words, then quarters of a register change places; each stage halves the rows that meet.
-            // SAFETY: self proves AVX-512 F; the caller vouches for 64 bytes at each multiple of either stride.
+            // Words, pairs of words, then quarters of a register change places; each stage halves
+            // the rows that meet.
+            // SAFETY: self proves AVX-512 F; the caller vouches for 64 bytes at each multiple of
+            // either stride.
             unsafe {
                 let mut r = [_mm512_setzero_si512(); 16];
                 for (i, r) in r.iter_mut().enumerate() {
@@ -400,11 +405,13 @@ fn widened(raw: __m512i) -> (__m512, __m512) {
     }
 }
 
-// SAFETY: `Avx512` is only made in `enter_fma`, whose caller vouches for the instructions. Each operation is
-// the IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
+// SAFETY: `Avx512` is only made in `enter_fma`, whose caller vouches for the instructions. Each
+// operation is the IEEE one of its name; min and max return the second operand on NaN, as the trait
+// asks.
 unsafe impl Simd for Avx512 {
     sixteen_lanes!();
-    // 12 rows x 2 registers of columns = 24 accumulators of the 32 registers; pairs of columns take four more.
+    // 12 rows x 2 registers of columns = 24 accumulators of the 32 registers; pairs of columns take
+    // four more.
     tile_sizes!(
         Avx512,
         #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -429,7 +436,8 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn load_kept_pairs(self, p: *const bf16) -> [Self::Pairs; 2] {
         let p = p.cast::<f32>();
-        // SAFETY: the caller vouches for 128 bf16, which are 32 odd elements and 32 even ones as f32.
+        // SAFETY: the caller vouches for 128 bf16, which are 32 odd elements and 32 even ones as
+        // f32.
         let column = |i: usize| unsafe { _mm512_loadu_ps(p.add(LANES * i)) };
         [(column(2), column(0)), (column(3), column(1))]
     }
@@ -471,9 +479,9 @@ unsafe impl Simd for Avx512 {
     }
 }
 
-// SAFETY: `Avx512Bf16` is only made in `enter_bf16`, whose caller vouches for the instructions. The dot
-// product equals two fused multiply-adds on flushed operands: `dtype` says why, the self-check proves it
-// on the CPU at hand.
+// SAFETY: `Avx512Bf16` is only made in `enter_bf16`, whose caller vouches for the instructions. The
+// dot product equals two fused multiply-adds on flushed operands: `dtype` says why, the self-check
+// proves it on the CPU at hand.
 unsafe impl Simd for Avx512Bf16 {
     sixteen_lanes!();
     // 12 rows x 2 registers of columns = 24 accumulators of the 32 registers.
@@ -506,10 +514,11 @@ unsafe impl Simd for Avx512Bf16 {
     }
 }
 
-/// The start-up self-check: 16 × 64 dot products of drawn operands, `vdpbf16ps` against the soft form.
+/// The start-up self-check: 16 × 64 dot products of drawn operands, `vdpbf16ps` against the soft
+/// form.
 ///
-/// Call only where CPUID reports AVX512-BF16. Magnitudes cover the whole range that flushed operands and
-/// their sums can have; a CPU that rounds or orders otherwise gets the FMA path.
+/// Call only where CPUID reports AVX512-BF16. Magnitudes cover the whole range that flushed
+/// operands and their sums can have; a CPU that rounds or orders otherwise gets the FMA path.
 pub(super) fn bf16_dot_is_two_fmas() -> bool {
     struct Check;
     impl SimdOp for Check {

@@ -1,15 +1,15 @@
 //! The CPU's vector instructions as one abstraction: sixteen lanes of `f32`.
 //!
-//! [`Simd`] is implemented by zero-sized proofs, one per instruction set; holding one means that this CPU
-//! has the instructions, so the operations are safe to call. A kernel is written once, generic over
-//! `Simd`, and entered through [`Isa::run`], which calls it inside a function compiled for that
-//! instruction set. All implementations give the same bits, operation by operation: that is what makes
-//! the answers independent of the CPU.
+//! [`Simd`] is implemented by zero-sized proofs, one per instruction set; holding one means that
+//! this CPU has the instructions, so the operations are safe to call. A kernel is written once,
+//! generic over `Simd`, and entered through [`Isa::run`], which calls it inside a function compiled
+//! for that instruction set. All implementations give the same bits, operation by operation: that
+//! is what makes the answers independent of the CPU.
 //!
 //! [`Isa`] is chosen once, by [`Isa::detect`] from CPUID and XCR0, or by name.
 //!
-//! To see that inlining went wrong: a kernel that is ten times too slow has a `call` in its inner loop;
-//! every function between [`Isa::run`] and the operations must be `#[inline(always)]`.
+//! To see that inlining went wrong: a kernel that is ten times too slow has a `call` in its inner
+//! loop; every function between [`Isa::run`] and the operations must be `#[inline(always)]`.
 pub(crate) mod matrix;
 pub mod portable;
 mod tiles;
@@ -41,12 +41,13 @@ pub const LANES: usize = 16;
 ///
 /// # Safety
 ///
-/// A value of the implementing type is a proof that the CPU has its instructions; it must be impossible to
-/// make one otherwise. The methods' bits must equal those of [`Portable`].
+/// A value of the implementing type is a proof that the CPU has its instructions; it must be
+/// impossible to make one otherwise. The methods' bits must equal those of [`Portable`].
 pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Rows of a matrix product kept in registers at a time, beside two vectors of columns.
     const TILE_ROWS: usize;
-    /// Rows that are multiplied while weights are unpacked for the tiles that follow: fewer, for what unpacking takes.
+    /// Rows that are multiplied while weights are unpacked for the tiles that follow: fewer, for
+    /// what unpacking takes.
     const UNPACK_ROWS: usize;
     /// Sixteen lanes.
     type F: Copy;
@@ -146,26 +147,30 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing 64 elements; no alignment is needed.
     unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads);
-    /// Reads 16 bytes: in each the scale `s` of a group (its low 4 bits) and the zero `z` (its high 4 bits).
+    /// Reads 16 bytes: in each the scale `s` of a group (its low 4 bits) and the zero `z` (its high
+    /// 4 bits).
     ///
     /// # Safety
     /// `p` is valid for reading 16 bytes; no alignment is needed.
     unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales;
-    /// Reads 64 bytes of two 4-bit weights each: 16 quads from the low halves and 16 from the high ones. A weight is
-    /// `s q − s z` modulo 2^8.
+    /// Reads 64 bytes of two 4-bit weights each: 16 quads from the low halves and 16 from the high
+    /// ones. A weight is `s q − s z` modulo 2^8.
     ///
     /// # Safety
     /// `p` is valid for reading 64 bytes; no alignment is needed.
     unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads);
-    /// Whether one row multiplies a group of 4-bit weights as they are stored, and its sums are scaled instead: [`Simd::add_group`].
+    /// Whether one row multiplies a group of 4-bit weights as they are stored, and its sums are
+    /// scaled instead: [`Simd::add_group`].
     const SCALES_SUMS: bool = false;
-    /// `sums + Σ a[i] (s q[i] − s z)` over a group, 32 inputs of two times 16 columns: [`Simd::dot_quads`] with the weights that
-    /// [`Simd::load_nibbles`] makes, exactly (modulo 2^32), where each of them is an 8-bit number. Scales and zeros are as
-    /// [`Simd::load_group_scales`] has them, 32 bytes; weights `[4][32 columns][4]`, input `8 i + j` low and `8 i + 4 + j` high.
-    /// Only where [`Simd::SCALES_SUMS`].
+    /// `sums + Σ a[i] (s q[i] − s z)` over a group, 32 inputs of two times 16 columns:
+    /// [`Simd::dot_quads`] with the weights that [`Simd::load_nibbles`] makes, exactly (modulo
+    /// 2^32), where each of them is an 8-bit number. Scales and zeros are as
+    /// [`Simd::load_group_scales`] has them, 32 bytes; weights `[4][32 columns][4]`, input `8 i +
+    /// j` low and `8 i + 4 + j` high. Only where [`Simd::SCALES_SUMS`].
     ///
     /// # Safety
-    /// `a` is valid for reading 32 elements, `scales` for 32 bytes, `weights` for 512 bytes; no alignment is needed.
+    /// `a` is valid for reading 32 elements, `scales` for 32 bytes, `weights` for 512 bytes; no
+    /// alignment is needed.
     #[inline(always)]
     unsafe fn add_group(
         self,
@@ -181,8 +186,9 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for reading 16 bytes.
     unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable;
-    /// Decodes 64 bf16. Word `i` of `rest` holds of element `i` the sign and the mantissa where bf16 has them, and of element
-    /// `32 + i` the same with its bytes swapped; word `i` of `codes` their codes, in its bits 0–3 and 4–7 or, if `SECOND`, 8–11 and 12–15.
+    /// Decodes 64 bf16. Word `i` of `rest` holds of element `i` the sign and the mantissa where
+    /// bf16 has them, and of element `32 + i` the same with its bytes swapped; word `i` of `codes`
+    /// their codes, in its bits 0–3 and 4–7 or, if `SECOND`, 8–11 and 12–15.
     ///
     /// # Safety
     /// `rest` and `codes` are valid for reading 64 bytes.
@@ -192,7 +198,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
         codes: *const u8,
         table: Self::CodeTable,
     ) -> Self::Words;
-    /// Gives an exponent to the element at `position`, which has none yet. Rare, so that it may go through memory.
+    /// Gives an exponent to the element at `position`, which has none yet. Rare, so that it may go
+    /// through memory.
     #[inline(always)]
     fn with_exponent(self, words: Self::Words, position: usize, exponent: u8) -> Self::Words {
         let mut elements = [bf16::ZERO; 64];
@@ -216,14 +223,17 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing 64 bf16; no alignment is needed.
     unsafe fn store_words(self, p: *mut bf16, words: Self::Words);
-    /// What a step of 32 columns of bf16 takes when several tiles of rows are to read it, as a multiple of its 128 bytes: 1 where an
-    /// instruction multiplies it as it is stored, 2 where it is widened first, once for all tiles.
+    /// What a step of 32 columns of bf16 takes when several tiles of rows are to read it, as a
+    /// multiple of its 128 bytes: 1 where an instruction multiplies it as it is stored, 2 where it
+    /// is widened first, once for all tiles.
     const KEPT_PAIRS: usize = 1;
     /// The same for 8-bit operands.
     const KEPT_QUADS: usize = 1;
-    /// Whether registers hold a tile's sums and its rows, but not two columns beside: they are then loaded one at a time.
+    /// Whether registers hold a tile's sums and its rows, but not two columns beside: they are then
+    /// loaded one at a time.
     const COLUMNS_ONE_BY_ONE: bool = false;
-    /// Whether rows of bf16 are widened, too, once for a tile, before they meet columns that are kept or, in some tiles, a panel's.
+    /// Whether rows of bf16 are widened, too, once for a tile, before they meet columns that are
+    /// kept or, in some tiles, a panel's.
     const WIDENS_ROWS: bool = false;
     /// Writes the pairs of 32 columns for [`Simd::add_kept_pairs`].
     ///
@@ -255,7 +265,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
             self.store_quads(p.add(4 * LANES), columns[1]);
         }
     }
-    /// `sums[r][v] += a[r] b[v]`: one step of the product of MR rows, `stride` apart, and 32 columns.
+    /// `sums[r][v] += a[r] b[v]`: one step of the product of MR rows, `stride` apart, and 32
+    /// columns.
     ///
     /// # Safety
     /// Each row is valid for reading 1 element, `b` for 32.
@@ -298,7 +309,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Writes pairs as floats: 16 odd elements, 16 even ones, and so on.
     ///
     /// # Safety
-    /// `from` is valid for reading `2 * pairs` elements, `to` for writing as many, rounded up to a multiple of 32.
+    /// `from` is valid for reading `2 * pairs` elements, `to` for writing as many, rounded up to a
+    /// multiple of 32.
     #[inline(always)]
     unsafe fn widen_pairs(self, from: *const bf16, pairs: usize, to: *mut f32) {
         for pair in 0..pairs {
@@ -310,7 +322,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
             }
         }
     }
-    /// [`Simd::splat_pair`] from a row that [`Simd::widen_pairs`] wrote, where [`Simd::WIDENS_ROWS`]: `p` is the odd element of the pair.
+    /// [`Simd::splat_pair`] from a row that [`Simd::widen_pairs`] wrote, where
+    /// [`Simd::WIDENS_ROWS`]: `p` is the odd element of the pair.
     ///
     /// # Safety
     /// `p` is valid for reading floats 0 and 16.
@@ -319,7 +332,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
         let _ = p;
         unreachable!("only where `WIDENS_ROWS`");
     }
-    /// [`Simd::add_kept_pairs`] for rows that [`Simd::widen_pairs`] wrote: `a` is the odd element of the first.
+    /// [`Simd::add_kept_pairs`] for rows that [`Simd::widen_pairs`] wrote: `a` is the odd element
+    /// of the first.
     ///
     /// # Safety
     /// Each row is valid for reading floats 0 and 16, `b` for what was written.
@@ -356,7 +370,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
             }
         }
     }
-    /// Writes `nearest_int(x) + 128` as 16 elements, for `x` between -128 and 127; what a NaN becomes is not said.
+    /// Writes `nearest_int(x) + 128` as 16 elements, for `x` between -128 and 127; what a NaN
+    /// becomes is not said.
     ///
     /// # Safety
     /// `p` is valid for writing 16 elements.
@@ -367,12 +382,12 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
             unsafe { p.add(i).write(Int8((nearest_int(x) + 128) as u8)) };
         }
     }
-    /// Writes 16 rows of 16 words of 4 bytes as columns: word `j` of row `i`, at `rows + i * row_stride + 4 * j`, goes to
-    /// `p + j * stride + 4 * i`.
+    /// Writes 16 rows of 16 words of 4 bytes as columns: word `j` of row `i`, at `rows + i *
+    /// row_stride + 4 * j`, goes to `p + j * stride + 4 * i`.
     ///
     /// # Safety
-    /// For each `i < 16`, `rows + i * row_stride` is valid for reading 64 bytes and `p + i * stride` for writing 64; no alignment
-    /// is needed, and they do not overlap.
+    /// For each `i < 16`, `rows + i * row_stride` is valid for reading 64 bytes and `p + i *
+    /// stride` for writing 64; no alignment is needed, and they do not overlap.
     #[inline(always)]
     unsafe fn store_transposed(self, rows: *const u8, row_stride: usize, p: *mut u8, stride: usize) {
         for i in 0..LANES {
@@ -385,8 +400,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
             }
         }
     }
-    /// Calls `tile.run::<ROWS>(self, row)` for `rows` in `1..=TILE_ROWS`: each implementation lists its sizes, so that no
-    /// path compiles tiles that its registers cannot hold.
+    /// Calls `tile.run::<ROWS>(self, row)` for `rows` in `1..=TILE_ROWS`: each implementation lists
+    /// its sizes, so that no path compiles tiles that its registers cannot hold.
     ///
     /// # Panics
     /// For other numbers of rows.
@@ -481,7 +496,8 @@ impl core::fmt::Debug for Isa {
     }
 }
 
-/// Whether this CPU is a Zen 4, which computes 512 bits in two cycles and is slowed by fetches into L2.
+/// Whether this CPU is a Zen 4, which computes 512 bits in two cycles and is slowed by fetches into
+/// L2.
 pub fn is_zen4() -> bool {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
     return x86_detect::features().zen4;
@@ -489,18 +505,22 @@ pub fn is_zen4() -> bool {
     false
 }
 
-/// Bytes that are fetched ahead: more than are on their way to a core at full bandwidth (bandwidth times latency, some 6 KiB).
+/// Bytes that are fetched ahead: more than are on their way to a core at full bandwidth (bandwidth
+/// times latency, some 6 KiB).
 const FETCHED_AHEAD: usize = 8192;
 
 impl Isa {
-    /// Scalar code in sixteen virtual lanes, which runs everywhere; with a soft fused multiply-add unless the target is compiled for one.
+    /// Scalar code in sixteen virtual lanes, which runs everywhere; with a soft fused multiply-add
+    /// unless the target is compiled for one.
     pub const PORTABLE: Isa = Isa::at(Level::Portable);
 
     const fn at(level: Level) -> Isa {
         let coded_sequences = match level {
-            // AVX2 looks up bytes, not words: one sequence is 1.38 times as fast on Zen 3 but 0.77 on Zen 1, eight are 0.73.
+            // AVX2 looks up bytes, not words: one sequence is 1.38 times as fast on Zen 3 but 0.77
+            // on Zen 1, eight are 0.73.
             Level::Portable | Level::Avx2 | Level::Neon => 0,
-            // Eight and sixteen sequences are 0.86 and 0.90 times as fast on Zen 4, 0.95 and 0.96 on a Xeon; four are no slower on either.
+            // Eight and sixteen sequences are 0.86 and 0.90 times as fast on Zen 4, 0.95 and 0.96
+            // on a Xeon; four are no slower on either.
             Level::Avx512 | Level::Avx512Bf16 => 4,
         };
         Isa { level, ahead: FETCHED_AHEAD, coded_sequences, matrix: None }
@@ -520,7 +540,8 @@ impl Isa {
         #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
         {
             let cpu = x86_detect::features();
-            // AVX-512 fetches into L2 (AVX2 into L1), which on Zen 4 is slower than leaving it to the hardware, by a quarter and more.
+            // AVX-512 fetches into L2 (AVX2 into L1), which on Zen 4 is slower than leaving it to
+            // the hardware, by a quarter and more.
             let ahead = if cpu.zen4 { 0 } else { FETCHED_AHEAD };
             if cpu.avx2_fma {
                 list.push(Isa::at(Level::Avx2));
@@ -547,19 +568,22 @@ impl Isa {
         list
     }
 
-    /// Says that the CPU's matrix unit may be used, if it has one: [`Isa::available`] lists its path from then on.
+    /// Says that the CPU's matrix unit may be used, if it has one: [`Isa::available`] lists its
+    /// path from then on.
     ///
     /// # Safety
-    /// The operating system gives the unit's state to every thread that will run a kernel. On Linux a process asks for that by
-    /// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`; on bare metal it is a matter of XCR0 and XFD. Without it the first
-    /// product is an invalid instruction.
+    /// The operating system gives the unit's state to every thread that will run a kernel. On Linux
+    /// a process asks for that by `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`; on bare
+    /// metal it is a matter of XCR0 and XFD. Without it the first product is an invalid
+    /// instruction.
     pub unsafe fn allow_matrix_unit() {
         #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
         amx::allow();
     }
 
-    /// The path of that name, where this CPU has it: `portable`, `avx2`, `avx512` (the best of those that begin so), `avx512-fma`
-    /// (without a bf16 dot product), `avx512-bf16` (with), `avx512-amx` (with the matrix unit, and the better of those two), `neon`, `auto`.
+    /// The path of that name, where this CPU has it: `portable`, `avx2`, `avx512` (the best of
+    /// those that begin so), `avx512-fma` (without a bf16 dot product), `avx512-bf16` (with),
+    /// `avx512-amx` (with the matrix unit, and the better of those two), `neon`, `auto`.
     pub fn from_name(name: &str) -> Option<Isa> {
         if name == "auto" {
             return Some(Self::detect());
@@ -586,21 +610,22 @@ impl Isa {
         }
     }
 
-    /// Sequences at once up to which bf16 weights in 12 bits are known to pay: one decodes faster, and so many no more than 3% slower;
-    /// prompts, in any case, up to 4% slower (`verbatim-bench bars`). `usize::MAX` where any number does, 0 where none is known to.
-    /// Rows of guesses, which are verified where they pay, are not counted. Speed alone depends on it.
+    /// Sequences at once up to which bf16 weights in 12 bits are known to pay: one decodes faster,
+    /// and so many no more than 3% slower; prompts, in any case, up to 4% slower (`verbatim-bench
+    /// bars`). `usize::MAX` where any number does, 0 where none is known to. Rows of guesses, which
+    /// are verified where they pay, are not counted. Speed alone depends on it.
     pub fn coded_sequences(self) -> usize {
         self.coded_sequences
     }
 
-    /// Bytes from what a kernel reads to what it fetches meanwhile; 0, lines that it has just read or is about
-    /// to, leaves fetching to the hardware. Speed alone depends on it.
+    /// Bytes from what a kernel reads to what it fetches meanwhile; 0, lines that it has just read
+    /// or is about to, leaves fetching to the hardware. Speed alone depends on it.
     pub(crate) fn fetch_ahead(self) -> usize {
         self.ahead
     }
 
-    /// The unit that multiplies whole tiles of bytes, where the path has one. The rest of the path is that of its vectors, whose sums
-    /// are 16 `i32`.
+    /// The unit that multiplies whole tiles of bytes, where the path has one. The rest of the path
+    /// is that of its vectors, whose sums are 16 `i32`.
     pub(crate) fn matrix(self) -> Option<Matrix> {
         self.matrix
     }

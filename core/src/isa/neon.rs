@@ -15,7 +15,8 @@ pub(super) fn enter<O: SimdOp>(op: O) -> O::Output {
     op.eval(Neon(()))
 }
 
-/// One expression for each register. A macro, since a closure might not be inlined into a compiled path.
+/// One expression for each register. A macro, since a closure might not be inlined into a compiled
+/// path.
 macro_rules! four {
     ($i:ident => $e:expr) => {
         [
@@ -53,8 +54,9 @@ fn widened(raw: [uint32x4_t; 4]) -> ([float32x4_t; 4], [float32x4_t; 4]) {
     }
 }
 
-// SAFETY: NEON is part of the target. Each operation is the IEEE one of its name; max, min and select are
-// compare-and-select, which gives the second operand on NaN, as the trait asks (FMAX would not).
+// SAFETY: NEON is part of the target. Each operation is the IEEE one of its name; max, min and
+// select are compare-and-select, which gives the second operand on NaN, as the trait asks (FMAX
+// would not).
 unsafe impl Simd for Neon {
     // 3 rows x 8 registers of columns = 24 accumulators of the 32 registers.
     tile_sizes!(Neon, 1 2 | 3; unpacking 3);
@@ -198,7 +200,8 @@ unsafe impl Simd for Neon {
         codes: *const u8,
         table: Self::CodeTable,
     ) -> Self::Words {
-        // SAFETY: the caller vouches for 64 bytes each. The upper byte of an index is beyond the table, which looks up 0.
+        // SAFETY: the caller vouches for 64 bytes each. The upper byte of an index is beyond the
+        // table, which looks up 0.
         unsafe {
             let rest = four!(i => vld1q_u8(rest.add(16 * i)));
             let codes = four!(i => vreinterpretq_u16_u8(vld1q_u8(codes.add(16 * i))));
@@ -298,8 +301,8 @@ unsafe impl Simd for Neon {
     }
     #[inline(always)]
     fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
-        // SAFETY: self proves NEON. Each register of weights is four lanes of four: products of two lanes at a time,
-        // summed in pairs, and the pairs of both halves in pairs again.
+        // SAFETY: self proves NEON. Each register of weights is four lanes of four: products of two
+        // lanes at a time, summed in pairs, and the pairs of both halves in pairs again.
         four!(i => unsafe {
             let (low, high) = (vmovl_s8(vget_low_s8(b[i])), vmovl_s8(vget_high_s8(b[i])));
             let first = vmull_s16(vget_low_s16(low), vget_low_s16(a));

@@ -1,8 +1,10 @@
 //! Sixteen virtual lanes in scalar Rust: runs on every target, and is the definition of the bits.
 //!
-//! `core` has no fused multiply-add. Where an x86-64 target is compiled for one, [`fma`] is that instruction. Elsewhere it makes one: the
-//! product of two f32 is exact in f64; the sum is rounded to odd there, which makes the second rounding, to f32, the only one that
-//! counts (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
+//! `core` has no fused multiply-add. Where an x86-64 target is compiled for one, [`fma`] is that
+//! instruction. Elsewhere it makes one: the product of two f32 is exact in f64; the sum is rounded
+//! to odd there, which makes the second rounding, to f32, the only one that counts (Boldo and
+//! Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to
+//! odd").
 use super::{LANES, Simd, tile_sizes};
 use crate::dtype::{Int4, Int8, bf16_operand, bf16_widen};
 use half::bf16;
@@ -31,8 +33,8 @@ pub(super) fn soft_fma(a: f32, b: f32, c: f32) -> f32 {
     let c_part = sum - product;
     let error = (product - (sum - c_part)) + (c - c_part);
     let bits = sum.to_bits();
-    // Inexact with an even last bit: step to the odd neighbour on the side of the error. Infinity and NaN
-    // have a NaN error, which compares false.
+    // Inexact with an even last bit: step to the odd neighbour on the side of the error. Infinity
+    // and NaN have a NaN error, which compares false.
     let inexact = error.abs() > 0.0;
     let away_from_zero = (error > 0.0) == (sum > 0.0);
     let step = if away_from_zero { 1 } else { u64::MAX };

@@ -10,7 +10,8 @@ pub(super) fn allow_matrix_unit() {
         static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| {
             let mut result: i64 = 158; // arch_prctl
-            // SAFETY: the call changes nothing but what this process may use; ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA.
+            // SAFETY: the call changes nothing but what this process may use; ARCH_REQ_XCOMP_PERM,
+            // XFEATURE_XTILEDATA.
             unsafe {
                 core::arch::asm!("syscall", inout("rax") result, in("rdi") 0x1023_u64, in("rsi") 18_u64,
                     out("rcx") _, out("r11") _);
@@ -263,7 +264,8 @@ fn products_of_quads_are_exact_at_their_extremes() {
     }
 }
 
-/// A group of 4-bit weights times a row, by scaled sums or, where a path has none, by scaled weights.
+/// A group of 4-bit weights times a row, by scaled sums or, where a path has none, by scaled
+/// weights.
 struct Group<'a>(&'a [Int8; 32], &'a [Int4; 32], &'a [Int4; 512], &'a [i32; 2 * LANES]);
 
 impl SimdOp for Group<'_> {

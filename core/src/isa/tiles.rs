@@ -8,10 +8,11 @@ pub trait RowTile<S: Simd> {
     fn run<const ROWS: usize>(&mut self, simd: S, row: usize);
 }
 
-/// Writes `Simd::TILE_ROWS` and `Simd::run_tile` for the sizes `1..=` the last one listed, and the same for tiles that unpack.
+/// Writes `Simd::TILE_ROWS` and `Simd::run_tile` for the sizes `1..=` the last one listed, and the
+/// same for tiles that unpack.
 ///
-/// Every size is a function of its own, compiled as the attributes say: inlined into one, the tiles' loops compete for registers,
-/// and the largest lose.
+/// Every size is a function of its own, compiled as the attributes say: inlined into one, the
+/// tiles' loops compete for registers, and the largest lose.
 macro_rules! tile_sizes {
     ($simd:ty, $(#[$attribute:meta])* $($rows:literal)* | $most:literal; unpacking $unpack:literal) => {
         const TILE_ROWS: usize = $most;

@@ -12,7 +12,8 @@ pub(super) struct Features {
     pub(super) avx512: bool,
     /// The bf16 dot product, beside the above.
     pub(super) avx512_bf16: bool,
-    /// AMX-TILE and AMX-INT8 with the one palette of tiles there is, XCR0 allowing their state. A process must still ask for it.
+    /// AMX-TILE and AMX-INT8 with the one palette of tiles there is, XCR0 allowing their state. A
+    /// process must still ask for it.
     pub(super) amx_int8: bool,
     /// Made by Intel.
     pub(super) intel: bool,
@@ -26,7 +27,8 @@ const XCR0_SSE_AVX: u64 = 0b110;
 const XCR0_AVX512: u64 = 0b1110_0110;
 const XCR0_TILES: u64 = 0b11 << 17;
 
-/// Whether palette 1 has 8 tiles of 16 rows of 64 bytes, and products take whole ones; leaves 0x1D and 0x1E exist.
+/// Whether palette 1 has 8 tiles of 16 rows of 64 bytes, and products take whole ones; leaves 0x1D
+/// and 0x1E exist.
 fn tiles_are_as_expected() -> bool {
     #[allow(unused_unsafe)]
     // SAFETY: the caller saw that there are leaves up to 0x1E.

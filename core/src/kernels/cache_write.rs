@@ -1,19 +1,22 @@
 //! From one row of the QKV product to a query operand and a position of the KV cache.
 //!
-//! For each head: RMSNorm where the model has it, RoPE for Q and K, then Q, K and V are rounded to the KV
-//! format as operands (flushed below 2^-50, in f32 too: `kernels::attention` says why; in int8 by the scale of the position's
-//! head, Q and K transformed before by `kernels::head_rotation`) and stored, K and V in the layout of `paging::kv`, Q as `[kv_head][row][head of the group][query_len]`.
+//! For each head: RMSNorm where the model has it, RoPE for Q and K, then Q, K and V are rounded to
+//! the KV format as operands (flushed below 2^-50, in f32 too: `kernels::attention` says why; in
+//! int8 by the scale of the position's head, Q and K transformed before by
+//! `kernels::rotation::heads`) and stored, K and V in the layout of `cache::planes`, Q as
+//! `[kv_head][row][head of the group][query_len]`.
 //!
-//! Values that are not finite are stored as zeros under keys of NaN. A query that does not see the position has a probability of zero for
-//! it, and zero times NaN is NaN: a broken row would spoil those before it in its step. One that sees it gets NaN from the keys.
+//! Values that are not finite are stored as zeros under keys of NaN. A query that does not see the
+//! position has a probability of zero for it, and zero times NaN is NaN: a broken row would spoil
+//! those before it in its step. One that sees it gets NaN from the keys.
+use crate::cache::planes::{KvView, Plane, STARTS_BYTES};
+use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{Int8, KvFormat, bf16_operand, flush};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
-use crate::kernels::head_rotation;
 use crate::kernels::quantize::{round_part, row_scale};
 use crate::kernels::rmsnorm::rms_norm_in_place;
 use crate::kernels::rope::rotate;
-use crate::paging::kv::{KvView, Plane, STARTS_BYTES};
-use crate::paging::{BLOCK, BlockId};
+use crate::kernels::rotation;
 use half::bf16;
 
 /// What one row brings.
@@ -37,7 +40,8 @@ pub struct CacheWrite<'a> {
     pub slot: usize,
 }
 
-/// Elements of a query operand: the head's; in int8 rounded up to whole quads, and behind them the 4 bytes of its scale.
+/// Elements of a query operand: the head's; in int8 rounded up to whole quads, and behind them the
+/// 4 bytes of its scale.
 pub const fn query_len(format: KvFormat, head_dim: usize) -> usize {
     match format {
         KvFormat::F32 | KvFormat::Bf16 => head_dim,
@@ -70,8 +74,9 @@ impl Queries {
 /// Writes row `row`'s queries, keys and values.
 ///
 /// # Safety
-/// `queries.start` has room for `kv_heads · row_capacity · group · query_len` elements of the KV format and `row <
-/// row_capacity`; no other task writes this row's queries or this slot of this block, or reads either, meanwhile.
+/// `queries.start` has room for `kv_heads · row_capacity · group · query_len` elements of the KV
+/// format and `row < row_capacity`; no other task writes this row's queries or this slot of this
+/// block, or reads either, meanwhile.
 pub unsafe fn cache_write(isa: Isa, kv: KvView<'_>, queries: Queries, row: usize, write: CacheWrite<'_>) {
     assert!(row < queries.row_capacity && write.slot < BLOCK);
     isa.run(Op { kv, queries, row, write });
@@ -108,7 +113,7 @@ impl SimdOp for Op<'_> {
         if layout.format == KvFormat::Int8 {
             for heads in [&mut *q, &mut *k] {
                 for head in heads.chunks_exact_mut(d) {
-                    head_rotation::transform(head);
+                    rotation::heads::transform(head);
                 }
             }
         }
@@ -127,9 +132,10 @@ impl SimdOp for Op<'_> {
             };
             let key = |i: usize| if is_broken { f32::NAN } else { k[i] };
             let value = |i: usize| if is_broken { 0.0 } else { v[i] };
-            // SAFETY: queries: the offset is within the room the caller vouches for. Keys and values: `part` is
-            // `head_bytes` long; the largest index is d/2·32 or 16·value_dim elements, its length; starts and scales lie behind
-            // `element_bytes`. Nobody else touches these elements, as the caller promises; the bases are 64-byte aligned.
+            // SAFETY: queries: the offset is within the room the caller vouches for. Keys and
+            // values: `part` is `head_bytes` long; the largest index is d/2·32 or 16·value_dim
+            // elements, its length; starts and scales lie behind `element_bytes`. Nobody else
+            // touches these elements, as the caller promises; the bases are 64-byte aligned.
             unsafe {
                 match layout.format {
                     KvFormat::F32 => {
@@ -163,7 +169,7 @@ impl SimdOp for Op<'_> {
                             out.add(d.next_multiple_of(4) - 4).cast::<[u8; 4]>().write([128; 4]);
                             let scale = each_int8(s, query, |i, q| out.add(i).write((q as u8) ^ 0x80));
                             // Its scores are as many times too great as the transform is wide.
-                            let scale = scale / head_rotation::size(d) as f32;
+                            let scale = scale / rotation::heads::size(d) as f32;
                             out.add(len - size_of::<f32>()).cast::<f32>().write(scale);
                         }
                         let mut sum = 0;

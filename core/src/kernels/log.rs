@@ -1,8 +1,8 @@
 //! `ln` in sixteen lanes, and the exponential variate `−ln(1 − v)`: one series for both.
 //!
-//! `x = m · 2^e` with `m` in [√½, √2); `s = (m − 1) / (m + 1)`; `ln m = 2 atanh s = 2s (1 + z/3 + z²/5 + z³/7 + z⁴/9)`, `z = s² ≤
-//! 0.0295`, whose remainder is below 2.1e-9. ln 2 comes in two parts. Within 3 ulp of the true value, or 1.2e-7 near 1
-//! (tested over the whole range).
+//! `x = m · 2^e` with `m` in [√½, √2); `s = (m − 1) / (m + 1)`; `ln m = 2 atanh s = 2s (1 + z/3 +
+//! z²/5 + z³/7 + z⁴/9)`, `z = s² ≤ 0.0295`, whose remainder is below 2.1e-9. ln 2 comes in two
+//! parts. Within 3 ulp of the true value, or 1.2e-7 near 1 (tested over the whole range).
 use crate::isa::Simd;
 
 const LN2_HIGH: f32 = 355.0 / 512.0;
@@ -21,7 +21,8 @@ fn twice_atanh<S: Simd>(s: S, x: S::F) -> S::F {
     s.fma(s.mul(twice, z), p, twice)
 }
 
-/// `ln x` for positive normal `x`, lane by lane; other lanes are unspecified, the same on every path.
+/// `ln x` for positive normal `x`, lane by lane; other lanes are unspecified, the same on every
+/// path.
 #[inline(always)]
 pub fn ln<S: Simd>(s: S, x: S::F) -> S::F {
     let (m, e) = s.split_exponent(x);

@@ -5,8 +5,8 @@
 //! 3. The Taylor polynomial of degree 7 at `r`: its remainder is below 5.3e-9, a tenth of an ulp.
 //! 4. Scale by `2^n`.
 //!
-//! The result is within 2 ulp of the true value where that is normal (tested over the whole range). Below
-//! -87.33 it is +0, above 88 it stays at `exp(88)`; NaN stays NaN.
+//! The result is within 2 ulp of the true value where that is normal (tested over the whole range).
+//! Below -87.33 it is +0, above 88 it stays at `exp(88)`; NaN stays NaN.
 use crate::isa::Simd;
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;

@@ -1,9 +1,11 @@
-//! Rows of activations to 8 bits: the row is [rotated](super::hadamard), then `q[i] = round(x[i] · 127 / max |x|) + 128`, ties to even,
-//! and its scale is `max |x| / 127`.
+//! Rows of activations to 8 bits: the row is [rotated](super::rotation::rows), then `q[i] =
+//! round(x[i] · 127 / max |x|) + 128`, ties to even, and its scale is `max |x| / 127`.
 //!
-//! A row's scale knows nothing of other rows, so a row is the same bits alone and in a batch. Where an element is not finite, or not any
-//! more once rotated, the scale is NaN, and with it every output of the product: a broken row is never served as a number.
-use super::hadamard::{self, BLOCK};
+//! A row's scale knows nothing of other rows, so a row is the same bits alone and in a batch. Where
+//! an element is not finite, or not any more once rotated, the scale is NaN, and with it every
+//! output of the product: a broken row is never served as a number.
+use super::rotation;
+use super::rotation::rows::BLOCK;
 use crate::dtype::{INT8_MAX, Int8, int8_scale};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::rmsnorm::load_part;
@@ -11,8 +13,8 @@ use crate::kernels::rmsnorm::load_part;
 /// The number 0.
 const ZERO: Int8 = Int8(128);
 
-/// Rotates the first `width` elements of `x` in place and rounds them to 8 bits offset by 128; what follows in `out` becomes zero. Returns
-/// the scale. Both slices are whole vectors of 16.
+/// Rotates the first `width` elements of `x` in place and rounds them to 8 bits offset by 128; what
+/// follows in `out` becomes zero. Returns the scale. Both slices are whole vectors of 16.
 ///
 /// # Panics
 /// If the lengths differ, are no multiple of 16, or are less than the width.
@@ -35,8 +37,8 @@ impl SimdOp for Quantize<'_> {
     }
 }
 
-/// The same of a row that is read by `part(block, start, i)`: the 16 elements from `start + i` on, `block` being what `x` holds from
-/// `start` on. Call within a compiled path.
+/// The same of a row that is read by `part(block, start, i)`: the 16 elements from `start + i` on,
+/// `block` being what `x` holds from `start` on. Call within a compiled path.
 #[inline(always)]
 pub(crate) fn quantize_from<S: Simd>(
     s: S,
@@ -48,7 +50,7 @@ pub(crate) fn quantize_from<S: Simd>(
     assert!(x.len() == out.len() && x.len().is_multiple_of(LANES) && width <= x.len());
     let (mut max, mut poison) = (s.splat(0.0), s.splat(0.0));
     for (number, block) in x[..width].chunks_mut(BLOCK).enumerate() {
-        hadamard::rotate_from(s, block, |block, i| part(block, number * BLOCK, i));
+        rotation::rows::rotate_from(s, block, |block, i| part(block, number * BLOCK, i));
         for part in block.chunks(LANES) {
             let x = load_part(s, part);
             max = s.max(s.abs(x), max);
@@ -57,8 +59,6 @@ pub(crate) fn quantize_from<S: Simd>(
         }
     }
     let max = s.max_lanes(max);
-    #[cfg(mutants)]
-    let max = if mutant!(BatchScale) { crate::mutants::greatest(Some(max)) } else { max };
     let (scale, inverse) = int8_scale(max);
     for (part, out) in x.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES)) {
         // SAFETY: 16 elements.
@@ -68,7 +68,8 @@ pub(crate) fn quantize_from<S: Simd>(
     scale + s.sum_lanes(poison)
 }
 
-/// The scale of a row of any length, NaN where an element is not finite, and what makes its elements 8-bit numbers.
+/// The scale of a row of any length, NaN where an element is not finite, and what makes its
+/// elements 8-bit numbers.
 #[inline(always)]
 pub(crate) fn row_scale<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     let (mut max, mut poison) = (s.splat(0.0), s.splat(0.0));
@@ -82,7 +83,8 @@ pub(crate) fn row_scale<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
     (scale + s.sum_lanes(poison), inverse)
 }
 
-/// Rounds at most 16 elements of a row to 8 bits offset by 128; lanes past the last one become 128, which is 0.
+/// Rounds at most 16 elements of a row to 8 bits offset by 128; lanes past the last one become 128,
+/// which is 0.
 ///
 /// # Safety
 /// `out` is valid for writing 16 elements.
@@ -97,7 +99,7 @@ pub(crate) unsafe fn round_part<S: Simd>(s: S, part: &[f32], inverse: f32, out: 
 /// One element at a time: what [`quantize`] equals bit for bit on finite rows.
 pub fn reference(width: usize, x: &mut [f32], out: &mut [Int8]) -> f32 {
     let x = &mut x[..width];
-    hadamard::reference(x);
+    rotation::rows::reference(x);
     out.fill(ZERO);
     round_reference(x, out)
 }
@@ -168,11 +170,12 @@ mod tests {
 
     #[test]
     fn ties_go_to_even() {
-        // Rotated back, so that the rotation gives these exactly: a block of 16 is scaled by a quarter.
+        // Rotated back, so that the rotation gives these exactly: a block of 16 is scaled by a
+        // quarter.
         let wanted = [127.0, 0.5, 1.5, -0.5, -2.5, -127.0, 0.0, 3.5, 4.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         for isa in Isa::available().iter() {
             let (mut x, mut out) = (wanted, [Int8(0); LANES]);
-            hadamard::rotate_back(&mut x);
+            rotation::rows::rotate_back(&mut x);
             assert_eq!(quantize(*isa, LANES, &mut x, &mut out), 1.0);
             assert_eq!(x, wanted);
             assert_eq!(

@@ -1,7 +1,9 @@
-//! RMSNorm: `y[i] = w[i] · (x[i] · inv)`, `inv = 1 / sqrt(Σ x² / n + eps)` (Zhang and Sennrich, 2019).
+//! RMSNorm: `y[i] = w[i] · (x[i] · inv)`, `inv = 1 / sqrt(Σ x² / n + eps)` (Zhang and Sennrich,
+//! 2019).
 //!
-//! The squares are summed by fused multiply-add in 16 virtual lanes, lane `i mod 16` taking its elements in
-//! ascending order, and the lanes by the one merge tree. The root and the divisions are correctly rounded.
+//! The squares are summed by fused multiply-add in 16 virtual lanes, lane `i mod 16` taking its
+//! elements in ascending order, and the lanes by the one merge tree. The root and the divisions are
+//! correctly rounded.
 use super::quantize::quantize_from;
 use crate::dtype::Int8;
 use crate::isa::{Isa, LANES, Simd, SimdOp};
@@ -14,7 +16,8 @@ pub enum Normed<'a> {
     F32(&'a mut [f32]),
     /// As bf16 operands.
     Bf16(&'a mut [bf16]),
-    /// Rotated and rounded to 8 bits, as [`quantize`](super::quantize::quantize) does it; whole vectors of 16.
+    /// Rotated and rounded to 8 bits, as [`quantize`](super::quantize::quantize) does it; whole
+    /// vectors of 16.
     Int8 {
         /// The row before it is rounded; what it held is lost.
         floats: &'a mut [f32],
@@ -25,8 +28,8 @@ pub enum Normed<'a> {
     },
 }
 
-/// Normalises `x` with the weights `w`; all slices have the row's true width `n`, or are zero from there on,
-/// in which case `n` says what to divide by.
+/// Normalises `x` with the weights `w`; all slices have the row's true width `n`, or are zero from
+/// there on, in which case `n` says what to divide by.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -49,15 +52,6 @@ fn inverse_root_mean_square<S: Simd>(s: S, x: &[f32], n: usize, eps: f32) -> f32
     for chunk in x.chunks(LANES) {
         let v = load_part(s, chunk);
         squares = s.fma(v, v, squares);
-    }
-    #[cfg(mutants)]
-    if mutant!(KSplit) && crate::mutants::workers() > 1 {
-        let (mut halves, middle) = ([s.splat(0.0); 2], x.len() / 2);
-        for (i, chunk) in x.chunks(LANES).enumerate() {
-            let (v, half) = (load_part(s, chunk), usize::from(i * LANES >= middle));
-            halves[half] = s.fma(v, v, halves[half]);
-        }
-        squares = s.add(halves[0], halves[1]);
     }
     1.0 / libm::sqrtf(s.sum_lanes(squares) / n as f32 + eps)
 }

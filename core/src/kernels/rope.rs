@@ -4,8 +4,8 @@
 //!
 //! * `f[i] = 1 / theta^(2i / D)`, each operation rounded to f32 as transformers rounds it;
 //! * the angle is an f32 product; its cosine and sine are taken in f64 and rounded once;
-//! * `y[i] = x[i] cos − x[i + D/2] sin`, `y[i + D/2] = x[i + D/2] cos + x[i] sin`: two products and a sum, each
-//!   rounded.
+//! * `y[i] = x[i] cos − x[i + D/2] sin`, `y[i + D/2] = x[i + D/2] cos + x[i] sin`: two products and
+//!   a sum, each rounded.
 use crate::isa::{LANES, Simd};
 use crate::kernels::rmsnorm::{load_part, store_part};
 
@@ -136,7 +136,8 @@ mod tests {
                     );
                 }
                 for i in 0..head_dim / 2 {
-                    // The angle in f64 throughout: what is left is the f32 rounding of frequency and angle.
+                    // The angle in f64 throughout: what is left is the f32 rounding of frequency
+                    // and angle.
                     let angle = f64::from(position) * libm::pow(10000.0, -2.0 * i as f64 / head_dim as f64);
                     let (a, b) = (f64::from(x[i]), f64::from(x[i + head_dim / 2]));
                     let exact = a * libm::cos(angle) - b * libm::sin(angle);

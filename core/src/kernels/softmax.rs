@@ -1,7 +1,7 @@
 //! The stable softmax of a row, and its normaliser.
 //!
-//! `m = max x`, in 16 lanes (lane `i mod 16`) and the merge tree; `Σ e^(x − m)` likewise, elements ascending in each lane.
-//! A row with a NaN or an infinity is reported, not computed.
+//! `m = max x`, in 16 lanes (lane `i mod 16`) and the merge tree; `Σ e^(x − m)` likewise, elements
+//! ascending in each lane. A row with a NaN or an infinity is reported, not computed.
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::log::ln;
 use crate::kernels::math::exp;
@@ -69,7 +69,8 @@ impl SimdOp for LogSumExp<'_> {
     }
 }
 
-/// `x = e^(x − max)`, in place; returns the sum. The elements may be −inf, not all of them, but not NaN or +inf.
+/// `x = e^(x − max)`, in place; returns the sum. The elements may be −inf, not all of them, but not
+/// NaN or +inf.
 pub fn exp_weights(isa: Isa, x: &mut [f32], max: f32) -> f32 {
     isa.run(ExpWeights(x, max))
 }
@@ -90,8 +91,8 @@ impl SimdOp for ExpWeights<'_> {
     }
 }
 
-/// Softmax in place: [`exp_weights`], each divided by the sum. `false`, and nothing done, if an element is not
-/// finite or there is none.
+/// Softmax in place: [`exp_weights`], each divided by the sum. `false`, and nothing done, if an
+/// element is not finite or there is none.
 pub fn softmax(isa: Isa, x: &mut [f32]) -> bool {
     let Some(Normaliser { max, .. }) = log_sum_exp(isa, x) else { return false };
     let sum = exp_weights(isa, x, max);

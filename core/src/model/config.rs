@@ -1,12 +1,12 @@
 //! What a model is: sizes, and the features that tell the families apart.
 //!
-//! A host fills a [`ModelConfig`] from `config.json`; [`ModelConfig::check`] proves the arithmetic that the rest
-//! of the core relies on, so that nonsense stops here with the name of the field.
+//! A host fills a [`ModelConfig`] from `config.json`; [`ModelConfig::check`] proves the arithmetic
+//! that the rest of the core relies on, so that nonsense stops here with the name of the field.
+use crate::cache::KvLayout;
 use crate::dtype::{KvFormat, OperandFormat, WeightFormat};
 use crate::kernels::matmul::coded::CODED_INPUTS_MAX;
 use crate::kernels::matmul::panel::INT8_INPUTS_MAX;
 use crate::kernels::rope::{RopeConfig, RopeScaling};
-use crate::paging::KvLayout;
 
 /// The families that the forward pass knows, by the `model_type` of `config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub struct Family {
 
 /// Every family there is: a `model_type` outside this table is refused by name.
 ///
-/// Common to all: pre-norm blocks with RMSNorm, half-rotation RoPE, SiLU-gated feed-forward. A family that
-/// differs there gets a column here and a branch in `model::forward`.
+/// Common to all: pre-norm blocks with RMSNorm, half-rotation RoPE, SiLU-gated feed-forward. A
+/// family that differs there gets a column here and a branch in `model::forward`.
 pub const FAMILIES: [Family; 4] = [
     Family {
         model_type: "llama",

@@ -1,12 +1,14 @@
 //! The forward pass: rows in, keys and values in the cache, logits for rows that asked.
 //!
-//! A block is `x += attention(norm(x))`, `x += down(silu(gate(norm x)) · up(norm x))`; the head is `logits = head(norm
-//! x)`. Every product takes all rows of the step at once: one pass over each weight, whoever the rows belong to.
+//! A block is `x += attention(norm(x))`, `x += down(silu(gate(norm x)) · up(norm x))`; the head is
+//! `logits = head(norm x)`. Every product takes all rows of the step at once: one pass over each
+//! weight, whoever the rows belong to.
 use super::ModelConfig;
 use super::image::PackedModel;
 use super::operands::{OperandRows, QueryOperands, SharedOperands};
 use super::ops::{Ops, RowGroup};
 use super::rows::{BlockTables, Row};
+use crate::cache::{BlockId, KvCache};
 use crate::dtype::KvFormat;
 use crate::isa::Isa;
 use crate::kernels::attention::{self, Attend};
@@ -15,7 +17,6 @@ use crate::kernels::matmul::Epilogue;
 use crate::kernels::matmul::product::scratch_bytes;
 use crate::kernels::rope::frequencies;
 use crate::memory::{ArenaError, Carver, REGION_ALIGN};
-use crate::paging::{BlockId, KvCache};
 use crate::pool::{Phase, Pool};
 use crate::tensor::{Shared, operand_stride, padded};
 
@@ -34,7 +35,8 @@ pub struct ForwardLimits {
     pub kv_format: KvFormat,
 }
 
-/// Splits of a long context go to several workers while their partial results fit in this many floats.
+/// Splits of a long context go to several workers while their partial results fit in this many
+/// floats.
 const PARTIAL_FLOATS_MAX: usize = 1 << 22;
 
 /// Bytes of a worker's scratch for products.
@@ -149,8 +151,9 @@ impl<'s> Forward<'s> {
         })
     }
 
-    /// Runs all layers for the rows of a step. Rows of a sequence stand together, in ascending positions, and their
-    /// positions have blocks; `fresh_blocks` were handed out since the last step and are zeroed first.
+    /// Runs all layers for the rows of a step. Rows of a sequence stand together, in ascending
+    /// positions, and their positions have blocks; `fresh_blocks` were handed out since the last
+    /// step and are zeroed first.
     ///
     /// # Panics
     /// If there are more rows, workers or positions than the limits say, or an id is out of range.
@@ -231,8 +234,8 @@ impl<'s> Forward<'s> {
         }
     }
 
-    /// The last norm and the head, for up to `head_rows` of the step's rows, named by their index; results are read
-    /// with [`Forward::logits`] and [`Forward::hidden`] until the next call.
+    /// The last norm and the head, for up to `head_rows` of the step's rows, named by their index;
+    /// results are read with [`Forward::logits`] and [`Forward::hidden`] until the next call.
     ///
     /// # Panics
     /// If there are more rows than the limits say.

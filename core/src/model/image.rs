@@ -8,18 +8,19 @@
 //! tensors     each at a multiple of 4096: panels, norms, biases; in the order in which a step reads them
 //! ```
 //!
-//! What comes before the first tensor is the **head**: small, and it steers everything. The tensors are the **body**:
-//! numbers, of which any are valid; the promise that all CPUs give the same bits is for bodies that a packer wrote, without subnormal
-//! numbers. The header has a place for a hash of each ([`HEAD_HASH`], [`BODY_HASH`]), so that
-//! whoever opens a file can check the head at once and the body when asked; the core computes neither.
+//! What comes before the first tensor is the **head**: small, and it steers everything. The tensors
+//! are the **body**: numbers, of which any are valid; the promise that all CPUs give the same bits
+//! is for bodies that a packer wrote, without subnormal numbers. The header has a place for a hash
+//! of each ([`HEAD_HASH`], [`BODY_HASH`]), so that whoever opens a file can check the head at once
+//! and the body when asked; the core computes neither.
 //!
-//! [`ImageLayout`] computes every offset from the configuration and the blobs' sizes alone, so whoever writes an
-//! image and [`PackedModel::parse`] agree, and a parsed directory is only compared with what it must be. The core
-//! allocates nothing here: a host maps a file or fills memory through [`ImageWriter`], a system without an OS
-//! carries the bytes in its own binary.
+//! [`ImageLayout`] computes every offset from the configuration and the blobs' sizes alone, so
+//! whoever writes an image and [`PackedModel::parse`] agree, and a parsed directory is only
+//! compared with what it must be. The core allocates nothing here: a host maps a file or fills
+//! memory through [`ImageWriter`], a system without an OS carries the bytes in its own binary.
 //!
-//! Errors name the field, what was found and what was expected. Hostile bytes give an error or a model whose
-//! numbers are nonsense, never a panic and never a view out of bounds.
+//! Errors name the field, what was found and what was expected. Hostile bytes give an error or a
+//! model whose numbers are nonsense, never a panic and never a view out of bounds.
 mod layout;
 mod writer;
 
@@ -279,9 +280,11 @@ fn short(found: u64, expected: usize) -> ImageError {
     ImageError::Field { field: "length in bytes", found, expected: expected as u64 }
 }
 
-/// Bytes of the head of an image, from its first [`HEADER_BYTES`] and its whole length: what [`HEAD_HASH`] covers.
+/// Bytes of the head of an image, from its first [`HEADER_BYTES`] and its whole length: what
+/// [`HEAD_HASH`] covers.
 ///
-/// Only what says whether the other fields can be understood is looked at: magic, versions, lengths.
+/// Only what says whether the other fields can be understood is looked at: magic, versions,
+/// lengths.
 pub fn head_bytes(header: &[u8], total: u64) -> Result<usize, ImageError> {
     if !header.starts_with(&MAGIC) {
         return Err(ImageError::NotAnImage);
@@ -369,7 +372,8 @@ impl<'w> PackedModel<'w> {
             compare("offset", u64_at(bytes, at + 8), span.offset as u64)?;
             compare("bytes", u64_at(bytes, at + 16), span.bytes as u64)?;
         }
-        // Every span lies within `total_bytes`, which is the slice's length; from here on views cannot fail.
+        // Every span lies within `total_bytes`, which is the slice's length; from here on views
+        // cannot fail.
         Ok(PackedModel {
             bytes,
             layout,

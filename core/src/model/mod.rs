@@ -1,5 +1,5 @@
-//! The model: what it is ([`config`]), its packed weights ([`image`], [`weights`]) and the forward pass ([`forward`]) over
-//! rows ([`rows`]).
+//! The model: what it is ([`config`]), its packed weights ([`image`], [`weights`]) and the forward
+//! pass ([`forward`]) over rows ([`rows`]).
 pub mod config;
 pub mod forward;
 pub mod image;

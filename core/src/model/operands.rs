@@ -12,8 +12,8 @@ use half::bf16;
 pub(super) enum OperandRows<'s> {
     F32(&'s mut [f32]),
     Bf16(&'s mut [bf16]),
-    /// What attention and the gate write, and what [`Ops::quantize`](super::ops::Ops::quantize) makes of it: a row's scale needs the
-    /// whole row first. Norms write both.
+    /// What attention and the gate write, and what [`Ops::quantize`](super::ops::Ops::quantize)
+    /// makes of it: a row's scale needs the whole row first. Norms write both.
     Int8 {
         floats: &'s mut [f32],
         rounded: &'s mut [Int8],

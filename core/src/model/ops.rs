@@ -1,12 +1,15 @@
 //! The layer operations: what the forward pass is written in, cut into tasks for a pool.
 //!
-//! This is the seam for a device: another implementation of these few operations, with the same bits or a
-//! numerics version of its own, runs the same forward pass.
+//! This is the seam for a device: another implementation of these few operations, with the same
+//! bits or a numerics version of its own, runs the same forward pass.
 //!
-//! How an operation is cut changes no bit. Products are cut into ranges of panels (and rows: [`Cut`]), everything else into rows or
-//! (rows, KV head) pairs. What is smaller than a dispatch costs runs on the calling thread.
+//! How an operation is cut changes no bit. Products are cut into ranges of panels (and rows:
+//! [`Cut`]), everything else into rows or (rows, KV head) pairs. What is smaller than a dispatch
+//! costs runs on the calling thread.
 use super::operands::{OperandRows, SharedOperands};
 use super::weights::Embedding;
+use crate::cache::planes::KvView;
+use crate::cache::{BLOCK, BlockId};
 use crate::dtype::bf16_widen;
 use crate::isa::Isa;
 use crate::kernels::attention::{self, Attend, AttentionOut, Partial};
@@ -18,8 +21,6 @@ use crate::kernels::quantize::quantize;
 use crate::kernels::rmsnorm::rms_norm;
 use crate::kernels::rope::rotation;
 use crate::model::rows::{BlockTables, Row};
-use crate::paging::kv::KvView;
-use crate::paging::{BLOCK, BlockId};
 use crate::pool::{Phase, Pool, Serial};
 use crate::tensor::{Shared, operand_stride, padded};
 
@@ -47,9 +48,6 @@ impl Ops<'_> {
     /// Zeroes blocks that were just handed out.
     pub(super) fn zero_blocks(&self, kv: KvView<'_>, blocks: &[BlockId]) {
         let layers = kv.layout().layer_count;
-        if mutant!(FreshBlocks) {
-            return;
-        }
         let elements = blocks.len() * kv.layout().head_dim * kv.layout().kv_head_count * BLOCK * layers;
         self.run(Phase::Embed, layers, elements, &|layer, _| {
             for block in blocks {
@@ -101,8 +99,6 @@ impl Ops<'_> {
         (w, width, eps): (&[f32], usize, f32),
         out: SharedOperands<'_>,
     ) {
-        #[cfg(mutants)]
-        crate::mutants::set_workers(self.pool.workers());
         let stride = padded(width);
         self.run(phase, count, count * width, &|task, _| {
             let x = &x[source(task) * stride..][..stride];
@@ -112,11 +108,10 @@ impl Ops<'_> {
         });
     }
 
-    /// Rotates and rounds the first `count` rows to 8 bits, where that is the format of the operands.
+    /// Rotates and rounds the first `count` rows to 8 bits, where that is the format of the
+    /// operands.
     pub(super) fn quantize(&self, count: usize, width: usize, operands: &mut OperandRows<'_>) {
         let OperandRows::Int8 { floats, rounded, scales } = operands else { return };
-        #[cfg(mutants)]
-        crate::mutants::greatest(None);
         let (stride, len) = (operand_stride(width), padded(width));
         let (floats, rounded, scales) = (Shared::new(floats), Shared::new(rounded), Shared::new(scales));
         self.run(Phase::Quantize, count, count * width, &|row, _| {
@@ -143,7 +138,8 @@ impl Ops<'_> {
         self.run(phase, cut.tasks(), elements, &|task, worker| {
             let (panels, rows) = cut.of(task);
             let epilogue = epilogue.after(rows.start * out_stride);
-            // SAFETY: no two tasks have the same panels of the same rows, and a worker has its scratch for itself.
+            // SAFETY: no two tasks have the same panels of the same rows, and a worker has its
+            // scratch for itself.
             unsafe {
                 let scratch = scratch.part(worker * len, len);
                 multiply(self.isa, act.part(rows), weight, panels, (epilogue, out_stride), scratch);
@@ -177,8 +173,8 @@ impl Ops<'_> {
                 block: tables.of(rows[task].sequence)[position / BLOCK],
                 slot: position % BLOCK,
             };
-            // SAFETY: the queries were carved for every row of a step; a row's position is written by its own
-            // task alone, and nobody reads the cache in this phase.
+            // SAFETY: the queries were carved for every row of a step; a row's position is written
+            // by its own task alone, and nobody reads the cache in this phase.
             unsafe { cache_write(self.isa, kv, queries, task, write) };
         });
     }
@@ -224,8 +220,8 @@ impl Ops<'_> {
                 let count = a.row_count * a.group_size;
                 let len = attention::partial_len(count, layout.value_dim());
                 let start = (task / splits) * splits * part_len + split * len;
-                // SAFETY: a worker has its scratch for itself, and a task its partial. Keys and values were
-                // written in the phase before.
+                // SAFETY: a worker has its scratch for itself, and a task its partial. Keys and
+                // values were written in the phase before.
                 unsafe {
                     let scratch = scratch.part(worker * scratch_len, scratch_len);
                     let floats = partials.part(start, len);
@@ -246,10 +242,11 @@ impl Ops<'_> {
         let rows: usize = groups.iter().map(|group| group.row_count as usize).sum();
         let elements = rows * of.group_size * layout.kv_head_count * longest * layout.head_dim;
         self.run(Phase::Attention, tasks, elements, &|task, worker| {
-            // The longest contexts come last in a prefill: begin with them, so that no worker is left with one.
+            // The longest contexts come last in a prefill: begin with them, so that no worker is
+            // left with one.
             let a = attend_of(tasks - 1 - task);
-            // SAFETY: a worker has its scratch for itself, a task its rows' heads; keys and values were written
-            // in the phase before.
+            // SAFETY: a worker has its scratch for itself, a task its rows' heads; keys and values
+            // were written in the phase before.
             unsafe {
                 let scratch = scratch.part(worker * scratch_len, scratch_len);
                 attention::attend(self.isa, &a, scratch, out, stride);
@@ -275,8 +272,8 @@ impl RowGroup {
         (self.first_position + self.row_count) as usize
     }
 
-    /// How many rows of a sequence one task should take: as many as use each key well, fewer where workers would be left without,
-    /// which in a long context its splits see to.
+    /// How many rows of a sequence one task should take: as many as use each key well, fewer where
+    /// workers would be left without, which in a long context its splits see to.
     pub(super) fn rows_most(rows: &[Row], group_size: usize, kv_heads: usize, workers: usize) -> usize {
         let most = attention::rows_per_task(group_size);
         let longest = rows.iter().map(|row| row.position as usize + 1).max().unwrap_or(0);

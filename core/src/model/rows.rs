@@ -1,5 +1,5 @@
 //! Rows, of which steps are made, and where their sequences' keys and values lie.
-use crate::paging::BlockId;
+use crate::cache::BlockId;
 
 /// What a row yields besides its keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

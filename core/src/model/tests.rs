@@ -1,13 +1,13 @@
-//! The forward pass against itself: however the rows come, on whichever path and worker, the logits are the same
-//! bits. (That they are the right ones is for the goldens in `tests`.)
+//! The forward pass against itself: however the rows come, on whichever path and worker, the logits
+//! are the same bits. (That they are the right ones is for the goldens in `tests`.)
 use super::*;
 use super::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
+use crate::cache::{BLOCK, BlockId, KvCache};
 use crate::dtype::{KvFormat, WeightFormat};
 use crate::isa::Isa;
 use crate::kernels::matmul::tests::noise;
 use crate::memory::{Arena, Carver, Layout, REGION_ALIGN};
 use crate::model::image::TensorKind;
-use crate::paging::{BLOCK, BlockId, KvCache};
 use crate::pool::{Phase, Pool, Serial};
 use std::vec;
 use std::vec::Vec;

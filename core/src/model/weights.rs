@@ -28,8 +28,9 @@ pub struct LayerWeights<'w> {
     pub attention_output: Linear<'w>,
     /// RMSNorm before the feed-forward, `[padded(hidden)]`, padding zero.
     pub feed_forward_norm: &'w [f32],
-    /// `gate_proj` and `up_proj` in paired panels: outputs `2 · padded(intermediate)`; panel 2i holds gate columns
-    /// `32 i ..`, panel 2i + 1 the up columns of the same numbers; both zero past `intermediate`.
+    /// `gate_proj` and `up_proj` in paired panels: outputs `2 · padded(intermediate)`; panel 2i
+    /// holds gate columns `32 i ..`, panel 2i + 1 the up columns of the same numbers; both zero
+    /// past `intermediate`.
     pub gate_up: Linear<'w>,
     /// `down_proj`: `[hidden, intermediate]`.
     pub down: Linear<'w>,

@@ -32,8 +32,9 @@ pub struct Scratch<'a> {
     pub counts: &'a mut [u32],
 }
 
-/// Draws the token at `position` of `choice`; `logits` are raw, one for each id of the vocabulary. `mask` has a bit
-/// for each id, set if it is allowed. `banned` ids are not drawn. The likeliest alternatives go to `top`.
+/// Draws the token at `position` of `choice`; `logits` are raw, one for each id of the vocabulary.
+/// `mask` has a bit for each id, set if it is allowed. `banned` ids are not drawn. The likeliest
+/// alternatives go to `top`.
 ///
 /// # Panics
 /// If the scratch is not as long as the logits.
@@ -80,8 +81,6 @@ pub fn sample(
         for z in adjusted.iter_mut() {
             *z = (*z - max) / params.temperature;
         }
-        #[cfg(mutants)]
-        let position = if mutant!(NoiseStream) { crate::mutants::next_of_stream() } else { position };
         let key = NoiseKey::new(params.seed, choice, position);
         if params.top_k == 0 && params.top_p >= 1.0 && params.min_p == 0.0 {
             isa.run(NoisyArgmax { z: adjusted, ids: None, key })

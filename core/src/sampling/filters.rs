@@ -1,9 +1,9 @@
 //! Top-k, top-p and min-p: which tokens may be drawn.
 //!
-//! Tokens are ordered by weight, greatest first, ties by the lower id. top-k keeps the first k; top-p keeps the
-//! shortest beginning of those whose weights reach `top_p` of their sum, added in that order; min-p keeps those whose
-//! weight is at least `min_p` of the greatest. A heap gives the order as far as it is needed: O(vocab) to build, O(log
-//! vocab) for each token kept.
+//! Tokens are ordered by weight, greatest first, ties by the lower id. top-k keeps the first k;
+//! top-p keeps the shortest beginning of those whose weights reach `top_p` of their sum, added in
+//! that order; min-p keeps those whose weight is at least `min_p` of the greatest. A heap gives the
+//! order as far as it is needed: O(vocab) to build, O(log vocab) for each token kept.
 use super::params::SamplingParams;
 
 fn comes_first(weights: &[f32], a: u32, b: u32) -> bool {
@@ -28,8 +28,8 @@ fn sift_down(heap: &mut [u32], weights: &[f32], mut at: usize) {
     }
 }
 
-/// Takes the first id off the heap and returns its weight. Popped ids go to the freed end, so the first lies last, the
-/// next before it.
+/// Takes the first id off the heap and returns its weight. Popped ids go to the freed end, so the
+/// first lies last, the next before it.
 fn pop(heap: &mut [u32], weights: &[f32], popped: &mut usize) -> f32 {
     let last = heap.len() - 1 - *popped;
     heap.swap(0, last);
@@ -40,13 +40,14 @@ fn pop(heap: &mut [u32], weights: &[f32], popped: &mut usize) -> f32 {
 
 /// Fills the end of `heap` with the ids that are kept; returns how many, at least 1.
 ///
-/// `weights` are `e^(z − max z)`, one of them 1 and none negative, `total` their sum; tokens of weight 0 are never kept.
-/// `heap` is as long as `weights`.
+/// `weights` are `e^(z − max z)`, one of them 1 and none negative, `total` their sum; tokens of
+/// weight 0 are never kept. `heap` is as long as `weights`.
 pub fn keep(params: &SamplingParams, weights: &[f32], total: f32, heap: &mut [u32]) -> usize {
     let mut count = 0;
     let least = params.min_p;
     for (id, weight) in weights.iter().enumerate() {
-        // min-p needs no order, and what it drops never has to be sorted. The sums of top-p need the rest.
+        // min-p needs no order, and what it drops never has to be sorted. The sums of top-p need
+        // the rest.
         if *weight > 0.0 {
             heap[count] = id as u32;
             count += 1;

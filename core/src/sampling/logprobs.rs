@@ -39,7 +39,8 @@ pub(super) fn best(logits: &[f32], normaliser: &Normaliser, top: &mut [TokenLogp
     count
 }
 
-/// The log-probability of `token` under `logits`, and the likeliest `top.len()` tokens; returns (logprob, how many).
+/// The log-probability of `token` under `logits`, and the likeliest `top.len()` tokens; returns
+/// (logprob, how many).
 pub fn token_logprob(
     isa: Isa,
     logits: &[f32],

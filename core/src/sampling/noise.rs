@@ -1,9 +1,10 @@
 //! Counter-based Gumbel noise: a pure function of (seed, choice, position, token id).
 //!
-//! The key is three rounds of the splitmix64 finaliser (Steele, Lea and Flood, 2014), a bijection of 64 bits, over seed,
-//! choice and position; a token's word is one more over key and id. The upper 53 bits give `v` in (0, 1), with full
-//! relative precision near 0; `E = −ln(1 − v)` is exponential and `−ln E` Gumbel. Small `v` make large noise: the
-//! tail is exact to 2^-54, so rare tokens come as often as they should.
+//! The key is three rounds of the splitmix64 finaliser (Steele, Lea and Flood, 2014), a bijection
+//! of 64 bits, over seed, choice and position; a token's word is one more over key and id. The
+//! upper 53 bits give `v` in (0, 1), with full relative precision near 0; `E = −ln(1 − v)` is
+//! exponential and `−ln E` Gumbel. Small `v` make large noise: the tail is exact to 2^-54, so rare
+//! tokens come as often as they should.
 use crate::isa::{LANES, Simd};
 use crate::kernels::log::{exponential, ln};
 

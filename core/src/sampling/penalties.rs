@@ -13,10 +13,12 @@ pub struct History<'a> {
 /// Set in a count once the token was seen in prompt or output.
 const SEEN: u32 = 1 << 31;
 
-/// Adds `bias` and applies the penalties to `logits`. `counts` is as long and zero, before and after.
+/// Adds `bias` and applies the penalties to `logits`. `counts` is as long and zero, before and
+/// after.
 ///
-/// A token in prompt or output: its logit is divided by the repetition penalty if positive, else multiplied. A token
-/// that occurs c > 0 times in the output: `logit − c · frequency − presence`. Bias comes first.
+/// A token in prompt or output: its logit is divided by the repetition penalty if positive, else
+/// multiplied. A token that occurs c > 0 times in the output: `logit − c · frequency − presence`.
+/// Bias comes first.
 ///
 /// Ids outside the vocabulary are ignored; the engine refuses them earlier.
 pub fn apply(

@@ -123,7 +123,8 @@ proptest! {
         for isa in Isa::available().iter() {
             prop_assert_eq!(draw(*isa, &logits, &params, position, &mut owned), expected, "{}", isa.name());
         }
-        // One ulp may decide which token is the last to be kept; the next one by weight is then allowed as well.
+        // One ulp may decide which token is the last to be kept; the next one by weight is then
+        // allowed as well.
         let looser = SamplingParams {
             top_p: (params.top_p * 1.0001).min(1.0), min_p: params.min_p * 0.9999, ..params
         };

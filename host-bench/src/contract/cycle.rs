@@ -1,5 +1,6 @@
-//! A model that cycles at its real cost: what layers add is scaled to zero, and the head is a permuted embedding. Token `t` is then
-//! always followed by `next(t)`, while every product reads and multiplies what it always does.
+//! A model that cycles at its real cost: what layers add is scaled to zero, and the head is a
+//! permuted embedding. Token `t` is then always followed by `next(t)`, while every product reads
+//! and multiplies what it always does.
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;

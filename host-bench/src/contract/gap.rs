@@ -1,4 +1,5 @@
-//! How long a running stream waits while a long prompt arrives: through the engine thread, with its own step budget.
+//! How long a running stream waits while a long prompt arrives: through the engine thread, with its
+//! own step budget.
 use super::Table;
 use crate::report::median;
 use std::path::Path;

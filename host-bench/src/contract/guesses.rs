@@ -1,5 +1,5 @@
-//! Speculation: what it brings where text is copied, what it costs where nothing can be guessed, and what the model itself in int4
-//! brings at the agreement that it has on real text.
+//! Speculation: what it brings where text is copied, what it costs where nothing can be guessed,
+//! and what the model itself in int4 brings at the agreement that it has on real text.
 use super::Table;
 use super::cycle::{Cycle, LONG_FROM, SHORT, is_known, text};
 use super::drive::{Ask, Rig, Round, acceptance};
@@ -54,7 +54,8 @@ fn rig<'r>(loaded: &'r LoadedModel, (isa, pool): Machine<'r>) -> Rig<'r> {
     Rig { loaded, drafter: None, isa, pool }
 }
 
-/// Tokens a second of a single request with guesses over without, in turns: the median; and what became of the guesses.
+/// Tokens a second of a single request with guesses over without, in turns: the median; and what
+/// became of the guesses.
 fn gain(
     with: (&Rig<'_>, (Speculation, usize)),
     without: &Rig<'_>,
@@ -167,7 +168,8 @@ fn of_agreement(table: &mut Table, (isa, pool): Machine<'_>, real: &[PathBuf]) -
     Ok(least)
 }
 
-/// bf16 with itself in int4 as the model that drafts, whose guesses are made right as often as those on real text were.
+/// bf16 with itself in int4 as the model that drafts, whose guesses are made right as often as
+/// those on real text were.
 fn of_itself(
     table: &mut Table,
     cycle: &mut Cycle,

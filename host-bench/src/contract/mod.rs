@@ -1,7 +1,8 @@
 //! What the contract costs, and what it makes possible at no cost: each case with its bar.
 //!
 //! * [`traffic`]: mixed traffic beside a fixed batch; a prefix that many prompts share.
-//! * [`guesses`]: speculation by lookup and by the model itself in int4, on text that is copied, random, and real.
+//! * [`guesses`]: speculation by lookup and by the model itself in int4, on text that is copied,
+//!   random, and real.
 //! * [`gap`]: a running stream while a long prompt arrives.
 //! * [`cycle`]: the model that cycles; [`drive`]: requests through an engine.
 mod cycle;
@@ -23,7 +24,8 @@ pub(crate) struct ContractArgs {
     /// Cases to run: mixed, prefix, cycle, copies, random, self, gap [default: all].
     #[arg(long, value_delimiter = ',')]
     cases: Vec<String>,
-    /// Real models, checkpoints with a tokenizer, on which agreement of int4 with bf16 is measured beside the built-in model.
+    /// Real models, checkpoints with a tokenizer, on which agreement of int4 with bf16 is measured
+    /// beside the built-in model.
     #[arg(long = "real", value_name = "PATH")]
     real: Vec<PathBuf>,
     /// Milliseconds that a step should take, in the case gap.

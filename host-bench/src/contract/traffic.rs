@@ -1,4 +1,5 @@
-//! Mixed traffic beside the fixed batch that suits the machine best, and a prefix that many prompts share.
+//! Mixed traffic beside the fixed batch that suits the machine best, and a prefix that many prompts
+//! share.
 use super::Table;
 use super::drive::{Ask, Rig, Round, Step};
 use crate::model::load;
@@ -64,8 +65,8 @@ fn fixed(rounds: &[Round]) -> (f64, f64) {
     (prompt, rows(|step| step.decode_rows, |step| step.prefill_rows))
 }
 
-/// Prompts and answers of all lengths through a few slots, as long as others wait; against the time that as many prompt and decode rows
-/// take in a fixed batch.
+/// Prompts and answers of all lengths through a few slots, as long as others wait; against the time
+/// that as many prompt and decode rows take in a fixed batch.
 fn of_mixed(table: &mut Table, rig: &Rig<'_>) -> Result<(), String> {
     let vocab = rig.loaded.model().config().vocab_size;
     let uniform: Vec<Ask> = (0..SEQUENCES).map(|i| Ask::greedy(ids(i, 256, vocab), 32)).collect();
@@ -93,7 +94,8 @@ fn of_mixed(table: &mut Table, rig: &Rig<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Long prompts that begin alike and arrive together: the mean time to the first token, without the cache over with it.
+/// Long prompts that begin alike and arrive together: the mean time to the first token, without the
+/// cache over with it.
 fn of_prefix(table: &mut Table, rig: &Rig<'_>) -> Result<(), String> {
     let (count, shared, own) = (16, 1500, 24);
     let vocab = rig.loaded.model().config().vocab_size;

@@ -5,7 +5,8 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 
-/// Serves Llama-family models on CPUs. The answer to a request is the same, bit for bit, whatever else is served.
+/// Serves Llama-family models on CPUs. The answer to a request is the same, bit for bit, whatever
+/// else is served.
 #[derive(Debug, Parser)]
 #[command(
     name = "verbatim",
@@ -38,7 +39,8 @@ pub(super) enum Command {
     Chat(ChatArgs),
     /// Say what a model is, what it will take, and how it will run.
     Inspect(ModelArgs),
-    /// Write a model as a packed image: one file that is served at once and carries tokenizer and template.
+    /// Write a model as a packed image: one file that is served at once and carries tokenizer and
+    /// template.
     Pack(PackArgs),
     /// Run tiny models through every layer on every path and compare the bits with the stored hash.
     Selftest(SelftestArgs),
@@ -46,8 +48,8 @@ pub(super) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ModelArgs {
-    /// Directory of a checkpoint, packed image, or ORG/NAME in the local Hugging Face cache [default: a small
-    /// built-in demonstration model].
+    /// Directory of a checkpoint, packed image, or ORG/NAME in the local Hugging Face cache
+    /// [default: a small built-in demonstration model].
     #[arg(long, env = "VERBATIM_MODEL", value_name = "PATH|ORG/NAME")]
     model: Option<String>,
     /// Weight format: f32, bf16, int8 or int4 [default: the source's own, bf16 for f16].
@@ -56,8 +58,9 @@ pub(super) struct ModelArgs {
     /// Weight format of the head: one of these, or same [default: same].
     #[arg(long, env = "VERBATIM_HEAD", value_name = "FORMAT")]
     head: Option<String>,
-    /// Store bf16 weights in 12 bits each, the same bits of every answer: auto (large models, where max-seqs sequences decode faster so
-    /// on this CPU; a packed image stays as it is), on or off [default: auto].
+    /// Store bf16 weights in 12 bits each, the same bits of every answer: auto (large models, where
+    /// max-seqs sequences decode faster so on this CPU; a packed image stays as it is), on or off
+    /// [default: auto].
     #[arg(long, env = "VERBATIM_COMPRESS", value_name = "WHEN")]
     compress: Option<String>,
     /// Of an image: check the weights' hash too, which reads the whole file.
@@ -72,7 +75,8 @@ pub(super) struct ModelArgs {
     /// Worker threads [default: the least of affinity, cgroup quota and physical cores].
     #[arg(long, env = "VERBATIM_THREADS", value_name = "N")]
     threads: Option<usize>,
-    /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable. All give the same bits.
+    /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable.
+    /// All give the same bits.
     #[arg(long, env = "VERBATIM_ISA", default_value = "auto")]
     isa: String,
     /// Positions of a sequence, prompt and output together [default: the model's].
@@ -84,18 +88,20 @@ pub(super) struct ModelArgs {
     /// Sequences that wait; beyond that requests get 429.
     #[arg(long, env = "VERBATIM_MAX_QUEUE", value_name = "N", default_value_t = 64)]
     max_queue: usize,
-    /// KV cache capacity in tokens [default: max-seqs x max-model-len, if that fits in 0.8 of free memory].
+    /// KV cache capacity in tokens [default: max-seqs x max-model-len, if that fits in 0.8 of free
+    /// memory].
     #[arg(long, env = "VERBATIM_KV_TOKENS", value_name = "N")]
     kv_tokens: Option<usize>,
     /// Rows (tokens) of a step at most.
     #[arg(long, env = "VERBATIM_MAX_ROWS", value_name = "N", default_value_t = 512)]
     max_rows: usize,
-    /// Milliseconds that a step should take at most; bounds its rows from measured speed. 0 is no bound.
+    /// Milliseconds that a step should take at most; bounds its rows from measured speed. 0 is no
+    /// bound.
     #[arg(long, env = "VERBATIM_STEP_MS", value_name = "N", default_value_t = 200)]
     step_ms: u64,
-    /// Guess tokens and verify them together, for the same answers sooner: off; auto (from the text itself, where it pays); lookup
-    /// (from the text, always); self (the same model in int4 guesses); or a smaller model with the same vocabulary, as --model
-    /// [default: auto].
+    /// Guess tokens and verify them together, for the same answers sooner: off; auto (from the text
+    /// itself, where it pays); lookup (from the text, always); self (the same model in int4
+    /// guesses); or a smaller model with the same vocabulary, as --model [default: auto].
     #[arg(long, env = "VERBATIM_SPECULATE", value_name = "HOW|PATH|ORG/NAME")]
     speculate: Option<String>,
     /// Name under which the model is served [default: the last part of its path].

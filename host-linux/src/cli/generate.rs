@@ -81,7 +81,8 @@ impl Session {
         Ok(OwnedRequest { stop_ids, ..OwnedRequest::new(prompt, params, max_tokens) })
     }
 
-    /// Runs a request, streaming to standard output; says which seed was drawn, if one was; returns the text.
+    /// Runs a request, streaming to standard output; says which seed was drawn, if one was; returns
+    /// the text.
     pub(super) fn stream(&self, request: OwnedRequest, sampling: &SamplingArgs) -> Result<String, String> {
         let prompt_tokens = request.prompt.len();
         let drawn = sampling.seed.is_none() && request.params.temperature != 0.0;

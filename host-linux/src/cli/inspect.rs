@@ -4,9 +4,9 @@ use super::generate::Bar;
 use crate::cpu::model_name;
 use crate::runtime::ServedModel;
 use verbatim_core::NUMERICS_VERSION;
+use verbatim_core::cache::BLOCK;
 use verbatim_core::engine::{DraftCache, SpeculationMode};
 use verbatim_core::isa::Isa;
-use verbatim_core::paging::BLOCK;
 
 fn megabytes(bytes: usize) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)

@@ -15,7 +15,8 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
     if !matches!(command, Command::Serve(_)) {
-        // `verbatim inspect | head` should end quietly, as other programs do; a server must outlive its clients.
+        // `verbatim inspect | head` should end quietly, as other programs do; a server must outlive
+        // its clients.
         // SAFETY: the default action runs no code of ours.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     }

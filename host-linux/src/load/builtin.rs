@@ -1,5 +1,6 @@
-//! The built-in demonstration model: a small Llama that knows a few things, so that the first command does its job with
-//! nothing to download. `host-linux/demo` holds it, and how it was trained.
+//! The built-in demonstration model: a small Llama that knows a few things, so that the first
+//! command does its job with nothing to download. `host-linux/demo` holds it, and how it was
+//! trained.
 use super::folder::Folder;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! `config.json` to a [`ModelConfig`].
 //!
-//! Sizes must be there; what Hugging Face transformers fills in for an absent key, this fills in too, per family.
-//! What the forward pass does not do is refused by name: a model is served as it was meant or not at all.
+//! Sizes must be there; what Hugging Face transformers fills in for an absent key, this fills in
+//! too, per family. What the forward pass does not do is refused by name: a model is served as it
+//! was meant or not at all.
 use super::error::LoadError;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -19,7 +20,8 @@ pub struct SourceConfig {
     pub bos_id: Option<u32>,
 }
 
-/// Keys that ask for something the forward pass does not do, whatever their value unless it is null, false or 0.
+/// Keys that ask for something the forward pass does not do, whatever their value unless it is
+/// null, false or 0.
 const UNSUPPORTED: [(&str, &str); 9] = [
     ("quantization_config", "null: quantized checkpoints are not implemented"),
     ("num_local_experts", "null: mixtures of experts are not implemented"),

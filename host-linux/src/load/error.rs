@@ -1,5 +1,5 @@
-//! Why a model could not be loaded: one line, naming the file, the field or tensor, what was found and what was
-//! expected.
+//! Why a model could not be loaded: one line, naming the file, the field or tensor, what was found
+//! and what was expected.
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};

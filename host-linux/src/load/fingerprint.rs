@@ -1,14 +1,16 @@
 //! The hash that names a model: the first part of the key of the verbatim contract.
 //!
-//! **Source hash**, stored in an image, so that an image and the directory it was packed from agree. BLAKE3 over, in
-//! this order and each with its length where it has one:
+//! **Source hash**, stored in an image, so that an image and the directory it was packed from
+//! agree. BLAKE3 over, in this order and each with its length where it has one:
 //! * a domain string, the configuration as the image encodes it (weight format included),
 //! * the files beside the weights: `config.json`, tokenizer, template, generation defaults,
-//! * every tensor that the model uses, in order of name: name, type, shape, and a leaf per 32 rows: the BLAKE3 of
-//!   their bytes. Which shard a tensor lies in does not matter, nor does anything else about the files.
+//! * every tensor that the model uses, in order of name: name, type, shape, and a leaf per 32 rows:
+//!   the BLAKE3 of their bytes. Which shard a tensor lies in does not matter, nor does anything
+//!   else about the files.
 //!
-//! **Fingerprint**: BLAKE3 over the source hash, what is chosen at run time ([`RuntimeChoices`]), and the numerics
-//! version. Its first 16 hex digits are the `system_fingerprint` of every response.
+//! **Fingerprint**: BLAKE3 over the source hash, what is chosen at run time ([`RuntimeChoices`]),
+//! and the numerics version. Its first 16 hex digits are the `system_fingerprint` of every
+//! response.
 use super::plan::Plan;
 use blake3::Hasher;
 use verbatim_core::dtype::KvFormat;
@@ -51,7 +53,8 @@ pub fn short_form(fingerprint: &[u8; 32]) -> String {
     format!("vb-{digits}")
 }
 
-/// The hash of what a model is packed from. `files`: name and contents of each file beside the weights.
+/// The hash of what a model is packed from. `files`: name and contents of each file beside the
+/// weights.
 pub(crate) fn source_hash(
     config: &ModelConfig,
     files: &[(&str, Option<&[u8]>)],

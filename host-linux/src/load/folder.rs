@@ -1,7 +1,7 @@
 //! Where the files of a checkpoint come from: a directory, or memory.
 //!
-//! Memory is what the built-in model and the mutation tests are loaded from, by the same code as any other; its
-//! paths are names that messages use.
+//! Memory is what the built-in model and the mutation tests are loaded from, by the same code as
+//! any other; its paths are names that messages use.
 use super::error::LoadError;
 use std::collections::BTreeMap;
 use std::fs::File;

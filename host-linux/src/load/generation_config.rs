@@ -3,7 +3,8 @@ use super::config::{Fields, SourceConfig, parse_object};
 use super::error::LoadError;
 use std::path::Path;
 
-/// The defaults of a model. What is absent in the file is `None` here, and the API's own default applies.
+/// The defaults of a model. What is absent in the file is `None` here, and the API's own default
+/// applies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerationDefaults {
     /// Ids that end a generation.
@@ -18,8 +19,8 @@ pub struct GenerationDefaults {
     pub top_k: Option<u32>,
 }
 
-/// Reads the bytes of a `generation_config.json`, if there is one; what it does not say about the end and the
-/// beginning of a text, `config.json` may.
+/// Reads the bytes of a `generation_config.json`, if there is one; what it does not say about the
+/// end and the beginning of a text, `config.json` may.
 pub fn parse_generation_config(
     path: &Path,
     bytes: Option<&[u8]>,

@@ -1,20 +1,23 @@
 //! An image in a file: written once, then served without packing.
 //!
-//! A file is **mapped** unless told otherwise: its weights are the page cache's pages, nothing of them is read before a
-//! step needs it, and processes that serve the same file share them. **Copied**, it is read into anonymous memory by
-//! all workers: that takes a moment and memory of its own, gives huge pages, and is then apart from the file.
+//! A file is **mapped** unless told otherwise: its weights are the page cache's pages, nothing of
+//! them is read before a step needs it, and processes that serve the same file share them.
+//! **Copied**, it is read into anonymous memory by all workers: that takes a moment and memory of
+//! its own, gives huge pages, and is then apart from the file.
 //!
 //! Two hashes in the header (BLAKE3) say whether the file is what was written:
-//! * the head's, over everything before the first tensor (with zeros in this hash's own place): header, tables,
-//!   configuration, tokenizer. Checked whenever a file is opened.
-//! * the body's, over the BLAKE3s of every mebibyte of the tensors, so that all workers can take part. Checked when asked
-//!   ([`ImageAccess::verify`]), for it reads the whole file. The head's hash covers it.
+//! * the head's, over everything before the first tensor (with zeros in this hash's own place):
+//!   header, tables, configuration, tokenizer. Checked whenever a file is opened.
+//! * the body's, over the BLAKE3s of every mebibyte of the tensors, so that all workers can take
+//!   part. Checked when asked ([`ImageAccess::verify`]), for it reads the whole file. The head's
+//!   hash covers it.
 //!
-//! **What whoever serves a mapped file owes**: nobody writes to it or cuts it while it is served. A new model goes into a new
-//! file, put in place by a rename, as [`NewImage`] does; the old one then lives on until its last server ends. A file
-//! that is written nevertheless gives other weights, one that is cut ends the server (`SIGBUS`). The head is a
-//! private copy also then, so that other bytes of the file are other numbers and lead no read astray. A copied file is
-//! immune from when it is loaded.
+//! **What whoever serves a mapped file owes**: nobody writes to it or cuts it while it is served. A
+//! new model goes into a new file, put in place by a rename, as [`NewImage`] does; the old one then
+//! lives on until its last server ends. A file that is written nevertheless gives other weights,
+//! one that is cut ends the server (`SIGBUS`). The head is a private copy also then, so that other
+//! bytes of the file are other numbers and lead no read astray. A copied file is immune from when
+//! it is loaded.
 use super::error::LoadError;
 use super::folder::Folder;
 use super::generation_config::GenerationDefaults;
@@ -40,7 +43,8 @@ const LEAF_BYTES: usize = 1 << 20;
 /// Bytes that a head may have: more than the largest files that an image carries take together.
 const HEAD_MOST: usize = 512 << 20;
 
-/// How an image's file is used. A checkpoint is packed, which reads and hashes all of it, whatever this says.
+/// How an image's file is used. A checkpoint is packed, which reads and hashes all of it, whatever
+/// this says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImageAccess {
     /// Whether it is read into memory, not mapped.
@@ -186,8 +190,9 @@ impl<'p> ImageFile<'p> {
     /// The image in memory, of which the head is read.
     fn memory(&self, copy: bool) -> Result<WeightMemory, LoadError> {
         if !copy {
-            // SAFETY: as the module's documentation asks of whoever serves a mapped file. What it holds is read as
-            // numbers, of which any are valid, at places that the head says, and the head is a copy.
+            // SAFETY: as the module's documentation asks of whoever serves a mapped file. What it
+            // holds is read as numbers, of which any are valid, at places that the head says, and
+            // the head is a copy.
             let mapped = unsafe { MappedFile::new(&self.file, self.len, self.head) };
             let mapped =
                 mapped.map_err(|error| read_error(self.path, "map (--copy reads it instead)", error))?;
@@ -200,7 +205,8 @@ impl<'p> ImageFile<'p> {
         Ok(WeightMemory::Own(memory))
     }
 
-    /// Reads the body, all workers taking part, into `out` if there is one; if a hash is expected, it must be that.
+    /// Reads the body, all workers taking part, into `out` if there is one; if a hash is expected,
+    /// it must be that.
     fn read_body(
         &self,
         out: Option<&mut [u8]>,

@@ -1,7 +1,8 @@
 //! From files to a model that can run.
 //!
 //! * [`resolve`]: which directory or file `--model` means.
-//! * [`folder`]: a checkpoint's files, in a directory or in memory; [`builtin`]: the model that is always there.
+//! * [`folder`]: a checkpoint's files, in a directory or in memory; [`builtin`]: the model that is
+//!   always there.
 //! * [`config`], [`generation_config`]: what the model is, and its defaults.
 //! * [`safetensors`]: where each tensor lies, in one file or in shards.
 //! * [`pack`]: every tensor read, hashed and packed in one parallel pass, into an image in memory.
@@ -14,9 +15,9 @@
 //! *.safetensors ──► 32 rows at a time ──► leaf hash ──► panel ──┘
 //! ```
 //!
-//! A checkpoint is read through `pread` into a buffer that stays in the cache, not through a mapping: a file that
-//! shrinks while it is read is then an ordinary error instead of a signal, and none of its OS pages ever count
-//! towards the process, so that the peak is the packed model.
+//! A checkpoint is read through `pread` into a buffer that stays in the cache, not through a
+//! mapping: a file that shrinks while it is read is then an ordinary error instead of a signal, and
+//! none of its OS pages ever count towards the process, so that the peak is the packed model.
 pub mod builtin;
 pub mod config;
 pub mod error;

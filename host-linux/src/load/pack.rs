@@ -1,8 +1,10 @@
-//! A model directory to an image in memory: every tensor read, hashed and packed in one pass over all workers.
+//! A model directory to an image in memory: every tensor read, hashed and packed in one pass over
+//! all workers.
 //!
-//! The image's tensors are cut into tasks of about a mebibyte of source. A task reads 32 rows at a time into its
-//! worker's buffer, which stays in the second-level cache, hashes them, and packs them into their panel. Tasks own
-//! disjoint slices of the image, so the result does not depend on who runs them.
+//! The image's tensors are cut into tasks of about a mebibyte of source. A task reads 32 rows at a
+//! time into its worker's buffer, which stays in the second-level cache, hashes them, and packs
+//! them into their panel. Tasks own disjoint slices of the image, so the result does not depend on
+//! who runs them.
 use super::config::{SourceConfig, parse_config};
 use super::error::LoadError;
 use super::fingerprint::{RuntimeChoices, fingerprint, source_hash};
@@ -48,16 +50,19 @@ pub struct WeightChoice {
     pub head: Option<WeightFormat>,
     /// Whether bf16 takes 12 bits a weight; it changes no result.
     pub compress: Compress,
-    /// The path that will serve it, where that is not this CPU's best: with `sequences` it decides whether compression pays.
+    /// The path that will serve it, where that is not this CPU's best: with `sequences` it decides
+    /// whether compression pays.
     pub path: Option<Isa>,
-    /// How many sequences will be served at once; none is as many as may be. A few gain from compression where many do not.
+    /// How many sequences will be served at once; none is as many as may be. A few gain from
+    /// compression where many do not.
     pub sequences: Option<usize>,
 }
 
 /// Whether bf16 weights are stored in 12 bits each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compress {
-    /// Where it pays: in models too large for the caches, for as many sequences as it does on this CPU, if exponents allow it.
+    /// Where it pays: in models too large for the caches, for as many sequences as it does on this
+    /// CPU, if exponents allow it.
     #[default]
     Auto,
     /// Or an error.
@@ -424,7 +429,8 @@ impl<'p> Packer<'p> {
         let buffers: Vec<_> = (0..pool.workers()).map(|_| Mutex::new(Buffers::default())).collect();
         let total = self.plan.sources.iter().map(Source::bytes).sum();
         let (done, flushed) = (AtomicU64::new(0), AtomicU64::new(0));
-        // A task is skipped only when an earlier one failed, so the first failure is always the one told.
+        // A task is skipped only when an earlier one failed, so the first failure is always the one
+        // told.
         let first_failed = AtomicUsize::new(usize::MAX);
         let failure = Mutex::new(None);
         pool.run(Phase::Load, tasks.len(), &|number, worker| {
@@ -435,7 +441,8 @@ impl<'p> Packer<'p> {
             let (kind, _, parts) = &self.plan.tensors[task.tensor];
             let buffers = &mut lock(&buffers[worker]);
             let out = &mut **lock(&task.out);
-            // The kernel clears a huge page when it is first written: now, before the cache holds what is to be packed.
+            // The kernel clears a huge page when it is first written: now, before the cache holds
+            // what is to be packed.
             for at in [0, out.len().saturating_sub(1)] {
                 if let Some(byte) = out.get_mut(at) {
                     *byte = std::hint::black_box(0);

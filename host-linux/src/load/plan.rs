@@ -1,8 +1,8 @@
 //! Which tensors of a checkpoint make which tensor of the image.
 //!
-//! Names are those of Hugging Face checkpoints. Every tensor that the model needs must be there in its shape, and
-//! one that nothing consumes is refused: a checkpoint with more than the forward pass knows would be served
-//! wrongly.
+//! Names are those of Hugging Face checkpoints. Every tensor that the model needs must be there in
+//! its shape, and one that nothing consumes is refused: a checkpoint with more than the forward
+//! pass knows would be served wrongly.
 use super::error::LoadError;
 use super::safetensors::Checkpoint;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,7 +76,8 @@ pub(crate) struct Plan {
     pub(crate) leaf_count: usize,
 }
 
-/// The checkpoint's names for a tensor of the image, in order, and the shape of each: `[rows, width]`, or `[len]`.
+/// The checkpoint's names for a tensor of the image, in order, and the shape of each: `[rows,
+/// width]`, or `[len]`.
 fn names(kind: TensorKind, layer: usize, c: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let inner = |list: &[(&str, &[usize])]| {
         list.iter().map(|(name, shape)| (format!("model.layers.{layer}.{name}"), shape.to_vec())).collect()
@@ -121,7 +122,8 @@ pub(crate) fn shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>, 
     Ok(layout.tensors().flat_map(|(kind, layer, _)| names(kind, layer.unwrap_or(0), config)).collect())
 }
 
-/// Tensors that checkpoints carry and nothing needs: RoPE's frequencies, which follow from the configuration.
+/// Tensors that checkpoints carry and nothing needs: RoPE's frequencies, which follow from the
+/// configuration.
 fn is_harmless(name: &str, config: &ModelConfig) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || (config.tied_head && name == "lm_head.weight")
 }

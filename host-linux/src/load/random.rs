@@ -1,7 +1,7 @@
 //! Models whose weights come from a formula: for tests, goldens and the self-test.
 //!
-//! Weight `i` of a tensor is a pure function of seed, name and `i`, so that a reference implementation in another
-//! language makes the same model from a recipe of a few lines:
+//! Weight `i` of a tensor is a pure function of seed, name and `i`, so that a reference
+//! implementation in another language makes the same model from a recipe of a few lines:
 //!
 //! ```text
 //! h     = FNV-1a-64(name) XOR seed · 0x9E3779B97F4A7C15
@@ -127,7 +127,8 @@ impl Recipe {
         }
     }
 
-    /// From the fields `config`, `seed` and `scales` (`suffix`, `kind`, `scale`) of a golden; weights are f32.
+    /// From the fields `config`, `seed` and `scales` (`suffix`, `kind`, `scale`) of a golden;
+    /// weights are f32.
     pub fn from_json(golden: &serde_json::Value) -> Option<Self> {
         let rule = |rule: &serde_json::Value| {
             Some(ScaleRule {

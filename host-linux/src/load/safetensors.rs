@@ -1,8 +1,9 @@
-//! Where each tensor of a checkpoint lies: `model.safetensors`, or the shards of `model.safetensors.index.json`.
+//! Where each tensor of a checkpoint lies: `model.safetensors`, or the shards of
+//! `model.safetensors.index.json`.
 //!
-//! The `safetensors` crate reads a header and proves that its tensors lie one after another without gaps or
-//! overlaps, each as long as its shape and type say; this adds that they end where the file does, that no name
-//! occurs twice, and that shards are files of the same directory.
+//! The `safetensors` crate reads a header and proves that its tensors lie one after another without
+//! gaps or overlaps, each as long as its shape and type say; this adds that they end where the file
+//! does, that no name occurs twice, and that shards are files of the same directory.
 use super::error::{LoadError, shorten};
 use super::folder::{Folder, SourceFile};
 use safetensors::Dtype;

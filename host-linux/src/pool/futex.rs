@@ -3,7 +3,8 @@ use std::sync::atomic::AtomicU32;
 
 /// Sleeps while `word` is `expected`; may return for no reason.
 pub(super) fn wait(word: &AtomicU32, expected: u32) {
-    // SAFETY: FUTEX_WAIT reads the word, which lives as long as the reference; a null timeout waits for ever.
+    // SAFETY: FUTEX_WAIT reads the word, which lives as long as the reference; a null timeout waits
+    // for ever.
     unsafe {
         libc::syscall(
             libc::SYS_futex,

@@ -1,15 +1,16 @@
 //! The futex pool: threads that run the core's tasks.
 //!
-//! A run gives each worker a contiguous range of the tasks, so that each reads one forward stream of weights; a worker
-//! takes from the front of its own range and, when that is empty, from the back of another's. Results do not
-//! depend on who runs what. The caller is worker 0.
+//! A run gives each worker a contiguous range of the tasks, so that each reads one forward stream
+//! of weights; a worker takes from the front of its own range and, when that is empty, from the
+//! back of another's. Results do not depend on who runs what. The caller is worker 0.
 //!
-//! Waiting, for work or for the end of a run, is a bounded spin (tens of µs, the time between two phases of a step) and
-//! then a futex: an idle pool costs no CPU. A job that panics is caught where it ran, the other tasks are run, and the
-//! panic goes on in the caller.
+//! Waiting, for work or for the end of a run, is a bounded spin (tens of µs, the time between two
+//! phases of a step) and then a futex: an idle pool costs no CPU. A job that panics is caught where
+//! it ran, the other tasks are run, and the panic goes on in the caller.
 //!
-//! Memory order: everything that a run needs is written before `generation` is released and read after it is
-//! acquired; everything that jobs write is written before `pending` is released and read after the caller acquired 0.
+//! Memory order: everything that a run needs is written before `generation` is released and read
+//! after it is acquired; everything that jobs write is written before `pending` is released and
+//! read after the caller acquired 0.
 mod futex;
 mod ranges;
 
@@ -23,7 +24,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use verbatim_core::pool::{Phase, Pool};
 
-/// How long to spin before sleeping: longer than the gap between two phases of a step, shorter than anyone notices.
+/// How long to spin before sleeping: longer than the gap between two phases of a step, shorter than
+/// anyone notices.
 const SPIN: Duration = Duration::from_micros(50);
 
 type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
@@ -56,8 +58,9 @@ struct Shared {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: `job` is written by the caller of a run while no worker looks at it (all have left the run before, as
-// `pending` says), and read by workers between acquiring `generation` and releasing `pending`.
+// SAFETY: `job` is written by the caller of a run while no worker looks at it (all have left the
+// run before, as `pending` says), and read by workers between acquiring `generation` and releasing
+// `pending`.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the rest is Send.
 unsafe impl Send for Shared {}
@@ -99,14 +102,16 @@ impl Drop for FutexPool {
         self.shared.generation.fetch_add(1, Ordering::Release);
         futex::wake_all(&self.shared.generation);
         for thread in self.threads.drain(..) {
-            // A worker catches what jobs do, so it does not panic; if it did there is nothing left to save.
+            // A worker catches what jobs do, so it does not panic; if it did there is nothing left
+            // to save.
             let _ = thread.join();
         }
     }
 }
 
-// SAFETY: `Ranges` gives each task to exactly one worker; a worker is one thread and runs one task at a time;
-// `run` returns after `pending` reached 0, which each worker releases after its last task.
+// SAFETY: `Ranges` gives each task to exactly one worker; a worker is one thread and runs one task
+// at a time; `run` returns after `pending` reached 0, which each worker releases after its last
+// task.
 unsafe impl Pool for FutexPool {
     fn workers(&self) -> usize {
         self.threads.len() + 1
@@ -123,16 +128,17 @@ unsafe impl Pool for FutexPool {
                 shared.run_task(job, task, 0);
             }
         } else {
-            // SAFETY: only the lifetime changes. The reference is not used after this function: it waits for every
-            // worker below, and nothing between here and there unwinds (jobs are caught).
+            // SAFETY: only the lifetime changes. The reference is not used after this function: it
+            // waits for every worker below, and nothing between here and there unwinds (jobs are
+            // caught).
             let erased = unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job) };
             // SAFETY: no run is in progress, so no worker reads it.
             unsafe { *shared.job.get() = Some(erased) };
             shared.ranges.deal(tasks);
             shared.pending.store(self.threads.len() as u32, Ordering::Relaxed);
             shared.generation.fetch_add(1, Ordering::SeqCst);
-            // Paired with the count in `wait_for_run`: either this sees the sleeper, or the sleeper sees the new
-            // generation (both sides write before they read, sequentially consistent).
+            // Paired with the count in `wait_for_run`: either this sees the sleeper, or the sleeper
+            // sees the new generation (both sides write before they read, sequentially consistent).
             if shared.sleeping.load(Ordering::SeqCst) > 0 {
                 futex::wake_all(&shared.generation);
             }
@@ -197,8 +203,8 @@ impl Shared {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            // SAFETY: the generation was acquired, so the caller's write is visible, and it writes no more until
-            // this worker has released `pending`.
+            // SAFETY: the generation was acquired, so the caller's write is visible, and it writes
+            // no more until this worker has released `pending`.
             if let Some(job) = unsafe { *self.job.get() } {
                 self.work(job, worker);
             }
@@ -224,7 +230,8 @@ impl Shared {
         }
     }
 
-    /// A library that sets flush-to-zero on a thread of ours would change answers; it must not go unnoticed.
+    /// A library that sets flush-to-zero on a thread of ours would change answers; it must not go
+    /// unnoticed.
     fn check_float_control(&self) {
         if !float_control_is_default() {
             self.report(Box::new("a worker's floating-point control was changed: answers would differ"));

@@ -1,7 +1,9 @@
-//! Who has which tasks: a range for each worker, taken from the front by its owner and from the back by others.
+//! Who has which tasks: a range for each worker, taken from the front by its owner and from the
+//! back by others.
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A range in one word, so that taking from either end is one compare-and-swap: start above, end below.
+/// A range in one word, so that taking from either end is one compare-and-swap: start above, end
+/// below.
 #[derive(Debug, Default)]
 #[repr(align(128))] // a cache line, and the one that is fetched beside it
 struct Range(AtomicU64);
@@ -32,8 +34,8 @@ impl Ranges {
         }
     }
 
-    /// A task for `worker`: its own next, else the last of whoever comes after it. Relaxed: the task numbers carry no
-    /// data; what the tasks read was published before the run began.
+    /// A task for `worker`: its own next, else the last of whoever comes after it. Relaxed: the
+    /// task numbers carry no data; what the tasks read was published before the run began.
     pub(super) fn next(&self, worker: usize) -> Option<usize> {
         let workers = self.0.len();
         (0..workers).find_map(|i| {

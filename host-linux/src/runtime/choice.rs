@@ -1,4 +1,5 @@
-//! One choice's tokens as text: detokenized, stop strings honoured; and taken up where another engine left it.
+//! One choice's tokens as text: detokenized, stop strings honoured; and taken up where another
+//! engine left it.
 use super::engine_thread::News;
 use super::{Delta, Ending, OwnedRequest, ServedModel};
 use crate::text::{Detokenizer, StopMatcher};
@@ -31,8 +32,8 @@ impl<'m> Choice<'m> {
         }
     }
 
-    /// Takes the tokens that were generated before: their text was given out, what was held back is held back again. If they are the
-    /// whole output, it ends here; what was held back comes out.
+    /// Takes the tokens that were generated before: their text was given out, what was held back is
+    /// held back again. If they are the whole output, it ends here; what was held back comes out.
     pub(super) fn replay(&mut self, request: &OwnedRequest) -> Option<Delta> {
         for token in &request.generated {
             self.text(*token);

@@ -1,4 +1,5 @@
-//! What a guess costs on this machine, from measured steps: the engine, which has no clock, weighs it against what guesses bring.
+//! What a guess costs on this machine, from measured steps: the engine, which has no clock, weighs
+//! it against what guesses bring.
 use std::time::Duration;
 use verbatim_core::engine::{Engine, PlanId, Speculation, StepKind};
 
@@ -43,8 +44,9 @@ pub struct Costs {
     draft: Running,
 }
 
-/// A mean in which the latest values count most. A busy machine makes steps longer, some a hundred times, and none shorter: the mean
-/// falls faster than it rises, and a single value lifts it by little.
+/// A mean in which the latest values count most. A busy machine makes steps longer, some a hundred
+/// times, and none shorter: the mean falls faster than it rises, and a single value lifts it by
+/// little.
 #[derive(Debug, Default)]
 struct Running(Option<f64>);
 
@@ -75,8 +77,9 @@ impl Costs {
     /// What is thought before anything is measured.
     const ROW: f64 = Speculation::AUTO.row_cost as f64;
     const DRAFT: f64 = Speculation::AUTO.draft_cost as f64;
-    /// Costs that forbid all guesses are never measured again: with each step without any they go back this share of the way to what
-    /// was thought at first, so that guesses are tried now and then.
+    /// Costs that forbid all guesses are never measured again: with each step without any they go
+    /// back this share of the way to what was thought at first, so that guesses are tried now and
+    /// then.
     const FORGOTTEN: f64 = 1.0 / 256.0;
 
     /// A step took so long. Those in which a prompt has a part say nothing of guesses.

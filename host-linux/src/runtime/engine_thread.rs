@@ -1,8 +1,9 @@
 //! The thread that owns the engine.
 //!
-//! Callers send it commands; it sends each request's updates to its caller's queue, which never blocks it: a
-//! request's updates are bounded by its tokens. A queue whose reader is gone cancels its requests. It never touches a
-//! socket. While there is nothing to do it sleeps on the command queue.
+//! Callers send it commands; it sends each request's updates to its caller's queue, which never
+//! blocks it: a request's updates are bounded by its tokens. A queue whose reader is gone cancels
+//! its requests. It never touches a socket. While there is nothing to do it sleeps on the command
+//! queue.
 use super::costs::{Costs, StepRows};
 use super::step_budget::StepBudget;
 use super::{Drafter, OwnedRequest, ServedModel};
@@ -112,7 +113,8 @@ impl Readers {
         self.updates.send(Update { choice: self.first + at, news }).is_ok()
     }
 
-    /// Notes that a choice's updates, by its number in the queue, are no longer read; returns its number in the request.
+    /// Notes that a choice's updates, by its number in the queue, are no longer read; returns its
+    /// number in the request.
     fn close(&mut self, choice: usize) -> Option<u32> {
         let at = choice.checked_sub(self.first)?;
         *self.is_open.get_mut(at)? = false;
@@ -154,7 +156,8 @@ impl EngineHandle {
         }
     }
 
-    /// Submits a request. Its choices' updates go to `updates`, numbered from `first`; dropping the receiver cancels it.
+    /// Submits a request. Its choices' updates go to `updates`, numbered from `first`; dropping the
+    /// receiver cancels it.
     pub fn submit(
         &self,
         request: OwnedRequest,
@@ -173,7 +176,8 @@ impl EngineHandle {
         }
     }
 
-    /// Says that a choice, by its number in the queue, is not read any more: it ends, the request's others go on.
+    /// Says that a choice, by its number in the queue, is not read any more: it ends, the request's
+    /// others go on.
     pub fn close(&self, id: RequestId, choice: usize) {
         // If the engine is gone there is nothing to close.
         let _ = self.commands.send(Command::Close(id, choice));

@@ -52,7 +52,8 @@ struct Running {
     choices: Range<usize>,
 }
 
-/// Some running requests. Choices are numbered through: those of the first request, then those of the next.
+/// Some running requests. Choices are numbered through: those of the first request, then those of
+/// the next.
 pub struct Generation<'m> {
     engine: EngineHandle,
     requests: Vec<Running>,

@@ -1,10 +1,12 @@
-//! A model with everything it needs to serve: text, memory, pool, and the thread that owns the engine.
+//! A model with everything it needs to serve: text, memory, pool, and the thread that owns the
+//! engine.
 //!
-//! * [`open`](ServedModel::open): options to a loaded model, its tokenizer, its plan and its fingerprint.
-//! * [`engine_thread`]: the thread that runs the engine; callers talk to it through queues. `step_budget`: how much a step
-//!   does; [`costs`]: what guesses cost.
-//! * [`generation`]: requests as text, in the order in which it comes; `choice`: detokenized, stop strings honoured, and taken
-//!   up where another engine left it.
+//! * [`open`](ServedModel::open): options to a loaded model, its tokenizer, its plan and its
+//!   fingerprint.
+//! * [`engine_thread`]: the thread that runs the engine; callers talk to it through queues.
+//!   `step_budget`: how much a step does; [`costs`]: what guesses cost.
+//! * [`generation`]: requests as text, in the order in which it comes; `choice`: detokenized, stop
+//!   strings honoured, and taken up where another engine left it.
 //! * [`speculation`]: `--speculate`, and the model that drafts.
 mod choice;
 pub mod costs;
@@ -29,10 +31,10 @@ use crate::load::{
 };
 use crate::pool::FutexPool;
 use crate::text::{ChatTemplate, Tokenizer};
+use verbatim_core::cache::BLOCK;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{DraftCache, EngineLimits, MemoryPlan, MemoryPlanError, Speculation};
 use verbatim_core::isa::Isa;
-use verbatim_core::paging::BLOCK;
 
 /// A model that can be served.
 #[derive(Debug)]
@@ -196,7 +198,8 @@ fn in_flags(error: MemoryPlanError) -> String {
     format!("{flag} {found}: expected between {least} and {most}")
 }
 
-/// Loads what `--model` names, the built-in model without it; and the name under which it is served.
+/// Loads what `--model` names, the built-in model without it; and the name under which it is
+/// served.
 fn load(
     model: Option<&str>,
     weights: WeightChoice,

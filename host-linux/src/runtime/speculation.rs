@@ -4,13 +4,13 @@ use crate::load::builtin;
 use crate::load::resolve::CacheLocations;
 use crate::load::{Folder, ImageAccess, LoadedModel, Progress, WeightChoice, load_model, resolve};
 use crate::pool::FutexPool;
+use verbatim_core::cache::BLOCK;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{DraftCache, DraftModel, Speculation, SpeculationMode};
 use verbatim_core::model::ModelConfig;
-use verbatim_core::paging::BLOCK;
 
-/// Tokens guessed at a time, at most. A few more rows cost little while the weights have to be read anyway; how many of these pay, the
-/// engine finds out for each sequence.
+/// Tokens guessed at a time, at most. A few more rows cost little while the weights have to be read
+/// anyway; how many of these pay, the engine finds out for each sequence.
 const DRAFT_LEN: usize = 8;
 
 /// What `--speculate` says.
@@ -66,7 +66,8 @@ pub struct Drafter {
 }
 
 impl Drafter {
-    /// Loads the one that is asked for, to draft for a model that was loaded from `model` by that choice and has this configuration.
+    /// Loads the one that is asked for, to draft for a model that was loaded from `model` by that
+    /// choice and has this configuration.
     pub(super) fn load(
         speculate: &Speculate,
         model: Option<&str>,

@@ -1,8 +1,9 @@
-//! How many rows a step may have so that running streams wait no longer than they should: from measured steps. It changes
-//! when things are computed, never what.
+//! How many rows a step may have so that running streams wait no longer than they should: from
+//! measured steps. It changes when things are computed, never what.
 //!
-//! A step of `r` rows takes about `a + b r`. The budget `r' = r · target / time` has its fixed point where a step takes the
-//! target, comes to it from below without passing it, and needs neither `a` nor `b`. It starts small and at most doubles.
+//! A step of `r` rows takes about `a + b r`. The budget `r' = r · target / time` has its fixed
+//! point where a step takes the target, comes to it from below without passing it, and needs
+//! neither `a` nor `b`. It starts small and at most doubles.
 use std::time::Duration;
 use verbatim_core::engine::PREFILL_ROWS_MIN;
 
@@ -19,7 +20,8 @@ pub(super) struct StepBudget {
 impl StepBudget {
     /// Rows of the first step: no CPU is so slow that they take long.
     const ROWS_FIRST: usize = 16;
-    /// A step with prefill may take so many times a step without: a stream that is slow by itself hides it.
+    /// A step with prefill may take so many times a step without: a stream that is slow by itself
+    /// hides it.
     const OVER_DECODE: f64 = 1.5;
 
     pub(super) fn new(step_ms: u64) -> Self {
@@ -31,7 +33,8 @@ impl StepBudget {
         if self.step.is_zero() {
             return usize::MAX;
         }
-        // A row for each stream, so that none waits for two steps, and some for a long prompt, so that it comes to its end.
+        // A row for each stream, so that none waits for two steps, and some for a long prompt, so
+        // that it comes to its end.
         (self.budget.round() as usize).max(running + PREFILL_ROWS_MIN)
     }
 
@@ -55,8 +58,8 @@ impl StepBudget {
 mod tests {
     use super::*;
 
-    /// A machine on which a step of `rows` takes `base + each · rows` milliseconds; the budgets and times of some steps while a
-    /// long prompt arrives beside `decoding` sequences.
+    /// A machine on which a step of `rows` takes `base + each · rows` milliseconds; the budgets and
+    /// times of some steps while a long prompt arrives beside `decoding` sequences.
     fn run(step_ms: u64, (base, each): (f64, f64), decoding: usize, steps: usize) -> Vec<(usize, f64)> {
         let mut budget = StepBudget::new(step_ms);
         let time = |rows: usize| base + each * rows as f64;

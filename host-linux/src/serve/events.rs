@@ -3,8 +3,8 @@ use serde_json::Value;
 use std::io::Write;
 use tiny_http::{HTTPVersion, Request};
 
-/// An event stream. tiny_http's own responses would hold events back until they are 8 KiB, so this writes the
-/// response itself and flushes after each event.
+/// An event stream. tiny_http's own responses would hold events back until they are 8 KiB, so this
+/// writes the response itself and flushes after each event.
 pub struct Events {
     writer: Box<dyn Write + Send>,
     chunked: bool,

@@ -1,4 +1,5 @@
-//! tiny_http behind the [gate](super::gate): a thread for each request that is being answered, and the routes.
+//! tiny_http behind the [gate](super::gate): a thread for each request that is being answered, and
+//! the routes.
 use super::Server;
 use super::error::ApiError;
 use super::events::Events;
@@ -148,7 +149,8 @@ fn handle(server: &Server, mut request: Request, visitor: &Visitor) {
     }
 }
 
-/// What the engine does now, and what it has done: tokens that were in the cache, and what became of guesses.
+/// What the engine does now, and what it has done: tokens that were in the cache, and what became
+/// of guesses.
 fn health(load: &Load) -> Value {
     let Load { status, counters } = load;
     let drafts = |of: &DraftCounters| json!({"verified": of.verified, "accepted": of.accepted});

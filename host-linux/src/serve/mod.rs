@@ -1,6 +1,7 @@
 //! The OpenAI API over HTTP.
 //!
-//! * `gate`: connections, bounded in bytes and time, in front of tiny_http; [`http`]: the routes, on it.
+//! * `gate`: connections, bounded in bytes and time, in front of tiny_http; [`http`]: the routes,
+//!   on it.
 //! * [`error`]: errors in OpenAI's shape. [`request`]: bodies to requests, every parameter checked.
 //! * [`respond`]: generations to bodies and [`events`].
 pub mod error;
@@ -70,7 +71,8 @@ pub(crate) fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// A seed for a caller who gave none, from the system's entropy; below 2^53, so that every JSON reader keeps it.
+/// A seed for a caller who gave none, from the system's entropy; below 2^53, so that every JSON
+/// reader keeps it.
 pub fn draw_seed() -> Result<u64, String> {
     let mut bytes = [0_u8; 8];
     // SAFETY: getrandom writes at most 8 bytes to `bytes`.

@@ -1,5 +1,5 @@
-//! Bodies to requests: every parameter is checked, and one that would change the answer but is not supported is
-//! refused by name.
+//! Bodies to requests: every parameter is checked, and one that would change the answer but is not
+//! supported is refused by name.
 use super::error::ApiError;
 use crate::runtime::{OwnedRequest, ServedModel};
 use crate::text::{TemplateInput, TextError};

@@ -110,7 +110,8 @@ impl<'s> Answer<'s> {
         places
     }
 
-    /// Characters before a request's next token: a function of its ids, so that it is the same where a stream is taken up.
+    /// Characters before a request's next token: a function of its ids, so that it is the same
+    /// where a stream is taken up.
     fn offset(&self, request: &OwnedRequest) -> usize {
         let prompt = self.server.model.tokenizer.decode(&request.prompt, true).unwrap_or_default();
         let generated = request.generated.iter().map(|token| self.token_text(*token).0.chars().count());
@@ -177,8 +178,8 @@ impl<'s> Answer<'s> {
         }
     }
 
-    /// The answer as events. An error before the first event is returned; one after it is an event. A client that is
-    /// gone ends it.
+    /// The answer as events. An error before the first event is returned; one after it is an event.
+    /// A client that is gone ends it.
     pub fn stream(&self, parsed: &Parsed, open: impl FnOnce() -> Events) -> Result<(), ApiError> {
         let generation = self.start(parsed)?;
         let mut events = open();
@@ -207,7 +208,8 @@ impl<'s> Answer<'s> {
             let place = &mut places[at];
             let piece = match part {
                 Part::Delta(delta) => {
-                    // Text that is held back waits; what else is said of its token comes at once, so that tokens stay in order.
+                    // Text that is held back waits; what else is said of its token comes at once,
+                    // so that tokens stay in order.
                     let is_told = (parsed.logprobs || parsed.token_ids) && delta.token.is_some();
                     if delta.text.is_empty() && !is_told {
                         continue;
@@ -269,7 +271,8 @@ fn finish_reason(ending: Ending) -> Result<&'static str, ApiError> {
     }
 }
 
-/// What was generated elsewhere counts as if it had been generated here; a prompt counts once for all its choices.
+/// What was generated elsewhere counts as if it had been generated here; a prompt counts once for
+/// all its choices.
 fn usage(parsed: &Parsed, generation: &Generation<'_>) -> Value {
     let (mut prompt_tokens, mut completion_tokens, mut cached_tokens) = (0, 0, 0);
     let mut first = 0;

@@ -1,14 +1,16 @@
 //! Ids to text, a token at a time.
 //!
-//! What a token adds depends on those before it (a decoder may strip the first piece's space), and a character's bytes may
-//! be spread over several tokens. So a short window is decoded twice, without and with the new ids; the difference is
-//! what is new, held back while it ends in an incomplete character. The window starts at the last place where text was
-//! complete, so the cost of a token does not grow with the output.
+//! What a token adds depends on those before it (a decoder may strip the first piece's space), and
+//! a character's bytes may be spread over several tokens. So a short window is decoded twice,
+//! without and with the new ids; the difference is what is new, held back while it ends in an
+//! incomplete character. The window starts at the last place where text was complete, so the cost
+//! of a token does not grow with the output.
 use super::{TextError, Tokenizer};
 
 /// Prompt ids that are looked back at.
 const CONTEXT: usize = 8;
-/// Bytes of a character at most, each of which may be a token: longer runs of replacement characters are real.
+/// Bytes of a character at most, each of which may be a token: longer runs of replacement
+/// characters are real.
 const HELD_MAX: usize = 8;
 
 /// Turns one sequence's ids into text.
@@ -69,7 +71,8 @@ impl<'t> Detokenizer<'t> {
     }
 }
 
-/// What `now` has beyond `before`. A prompt of ids may end within a character, which `now` has whole: it is new then.
+/// What `now` has beyond `before`. A prompt of ids may end within a character, which `now` has
+/// whole: it is new then.
 fn new_part<'a>(before: &str, now: &'a str) -> &'a str {
     let cut = || now.strip_prefix(before.trim_end_matches('\u{fffd}'));
     now.strip_prefix(before).or_else(cut).unwrap_or_default()
@@ -94,7 +97,8 @@ mod tests {
         Tokenizer::new(json.to_string().as_bytes(), None).unwrap()
     }
 
-    /// As Llama's: pieces with a mark for spaces, bytes for what has no piece, the first space stripped.
+    /// As Llama's: pieces with a mark for spaces, bytes for what has no piece, the first space
+    /// stripped.
     fn with_byte_fallback() -> Tokenizer {
         let mut vocab = Map::new();
         vocab.insert("<s>".to_owned(), json!(0));
@@ -167,8 +171,8 @@ mod tests {
                 out.push_str(&detokenizer.push(*id).unwrap());
             }
             out.push_str(&detokenizer.finish().unwrap());
-            // Runs of invalid bytes longer than a character may be cut elsewhere than in one piece; the valid
-            // characters are the same, in the same order.
+            // Runs of invalid bytes longer than a character may be cut elsewhere than in one piece;
+            // the valid characters are the same, in the same order.
             let valid = |text: &str| text.replace('\u{fffd}', "");
             prop_assert_eq!(valid(&out), valid(&tokenizer.decode(&ids, true).unwrap()));
         }

@@ -10,7 +10,8 @@ pub struct StopMatcher {
 }
 
 impl StopMatcher {
-    /// For these strings; empty ones are ignored. With `include`, the stop string is part of the output.
+    /// For these strings; empty ones are ignored. With `include`, the stop string is part of the
+    /// output.
     pub fn new(stops: &[String], include: bool) -> Self {
         let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
         Self { stops, include, held: String::new(), stopped: None }
@@ -27,7 +28,8 @@ impl StopMatcher {
             return String::new();
         }
         self.held.push_str(piece);
-        // The first to be complete wins; of those that end together, the longest, which begins first.
+        // The first to be complete wins; of those that end together, the longest, which begins
+        // first.
         let ends =
             |(i, stop): (usize, &String)| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at, i));
         if let Some((end, at, i)) = self.stops.iter().enumerate().filter_map(ends).min() {

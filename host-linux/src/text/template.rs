@@ -1,8 +1,9 @@
 //! Chat templates: Jinja through minijinja, with what Hugging Face's renderer adds to it.
 //!
-//! `trim_blocks` and `lstrip_blocks` are on, Python's string methods work, `tojson` writes as Python's `json.dumps` with
-//! `ensure_ascii=False` does, `raise_exception` refuses a conversation, `strftime_now` formats a date that is an *input*:
-//! nothing reads the clock. Fuel bounds how long a hostile template can run.
+//! `trim_blocks` and `lstrip_blocks` are on, Python's string methods work, `tojson` writes as
+//! Python's `json.dumps` with `ensure_ascii=False` does, `raise_exception` refuses a conversation,
+//! `strftime_now` formats a date that is an *input*: nothing reads the clock. Fuel bounds how long
+//! a hostile template can run.
 use super::TextError;
 use minijinja::value::{Kwargs, Value as JinjaValue};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};

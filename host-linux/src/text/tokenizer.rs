@@ -1,12 +1,15 @@
-//! Text to ids: `tokenizer.json` through the `tokenizers` crate, special tokens as `tokenizer_config.json` names them.
+//! Text to ids: `tokenizer.json` through the `tokenizers` crate, special tokens as
+//! `tokenizer_config.json` names them.
 //!
-//! Raw prompts get the special tokens that the tokenizer's post-processor adds (BOS, mostly). A rendered chat template
-//! gets none: what the template wrote is all there is. Special-token text inside a *message* is ordinary text
-//! ([`guard`] marks it before rendering, [`Tokenizer::encode_chat`] honours the marks).
+//! Raw prompts get the special tokens that the tokenizer's post-processor adds (BOS, mostly). A
+//! rendered chat template gets none: what the template wrote is all there is. Special-token text
+//! inside a *message* is ordinary text ([`guard`] marks it before rendering,
+//! [`Tokenizer::encode_chat`] honours the marks).
 use super::TextError;
 use serde_json::Value;
 
-/// A private-use character that [`guard`] puts into special-token text; it stands in no token and is removed again.
+/// A private-use character that [`guard`] puts into special-token text; it stands in no token and
+/// is removed again.
 const MARK: char = '\u{f8ff0}';
 
 /// A tokenizer and its special tokens.
@@ -69,7 +72,8 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Ids of `text`. With `add_special`, what the post-processor adds; special-token text is special.
+    /// Ids of `text`. With `add_special`, what the post-processor adds; special-token text is
+    /// special.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
         let encoding = self
             .inner
@@ -82,8 +86,8 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Ids of a rendered chat template: special tokens are special where the template wrote them, ordinary text where
-    /// a message did.
+    /// Ids of a rendered chat template: special tokens are special where the template wrote them,
+    /// ordinary text where a message did.
     pub fn encode_chat(&self, rendered: &str) -> Result<Vec<u32>, TextError> {
         if !rendered.contains(MARK) {
             return self.encode(rendered, false);
@@ -111,7 +115,8 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Marks special-token text in what a user wrote, so that [`Tokenizer::encode_chat`] takes it for text.
+    /// Marks special-token text in what a user wrote, so that [`Tokenizer::encode_chat`] takes it
+    /// for text.
     pub fn guard(&self, text: &str) -> String {
         let mut guarded: String = text.chars().filter(|c| *c != MARK).collect();
         for (special, _) in &self.special {
@@ -155,7 +160,8 @@ impl Tokenizer {
         {
             return vec![byte];
         }
-        // Byte-level vocabularies write a space as this letter, and every byte as a letter of its own.
+        // Byte-level vocabularies write a space as this letter, and every byte as a letter of its
+        // own.
         if self.id_of("\u{120}").is_some() {
             return piece.chars().map_while(byte_of_letter).collect();
         }
@@ -190,8 +196,8 @@ impl Tokenizer {
     }
 }
 
-/// The byte that a letter of a byte-level vocabulary stands for (GPT-2's table: printable Latin-1 stands for itself, the
-/// other bytes, in order, for the letters from U+0100).
+/// The byte that a letter of a byte-level vocabulary stands for (GPT-2's table: printable Latin-1
+/// stands for itself, the other bytes, in order, for the letters from U+0100).
 fn byte_of_letter(letter: char) -> Option<u8> {
     let printable = |code: u32| matches!(code, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let code = u32::from(letter);

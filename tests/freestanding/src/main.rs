@@ -1,4 +1,5 @@
-//! Runs the core's self-test with nothing beneath it: x86-64 Linux, three system calls, static memory.
+//! Runs the core's self-test with nothing beneath it: x86-64 Linux, three system calls, static
+//! memory.
 //!
 //! Prints the hash on every path the CPU has and exits with 0 if all are the stored one.
 #![no_std]
@@ -87,7 +88,8 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-// What compilers call without being asked. String instructions keep them from being turned into calls of themselves.
+// What compilers call without being asked. String instructions keep them from being turned into
+// calls of themselves.
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {

@@ -1,4 +1,5 @@
-//! `verbatim-sim`: simulates a server's days, and stops at the first bit that is not as it should be.
+//! `verbatim-sim`: simulates a server's days, and stops at the first bit that is not as it should
+//! be.
 use clap::Parser;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -9,9 +10,10 @@ use verbatim_tests::sim::report::{self, Summary};
 use verbatim_tests::sim::run::{Failure, run};
 use verbatim_tests::sim::shrink::{Small, shrink};
 
-/// Simulates a server of the real engine on a small model: one seed decides what is asked, when, in which memory, on which threads,
-/// with which guesses; every answer must be, bit for bit, what the request gets alone. Fails at the first that is not, and when a run as a
-/// whole missed an event that it is there to try.
+/// Simulates a server of the real engine on a small model: one seed decides what is asked, when, in
+/// which memory, on which threads, with which guesses; every answer must be, bit for bit, what the
+/// request gets alone. Fails at the first that is not, and when a run as a whole missed an event
+/// that it is there to try.
 #[derive(Debug, Parser)]
 #[command(name = "verbatim-sim")]
 struct Arguments {

@@ -66,8 +66,8 @@ impl Answer {
         self.tokens.iter().map(|told| told.token).collect()
     }
 
-    /// What differs from `alone`, of which the first `given` tokens were handed in. An answer that was cut short need only be
-    /// a beginning.
+    /// What differs from `alone`, of which the first `given` tokens were handed in. An answer that
+    /// was cut short need only be a beginning.
     pub fn compare(&self, alone: &Answer, given: usize) -> Result<(), String> {
         let cut = self.end.is_none();
         let expected = &alone.tokens[given.min(alone.tokens.len())..];

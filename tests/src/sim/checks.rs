@@ -1,23 +1,26 @@
-//! What holds of every plan and after every step. Texts, salts, waits and the order of sequences are kept by bookkeeping of our own
-//! rather than asked of the engine.
+//! What holds of every plan and after every step. Texts, salts, waits and the order of sequences
+//! are kept by bookkeeping of our own rather than asked of the engine.
 //!
-//! **Waiting.** When a sequence begins to wait (it came, it was preempted, or it had a row and wants another), *queued rows* are those
-//! that could be ahead of it: what all live sequences have left to compute up to their full length, its own included; later all of each
-//! newcomer of greater priority, as long as its head start lasts ([`PRIORITY_ROWS`] for each step of priority), and, once for each other
-//! sequence, what it loses to a preemption. It has its next row before the engine has computed 4 × as many rows; since each step computes
-//! as many rows as its budget, the sequences and their blocks allow, that is 4 × (queued rows / rows of a step) steps. Rows of guesses
-//! do not count. The factor leaves room for what preemption computes twice.
+//! **Waiting.** When a sequence begins to wait (it came, it was preempted, or it had a row and
+//! wants another), *queued rows* are those that could be ahead of it: what all live sequences have
+//! left to compute up to their full length, its own included; later all of each newcomer of greater
+//! priority, as long as its head start lasts ([`PRIORITY_ROWS`] for each step of priority), and,
+//! once for each other sequence, what it loses to a preemption. It has its next row before the
+//! engine has computed 4 × as many rows; since each step computes as many rows as its budget, the
+//! sequences and their blocks allow, that is 4 × (queued rows / rows of a step) steps. Rows of
+//! guesses do not count. The factor leaves room for what preemption computes twice.
 //!
-//! **Order.** Sequences run, and are let in, in the order of their arrival in rows, less the head start of their priority; but those
-//! behind may go before one whose text begins as a running one's.
+//! **Order.** Sequences run, and are let in, in the order of their arrival in rows, less the head
+//! start of their priority; but those behind may go before one whose text begins as a running
+//! one's.
 //!
 //! **Sharing.** Sequences that hold one block hold it for the same text with the same salt.
 //!
 //! **Guesses** leave a full step [`PREFILL_ROWS_MIN`] rows for prompts that have as many left.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use verbatim_core::cache::BLOCK;
 use verbatim_core::engine::request::PRIORITY_ROWS;
 use verbatim_core::engine::{Engine, Event, EventKind, PREFILL_ROWS_MIN, PlannedRow, RequestId, Status};
-use verbatim_core::paging::BLOCK;
 
 /// One choice of one request.
 pub type Key = (RequestId, u32);
@@ -112,7 +115,8 @@ impl Waiting {
         }
     }
 
-    /// Who was let in by a plan was the first to wait, those aside who wait for a text that another computes.
+    /// Who was let in by a plan was the first to wait, those aside who wait for a text that another
+    /// computes.
     pub fn check_admissions(&self, before: &Running, now: &Running, texts: &Texts) -> Result<(), String> {
         for key in now.keys.difference(&before.keys) {
             let passed = self.first_waiting(now, texts).filter(|first| self.place(first) < self.place(key));
@@ -123,7 +127,8 @@ impl Waiting {
         Ok(())
     }
 
-    /// The plan of a step of so many rows, at most: its guesses have not crowded out the prompts that run, or could.
+    /// The plan of a step of so many rows, at most: its guesses have not crowded out the prompts
+    /// that run, or could.
     pub fn check_guesses(
         &self,
         (rows, most): (&[PlannedRow], usize),
@@ -149,7 +154,8 @@ impl Waiting {
                 planned += own.count();
             }
         }
-        // One that waits, but neither for a slot, nor for blocks, nor because someone was just sent back to the queue.
+        // One that waits, but neither for a slot, nor for blocks, nor because someone was just sent
+        // back to the queue.
         if now.keys.len() < now.sequences
             && now.preemptions == before.preemptions
             && let Some(first) = self.first_waiting(now, texts)
@@ -168,7 +174,8 @@ impl Waiting {
         Some((self.live.get(key)?.order, *key))
     }
 
-    /// Who waits and is ahead of all others that do, those aside whose text begins as a running one's: they may wait for it.
+    /// Who waits and is ahead of all others that do, those aside whose text begins as a running
+    /// one's: they may wait for it.
     fn first_waiting(&self, now: &Running, texts: &Texts) -> Option<Key> {
         let may_share = |key: &Key| {
             let Some(text) = texts.get(key) else { return true };
@@ -236,7 +243,8 @@ impl Waiting {
     }
 }
 
-/// Who runs, as an engine's tables say; how many may, what blocks are left, and how often anyone was preempted.
+/// Who runs, as an engine's tables say; how many may, what blocks are left, and how often anyone
+/// was preempted.
 #[derive(Clone, Debug)]
 pub struct Running {
     keys: BTreeSet<Key>,

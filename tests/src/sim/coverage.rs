@@ -1,5 +1,5 @@
-//! Which events a run reached. A simulator that never preempts proves nothing about preemption, so a class that a whole run
-//! did not reach is a failure.
+//! Which events a run reached. A simulator that never preempts proves nothing about preemption, so
+//! a class that a whole run did not reach is a failure.
 use super::options::Drafter;
 use verbatim_core::engine::{Counters, DraftCounters};
 

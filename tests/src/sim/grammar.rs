@@ -1,5 +1,6 @@
-//! Constraints without a parser: which tokens may follow is a function of the tokens so far and nothing else, as it is for a
-//! grammar, so that a request is constrained alike alone and in company, in target rows and in draft rows.
+//! Constraints without a parser: which tokens may follow is a function of the tokens so far and
+//! nothing else, as it is for a grammar, so that a request is constrained alike alone and in
+//! company, in target rows and in draft rows.
 use super::rng::fold;
 use crate::draws::mix;
 

@@ -1,5 +1,5 @@
-//! The simulator: one seed makes a workload, runs the real engine on a small real model in virtual time, and checks after
-//! every step that nothing the engine did changed one bit of an answer.
+//! The simulator: one seed makes a workload, runs the real engine on a small real model in virtual
+//! time, and checks after every step that nothing the engine did changed one bit of an answer.
 //!
 //! ```text
 //! seed ──► options ──► world (engine, pool, models)
@@ -7,13 +7,17 @@
 //!                         └──────► oracle: each request alone ─┘
 //! ```
 //!
-//! * [`rng`]: numbers from (seed, stream, index), so that a draw never depends on what else was drawn.
-//! * [`options`]: what a seed decides once: formats, limits, pool, instruction set; features that a replay can switch off.
-//! * [`workload`]: what it decides for each request; [`grammar`]: masks as a function of the tokens before them.
+//! * [`rng`]: numbers from (seed, stream, index), so that a draw never depends on what else was
+//!   drawn.
+//! * [`options`]: what a seed decides once: formats, limits, pool, instruction set; features that a
+//!   replay can switch off.
+//! * [`workload`]: what it decides for each request; [`grammar`]: masks as a function of the tokens
+//!   before them.
 //! * [`world`]: the models, built once a process, and the memory and pools of a run.
 //! * [`answer`]: all bits that a request gets to see; [`oracle`]: those that it gets alone.
 //! * [`checks`]: what holds after every step. [`coverage`]: which events a run reached.
-//! * [`run`]: the loop. [`shrink`]: from a failing seed to a small one. [`report`]: what a person reads.
+//! * [`run`]: the loop. [`shrink`]: from a failing seed to a small one. [`report`]: what a person
+//!   reads.
 //! * `mutants`: bugs that it must find, in a build with `--cfg mutants`.
 pub mod answer;
 pub mod checks;

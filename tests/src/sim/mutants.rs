@@ -1,5 +1,6 @@
-//! Realistic bugs, each switched on in turn: a simulator that finds none of them would prove nothing by finding none in what is served.
-//! They are in a build with `RUSTFLAGS='--cfg mutants'` alone.
+//! Realistic bugs, each switched on in turn: a simulator that finds none of them would prove
+//! nothing by finding none in what is served. They are in a build with `RUSTFLAGS='--cfg mutants'`
+//! alone.
 use super::options::Setup;
 use super::run::{Failure, run};
 use verbatim_core::mutants::{Mutant, set};

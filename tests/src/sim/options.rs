@@ -2,10 +2,10 @@
 use super::rng::{Rng, Stream};
 use crate::paths;
 use std::fmt;
+use verbatim_core::cache::BLOCK;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{EngineLimits, Speculation, SpeculationMode};
 use verbatim_core::isa::Isa;
-use verbatim_core::paging::BLOCK;
 
 /// One run of the simulator: everything that its course depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +14,8 @@ pub struct Setup {
     pub seed: u64,
     /// Steps to execute before faults stop and everything must finish.
     pub steps: u64,
-    /// Requests that are made, by number; all if `None`. Numbers that are left out change no other request.
+    /// Requests that are made, by number; all if `None`. Numbers that are left out change no other
+    /// request.
     pub only: Option<Vec<usize>>,
     /// What is switched off.
     pub without: Without,
@@ -213,7 +214,8 @@ impl Options {
             logit_bias: 4,
             stop_ids: 3,
         };
-        // Where one comes after another, blocks are free between requests: they are lost, found and taken again.
+        // Where one comes after another, blocks are free between requests: they are lost, found and
+        // taken again.
         let is_quiet = rng.percent(15);
         let crowd = if is_quiet { 1 } else { rng.within(5..=sequences + 3) };
         Self {

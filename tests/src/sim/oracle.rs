@@ -1,4 +1,5 @@
-//! The judge: each choice of a request alone, from its beginning, on one thread, in an engine that nobody else used.
+//! The judge: each choice of a request alone, from its beginning, on one thread, in an engine that
+//! nobody else used.
 use super::answer::{Answer, Watch};
 use super::grammar::mask_words;
 use super::options::Options;
@@ -6,9 +7,9 @@ use super::workload::Ask;
 use super::world::{self, Memory, VOCAB};
 use std::collections::HashMap;
 use std::rc::Rc;
+use verbatim_core::cache::BLOCK;
 use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, MemoryPlan};
 use verbatim_core::model::PackedModel;
-use verbatim_core::paging::BLOCK;
 use verbatim_core::pool::Serial;
 
 /// Answers of requests alone, each computed once.

@@ -49,7 +49,8 @@ impl Summary {
         self.total.live as f64 / self.total.steps.max(1) as f64
     }
 
-    /// What is wrong with the runs as a whole: an event class that none of them reached, too few long contexts, too small a crowd.
+    /// What is wrong with the runs as a whole: an event class that none of them reached, too few
+    /// long contexts, too small a crowd.
     pub fn shortcomings(&self) -> Vec<String> {
         let missing = self.total.coverage.missing();
         let mut list: Vec<String> =

@@ -1,5 +1,5 @@
-//! Random numbers by name: a stream is keyed by (seed, what it is for, index), so that leaving one request out of a replay
-//! changes no draw of another.
+//! Random numbers by name: a stream is keyed by (seed, what it is for, index), so that leaving one
+//! request out of a replay changes no draw of another.
 use crate::draws::{Draws, GOLDEN, mix};
 
 /// Folds `value` into a running hash.

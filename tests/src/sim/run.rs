@@ -1,4 +1,5 @@
-//! The loop: in each turn requests arrive and leave, a step is planned and executed, and everything is checked.
+//! The loop: in each turn requests arrive and leave, a step is planned and executed, and everything
+//! is checked.
 use super::answer::{Answer, Watch};
 use super::checks::{Key, Running, Text, Texts, Waiting, check_engine, check_tables};
 use super::coverage::{Class, Coverage};
@@ -11,12 +12,12 @@ use super::world::{self, Margins, Memory, VOCAB};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use verbatim_core::cache::{BLOCK, BlockId};
 use verbatim_core::engine::{
     Budget, Engine, Event, EventKind, FinishReason, Masks, MemoryPlan, PlanId, PlannedRow, Refusal,
     RequestId, StepError, StepKind,
 };
 use verbatim_core::model::RowOutput;
-use verbatim_core::paging::{BLOCK, BlockId};
 use verbatim_core::pool::Pool;
 
 /// What a run came to.
@@ -202,8 +203,8 @@ impl Run<'_, '_> {
         }
     }
 
-    /// The cache loses the block with which a text begins, if it has it: what followed it stays, without a parent, and the next
-    /// prompt is likely to be computed into that block.
+    /// The cache loses the block with which a text begins, if it has it: what followed it stays,
+    /// without a parent, and the next prompt is likely to be computed into that block.
     fn forget_beginning(&mut self, beginning: &[u32; BLOCK]) {
         if let Some(block) = self.beginnings.remove(beginning) {
             let found = self.engine.forget_block(block);

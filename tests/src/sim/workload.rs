@@ -1,5 +1,6 @@
-//! What a seed decides for each request. Requests come in waves of 16: within one, a prompt may repeat, extend or continue
-//! an earlier one's, so that prefixes are shared as in conversations; the answers that it continues are the oracle's.
+//! What a seed decides for each request. Requests come in waves of 16: within one, a prompt may
+//! repeat, extend or continue an earlier one's, so that prefixes are shared as in conversations;
+//! the answers that it continues are the oracle's.
 use super::grammar::{Grammar, GrammarKind};
 use super::options::{Feature, Options, Setup, TWO_SPLITS};
 use super::oracle::Oracle;
@@ -7,9 +8,9 @@ use super::rng::{Rng, Stream};
 use super::world::VOCAB;
 use std::collections::HashMap;
 use std::rc::Rc;
+use verbatim_core::cache::BLOCK;
 use verbatim_core::engine::Request;
 use verbatim_core::model::RowOutput;
-use verbatim_core::paging::BLOCK;
 use verbatim_core::sampling::SamplingParams;
 
 /// What decides a request's answer, and nothing else.
@@ -285,7 +286,8 @@ impl Workload {
         limits.model_len.min(limits.block_count() * BLOCK)
     }
 
-    /// Tokens of a prompt at most, which leaves room for one of output, and for the engine to hold it.
+    /// Tokens of a prompt at most, which leaves room for one of output, and for the engine to hold
+    /// it.
     fn most_prompt(&self, is_long: bool) -> usize {
         let most = self.capacity() - 1;
         if is_long { most } else { most.min(120) }
@@ -359,13 +361,14 @@ impl Workload {
     }
 }
 
-/// What a request does in a group of three that makes an orphan, where they are alone: a cached block whose parent is gone, and a prompt
-/// that would go on from there.
+/// What a request does in a group of three that makes an orphan, where they are alone: a cached
+/// block whose parent is gone, and a prompt that would go on from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OrphanRole {
     /// Computes two blocks and more of a text.
     Writes,
-    /// Comes when the first of them is lost, and computes it again, or another one in its place; then it goes another way.
+    /// Comes when the first of them is lost, and computes it again, or another one in its place;
+    /// then it goes another way.
     Replaces,
     /// After that block, it goes the way of the first.
     Finds,

@@ -1,4 +1,5 @@
-//! What a run stands on: models, built once a process, memory with a margin that nobody may touch, pools.
+//! What a run stands on: models, built once a process, memory with a margin that nobody may touch,
+//! pools.
 use super::options::{Drafter, PoolKind};
 use super::rng::{Rng, Stream};
 use crate::pools::Permuting;
@@ -20,7 +21,8 @@ use verbatim_core::pool::{Pool, Serial};
 /// Ids of the vocabulary: 17 panels of the head, more than four for each of four workers.
 pub const VOCAB: usize = 520;
 
-/// A model with all that the kernels distinguish, and little of it: two layers, two queries to a key, biases.
+/// A model with all that the kernels distinguish, and little of it: two layers, two queries to a
+/// key, biases.
 fn config(weights: WeightFormat, layer_count: usize) -> ModelConfig {
     ModelConfig {
         architecture: Architecture::Qwen2,
@@ -44,9 +46,9 @@ fn config(weights: WeightFormat, layer_count: usize) -> ModelConfig {
     }
 }
 
-/// Random weights. Those of a layer are the same whatever the number of layers, so that a model of one layer often
-/// guesses what a model of two draws; the embedding is large beside what layers add, so that outputs fall into cycles
-/// and guesses from the text come true.
+/// Random weights. Those of a layer are the same whatever the number of layers, so that a model of
+/// one layer often guesses what a model of two draws; the embedding is large beside what layers
+/// add, so that outputs fall into cycles and guesses from the text come true.
 fn build(config: &ModelConfig) -> AlignedMemory {
     let layout = ImageLayout::new(config, &[]).expect("a layout");
     let mut memory = AlignedMemory::new(layout.total_bytes()).expect("memory");

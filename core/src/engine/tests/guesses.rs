@@ -1,4 +1,5 @@
-//! Guesses: by look-up and by a model that drafts; what they may take, and what a broken one may not spoil.
+//! Guesses: by look-up and by a model that drafts; what they may take, and what a broken one may
+//! not spoil.
 use super::*;
 
 #[test]
@@ -113,7 +114,8 @@ fn a_model_that_drafts_what_it_serves_is_always_right() {
         // The first token comes of the prompt; then five a step.
         assert!(counters.steps <= 16, "{counters:?}");
         if kv_tokens == 112 {
-            // A token is computed into that cache once, not again with each guess after it; each request's last ones are not.
+            // A token is computed into that cache once, not again with each guess after it; each
+            // request's last ones are not.
             assert!((84..19 + 41 + 5 + 31).contains(&counters.draft_rows), "{counters:?}");
         }
     }

@@ -1,14 +1,15 @@
 //! Tiles of f32 and bf16: products in floating point, in the order of the matrix product.
 //!
-//! Where an instruction set widens bf16 before it multiplies, and several tiles of queries meet the same keys or values, those are widened
-//! once for all, two vectors of columns at a time ([`Element::keep`]): not a last odd one, nor keys of more than 128 elements.
+//! Where an instruction set widens bf16 before it multiplies, and several tiles of queries meet the
+//! same keys or values, those are widened once for all, two vectors of columns at a time
+//! ([`Element::keep`]): not a last odd one, nor keys of more than 128 elements.
 use super::online::Partial;
 use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat, block_steps};
+use crate::cache::planes::Plane;
+use crate::cache::{BLOCK, BlockId};
 use crate::dtype::FLUSH_BELOW;
 use crate::isa::{LANES, RowTile, Simd};
 use crate::kernels::matmul::micro::{Element, KEPT_STEPS, each_tile, kept_as_stored, kept_tile, tile};
-use crate::paging::kv::Plane;
-use crate::paging::{BLOCK, BlockId};
 use half::bf16;
 
 /// How probabilities become operands of the two formats.
@@ -68,7 +69,8 @@ macro_rules! tile_format {
                 let out = operands[..(query + 1) * TILE].as_mut_ptr().cast::<$element>();
                 let mut stored = p;
                 for v in 0..TILE_BLOCKS {
-                    // SAFETY: a query's probabilities are TILE elements, one query's after the other's.
+                    // SAFETY: a query's probabilities are TILE elements, one query's after the
+                    // other's.
                     stored[v] = unsafe {
                         <$element>::store_probabilities(s, out.add(query * TILE + v * LANES), p[v])
                     };
@@ -127,7 +129,8 @@ trait Columns<S: Simd, E: KvElement<S>, const NV: usize> {
     /// Adds the products of MR rows, so many elements apart.
     ///
     /// # Safety
-    /// The columns are there, and each row is valid for reading the elements that they are multiplied with.
+    /// The columns are there, and each row is valid for reading the elements that they are
+    /// multiplied with.
     unsafe fn add<const MR: usize>(&self, s: S, rows: (*const E, usize), sums: &mut [[S::F; NV]; MR]);
 }
 
@@ -145,7 +148,8 @@ impl<S: Simd, E: KvElement<S>, const NV: usize> Columns<S, E, NV> for Keys<E, NV
     }
 }
 
-/// NV vectors, from `column` on, of the values of some blocks: `steps` steps of `value_dim` columns in all.
+/// NV vectors, from `column` on, of the values of some blocks: `steps` steps of `value_dim` columns
+/// in all.
 struct Values<'a, E> {
     steps: usize,
     parts: &'a [*const E],
@@ -189,8 +193,8 @@ impl<S: Simd, E: KvElement<S>> Columns<S, E, 2> for Kept<E> {
     }
 }
 
-/// Products of rows, so many elements apart, and some columns: written to the columns of `out` from `column` on, whose rows are
-/// `out_stride` floats, or with `ADD` added to what stands there.
+/// Products of rows, so many elements apart, and some columns: written to the columns of `out` from
+/// `column` on, whose rows are `out_stride` floats, or with `ADD` added to what stands there.
 struct Products<'a, E, C, const NV: usize, const ADD: bool> {
     rows: (*const E, usize),
     columns: C,
@@ -206,8 +210,8 @@ impl<S: Simd, E: KvElement<S>, C: Columns<S, E, NV>, const NV: usize, const ADD:
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         let (a, a_stride) = self.rows;
         let out = &mut self.out[row * self.out_stride..(row + MR) * self.out_stride];
-        // SAFETY: `score` and `weigh` give rows and columns that are there; loads and stores lie within `out`: MR rows, of which
-        // the NV vectors from `column` on are part.
+        // SAFETY: `score` and `weigh` give rows and columns that are there; loads and stores lie
+        // within `out`: MR rows, of which the NV vectors from `column` on are part.
         unsafe {
             let first = out.as_mut_ptr().add(self.column);
             let mut sums = [[s.splat(0.0); NV]; MR];
@@ -228,10 +232,11 @@ impl<S: Simd, E: KvElement<S>, C: Columns<S, E, NV>, const NV: usize, const ADD:
     }
 }
 
-/// Step 1 without the scale: `scores[query][position]` for the queries from `first` on; positions of blocks that are
-/// not there get nothing (they are masked).
+/// Step 1 without the scale: `scores[query][position]` for the queries from `first` on; positions
+/// of blocks that are not there get nothing (they are masked).
 ///
-/// `attend`'s caller vouches for the queries, d elements each, one after the other; a key part is d/STEP steps of 16 positions.
+/// `attend`'s caller vouches for the queries, d elements each, one after the other; a key part is
+/// d/STEP steps of 16 positions.
 #[inline(always)]
 fn score<S: Simd, E: KvElement<S>>(
     s: S,
@@ -279,7 +284,8 @@ fn score<S: Simd, E: KvElement<S>>(
 
 /// Step 4 for the queries from `first` on.
 ///
-/// The probabilities of a query are TILE elements; a value part is BLOCK / STEP steps of `value_dim` columns.
+/// The probabilities of a query are TILE elements; a value part is BLOCK / STEP steps of
+/// `value_dim` columns.
 #[inline(always)]
 fn weigh<S: Simd, E: KvElement<S>>(
     s: S,

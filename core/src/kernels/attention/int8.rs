@@ -1,19 +1,22 @@
 //! Tiles of int8: both products are sums of integers, exact in any order.
 //!
-//! A query has one scale, keys and values one for each position (`paging::kv`), so `q · k[j]` is an exact integer times two
-//! scales. The scale of a value cannot be taken out of a sum over positions; it goes into its weight before that is rounded:
-//! `w[j] = P[j] · scale[j]`, `W[j] = round(w[j] · 255 / max w)`, and `o += (Σ W[j] v[j]) · (max w / 255)`. The maximum is that of one query
-//! over one tile, of the positions that it sees. Weights are unsigned, so a position that it does not see adds exactly nothing.
+//! A query has one scale, keys and values one for each position (`cache::planes`), so `q · k[j]` is
+//! an exact integer times two scales. The scale of a value cannot be taken out of a sum over
+//! positions; it goes into its weight before that is rounded: `w[j] = P[j] · scale[j]`, `W[j] =
+//! round(w[j] · 255 / max w)`, and `o += (Σ W[j] v[j]) · (max w / 255)`. The maximum is that of one
+//! query over one tile, of the positions that it sees. Weights are unsigned, so a position that it
+//! does not see adds exactly nothing.
 //!
-//! What is not finite has a NaN for its scale, and makes the sum `l` of every query that sees it NaN.
+//! What is not finite has a NaN for its scale, and makes the sum `l` of every query that sees it
+//! NaN.
 use super::online::{Partial, masked};
 use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat, block_steps};
+use crate::cache::planes::{Plane, STARTS_BYTES};
+use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{FLUSH_RESCALED_BELOW, Int8};
 use crate::isa::{LANES, RowTile, Simd};
 use crate::kernels::cache_write::query_len;
 use crate::kernels::matmul::micro::{each_tile, tile as products};
-use crate::paging::kv::{Plane, STARTS_BYTES};
-use crate::paging::{BLOCK, BlockId};
 
 /// Elements of a quad.
 const QUAD: usize = 4;
@@ -21,7 +24,8 @@ const QUAD: usize = 4;
 pub(super) const WEIGHT_MAX: f32 = 255.0;
 const _: () = assert!(BLOCK == LANES && BLOCK.is_multiple_of(QUAD));
 
-/// The scale of a tile's weights, of which the greatest is `max`, and its reciprocal; both 0 where that is no number to rely on.
+/// The scale of a tile's weights, of which the greatest is `max`, and its reciprocal; both 0 where
+/// that is no number to rely on.
 #[inline(always)]
 pub(super) fn weight_scale(max: f32) -> (f32, f32) {
     if max < FLUSH_RESCALED_BELOW { (0.0, 0.0) } else { (max / WEIGHT_MAX, WEIGHT_MAX / max) }
@@ -72,7 +76,8 @@ impl<S: Simd> TileFormat<S> for Int8 {
     #[inline(always)]
     fn factor(a: &Attend<'_>, query: usize) -> f32 {
         let len = query_len(a.kv.layout().format, a.kv.layout().head_dim);
-        // SAFETY: `attend`'s caller vouches for the operand, whose last four bytes are its scale; operands are whole quads long.
+        // SAFETY: `attend`'s caller vouches for the operand, whose last four bytes are its scale;
+        // operands are whole quads long.
         let scale = unsafe { query_at(a, query).add(len - size_of::<f32>()).cast::<f32>().read() };
         scale * a.scale
     }
@@ -112,8 +117,8 @@ impl<S: Simd> TileFormat<S> for Int8 {
         let out = out.as_mut_ptr().cast::<Int8>();
         for v in 0..TILE_BLOCKS {
             let offset = s.fma(weights[v], s.splat(inverse), s.splat(-128.0));
-            // SAFETY: TILE elements lie before the scale. The greatest weight times the reciprocal of its scale is 255 and less than
-            // half a step.
+            // SAFETY: TILE elements lie before the scale. The greatest weight times the reciprocal
+            // of its scale is 255 and less than half a step.
             unsafe { s.store_offset_int8(out.add(v * LANES), offset) };
         }
         s.add(s.add(s.add(s.add(p[0], p[1]), p[2]), p[3]), poison)
@@ -165,9 +170,10 @@ impl<S: Simd, const NV: usize> RowTile<S> for Score<'_, NV> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         let out = &mut self.scores[row * TILE..(row + MR) * TILE];
-        // SAFETY: `attend`'s caller vouches for the queries of these rows, `stride` bytes each, `steps` quads and a scale; a part of
-        // keys is `steps` quads of 16 positions, then their starts and scales. The stores lie within `out`: MR rows of
-        // TILE scores, of which the NV blocks from `column` on are part.
+        // SAFETY: `attend`'s caller vouches for the queries of these rows, `stride` bytes each,
+        // `steps` quads and a scale; a part of keys is `steps` quads of 16 positions, then their
+        // starts and scales. The stores lie within `out`: MR rows of TILE scores, of which the NV
+        // blocks from `column` on are part.
         unsafe {
             let starts = self.parts.map(|part| part.add(self.behind));
             let mut acc = [[s.load_ints(starts[0].cast()); NV]; MR];
@@ -204,9 +210,9 @@ impl<S: Simd, const NV: usize> RowTile<S> for Weigh<'_, NV> {
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         let out = &mut self.values[row * self.value_dim..(row + MR) * self.value_dim];
         let weights = &self.weights[row * TILE..(row + MR) * TILE];
-        // SAFETY: the weights of a row are TILE elements at the start of TILE floats; a part of values is four steps of value_dim
-        // columns, of which `column .. column + 16 NV` are read, a quad each; loads and stores of the accumulators lie within
-        // `out`, MR rows of value_dim.
+        // SAFETY: the weights of a row are TILE elements at the start of TILE floats; a part of
+        // values is four steps of value_dim columns, of which `column .. column + 16 NV` are read,
+        // a quad each; loads and stores of the accumulators lie within `out`, MR rows of value_dim.
         unsafe {
             let mut acc = [[s.load_ints([0; LANES].as_ptr()); NV]; MR];
             for (part, steps, done) in block_steps(self.parts, self.steps, BLOCK / QUAD) {

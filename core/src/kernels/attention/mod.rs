@@ -1,33 +1,36 @@
-//! Grouped-query attention over blocks: exact, online, with a fixed order (Milakov and Gimelshein, 2018; Dao et
-//! al., 2022).
+//! Grouped-query attention over blocks: exact, online, with a fixed order (Milakov and Gimelshein,
+//! 2018; Dao et al., 2022).
 //!
-//! For a query `q` at position `p`, over keys and values `0..=p`, in **tiles** of 64 positions, ascending:
+//! For a query `q` at position `p`, over keys and values `0..=p`, in **tiles** of 64 positions,
+//! ascending:
 //!
-//! 1. `s[j] = (q · k[j]) · scale`, −inf past `p`; the dot product adds its terms in ascending order of the head's
-//!    elements (pairs odd first in bf16), as a matrix product does.
-//! 2. `m' = max(m, max s)`. If the maximum rose: `l = l · e^(m − m')`, `o = o · e^(m − m')`, an element of `o` below
-//!    2^-100 becoming +0.
-//! 3. `P[j] = e^(s[j] − m')` as an operand of the KV format, flushed; `l += Σ P`, 16 lanes over the tile's four
-//!    vectors in order, then the merge tree.
+//! 1. `s[j] = (q · k[j]) · scale`, −inf past `p`; the dot product adds its terms in ascending order
+//!    of the head's elements (pairs odd first in bf16), as a matrix product does.
+//! 2. `m' = max(m, max s)`. If the maximum rose: `l = l · e^(m − m')`, `o = o · e^(m − m')`, an
+//!    element of `o` below 2^-100 becoming +0.
+//! 3. `P[j] = e^(s[j] − m')` as an operand of the KV format, flushed; `l += Σ P`, 16 lanes over the
+//!    tile's four vectors in order, then the merge tree.
 //! 4. `o += Σ P[j] v[j]`, positions ascending, in the accumulator.
 //!
 //! That is f32 and bf16; of int8 the `int8` module says what steps 1, 3 and 4 are.
 //!
-//! Every 1024 positions a **split** begins from nothing, so that long contexts can go to several workers; splits
-//! merge in ascending order: `M' = max(M, m)`, `L = L · e^(M − M') + l · e^(m − M')`, likewise `O`. The result is `O / L`.
-//! Splits are a matter of positions alone, for one row and for a prefill chunk, on one worker and on many.
+//! Every 1024 positions a **split** begins from nothing, so that long contexts can go to several
+//! workers; splits merge in ascending order: `M' = max(M, m)`, `L = L · e^(M − M') + l · e^(m −
+//! M')`, likewise `O`. The result is `O / L`. Splits are a matter of positions alone, for one row
+//! and for a prefill chunk, on one worker and on many.
 //!
-//! **Why a row cannot see its neighbours.** Rows of a chunk share tiles; a row's own probabilities past its position
-//! are +0, and what they multiply is finite (blocks are zeroed when handed out). Adding `0 · v` changes an accumulator
-//! only if it is −0. It never is: P and V are 0 or at least 2^-50, so a nonzero sum of products is a multiple of
-//! 2^-146 and cannot round to zero; rescaled elements are at least 2^-100 or +0; and +0 plus anything that
-//! cancels is +0. In bf16, no operand or sum can be subnormal, for the same reason. In int8 a weight of 0 adds the integer 0.
+//! **Why a row cannot see its neighbours.** Rows of a chunk share tiles; a row's own probabilities
+//! past its position are +0, and what they multiply is finite (blocks are zeroed when handed out).
+//! Adding `0 · v` changes an accumulator only if it is −0. It never is: P and V are 0 or at least
+//! 2^-50, so a nonzero sum of products is a multiple of 2^-146 and cannot round to zero; rescaled
+//! elements are at least 2^-100 or +0; and +0 plus anything that cancels is +0. In bf16, no operand
+//! or sum can be subnormal, for the same reason. In int8 a weight of 0 adds the integer 0.
+use crate::cache::planes::KvView;
+use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{Int8, KvFormat};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::cache_write::Queries;
 use crate::kernels::matmul::micro::KEPT_STEPS;
-use crate::paging::kv::KvView;
-use crate::paging::{BLOCK, BlockId};
 use crate::tensor::Shared;
 use half::bf16;
 
@@ -42,8 +45,9 @@ pub use online::Partial;
 pub const TILE: usize = 64;
 /// Positions after which a context may go to another worker: a constant of the numerics.
 pub const SPLIT: usize = 1024;
-/// Queries (rows times heads of a group) that a task takes at once, where the group is not larger by itself:
-/// enough to use each key many times, few enough that scores and accumulators stay in L1.
+/// Queries (rows times heads of a group) that a task takes at once, where the group is not larger
+/// by itself: enough to use each key many times, few enough that scores and accumulators stay in
+/// L1.
 pub const QUERIES: usize = 48;
 
 const TILE_BLOCKS: usize = TILE / BLOCK;
@@ -59,7 +63,8 @@ pub const fn split_count(len: usize) -> usize {
     len.div_ceil(SPLIT)
 }
 
-/// Floats of scratch for one worker: kept columns; scores and probabilities; a total and a split's state.
+/// Floats of scratch for one worker: kept columns; scores and probabilities; a total and a split's
+/// state.
 pub const fn scratch_len(group_size: usize, value_dim: usize) -> usize {
     let queries = rows_per_task(group_size) * group_size;
     KEPT_LEN + queries * (2 * TILE) + 2 * partial_len(queries, value_dim)
@@ -131,8 +136,8 @@ pub enum AttentionOut<'a> {
 /// All splits of some rows, on one worker: `scratch` is [`scratch_len`] floats.
 ///
 /// # Safety
-/// The queries, keys and values of the rows' positions are written and nobody writes them meanwhile; no other
-/// task has these rows and heads of `out`.
+/// The queries, keys and values of the rows' positions are written and nobody writes them
+/// meanwhile; no other task has these rows and heads of `out`.
 pub unsafe fn attend(isa: Isa, a: &Attend<'_>, scratch: &mut [f32], out: AttentionOut<'_>, stride: usize) {
     let (count, value_dim) = (a.query_count(), a.kv.layout().value_dim());
     let (tiles, rest) = scratch.split_at_mut(KEPT_LEN + count * 2 * TILE);
@@ -150,7 +155,8 @@ pub unsafe fn attend(isa: Isa, a: &Attend<'_>, scratch: &mut [f32], out: Attenti
     isa.run(Finish { a, total: &mut total, out, stride });
 }
 
-/// One split of some rows, for a context that several workers share. Rows that do not reach it are left alone.
+/// One split of some rows, for a context that several workers share. Rows that do not reach it are
+/// left alone.
 ///
 /// # Safety
 /// As [`attend`].
@@ -213,7 +219,8 @@ impl SimdOp for Finish<'_, '_> {
     }
 }
 
-/// Merges the splits of some rows, each `partial_len` floats apart in `partials`, in order, and writes the result.
+/// Merges the splits of some rows, each `partial_len` floats apart in `partials`, in order, and
+/// writes the result.
 ///
 /// # Safety
 /// No other task has these rows and heads of `out`.
@@ -247,7 +254,8 @@ struct Tile<'a> {
     positions: usize,
 }
 
-/// The parts of some blocks of values, how many of `steps` steps each has, `most` at most, and how many those before it have.
+/// The parts of some blocks of values, how many of `steps` steps each has, `most` at most, and how
+/// many those before it have.
 #[inline(always)]
 fn block_steps<T>(
     parts: &[*const T],
@@ -261,15 +269,15 @@ fn block_steps<T>(
 trait TileFormat<S: Simd> {
     /// What all queries of a tile need to make operands of their probabilities.
     type Shared;
-    /// Step 1 without the factor: `scores[query][position]` for the queries that see the tile; positions of blocks that are
-    /// not there get nothing (they are masked).
+    /// Step 1 without the factor: `scores[query][position]` for the queries that see the tile;
+    /// positions of blocks that are not there get nothing (they are masked).
     fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], kept: &mut [f32; KEPT_LEN]);
     /// What makes a query's scores of what [`TileFormat::score`] wrote.
     fn factor(a: &Attend<'_>, query: usize) -> f32;
     /// Reads what all queries share.
     fn shared(s: S, a: &Attend<'_>, tile: Tile<'_>) -> Self::Shared;
-    /// Step 3 for one query, which sees `valid` positions: keeps its probabilities as operands in its part of `operands`, `TILE`
-    /// floats a query; returns what is to be added to its sum.
+    /// Step 3 for one query, which sees `valid` positions: keeps its probabilities as operands in
+    /// its part of `operands`, `TILE` floats a query; returns what is to be added to its sum.
     fn keep(
         s: S,
         shared: &Self::Shared,

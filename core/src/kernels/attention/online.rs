@@ -52,8 +52,8 @@ pub(super) fn masked<S: Simd>(s: S, valid: usize, v: usize, x: S::F, other: S::F
     if left >= LANES { x } else { s.select_lt(s.lanes_of(LANE_NUMBERS), s.splat(left as f32), x, other) }
 }
 
-/// Step 2 for one query and one tile, of which it sees `valid` positions: moves the state to the new maximum and returns the
-/// probabilities `e^(s − m')`.
+/// Step 2 for one query and one tile, of which it sees `valid` positions: moves the state to the
+/// new maximum and returns the probabilities `e^(s − m')`.
 #[inline(always)]
 pub(super) fn probabilities<S: Simd>(
     s: S,
@@ -136,7 +136,8 @@ pub(super) fn finish<S: Simd>(
         let start = row * stride + head * d;
         for column in (0..d).step_by(LANES) {
             let len = LANES.min(d - column);
-            // SAFETY: values are whole vectors. The part is this row's and head's, which no other task has.
+            // SAFETY: values are whole vectors. The part is this row's and head's, which no other
+            // task has.
             unsafe {
                 let y = s.div(s.load(values[column..][..LANES].as_ptr()), sum);
                 match out {

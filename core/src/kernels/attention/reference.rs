@@ -56,7 +56,8 @@ impl Operands<'_> {
         }
     }
 
-    /// Adds the values of a tile to one element of the output; rounds the probabilities to what is to be summed.
+    /// Adds the values of a tile to one element of the output; rounds the probabilities to what is
+    /// to be summed.
     fn weigh(&self, p: &mut [f32; TILE], positions: Range<usize>, element: usize, acc: f32) -> f32 {
         let d = self.width();
         match self {
@@ -96,8 +97,8 @@ pub fn attend_one(operands: &Operands<'_>, scale: f32, out: &mut [f32]) {
     for split in 0..count.div_ceil(SPLIT) {
         let mut max = f32::NEG_INFINITY;
         let mut sum = 0.0_f32;
-        // One element of the output at a time would repeat the softmax: the accumulators live in the output
-        // for the first split, and are merged into it element by element for the others.
+        // One element of the output at a time would repeat the softmax: the accumulators live in
+        // the output for the first split, and are merged into it element by element for the others.
         for element in 0..d {
             let mut state = (f32::NEG_INFINITY, 0.0_f32, 0.0_f32);
             let mut start = split * SPLIT;

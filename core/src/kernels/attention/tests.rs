@@ -1,12 +1,12 @@
 //! The kernel against the reference bit by bit, and the reference against softmax in f64.
 use super::*;
+use crate::cache::{KvCache, KvLayout};
 use crate::dtype::{bf16_operand, bf16_widen, flush};
 use crate::kernels::cache_write::{CacheWrite, cache_write};
-use crate::kernels::head_rotation;
 use crate::kernels::matmul::tests::noise;
 use crate::kernels::quantize;
+use crate::kernels::rotation;
 use crate::memory::Arena;
-use crate::paging::{KvCache, KvLayout};
 use core::ops::Range;
 use proptest::prelude::*;
 use std::vec;
@@ -66,8 +66,8 @@ fn run(isa: Isa, shape: &Shape, seed: u64, chunk: usize, split_apart: bool, bloc
     run_rows(isa, shape, seed, chunk, split_apart, block_step, core::slice::from_ref(&(0..shape.len)))
 }
 
-/// Writes a whole sequence into a cache whose blocks are permuted, then attends for the rows of `spans` in chunks of
-/// `chunk` rows; other rows are left zero.
+/// Writes a whole sequence into a cache whose blocks are permuted, then attends for the rows of
+/// `spans` in chunks of `chunk` rows; other rows are left zero.
 fn run_rows(
     isa: Isa,
     shape: &Shape,
@@ -183,7 +183,7 @@ fn reference_rows(shape: &Shape, seed: u64, rows: &[usize]) -> Vec<(usize, Vec<f
                     let mut x: Vec<f32> =
                         rows.flat_map(|row| (0..d).map(move |i| element(row, base + i))).collect();
                     if rotate {
-                        x.chunks_mut(d).for_each(head_rotation::transform);
+                        x.chunks_mut(d).for_each(rotation::heads::transform);
                     }
                     rounded(format, d, &x)
                 };
@@ -191,7 +191,7 @@ fn reference_rows(shape: &Shape, seed: u64, rows: &[usize]) -> Vec<(usize, Vec<f
                 let rotate = format == KvFormat::Int8;
                 let mut q = of(head * d, *row..row + 1, rotate);
                 if rotate {
-                    let n = head_rotation::size(d) as f32;
+                    let n = rotation::heads::size(d) as f32;
                     q.worth.iter_mut().chain(&mut q.scales).for_each(|x| *x /= n);
                 }
                 let k = of((heads + kv_head) * d, 0..row + 1, rotate);
@@ -223,8 +223,9 @@ fn near_softmax([query, keys, values]: [&[f32]; 3], scale: f64, out: &[f32], for
     let max = scores.iter().copied().fold(f64::MIN, f64::max);
     let weights: Vec<f64> = scores.iter().map(|s| libm::exp(s - max)).collect();
     let total: f64 = weights.iter().sum();
-    // f32: a score of 54 products of values up to 8 is off by 7e-6 at most, which a value of 8 makes 6e-5. bf16: a
-    // probability is off by 2^-9 at most, values lie within 16 of their mean. int8: a weight is off by 1/510 of the greatest of its tile.
+    // f32: a score of 54 products of values up to 8 is off by 7e-6 at most, which a value of 8
+    // makes 6e-5. bf16: a probability is off by 2^-9 at most, values lie within 16 of their mean.
+    // int8: a weight is off by 1/510 of the greatest of its tile.
     let bound = match format {
         KvFormat::F32 => 1e-4,
         KvFormat::Bf16 => 16.0 / 512.0,
@@ -296,8 +297,8 @@ fn wide_heads_equal_the_reference() {
     }
 }
 
-/// In int8 a query, key or value that is not finite makes every element NaN of what sees it, and changes no bit of what does not,
-/// in the same chunk or not.
+/// In int8 a query, key or value that is not finite makes every element NaN of what sees it, and
+/// changes no bit of what does not, in the same chunk or not.
 #[test]
 fn what_is_not_finite_poisons_the_rows_that_see_it_and_no_other() {
     let (d, group, len, broken) = (6, 2, 40, 33);

@@ -1,11 +1,13 @@
 //! In which blocks a task goes through its rows and panels, so that both stay in L2.
 //!
-//! Slices of a panel wait in L1 while all rows pass by: from L2, as long as those fit. More rows are cut into blocks that do, and for each
-//! group of panels, which L2 holds beside, the blocks take turns: memory yields each weight once, a larger cache the rows once a group.
-//! No cut changes a bit.
+//! Slices of a panel wait in L1 while all rows pass by: from L2, as long as those fit. More rows
+//! are cut into blocks that do, and for each group of panels, which L2 holds beside, the blocks
+//! take turns: memory yields each weight once, a larger cache the rows once a group. No cut changes
+//! a bit.
 use core::ops::Range;
 
-/// Bytes of a block of rows, and of a group of panels: half a megabyte each, of the megabyte or two that a core has.
+/// Bytes of a block of rows, and of a group of panels: half a megabyte each, of the megabyte or two
+/// that a core has.
 const BLOCK_BYTES: usize = if cfg!(test) { 4 << 10 } else { 512 << 10 }; // little, for products in tests are
 /// Rows of a block at least: those that share what the first tile of a slice unpacked.
 const ROWS_LEAST: usize = if cfg!(test) { 32 } else { 64 };

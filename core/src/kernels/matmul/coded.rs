@@ -1,10 +1,12 @@
-//! bf16 weights in 12 bits, losslessly: decode reads three quarters of the bytes and multiplies the same bits.
+//! bf16 weights in 12 bits, losslessly: decode reads three quarters of the bytes and multiplies the
+//! same bits.
 //!
-//! A trained weight's sign and mantissa look like noise, but its exponent is one of a few: the 15 most frequent exponents of a panel
-//! cover all but a few weights in ten thousand. So a weight is stored as 8 bits of sign and mantissa and a 4-bit code, an index
-//! into the panel's table of exponents; the exponents of the others, code 15, stand apart with their places.
-//! (That trained exponents hold under 3 bits: Zhang et al., "DFloat11", arXiv 2504.11651. Codes of a fixed length, unlike
-//! theirs, are decoded by one table look-up in a register, in the K loop.)
+//! A trained weight's sign and mantissa look like noise, but its exponent is one of a few: the 15
+//! most frequent exponents of a panel cover all but a few weights in ten thousand. So a weight is
+//! stored as 8 bits of sign and mantissa and a 4-bit code, an index into the panel's table of
+//! exponents; the exponents of the others, code 15, stand apart with their places. (That trained
+//! exponents hold under 3 bits: Zhang et al., "DFloat11", arXiv 2504.11651. Codes of a fixed
+//! length, unlike theirs, are decoded by one table look-up in a register, in the K loop.)
 //!
 //! ```text
 //! header    64 bytes: the 15 exponents, zeros
@@ -14,10 +16,11 @@
 //! escapes   a u32 each, ascending: pair << 14 | element << 8 | exponent; room for one in 512 weights, whole cache lines
 //! ```
 //!
-//! The 64 elements of a pair of inputs are numbered as a bf16 panel has them, `[32][2]`. A look-up by words then gives the exponents
-//! of 32 elements in their place, and one logical operation the rest: what is decoded is in order. Whether a pair has an escape
-//! is a comparison of two integers that hardly ever comes true, so the vector units do not hear of it. Weights whose escapes do not fit
-//! cannot be coded: [`encode`] says so, and the model is kept as it is.
+//! The 64 elements of a pair of inputs are numbered as a bf16 panel has them, `[32][2]`. A look-up
+//! by words then gives the exponents of 32 elements in their place, and one logical operation the
+//! rest: what is decoded is in order. Whether a pair has an escape is a comparison of two integers
+//! that hardly ever comes true, so the vector units do not hear of it. Weights whose escapes do not
+//! fit cannot be coded: [`encode`] says so, and the model is kept as it is.
 use super::micro::{Ahead, Bursts, Element};
 use super::panel::PANEL;
 use super::weight::{Slice, SliceRows};
@@ -38,7 +41,8 @@ const REST: u16 = 0x807f;
 const ESCAPE_BYTES: usize = 4;
 /// What follows the last escape: no pair of at most [`CODED_INPUTS_MAX`] inputs has that number.
 const NO_ESCAPE: u32 = u32::MAX;
-/// Inputs of a product that can be coded: an escape has 18 bits for its pair, and the last two pairs are what is said past the end.
+/// Inputs of a product that can be coded: an escape has 18 bits for its pair, and the last two
+/// pairs are what is said past the end.
 pub const CODED_INPUTS_MAX: usize = 2 * ((NO_ESCAPE >> 14) as usize - 1);
 
 /// Bytes of a panel of `k` inputs.
@@ -63,7 +67,8 @@ pub struct TooManyExponents;
 pub fn encode(k: usize, weight: impl Fn(usize) -> bf16, out: &mut [Coded]) -> Result<(), TooManyExponents> {
     assert!(out.len() == coded_len(k));
     assert!(k <= CODED_INPUTS_MAX);
-    // Of many pairs of inputs every fourth is asked: what those do not show is rare, but for a rare panel.
+    // Of many pairs of inputs every fourth is asked: what those do not show is rare, but for a rare
+    // panel.
     let looks: &[usize] = if k.div_ceil(2) > 64 { &[4, 1] } else { &[1] };
     for asked in looks {
         if encode_asking(*asked, k, &weight, out).is_ok() {
@@ -180,7 +185,8 @@ impl<'p> Escapes<'p> {
         }
     }
 
-    /// The next one's element and exponent, if it is of that pair. Past the last one no pair has any.
+    /// The next one's element and exponent, if it is of that pair. Past the last one no pair has
+    /// any.
     #[inline(always)]
     fn of_pair(&self, pair: usize) -> Option<(usize, u8)> {
         (self.next >> 14 == pair as u32).then_some(((self.next >> 8) as usize % PAIR, self.next as u8))
@@ -243,12 +249,12 @@ pub(super) const fn offset(input: usize) -> usize {
     HEADER_BYTES + input / BLOCK_INPUTS * BLOCK_BYTES
 }
 
-/// Adds the products of MR rows and a slice of the 32 columns of a panel, in the order of bf16. With `KEEP` the weights are left at
-/// `keep` as bf16 has them.
+/// Adds the products of MR rows and a slice of the 32 columns of a panel, in the order of bf16.
+/// With `KEEP` the weights are left at `keep` as bf16 has them.
 ///
 /// # Safety
-/// For each `r < MR`, `a + r * a_stride` is valid for reading the slice's inputs, rounded up to four; with `KEEP`, `keep` for writing
-/// so many inputs of 32 columns.
+/// For each `r < MR`, `a + r * a_stride` is valid for reading the slice's inputs, rounded up to
+/// four; with `KEEP`, `keep` for writing so many inputs of 32 columns.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     s: S,
@@ -274,7 +280,8 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
             let a = a.add(block * BLOCK_INPUTS);
             let keep = keep.wrapping_add(block * 2 * <bf16 as Element<S>>::KEPT);
             bursts.fetch(s, BLOCK_LINES);
-            // Both pairs first, with one look at the escapes: products between the two would wait in registers for the second.
+            // Both pairs first, with one look at the escapes: products between the two would wait
+            // in registers for the second.
             let words = [
                 s.decode_words::<false>(rest, codes, table),
                 s.decode_words::<true>(rest.add(PAIR), codes, table),
@@ -307,7 +314,8 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    /// Leaves a panel's elements as a path keeps them: the coded one's at the third, the raw one's at the fourth.
+    /// Leaves a panel's elements as a path keeps them: the coded one's at the third, the raw one's
+    /// at the fourth.
     struct Expand<'a>(usize, &'a [Coded], &'a [bf16], [&'a mut [bf16]; 2]);
     impl SimdOp for Expand<'_> {
         /// Elements that were written.

@@ -1,13 +1,15 @@
 //! How a product is cut into tasks for workers.
 //!
-//! Into ranges of panels, as long as there are enough of them: each weight is then read and unpacked once. A narrow weight on many cores
-//! has too few; with many rows those are cut too, and a panel is unpacked once for each range of rows. No cut changes a bit.
+//! Into ranges of panels, as long as there are enough of them: each weight is then read and
+//! unpacked once. A narrow weight on many cores has too few; with many rows those are cut too, and
+//! a panel is unpacked once for each range of rows. No cut changes a bit.
 use core::ops::Range;
 
-/// Panels are cut into this many tasks a worker at most: enough to balance cores that are not equally free, few enough that each uses
-/// for a while what it has read of the rows.
+/// Panels are cut into this many tasks a worker at most: enough to balance cores that are not
+/// equally free, few enough that each uses for a while what it has read of the rows.
 const TASKS_PER_WORKER: usize = 16;
-/// The same for at most [`ROWS_FEW`] rows, which a task has soon read again: short tasks, since workers that are done wait for the last one.
+/// The same for at most [`ROWS_FEW`] rows, which a task has soon read again: short tasks, since
+/// workers that are done wait for the last one.
 const TASKS_PER_WORKER_FEW: usize = 64;
 /// Rows up to which a step is taken for one of decoding.
 const ROWS_FEW: usize = 16;

@@ -1,10 +1,13 @@
-//! 4-bit weights: what a panel of them looks like, and how it becomes 8-bit weights inside a product.
+//! 4-bit weights: what a panel of them looks like, and how it becomes 8-bit weights inside a
+//! product.
 //!
-//! 32 inputs of a column are a **group**, with a scale `s` and a zero `z` of 4 bits each. A stored number `q` of 4 bits stands for
-//! the 8-bit weight `s q − s z`, and that for the real one by the column's f32 scale. So products are the sums of whole numbers
-//! that [int8](super::panel) has, exact in any order, and a group costs no rounding. Zeros use all 16 levels where a
-//! group is lopsided, which a signed scale cannot: on Gaussian weights the mean square error is 0.86 of Q4_0's, at 4.25 bits a
-//! weight to its 4.5. (The scheme of scales: Lin et al., "QServe", arXiv 2405.04532.)
+//! 32 inputs of a column are a **group**, with a scale `s` and a zero `z` of 4 bits each. A stored
+//! number `q` of 4 bits stands for the 8-bit weight `s q − s z`, and that for the real one by the
+//! column's f32 scale. So products are the sums of whole numbers that [int8](super::panel) has,
+//! exact in any order, and a group costs no rounding. Zeros use all 16 levels where a group is
+//! lopsided, which a signed scale cannot: on Gaussian weights the mean square error is 0.86 of
+//! Q4_0's, at 4.25 bits a weight to its 4.5. (The scheme of scales: Lin et al., "QServe", arXiv
+//! 2405.04532.)
 //!
 //! ```text
 //! block of 64 inputs, 1088 bytes:
@@ -12,19 +15,21 @@
 //!   weights  [2 groups][4][32 columns][4 inputs]  a byte holds input 8 i + j low and 8 i + 4 + j high
 //! ```
 //!
-//! Sixty-four bytes are two vectors of quads: a mask, a shift, and for each half a 16-bit multiply (two bytes of at most 15 times
-//! 15 have no carry) and a subtraction. That happens in registers, within the K loop ([`tile`]); where there are
-//! more rows than one tile has, the first leaves what it unpacked in cache, and the others multiply it as int8. Where
-//! [`Simd::SCALES_SUMS`], a single row is better served by `s (Σ a q − z Σ a)`, the same whole number: a group's sums are scaled instead of
-//! its weights. The same it is because `−s z` and `15 s − s z` are 8-bit numbers in what is packed here; a panel in which they are not
-//! has no defined product.
+//! Sixty-four bytes are two vectors of quads: a mask, a shift, and for each half a 16-bit multiply
+//! (two bytes of at most 15 times 15 have no carry) and a subtraction. That happens in registers,
+//! within the K loop ([`tile`]); where there are more rows than one tile has, the first leaves what
+//! it unpacked in cache, and the others multiply it as int8. Where [`Simd::SCALES_SUMS`], a single
+//! row is better served by `s (Σ a q − z Σ a)`, the same whole number: a group's sums are scaled
+//! instead of its weights. The same it is because `−s z` and `15 s − s z` are 8-bit numbers in what
+//! is packed here; a panel in which they are not has no defined product.
 use super::micro::{Ahead, Bursts, Element};
 use super::pack::greatest_of;
 use super::panel::{INT8_TAIL, PANEL};
 use super::weight::SliceRows;
 use crate::dtype::{FLUSH_BELOW, Int4, Int8, nearest_int};
 use crate::isa::{LANES, Simd};
-use crate::kernels::hadamard::{self, rotated_block};
+use crate::kernels::rotation;
+use crate::kernels::rotation::rows::rotated_block;
 
 /// Inputs that share a scale.
 pub const GROUP: usize = 32;
@@ -38,7 +43,8 @@ pub const BLOCK_BYTES: usize = SCALES_BYTES + 2 * GROUP_BYTES;
 const SCALES_BYTES: usize = 2 * PANEL;
 const GROUP_BYTES: usize = GROUP * PANEL / 2;
 
-/// The 8-bit number that the greatest magnitude of a column becomes. Less than 127, so that a group of one sign finds a step.
+/// The 8-bit number that the greatest magnitude of a column becomes. Less than 127, so that a group
+/// of one sign finds a step.
 const COLUMN_MAX: f32 = 119.0;
 
 /// Where the scale of a group lies in a panel.
@@ -62,7 +68,8 @@ pub(super) fn weight_at(panel: &[Int4], lane: usize, k: usize) -> i8 {
     (s * q).wrapping_sub(s * z) as i8
 }
 
-/// The scale of a column whose greatest magnitude is `max`, and what makes its weights 8-bit numbers.
+/// The scale of a column whose greatest magnitude is `max`, and what makes its weights 8-bit
+/// numbers.
 #[inline(always)]
 pub(super) fn column_scale_of(max: f32) -> (f32, f32) {
     if max < FLUSH_BELOW { (0.0, 0.0) } else { (max / COLUMN_MAX, COLUMN_MAX / max) }
@@ -71,8 +78,9 @@ pub(super) fn column_scale_of(max: f32) -> (f32, f32) {
 /// The greatest number that an 8-bit weight may be.
 const WEIGHT_MAX: f32 = 127.0;
 
-/// Scale and zero for a group that ranges from `low` to `high` (both include 0), with a step one less than would hold the whole range if
-/// `clip`: fewer levels lost in the middle for a clipped end.
+/// Scale and zero for a group that ranges from `low` to `high` (both include 0), with a step one
+/// less than would hold the whole range if `clip`: fewer levels lost in the middle for a clipped
+/// end.
 #[inline(always)]
 pub(super) fn scale_and_zero(low: f32, high: f32, clip: bool) -> (f32, f32) {
     let whole = nearest_int((high - low) / 15.0 + 0.499) as f32;
@@ -96,10 +104,11 @@ pub(super) fn quantum(x: f32, inverse: f32, z: f32) -> f32 {
     if q > 15.0 { 15.0 } else { q }
 }
 
-/// Packs 32 rows of `k` elements each into an int4 panel, each row rotated. Of two steps for a group the one with the smaller sum of
-/// squares is taken.
+/// Packs 32 rows of `k` elements each into an int4 panel, each row rotated. Of two steps for a
+/// group the one with the smaller sum of squares is taken.
 ///
-/// `value(lane, i)` is an element of a row, 0 past the last one; magnitudes are below [`hadamard::ROTATABLE_BELOW`].
+/// `value(lane, i)` is an element of a row, 0 past the last one; magnitudes are below
+/// [`rotation::rows::ROTATABLE_BELOW`].
 ///
 /// # Panics
 /// If the panel has another length than `k` says.
@@ -109,9 +118,9 @@ pub fn pack_int4(panel: &mut [Int4], k: usize, value: impl Fn(usize, usize) -> f
     for lane in 0..PANEL {
         let block = |start: usize| rotated_block(start, k, |i| value(lane, i));
         let (column_scale, inverse) =
-            column_scale_of(greatest_of((0..k).step_by(hadamard::BLOCK).map(block)));
+            column_scale_of(greatest_of((0..k).step_by(rotation::rows::BLOCK).map(block)));
         let mut sum = 0;
-        for start in (0..k).step_by(hadamard::BLOCK) {
+        for start in (0..k).step_by(rotation::rows::BLOCK) {
             for (first, x) in (start..k).step_by(GROUP).zip(block(start).as_chunks::<GROUP>().0) {
                 let x = x.map(|x| x * inverse);
                 let (s, z) = best_scale_and_zero(&x);
@@ -149,8 +158,9 @@ fn best_scale_and_zero(x: &[f32; GROUP]) -> (f32, f32) {
     (s, z)
 }
 
-/// Packs a group of all columns, `x[input][lane]` as 8-bit numbers, into the weights of a panel, and adds up what each column's
-/// weights have become. The choices are those of [`pack_int4`], for 32 lanes at a time.
+/// Packs a group of all columns, `x[input][lane]` as 8-bit numbers, into the weights of a panel,
+/// and adds up what each column's weights have become. The choices are those of [`pack_int4`], for
+/// 32 lanes at a time.
 #[inline(always)]
 pub(super) fn write_group(
     panel: &mut [u8],
@@ -211,12 +221,13 @@ pub(super) fn write_group(
     }
 }
 
-/// Adds the products of MR rows and the 32 columns of a panel: 32 inputs for each of `groups`. With `KEEP` the weights are left at `keep`
-/// as int8 has them.
+/// Adds the products of MR rows and the 32 columns of a panel: 32 inputs for each of `groups`. With
+/// `KEEP` the weights are left at `keep` as int8 has them.
 ///
 /// # Safety
-/// For each `r < MR`, `a + r * a_stride` is valid for reading `groups * 32` elements; `panel` is valid for reading
-/// `groups.div_ceil(2)` blocks; with `KEEP`, `keep` for writing `groups * 32` inputs of 32 columns.
+/// For each `r < MR`, `a + r * a_stride` is valid for reading `groups * 32` elements; `panel` is
+/// valid for reading `groups.div_ceil(2)` blocks; with `KEEP`, `keep` for writing `groups * 32`
+/// inputs of 32 columns.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     s: S,
@@ -233,7 +244,8 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
         if group.is_multiple_of(2) {
             bursts.fetch(s, BLOCK_LINES);
         }
-        // SAFETY: the group lies in one of the blocks, its inputs in each row, and 32 inputs of 32 columns in `keep`.
+        // SAFETY: the group lies in one of the blocks, its inputs in each row, and 32 inputs of 32
+        // columns in `keep`.
         unsafe {
             let (scales, weights) = group_parts(panel, group);
             if MR == 1 && !KEEP && S::SCALES_SUMS {

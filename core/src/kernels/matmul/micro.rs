@@ -1,12 +1,13 @@
 //! The micro-kernel: MR rows times NV vectors of 16 columns, accumulators in registers.
 //!
-//! Per step of K it loads NV vectors of weights, broadcasts one element (f32), pair (bf16) or quad (int8) of each row, and
-//! issues MR · NV fused multiply-adds or pair products. At 12 × 2 that is 24 independent chains, enough for
-//! the latency of either on every CPU measured; one broadcast serves two products, which keeps the load ports
-//! below their limit (one vector of columns would not: 70% of peak).
+//! Per step of K it loads NV vectors of weights, broadcasts one element (f32), pair (bf16) or quad
+//! (int8) of each row, and issues MR · NV fused multiply-adds or pair products. At 12 × 2 that is
+//! 24 independent chains, enough for the latency of either on every CPU measured; one broadcast
+//! serves two products, which keeps the load ports below their limit (one vector of columns would
+//! not: 70% of peak).
 //!
-//! Each vector of columns has a pointer of its own, so the same code multiplies by a weight panel (two
-//! vectors side by side), by keys (a block of 16 positions a vector) and by values.
+//! Each vector of columns has a pointer of its own, so the same code multiplies by a weight panel
+//! (two vectors side by side), by keys (a block of 16 positions a vector) and by values.
 use super::weight::slice_inputs;
 use crate::dtype::Int8;
 use crate::isa::{LANES, RowTile, Simd};
@@ -41,20 +42,24 @@ pub trait Element<S: Simd>: Copy + 'static {
     /// Writes a step of two times 16 columns as it is kept.
     ///
     /// # Safety
-    /// Each of `from` is valid for reading `16 * STEP` elements, `to` for writing [`Element::KEPT`].
+    /// Each of `from` is valid for reading `16 * STEP` elements, `to` for writing
+    /// [`Element::KEPT`].
     unsafe fn keep(s: S, from: [*const Self; 2], to: *mut Self);
-    /// Adds the products of one step of MR rows, so many elements apart, and 32 columns as they are kept.
+    /// Adds the products of one step of MR rows, so many elements apart, and 32 columns as they are
+    /// kept.
     ///
     /// # Safety
-    /// Each row is valid for `STEP` elements, `b` for [`Element::KEPT`], which [`Element::keep`] wrote.
+    /// Each row is valid for `STEP` elements, `b` for [`Element::KEPT`], which [`Element::keep`]
+    /// wrote.
     unsafe fn add_kept<const MR: usize>(
         s: S,
         a: (*const Self, usize),
         b: *const Self,
         sums: &mut [[Self::Sums; 2]; MR],
     );
-    /// Whether rows are widened, once for all columns of a tile, before they meet columns as they are kept; tiles of some rows widen
-    /// theirs before they meet a panel's, too: [`tile_widens_rows`].
+    /// Whether rows are widened, once for all columns of a tile, before they meet columns as they
+    /// are kept; tiles of some rows widen theirs before they meet a panel's, too:
+    /// [`tile_widens_rows`].
     const WIDENS_ROWS: bool = false;
     /// Widens the steps of a row: [`Simd::widen_pairs`].
     ///
@@ -88,7 +93,8 @@ pub trait Element<S: Simd>: Copy + 'static {
         let _ = (s, a, b, sums);
         unreachable!("only where `WIDENS_ROWS`");
     }
-    /// Whether a unit that multiplies tiles of bytes ([`Isa::matrix`](crate::isa::Isa)) takes them, and its sums are theirs.
+    /// Whether a unit that multiplies tiles of bytes ([`Isa::matrix`](crate::isa::Isa)) takes them,
+    /// and its sums are theirs.
     const BYTES: bool = false;
 }
 
@@ -251,7 +257,8 @@ impl Ahead {
         Self { next: from.wrapping_add(bytes * rows.start / count), bytes: bytes * rows.len() / count }
     }
 
-    /// Cuts it into so many fetches, a line apart at most: what a panel has besides its blocks would move bursts from their places.
+    /// Cuts it into so many fetches, a line apart at most: what a panel has besides its blocks
+    /// would move bursts from their places.
     #[inline(always)]
     pub fn cut(self, fetches: usize) -> Self {
         Self { next: self.next, bytes: (self.bytes / fetches).min(64) }
@@ -265,17 +272,19 @@ impl Ahead {
     }
 }
 
-/// Bytes that a tile fetches at once: what `FETCH_STEPS` steps of 32 columns take. A single tile's bursts begin at multiples of it, so that
-/// none lies across two OS pages: the hardware reads on from what is fetched, but not into the next page.
+/// Bytes that a tile fetches at once: what `FETCH_STEPS` steps of 32 columns take. A single tile's
+/// bursts begin at multiples of it, so that none lies across two OS pages: the hardware reads on
+/// from what is fetched, but not into the next page.
 pub const BURST_BYTES: usize = BURST_LINES * 64;
 const BURST_LINES: usize = 2 * FETCH_STEPS;
 const _: () = assert!(4096_usize.is_multiple_of(BURST_BYTES));
 
-/// Fetches in bursts of as many as [`BURST_BYTES`] has lines, one for each line of the blocks that a tile reads.
+/// Fetches in bursts of as many as [`BURST_BYTES`] has lines, one for each line of the blocks that
+/// a tile reads.
 pub struct Bursts {
     ahead: Ahead,
-    /// Lines of blocks that no burst was for yet, and at first one less than a burst's: the first comes before the first block, the last
-    /// fetches what is left.
+    /// Lines of blocks that no burst was for yet, and at first one less than a burst's: the first
+    /// comes before the first block, the last fetches what is left.
     due: usize,
 }
 
@@ -301,12 +310,12 @@ impl Bursts {
 
 /// `acc[r][v] += Σ a[r][k] b[v][k]` over `steps` steps of K, in ascending order.
 ///
-/// Row `r` of the activations starts at `a + r * a_stride`, vector `v` of the columns at `b[v]`, and each step
-/// of K moves it by `b_stride` elements.
+/// Row `r` of the activations starts at `a + r * a_stride`, vector `v` of the columns at `b[v]`,
+/// and each step of K moves it by `b_stride` elements.
 ///
 /// # Safety
-/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements; for each `v < NV` and
-/// step `i`, `b[v] + i * b_stride` is valid for reading `16 * STEP` elements.
+/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements; for each `v
+/// < NV` and step `i`, `b[v] + i * b_stride` is valid for reading `16 * STEP` elements.
 #[inline(always)]
 pub unsafe fn tile<S: Simd, E: Element<S>, const MR: usize, const NV: usize>(
     s: S,
@@ -320,7 +329,8 @@ pub unsafe fn tile<S: Simd, E: Element<S>, const MR: usize, const NV: usize>(
     let mut ahead = ahead.map(|ahead| ahead.cut(steps * NV));
     let mut first = 0;
     while first < steps {
-        // In bunches, outside of the inner loop, whose registers the compiler would else lose sight of.
+        // In bunches, outside of the inner loop, whose registers the compiler would else lose sight
+        // of.
         let last = if ahead.is_some() { (first + FETCH_STEPS).min(steps) } else { steps };
         if let Some(ahead) = &mut ahead {
             for _ in 0..FETCH_STEPS * NV {
@@ -377,10 +387,12 @@ pub unsafe fn keeping_tile<S: Simd, E: Element<S>, const MR: usize>(
     *acc = sums;
 }
 
-/// The same for 32 columns as they are kept, step after step: at most [`KEPT_STEPS`] where rows are widened.
+/// The same for 32 columns as they are kept, step after step: at most [`KEPT_STEPS`] where rows are
+/// widened.
 ///
 /// # Safety
-/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for `steps * KEPT`.
+/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for
+/// `steps * KEPT`.
 #[inline(always)]
 pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
     s: S,
@@ -407,7 +419,8 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
             }
         }
         for step in first..last {
-            // SAFETY: the function's own conditions; what is wide was written above, 16 odd elements and 16 even ones at a time.
+            // SAFETY: the function's own conditions; what is wide was written above, 16 odd
+            // elements and 16 even ones at a time.
             unsafe {
                 let b = b.add(step * E::KEPT);
                 if E::WIDENS_ROWS {
@@ -425,7 +438,8 @@ pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
 /// Steps of rows that are widened at a time; so many, at most, [`kept_tile`] takes.
 pub const KEPT_STEPS: usize = 64;
 
-/// Floats from one widened row to the next: a slice, and a line more, so that rows do not meet in a set of the L1 cache.
+/// Floats from one widened row to the next: a slice, and a line more, so that rows do not meet in a
+/// set of the L1 cache.
 const WIDE_STRIDE: usize = 2 * KEPT_STEPS + LANES;
 // Rows are widened 16 steps at a time.
 const _: () = assert!(KEPT_STEPS.is_multiple_of(LANES));
@@ -451,12 +465,14 @@ impl<const MR: usize> WideRows<MR> {
     unsafe fn widen<S: Simd, E: Element<S>>(&mut self, s: S, (a, stride): (*const E, usize), steps: usize) {
         assert!(steps <= KEPT_STEPS, "more steps than a row has room for");
         for (r, row) in self.0.iter_mut().enumerate() {
-            // SAFETY: the caller vouches for the row; there is room for as many steps, rounded up to 16.
+            // SAFETY: the caller vouches for the row; there is room for as many steps, rounded up
+            // to 16.
             unsafe { E::widen(s, a.add(r * stride), steps, row.as_mut_ptr().cast()) };
         }
     }
 
-    /// The odd element of a step of the first row; row `r` has it `r * WIDE_STRIDE` floats on, the even one lies 16 floats on.
+    /// The odd element of a step of the first row; row `r` has it `r * WIDE_STRIDE` floats on, the
+    /// even one lies 16 floats on.
     #[inline(always)]
     fn at(&self, step: usize) -> *const f32 {
         self.0.as_ptr().cast::<f32>().wrapping_add(step / LANES * 2 * LANES + step % LANES)
@@ -473,8 +489,9 @@ impl<const MR: usize> WideRows<MR> {
     }
 }
 
-/// Whether a tile of MR rows widens them, a slice at a time, before they meet columns of a panel ([`wide_tile`]): fewer rows are cheaper to
-/// widen as they are read, and more than [`Simd::UNPACK_ROWS`] meet columns that are kept.
+/// Whether a tile of MR rows widens them, a slice at a time, before they meet columns of a panel
+/// ([`wide_tile`]): fewer rows are cheaper to widen as they are read, and more than
+/// [`Simd::UNPACK_ROWS`] meet columns that are kept.
 pub const fn tile_widens_rows<S: Simd, E: Element<S>>(mr: usize) -> bool {
     E::WIDENS_ROWS && mr >= 5 && mr <= S::UNPACK_ROWS
 }
@@ -482,7 +499,8 @@ pub const fn tile_widens_rows<S: Simd, E: Element<S>>(mr: usize) -> bool {
 /// [`tile`] for 32 columns as a panel has them, where [`tile_widens_rows`].
 ///
 /// # Safety
-/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for `steps * 32 * STEP`.
+/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for
+/// `steps * 32 * STEP`.
 #[inline(always)]
 pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
     s: S,
@@ -507,7 +525,8 @@ pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
         }
         let last = (first + WIDE_FETCH_STEPS).min(steps);
         for step in first..last {
-            // SAFETY: the function's own conditions; `r < MR`, and the slice that was widened last has the step.
+            // SAFETY: the function's own conditions; `r < MR`, and the slice that was widened last
+            // has the step.
             unsafe {
                 let columns = b.add(step * 2 * LANES * E::STEP);
                 let columns = [E::load(s, columns), E::load(s, columns.add(LANES * E::STEP))];

@@ -11,11 +11,12 @@
 //! * [`product`]: one task: a range of panels for some rows, with its epilogue.
 //! * [`reference`]: the same sums, one element at a time.
 //!
-//! **Order of accumulation**, the same for every R, N, K, tile, task and instruction set: an output element
-//! starts at +0 and adds its K terms in ascending order, in one accumulator.
+//! **Order of accumulation**, the same for every R, N, K, tile, task and instruction set: an output
+//! element starts at +0 and adds its K terms in ascending order, in one accumulator.
 //!
 //! * f32: `acc = fma(a[k], w[k], acc)` for `k = 0, 1, …`
-//! * bf16: `acc = fma(a[k], w[k], fma(a[k+1], w[k+1], acc))` for `k = 0, 2, …`, an odd K padded with a zero.
+//! * bf16: `acc = fma(a[k], w[k], fma(a[k+1], w[k+1], acc))` for `k = 0, 2, …`, an odd K padded
+//!   with a zero.
 //!
 //! * int8 and int4: whole numbers, whose sums are exact in any order, then two products of scales.
 //!

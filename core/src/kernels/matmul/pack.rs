@@ -1,9 +1,10 @@
 //! From the rows of a checkpoint's weight to one panel.
 //!
-//! A panel of 32 output columns is 32 contiguous rows of the checkpoint, transposed: [`pack_panel`] takes the rows
-//! as little-endian bytes of any alignment, 32 elements of each at a time (a cache line of a bf16 row), converts
-//! them in a tile that stays in the first-level cache, and writes the tile out in whole cache lines. Rows of bf16 that are
-//! operands already, which a look at their extremes tells, go to the panel without the tile.
+//! A panel of 32 output columns is 32 contiguous rows of the checkpoint, transposed: [`pack_panel`]
+//! takes the rows as little-endian bytes of any alignment, 32 elements of each at a time (a cache
+//! line of a bf16 row), converts them in a tile that stays in the first-level cache, and writes the
+//! tile out in whole cache lines. Rows of bf16 that are operands already, which a look at their
+//! extremes tells, go to the panel without the tile.
 //!
 //! | from | to bf16 | to f32 | to int8 and int4 |
 //! |---|---|---|---|
@@ -11,15 +12,18 @@
 //! | f16 | rounded to nearest even | exact | the same |
 //! | f32 | rounded to nearest even | exact | the same |
 //!
-//! For int8 and int4 a row is [rotated](crate::kernels::hadamard) first, and again for the second of the two passes: 256 elements at
-//! a time, in L1. A bf16 weight is an operand: below 2^-50 it is flushed to +0, and the nonzero weights that this touched are
-//! counted. A weight that is not finite, or not any more once rounded or rotated, is an error. [`pack_f32`], [`pack_bf16`],
-//! [`pack_int8`] and [`pack_int4`](super::int4::pack_int4) say the same one element at a time.
+//! For int8 and int4 a row is [rotated](crate::kernels::rotation::rows) first, and again for the
+//! second of the two passes: 256 elements at a time, in L1. A bf16 weight is an operand: below
+//! 2^-50 it is flushed to +0, and the nonzero weights that this touched are counted. A weight that
+//! is not finite, or not any more once rounded or rotated, is an error. [`pack_f32`],
+//! [`pack_bf16`], [`pack_int8`] and [`pack_int4`](super::int4::pack_int4) say the same one element
+//! at a time.
 use super::int4::{self, GROUP, column_scale_of};
 use super::panel::{INT8_TAIL, PANEL, panel_len};
 use crate::dtype::{FLUSH_BELOW, Int8, WeightFormat, bf16_operand, int8_scale, nearest_int};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
-use crate::kernels::hadamard::{self, ROTATABLE_BELOW, rotated_block};
+use crate::kernels::rotation;
+use crate::kernels::rotation::rows::{ROTATABLE_BELOW, rotated_block};
 use half::bf16;
 
 /// Packs 32 rows (columns of the product) of `k` elements each into an f32 panel.
@@ -61,9 +65,11 @@ pub fn pack_bf16<'a>(panel: &mut [bf16], k: usize, row: impl Fn(usize) -> Option
     flushed
 }
 
-/// Packs 32 rows of `k` elements each into an int8 panel: each row rotated, then scaled so that its greatest magnitude is 127.
+/// Packs 32 rows of `k` elements each into an int8 panel: each row rotated, then scaled so that its
+/// greatest magnitude is 127.
 ///
-/// `value(lane, i)` is an element of a row, 0 past the last one; magnitudes are below [`ROTATABLE_BELOW`].
+/// `value(lane, i)` is an element of a row, 0 past the last one; magnitudes are below
+/// [`ROTATABLE_BELOW`].
 ///
 /// # Panics
 /// If the panel has another length than `k` says.
@@ -73,9 +79,9 @@ pub fn pack_int8(panel: &mut [Int8], k: usize, value: impl Fn(usize, usize) -> f
     let (weights, tail) = panel.split_at_mut(k.next_multiple_of(4) * PANEL);
     for lane in 0..PANEL {
         let block = |start: usize| rotated_block(start, k, |i| value(lane, i));
-        let (scale, inverse) = int8_scale(greatest_of((0..k).step_by(hadamard::BLOCK).map(block)));
+        let (scale, inverse) = int8_scale(greatest_of((0..k).step_by(rotation::rows::BLOCK).map(block)));
         let mut sum = 0;
-        for start in (0..k).step_by(hadamard::BLOCK) {
+        for start in (0..k).step_by(rotation::rows::BLOCK) {
             for (i, x) in (start..k).zip(block(start)) {
                 let q = nearest_int(x * inverse) as i8;
                 sum += i32::from(q);
@@ -90,7 +96,7 @@ pub fn pack_int8(panel: &mut [Int8], k: usize, value: impl Fn(usize, usize) -> f
 }
 
 /// The greatest magnitude in the blocks of a row.
-pub(super) fn greatest_of(blocks: impl Iterator<Item = [f32; hadamard::BLOCK]>) -> f32 {
+pub(super) fn greatest_of(blocks: impl Iterator<Item = [f32; rotation::rows::BLOCK]>) -> f32 {
     blocks.flatten().fold(0.0, |max: f32, x| max.max(x.abs()))
 }
 
@@ -145,7 +151,8 @@ pub struct NonFinite {
 /// Elements of a row taken at a time.
 const CHUNK: usize = 32;
 
-/// A type of the checkpoint. Every method is straight-line, so that loops over a chunk become vectors.
+/// A type of the checkpoint. Every method is straight-line, so that loops over a chunk become
+/// vectors.
 trait Element {
     const BYTES: usize;
     type Raw: Copy;
@@ -157,7 +164,8 @@ trait Element {
         let x = Self::widen(x);
         let bits = x.to_bits();
         let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
-        // A NaN whose rounding would carry out of the exponent; which NaN it is does not matter, it is an error.
+        // A NaN whose rounding would carry out of the exponent; which NaN it is does not matter, it
+        // is an error.
         let rounded = if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fc0 } else { rounded };
         if bits & 0x7fff_ffff < FLUSH_BELOW.to_bits() { 0 } else { rounded }
     }
@@ -201,7 +209,8 @@ impl Element for F16 {
     #[inline(always)]
     fn widen(x: u16) -> f32 {
         let magnitude = u32::from(x & 0x7fff);
-        // Exponent bias 15 becomes 127; an f16 subnormal m·2^-24 is (1 + m/1024)·2^-14 − 2^-14, exactly.
+        // Exponent bias 15 becomes 127; an f16 subnormal m·2^-24 is (1 + m/1024)·2^-14 − 2^-14,
+        // exactly.
         let normal = (magnitude << 13) + ((127 - 15) << 23);
         let subnormal =
             f32::from_bits((magnitude << 13) + ((127 - 14) << 23)) - f32::from_bits((127 - 14) << 23);
@@ -256,7 +265,8 @@ impl Element for Bf16 {
     }
 }
 
-/// A chunk as bf16 operands. Where an element of any chunk was flushed or is not finite, its place in `rare` is not 0.
+/// A chunk as bf16 operands. Where an element of any chunk was flushed or is not finite, its place
+/// in `rare` is not 0.
 #[inline(always)]
 fn operands<E: Element>(bytes: &[u8], out: &mut [u8; 2 * CHUNK], rare: &mut [u16; CHUNK]) {
     for ((out, rare), bytes) in out.chunks_exact_mut(2).zip(rare).zip(bytes.chunks_exact(E::BYTES)) {
@@ -279,7 +289,8 @@ fn count<E: Element>(bytes: &[u8], found: &mut Found) {
     }
 }
 
-/// A chunk as bits of f32. Where an element of any chunk is not finite, its place in `bad` is not 0.
+/// A chunk as bits of f32. Where an element of any chunk is not finite, its place in `bad` is not
+/// 0.
 #[inline(always)]
 fn floats<E: Element>(bytes: &[u8], out: &mut [u32; CHUNK], bad: &mut [u32; CHUNK]) {
     for ((x, bad), bytes) in out.iter_mut().zip(bad).zip(bytes.chunks_exact(E::BYTES)) {
@@ -374,13 +385,14 @@ impl PackOp<'_, '_> {
 }
 
 impl PackOp<'_, '_> {
-    /// The part of a row that starts at `start`, a multiple of the block, rotated; zeros past the row's end. `most` becomes the greatest
-    /// of itself and the row's elements, as the bits of their magnitudes.
+    /// The part of a row that starts at `start`, a multiple of the block, rotated; zeros past the
+    /// row's end. `most` becomes the greatest of itself and the row's elements, as the bits of
+    /// their magnitudes.
     #[inline(always)]
     fn rotated<E: Element, S: Simd>(simd: S, row: &[u8], start: usize, most: &mut [u32; CHUNK]) -> Block {
         let mut tail = [0; CHUNK * 4];
-        let len = (row.len() / E::BYTES - start).min(hadamard::BLOCK);
-        let mut block = [0.0; hadamard::BLOCK];
+        let len = (row.len() / E::BYTES - start).min(rotation::rows::BLOCK);
+        let mut block = [0.0; rotation::rows::BLOCK];
         for (i, out) in block[..len.next_multiple_of(CHUNK)].chunks_exact_mut(CHUNK).enumerate() {
             let bytes = chunk::<E>(row, start + i * CHUNK, &mut tail);
             for ((x, most), bytes) in out.iter_mut().zip(&mut *most).zip(bytes.chunks_exact(E::BYTES)) {
@@ -389,7 +401,7 @@ impl PackOp<'_, '_> {
                 *most = (*most).max(x.to_bits() & 0x7fff_ffff);
             }
         }
-        hadamard::rotate(simd, &mut block[..len]);
+        rotation::rows::rotate(simd, &mut block[..len]);
         block
     }
 
@@ -400,7 +412,7 @@ impl PackOp<'_, '_> {
         let mut most = [0; CHUNK];
         for (greatest, row) in greatest.iter_mut().zip(self.rows.chunks_exact(self.row_bytes)) {
             let mut max = [0.0_f32; CHUNK];
-            for start in (0..k).step_by(hadamard::BLOCK) {
+            for start in (0..k).step_by(rotation::rows::BLOCK) {
                 let block = Self::rotated::<E, S>(simd, row, start, &mut most);
                 for x in block.chunks_exact(CHUNK) {
                     for (max, x) in max.iter_mut().zip(x) {
@@ -424,13 +436,13 @@ impl PackOp<'_, '_> {
         let k = self.inputs::<E>();
         let Some(greatest) = self.greatest::<E, S>(simd, k) else { return Found { flushed: 0, bad: true } };
         let mut sums = [0_i32; PANEL];
-        let mut bytes = [[0_u8; hadamard::BLOCK]; PANEL];
+        let mut bytes = [[0_u8; rotation::rows::BLOCK]; PANEL];
         let inverses = greatest.map(|max| int8_scale(max).1);
         let (weights, panel_tail) = self.panel.split_at_mut(k.next_multiple_of(4) * PANEL);
-        for (number, out) in weights.chunks_mut(hadamard::BLOCK * PANEL).enumerate() {
+        for (number, out) in weights.chunks_mut(rotation::rows::BLOCK * PANEL).enumerate() {
             let rows = self.rows.chunks_exact(self.row_bytes);
             for (lane, (bytes, row)) in bytes.iter_mut().zip(rows).enumerate() {
-                let block = Self::rotated::<E, S>(simd, row, number * hadamard::BLOCK, &mut [0; CHUNK]);
+                let block = Self::rotated::<E, S>(simd, row, number * rotation::rows::BLOCK, &mut [0; CHUNK]);
                 for (byte, x) in bytes.iter_mut().zip(block) {
                     let q = nearest_int(x * inverses[lane]);
                     sums[lane] += q;
@@ -438,7 +450,7 @@ impl PackOp<'_, '_> {
                 }
             }
             for (i, out) in out.chunks_mut(TILE_BYTES).enumerate() {
-                write_tile(simd, out, &bytes.as_flattened()[64 * i..], hadamard::BLOCK);
+                write_tile(simd, out, &bytes.as_flattened()[64 * i..], rotation::rows::BLOCK);
             }
         }
         write_tail(panel_tail, &sums, greatest.map(|max| int8_scale(max).0));
@@ -447,7 +459,7 @@ impl PackOp<'_, '_> {
 
     #[inline(always)]
     fn int4<E: Element, S: Simd>(self, simd: S) -> Found {
-        const GROUPS: usize = hadamard::BLOCK / GROUP;
+        const GROUPS: usize = rotation::rows::BLOCK / GROUP;
         let k = self.inputs::<E>();
         let Some(greatest) = self.greatest::<E, S>(simd, k) else { return Found { flushed: 0, bad: true } };
         let mut sums = [0_i32; PANEL];
@@ -455,7 +467,7 @@ impl PackOp<'_, '_> {
         let mut groups = [[[0.0_f32; PANEL]; GROUP]; GROUPS];
         let (weights, panel_tail) = self.panel.split_at_mut(k.div_ceil(int4::BLOCK) * int4::BLOCK_BYTES);
         weights.fill(0);
-        for start in (0..k).step_by(hadamard::BLOCK) {
+        for start in (0..k).step_by(rotation::rows::BLOCK) {
             for (lane, row) in self.rows.chunks_exact(self.row_bytes).enumerate() {
                 let block = Self::rotated::<E, S>(simd, row, start, &mut [0; CHUNK]);
                 let (_, inverse) = column_scale_of(greatest[lane]);
@@ -473,7 +485,7 @@ impl PackOp<'_, '_> {
 }
 
 /// A block of a row.
-type Block = [f32; hadamard::BLOCK];
+type Block = [f32; rotation::rows::BLOCK];
 
 /// Writes where the sums of the columns start, and their scales.
 #[inline(always)]
@@ -497,8 +509,8 @@ fn put_words(out: &mut [u8; 64], words: &[u32]) {
     }
 }
 
-/// Writes a tile transposed: 32 words of 4 bytes for each of its columns, as many columns as `out` takes. Row `i` of the tile are the 64
-/// bytes at `i * stride`.
+/// Writes a tile transposed: 32 words of 4 bytes for each of its columns, as many columns as `out`
+/// takes. Row `i` of the tile are the 64 bytes at `i * stride`.
 #[inline(always)]
 fn write_tile<S: Simd>(simd: S, out: &mut [u8], rows: &[u8], stride: usize) {
     if let Ok(out) = out.try_into() {
@@ -516,8 +528,9 @@ fn write_whole_tile<S: Simd>(simd: S, out: &mut [u8; TILE_BYTES], rows: &[u8], s
     const LINE: usize = PANEL * 4;
     assert!(rows.len() >= (PANEL - 1) * stride + 64);
     for half in 0..2 {
-        // SAFETY: 16 of 32 rows, the last of which ends within `rows`; 16 lines of 128 bytes, of which these rows fill the first
-        // half or the second. One is borrowed to be read, the other to be written.
+        // SAFETY: 16 of 32 rows, the last of which ends within `rows`; 16 lines of 128 bytes, of
+        // which these rows fill the first half or the second. One is borrowed to be read, the other
+        // to be written.
         unsafe {
             let rows = rows.as_ptr().add(half * LANES * stride);
             simd.store_transposed(rows, stride, out.as_mut_ptr().add(half * LINE / 2), LINE);
@@ -547,10 +560,11 @@ impl SimdOp for PackOp<'_, '_> {
     }
 }
 
-/// Packs up to 32 rows of `k` elements into a panel, and returns how many nonzero elements were flushed.
+/// Packs up to 32 rows of `k` elements into a panel, and returns how many nonzero elements were
+/// flushed.
 ///
-/// `rows` are the bytes of the rows, one after another; `panel` are the bytes of one panel. On an error the panel's contents are
-/// unspecified.
+/// `rows` are the bytes of the rows, one after another; `panel` are the bytes of one panel. On an
+/// error the panel's contents are unspecified.
 ///
 /// # Panics
 /// If a slice has another length than `k` says, or `k` is 0.
@@ -622,8 +636,8 @@ impl SimdOp for ConvertOp<'_, '_> {
     }
 }
 
-/// Converts elements in their own order, as an embedding or a norm is stored; returns how many were flushed.
-/// A [`NonFinite`] names lane 0.
+/// Converts elements in their own order, as an embedding or a norm is stored; returns how many were
+/// flushed. A [`NonFinite`] names lane 0.
 ///
 /// # Panics
 /// If the two slices do not hold the same number of elements, or the format is one of panels alone.

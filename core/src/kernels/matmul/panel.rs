@@ -1,22 +1,25 @@
 //! Packed weights: panels of 32 columns.
 //!
-//! A weight `[N, K]` (N outputs, as checkpoints store it) becomes `ceil(N / 32)` panels, each contiguous:
+//! A weight `[N, K]` (N outputs, as checkpoints store it) becomes `ceil(N / 32)` panels, each
+//! contiguous:
 //!
 //! * f32: `[K][32]`
-//! * bf16: `[ceil(K / 2)][32][2]`: the two elements of a pair side by side, so that one 64-byte vector holds
-//!   pair `k` of 16 columns, which is the operand of `vdpbf16ps`, and two shifts away from FMA operands.
+//! * bf16: `[ceil(K / 2)][32][2]`: the two elements of a pair side by side, so that one 64-byte
+//!   vector holds pair `k` of 16 columns, which is the operand of `vdpbf16ps`, and two shifts away
+//!   from FMA operands.
 //!
-//! * int8: `[ceil(K / 4)][32][4]`, signed, then 32 `i32` and 32 `f32`: `−128 Σ w` of each column, where its sum starts
-//!   (activations are offset by 128), and its scale.
+//! * int8: `[ceil(K / 4)][32][4]`, signed, then 32 `i32` and 32 `f32`: `−128 Σ w` of each column,
+//!   where its sum starts (activations are offset by 128), and its scale.
 //! * bf16, coded: the same numbers in 12 bits each, see [`coded`](super::coded).
 //! * int4: 64 inputs after 64 inputs, see [`int4`](super::int4), and the same tail as int8.
 //!
-//! Rows of int8 and int4 weights are rotated, as their activations are (`kernels::hadamard`). Columns past N and what fills up the last pair or quad of K are zero. Lanes are columns: no sum across lanes anywhere. One
-//! layout serves every number of rows and every instruction set.
+//! Rows of int8 and int4 weights are rotated, as their activations are (`kernels::rotation::rows`).
+//! Columns past N and what fills up the last pair or quad of K are zero. Lanes are columns: no sum
+//! across lanes anywhere. One layout serves every number of rows and every instruction set.
 use super::coded::{self, coded_len};
 use super::int4::{BLOCK, BLOCK_BYTES, weight_at};
 use crate::dtype::{Coded, Int4, Int8, WeightFormat};
-use crate::kernels::hadamard::rotate_back;
+use crate::kernels::rotation::rows::rotate_back;
 use crate::tensor::padded;
 use half::bf16;
 
@@ -64,7 +67,8 @@ pub const fn panel_len(format: WeightFormat, k: usize) -> usize {
     }
 }
 
-/// Bytes of an int8 or int4 panel behind its weights: where the columns' sums start, and their scales.
+/// Bytes of an int8 or int4 panel behind its weights: where the columns' sums start, and their
+/// scales.
 pub const INT8_TAIL: usize = PANEL * (size_of::<i32>() + size_of::<f32>());
 
 /// Inputs that an int8 or int4 weight can have: that many products of 255 and 127 fit 32 bits.
@@ -161,7 +165,8 @@ impl<'w> Linear<'w> {
         panel_len(format, self.inputs) * self.panel_count() * format.element_bytes()
     }
 
-    /// Column `n` widened to f32, for a tied embedding: `out[k] = W[n, k]`, rotated back where it was rotated to be packed.
+    /// Column `n` widened to f32, for a tied embedding: `out[k] = W[n, k]`, rotated back where it
+    /// was rotated to be packed.
     ///
     /// # Panics
     /// If `n` is no column or `out` is shorter than the inputs.

@@ -1,10 +1,12 @@
 //! One task of a product: a range of panels, some rows, and what is done with the sums.
 //!
-//! The loops: panels outermost, so that a weight is read from memory once, whatever the number of rows; then **slices** of K, that
-//! half of L1 holds; then tiles of rows. A tile's sums wait in the worker's scratch from slice to slice, exactly, so slices change no bit.
-//! Every tile fetches its share of the next slice while it computes: memory is read all the time, not between
-//! computations. Where one tile holds all rows there is one slice, the whole panel. Where it does not, a unit that multiplies whole tiles
-//! ([`Isa::matrix`](crate::isa::Isa)) takes slices of bytes, for all rows. All that for one block of rows after the other (`blocks`).
+//! The loops: panels outermost, so that a weight is read from memory once, whatever the number of
+//! rows; then **slices** of K, that half of L1 holds; then tiles of rows. A tile's sums wait in the
+//! worker's scratch from slice to slice, exactly, so slices change no bit. Every tile fetches its
+//! share of the next slice while it computes: memory is read all the time, not between
+//! computations. Where one tile holds all rows there is one slice, the whole panel. Where it does
+//! not, a unit that multiplies whole tiles ([`Isa::matrix`](crate::isa::Isa)) takes slices of
+//! bytes, for all rows. All that for one block of rows after the other (`blocks`).
 use super::blocks::Blocks;
 use super::micro::{Ahead, BURST_BYTES, Element, each_tile};
 use super::panel::{Linear, PANEL, Panels, panel_len};
@@ -107,7 +109,8 @@ impl Epilogue<'_> {
     }
 }
 
-/// Bytes of scratch that a task of [`multiply`] needs for `rows` rows: sums, and a slice of unpacked weights. A multiple of 64.
+/// Bytes of scratch that a task of [`multiply`] needs for `rows` rows: sums, and a slice of
+/// unpacked weights. A multiple of 64.
 pub const fn scratch_bytes(rows: usize, panels_per_output: usize) -> usize {
     SLICE_BYTES + rows * panels_per_output * SUMS_BYTES
 }
@@ -115,8 +118,9 @@ pub const fn scratch_bytes(rows: usize, panels_per_output: usize) -> usize {
 /// Sums of a row and a panel.
 const SUMS_BYTES: usize = PANEL * size_of::<f32>();
 
-/// Computes the output panels `panels` (each [`PANEL`] columns of the output) of `act · weightᵀ`; rows of the output are
-/// `out_stride` elements apart. `scratch` has at least [`scratch_bytes`], from a multiple of 64.
+/// Computes the output panels `panels` (each [`PANEL`] columns of the output) of `act · weightᵀ`;
+/// rows of the output are `out_stride` elements apart. `scratch` has at least [`scratch_bytes`],
+/// from a multiple of 64.
 ///
 /// # Safety
 /// No other task works on the same panels of the same rows of the output at the same time.
@@ -221,7 +225,8 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
     const { assert!(size_of::<[Sums<S, W>; 2]>() == SUMS_BYTES && align_of::<Sums<S, W>>() <= 64) };
     let Product { job, data, panel_len, panels, scratch } = product;
     let (k, rows, per_output) = (job.k, job.rows.count(), job.epilogue.panels_per_output());
-    // One tile keeps its sums in registers from end to end. More of them share each slice while it is in L1.
+    // One tile keeps its sums in registers from end to end. More of them share each slice while it
+    // is in L1.
     let one_tile = rows <= if W::PACKED { S::UNPACK_ROWS } else { S::TILE_ROWS };
     let slice_len = if one_tile { k } else { const { slice_inputs::<S, W::Operand>() } };
     let (unpacked, sums) = scratch.split_at_mut(SLICE_BYTES);
@@ -238,7 +243,8 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
                 let slice = Slice { panel: weights[i], k, first, len: slice_len.min(k - first) };
                 let ahead =
                     if one_tile { after::<S, W>(slice, job.ahead) } else { next::<S, W>(slice, per_output) };
-                // SAFETY: there is room for the sums of so many rows of so many panels, which `multiply` asked for.
+                // SAFETY: there is room for the sums of so many rows of so many panels, which
+                // `multiply` asked for.
                 let sums = unsafe { sums.add(i * rows) };
                 let mut tile = SliceTile { job: &job, slice, sums, unpacked, cursor: &mut cursors[i], ahead };
                 if let Some(tiles) = &mut tiles {
@@ -258,15 +264,16 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
     }
 }
 
-/// What one tile of rows reads soon: as many bytes as the panel has, from `ahead` bytes after its start, or a little before, where a burst
-/// may begin.
+/// What one tile of rows reads soon: as many bytes as the panel has, from `ahead` bytes after its
+/// start, or a little before, where a burst may begin.
 #[inline(always)]
 fn after<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, ahead: usize) -> (*const u8, usize) {
     let from = slice.panel.as_ptr().cast::<u8>().wrapping_add(ahead);
     (from.map_addr(|addr| addr - addr % BURST_BYTES), size_of_val(slice.panel))
 }
 
-/// Where the slice after this one lies, and how long it is: the next of the panel, or the first of the next output.
+/// Where the slice after this one lies, and how long it is: the next of the panel, or the first of
+/// the next output.
 #[inline(always)]
 fn next<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, panels_per_output: usize) -> (*const u8, usize) {
     let Slice { panel, k, first, len } = slice;
@@ -354,7 +361,8 @@ impl<S: Simd, W: Weight<S>> SliceTile<'_, '_, '_, S, W> {
             // Unpacked for no row yet.
             let ahead = Ahead::share(next, 0..1, 1);
             next.1 = 0;
-            // SAFETY: the scratch has room for a slice, whose length `product` chose; slices come in order.
+            // SAFETY: the scratch has room for a slice, whose length `product` chose; slices come
+            // in order.
             unsafe {
                 let none = (rows.data().as_ptr(), 0);
                 W::accumulate::<0, true>(s, slice, self.cursor, none, &mut [], self.unpacked, ahead);
@@ -370,7 +378,8 @@ impl<S: Simd, W: Weight<S>> SliceTile<'_, '_, '_, S, W> {
         let sums = self.sums.cast::<u8>();
         let start =
             if slice.first == 0 { (begin.as_ptr().cast(), 0) } else { (sums.cast_const(), SUMS_BYTES) };
-        // SAFETY: rows and columns were just sliced, or unpacked; sums of bytes are 32 `i32` (`Element::BYTES`), for which there is room.
+        // SAFETY: rows and columns were just sliced, or unpacked; sums of bytes are 32 `i32`
+        // (`Element::BYTES`), for which there is room.
         unsafe { tiles.add_products(bytes, (columns, quads), start, sums, next) };
     }
 
@@ -396,13 +405,15 @@ impl<S: Simd, W: Weight<S>> SliceTile<'_, '_, '_, S, W> {
         }
         accumulate(self, (a, stride), &mut sums, ahead);
         for (r, sums) in sums.iter().enumerate() {
-            // SAFETY: there is room for the sums of every row, aligned; nobody else has the worker's scratch.
+            // SAFETY: there is room for the sums of every row, aligned; nobody else has the
+            // worker's scratch.
             unsafe { self.sums.add(row + r).write(*sums) };
         }
     }
 }
 
-/// Turns the sums of a row into a panel of the output; two panels of the weight where gate and up meet, else one twice.
+/// Turns the sums of a row into a panel of the output; two panels of the weight where gate and up
+/// meet, else one twice.
 #[inline(always)]
 fn finish_row<S: Simd, W: Weight<S>>(
     s: S,
@@ -428,8 +439,8 @@ fn finish_row<S: Simd, W: Weight<S>>(
     let [sums, ups] = numbers;
     for v in 0..2 {
         let at = row * job.out_stride + panel * PANEL + v * LANES;
-        // SAFETY: no other task has this panel of the output (`multiply`'s condition), and within this one each part is
-        // taken once; it is 16 elements, half a panel.
+        // SAFETY: no other task has this panel of the output (`multiply`'s condition), and within
+        // this one each part is taken once; it is 16 elements, half a panel.
         unsafe {
             match job.epilogue {
                 Epilogue::Store(out) => s.store(out.part(at, LANES).as_mut_ptr(), sums[v]),

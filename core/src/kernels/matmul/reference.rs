@@ -16,7 +16,8 @@ pub fn element_f32(act: &[f32], weight: &Linear<'_>, n: usize) -> f32 {
     acc
 }
 
-/// `Σ a[k] w[k]` for output `n`, bf16 operands; the bias is not added. `act` is padded to an even length.
+/// `Σ a[k] w[k]` for output `n`, bf16 operands; the bias is not added. `act` is padded to an even
+/// length.
 pub fn element_bf16(act: &[bf16], weight: &Linear<'_>, n: usize) -> f32 {
     let Panels::Bf16(panels) = weight.panels() else { panic!("bf16 activations need bf16 weights") };
     let panel = &panels[(n / PANEL) * panel_len(WeightFormat::Bf16, weight.inputs())..];
@@ -30,7 +31,8 @@ pub fn element_bf16(act: &[bf16], weight: &Linear<'_>, n: usize) -> f32 {
     acc
 }
 
-/// `s_row s_n Σ a[k] w[k]` for output `n`, activations offset by 128, int8 or int4 weights; the bias is not added.
+/// `s_row s_n Σ a[k] w[k]` for output `n`, activations offset by 128, int8 or int4 weights; the
+/// bias is not added.
 pub fn element_int8(act: &[Int8], scale: f32, weight: &Linear<'_>, n: usize) -> f32 {
     let len = panel_len(weight.panels().format(), weight.inputs());
     let (panel, lane) = (n / PANEL * len, n % PANEL);

@@ -1,4 +1,5 @@
-//! Every path's product against the reference, bit by bit: ragged shapes drawn, real shapes sampled.
+//! Every path's product against the reference, bit by bit: ragged shapes drawn, real shapes
+//! sampled.
 use super::coded;
 use super::int4::pack_int4;
 use super::micro::kept_as_stored;
@@ -9,7 +10,7 @@ use super::reference::{element_bf16, element_f32, element_int8};
 use crate::dtype::{Coded, Int4, Int8, OperandFormat, WeightFormat, bf16_operand};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::math::silu;
-use crate::kernels::{hadamard, quantize};
+use crate::kernels::{quantize, rotation};
 use crate::tensor::{Rows, Shared, padded};
 use half::bf16;
 use proptest::prelude::*;
@@ -210,8 +211,8 @@ fn real_shape(k: usize, n: usize, rows: usize, column_step: usize) {
     let case = Case::new(7, rows, n, k, false);
     for format in FORMATS {
         let row_step = if column_step == 1 { 1 } else { 13 };
-        // The portable path is the reference's own arithmetic at a hundredth of the speed: one panel of it
-        // is enough here, the drawn shapes cover it whole.
+        // The portable path is the reference's own arithmetic at a hundredth of the speed: one
+        // panel of it is enough here, the drawn shapes cover it whole.
         let isas = Isa::available();
         let outs: Vec<_> = isas.iter().skip(1).map(|isa| (isa, case.product(*isa, format, 3))).collect();
         for r in (0..rows).step_by(row_step) {
@@ -273,7 +274,7 @@ fn the_reference_is_a_dot_product() {
         for c in [0, 31, 39] {
             weight.read_column(c, &mut column);
             if format.operands() == OperandFormat::Int8 {
-                hadamard::reference(&mut column);
+                rotation::rows::reference(&mut column);
             }
             let exact: f64 = (0..333)
                 .map(|k| {
@@ -293,7 +294,8 @@ fn the_reference_is_a_dot_product() {
 
 #[test]
 fn epilogues_add_and_gate() {
-    // Three panels of gate and three of up columns, interleaved; a tile of rows, more than one, and more than one block.
+    // Three panels of gate and three of up columns, interleaved; a tile of rows, more than one, and
+    // more than one block.
     for (rows, k) in [(5, 48), (17, 48), (70, 200)] {
         epilogues(rows, k);
     }
@@ -349,7 +351,8 @@ fn epilogues(rows: usize, k: usize) {
     }
 }
 
-/// The relative RMS error of a layer's outputs in int8 against f64, where some of the input's channels are 50 times larger than the others.
+/// The relative RMS error of a layer's outputs in int8 against f64, where some of the input's
+/// channels are 50 times larger than the others.
 fn int8_error_with_outliers(seed: u64, k: usize, outliers: &[usize]) -> f64 {
     let (n, rows) = (64, 16);
     let mut case = Case::new(seed, rows, n, k, false);
@@ -387,7 +390,8 @@ fn large_channels_among_the_activations_do_not_spoil_int8() {
     }
 }
 
-/// What is kept as it is stored is not kept again for further tiles: a matter of time alone, which no bits would show.
+/// What is kept as it is stored is not kept again for further tiles: a matter of time alone, which
+/// no bits would show.
 #[test]
 fn columns_are_kept_as_stored_where_a_path_widens_nothing() {
     struct Stored;

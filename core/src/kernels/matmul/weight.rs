@@ -1,7 +1,9 @@
-//! What a stored format does in a product: from a slice of a panel to sums, and from sums to numbers.
+//! What a stored format does in a product: from a slice of a panel to sums, and from sums to
+//! numbers.
 //!
-//! A plain format's elements are operands. A packed one is unpacked in registers while the first tile of rows is multiplied; with
-//! `KEEP` the unpacked slice is left behind, in L1, for the other tiles. So unpacking costs no pass of its own.
+//! A plain format's elements are operands. A packed one is unpacked in registers while the first
+//! tile of rows is multiplied; with `KEEP` the unpacked slice is left behind, in L1, for the other
+//! tiles. So unpacking costs no pass of its own.
 use super::coded::{self, Escapes};
 use super::int4;
 use super::micro::{
@@ -54,12 +56,13 @@ pub(super) trait Weight<S: Simd>: Copy {
     /// The sums as numbers, for a row with that scale.
     fn finish(s: S, sums: [Sums<S, Self>; 2], panel: &[Self], row_scale: f32) -> [S::F; 2];
 
-    /// Adds the products of a slice with MR rows; with `KEEP`, writes the slice's operands to `keep`.
+    /// Adds the products of a slice with MR rows; with `KEEP`, writes the slice's operands to
+    /// `keep`.
     ///
     /// # Safety
-    /// `slice` is part of a whole panel and `cursor` that panel's, after the slices before. Each of the MR rows is readable for
-    /// [`Weight::read_len`] of the slice. With `KEEP`, `keep` is valid for writing [`SLICE_BYTES`], and the slice at most
-    /// [`slice_inputs`] long.
+    /// `slice` is part of a whole panel and `cursor` that panel's, after the slices before. Each of
+    /// the MR rows is readable for [`Weight::read_len`] of the slice. With `KEEP`, `keep` is valid
+    /// for writing [`SLICE_BYTES`], and the slice at most [`slice_inputs`] long.
     unsafe fn accumulate<const MR: usize, const KEEP: bool>(
         s: S,
         slice: Slice<'_, Self>,
@@ -73,10 +76,12 @@ pub(super) trait Weight<S: Simd>: Copy {
 
 pub(super) type Sums<S, W> = <<W as Weight<S>>::Operand as Element<S>>::Sums;
 
-/// Adds the products of MR rows and `len` inputs of 32 columns, whose operands lie at `columns` as they are kept.
+/// Adds the products of MR rows and `len` inputs of 32 columns, whose operands lie at `columns` as
+/// they are kept.
 ///
 /// # Safety
-/// `columns` is valid for reading 32 columns of `len` inputs, rounded up to whole steps, and so is each row.
+/// `columns` is valid for reading 32 columns of `len` inputs, rounded up to whole steps, and so is
+/// each row.
 #[inline(always)]
 pub(super) unsafe fn accumulate_kept<S: Simd, E: Element<S>, const MR: usize>(
     s: S,
@@ -96,10 +101,12 @@ pub(super) unsafe fn accumulate_kept<S: Simd, E: Element<S>, const MR: usize>(
     }
 }
 
-/// Adds the products of MR rows and `len` inputs of 32 columns, whose operands lie at `columns` as a panel has them.
+/// Adds the products of MR rows and `len` inputs of 32 columns, whose operands lie at `columns` as
+/// a panel has them.
 ///
 /// # Safety
-/// `columns` is valid for reading 32 columns of `len` inputs, rounded up to whole steps, and so is each row.
+/// `columns` is valid for reading 32 columns of `len` inputs, rounded up to whole steps, and so is
+/// each row.
 #[inline(always)]
 pub(super) unsafe fn accumulate_operands<S: Simd, E: Element<S>, const MR: usize>(
     s: S,
@@ -110,7 +117,8 @@ pub(super) unsafe fn accumulate_operands<S: Simd, E: Element<S>, const MR: usize
     ahead: Ahead,
 ) {
     let width = LANES * E::STEP;
-    // SAFETY: the caller vouches for rows and columns; two vectors of 16 columns stand side by side.
+    // SAFETY: the caller vouches for rows and columns; two vectors of 16 columns stand side by
+    // side.
     unsafe {
         let b = [columns, columns.add(width)];
         tile::<S, E, MR, 2>(s, len.div_ceil(E::STEP), (a, a_stride), (b, 2 * width), sums, Some(ahead));

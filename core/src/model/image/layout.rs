@@ -1,7 +1,8 @@
-//! Where everything lies in an image, computed from the configuration and the sizes of the aux blobs alone.
+//! Where everything lies in an image, computed from the configuration and the sizes of the aux
+//! blobs alone.
 //!
-//! All layers have the same tensors, so a layer is an offset times its number: the layout needs no memory that
-//! grows with the model. Every sum and product is checked.
+//! All layers have the same tensors, so a layer is an offset times its number: the layout needs no
+//! memory that grows with the model. Every sum and product is checked.
 use super::super::config::ModelConfig;
 use super::{AUX_ENTRY_BYTES, HEADER_BYTES, ImageError, TENSOR_ENTRY_BYTES};
 use crate::dtype::WeightFormat;
@@ -41,7 +42,8 @@ pub enum TensorKind {
 /// How a tensor is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// Panels of a product with that many outputs and inputs, in the tensor's [format](TensorKind::format).
+    /// Panels of a product with that many outputs and inputs, in the tensor's
+    /// [format](TensorKind::format).
     Panels {
         /// N, padded outputs of paired panels included.
         outputs: usize,
@@ -135,8 +137,8 @@ impl TensorKind {
     }
 }
 
-/// Which source row output `n` of the paired gate and up panels takes: whether it is an up row, and its number,
-/// which may lie past the last (padding).
+/// Which source row output `n` of the paired gate and up panels takes: whether it is an up row, and
+/// its number, which may lie past the last (padding).
 pub fn gate_up_source(n: usize) -> (bool, usize) {
     let panel = n / PANEL;
     (panel % 2 == 1, panel / 2 * PANEL + n % PANEL)
@@ -177,8 +179,8 @@ pub struct ImageLayout<'n> {
     total_bytes: usize,
 }
 
-/// Tensors begin at multiples of this, OS pages where the image begins at one: panels of whole KiB (f32, bf16) then begin where a burst of
-/// fetches does (`micro::BURST_BYTES`).
+/// Tensors begin at multiples of this, OS pages where the image begins at one: panels of whole KiB
+/// (f32, bf16) then begin where a burst of fetches does (`micro::BURST_BYTES`).
 pub(super) const TENSOR_ALIGN: usize = 4096;
 const _: () = assert!(TENSOR_ALIGN.is_multiple_of(REGION_ALIGN));
 
@@ -289,7 +291,8 @@ impl<'n> ImageLayout<'n> {
         self.directory_offset
     }
 
-    /// Where a tensor lies; `None` if the model has none. `layer` is 0 for tensors outside the blocks.
+    /// Where a tensor lies; `None` if the model has none. `layer` is 0 for tensors outside the
+    /// blocks.
     pub fn span(&self, kind: TensorKind, layer: usize) -> Option<Span> {
         let layers = if kind.is_per_layer() { self.config.layer_count } else { 1 };
         if layer >= layers || kind.storage(&self.config).is_none() {

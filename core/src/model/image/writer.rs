@@ -1,8 +1,8 @@
 //! Writing an image into memory that the caller lends.
 //!
-//! A host that packs a large model in parallel takes the spans from the layout, splits the memory along them and
-//! only calls [`ImageWriter::header`] at the end. [`ImageWriter::fill`] is the plain way, an element at a time:
-//! for small models, tests, and systems without a loader.
+//! A host that packs a large model in parallel takes the spans from the layout, splits the memory
+//! along them and only calls [`ImageWriter::header`] at the end. [`ImageWriter::fill`] is the plain
+//! way, an element at a time: for small models, tests, and systems without a loader.
 use super::layout::{ImageLayout, Storage, TensorKind, gate_up_source};
 use super::{
     AT_AUX_COUNT, AT_CONFIG, AT_FLUSHED, AT_FORMAT, AT_HEAD_BYTES, AT_NUMERICS, AT_SOURCE_HASH,
@@ -54,10 +54,12 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
         self.bytes.get_mut(span.range())
     }
 
-    /// Writes a whole tensor from `value(row, column)`, padding included; nothing if the model has no such tensor.
+    /// Writes a whole tensor from `value(row, column)`, padding included; nothing if the model has
+    /// no such tensor.
     ///
-    /// Rows and columns are those of the checkpoint: `[outputs, inputs]`, where the outputs of `Qkv` are Q, K and V
-    /// one after another and those of `GateUp` all of gate, then all of up. A vector is one row.
+    /// Rows and columns are those of the checkpoint: `[outputs, inputs]`, where the outputs of
+    /// `Qkv` are Q, K and V one after another and those of `GateUp` all of gate, then all of up. A
+    /// vector is one row.
     ///
     /// # Panics
     /// If the format is [`WeightFormat::Bf16Coded`] and the exponents are too many to be coded.
@@ -149,8 +151,9 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
         }
     }
 
-    /// Writes the header and the tables: the last step. `flushed_count` is added to what [`ImageWriter::fill`]
-    /// counted. The hashes of head and body are left to the host, and zeros until then.
+    /// Writes the header and the tables: the last step. `flushed_count` is added to what
+    /// [`ImageWriter::fill`] counted. The hashes of head and body are left to the host, and zeros
+    /// until then.
     pub fn header(self, source_hash: &[u8; 32], flushed_count: u64) {
         let Self { layout, bytes, flushed_count: counted } = self;
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);

@@ -1,4 +1,5 @@
-//! Whole directories: packed right for every type and shape, refused with exact messages when wrong.
+//! Whole directories: packed right for every type and shape, refused with exact messages when
+//! wrong.
 use super::super::image_file::{ImageAccess, load, write_image};
 use super::super::random::{Recipe, TemporaryDirectory, TensorData, write_safetensors};
 use super::super::{NoProgress, short_form};
@@ -14,7 +15,8 @@ use verbatim_core::pool::Serial;
 /// Runs the tasks on three threads at once.
 pub(in crate::load) struct Threads;
 
-// SAFETY: worker `w` runs tasks w, w + 3, … one after another on its own thread; the scope joins them all.
+// SAFETY: worker `w` runs tasks w, w + 3, … one after another on its own thread; the scope joins
+// them all.
 unsafe impl Pool for Threads {
     fn workers(&self) -> usize {
         3
@@ -598,8 +600,8 @@ fn stories260k_loads() {
     }
 }
 
-/// Prints how long the TinyLlama shape takes from a warm cache on two threads, and the peak of this process:
-/// `--release -- --ignored --nocapture load_speed`, in a process of its own.
+/// Prints how long the TinyLlama shape takes from a warm cache on two threads, and the peak of this
+/// process: `--release -- --ignored --nocapture load_speed`, in a process of its own.
 #[test]
 #[ignore = "a measurement: writes 2.2 GB"]
 fn load_speed() {

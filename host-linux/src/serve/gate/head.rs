@@ -1,7 +1,7 @@
 //! The head of an HTTP/1 request: as much of it as must be known to relay it safely.
 //!
-//! What two parsers may understand differently (two lengths, a length beside chunks, folded lines, bare carriage
-//! returns) is refused, because another parser reads the request after this one.
+//! What two parsers may understand differently (two lengths, a length beside chunks, folded lines,
+//! bare carriage returns) is refused, because another parser reads the request after this one.
 use crate::serve::error::ApiError;
 
 /// Bytes of a head at most.
@@ -110,7 +110,8 @@ impl Head {
                 "expect" if value.eq_ignore_ascii_case("100-continue") => head.expects_continue = true,
                 "expect" => return Err(refused(417, "the only expectation known here is 100-continue")),
                 "keep-alive" | "upgrade" | "te" | "trailer" | super::ID_HEADER => {}
-                // tiny_http ends the connection without a word when a header is not ASCII; none that matters here is.
+                // tiny_http ends the connection without a word when a header is not ASCII; none
+                // that matters here is.
                 _ if !value.is_ascii() => {}
                 _ => head.headers.push((name.to_owned(), value.to_owned())),
             }

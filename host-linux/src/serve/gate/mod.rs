@@ -1,16 +1,18 @@
 //! The gate: connections in front of tiny_http, which trusts its clients.
 //!
-//! tiny_http gives each connection a thread without limit, waits for bytes without limit, ends at the first connection
-//! that cannot be accepted, allocates whatever a `Content-Length` says, and tells nobody when a client leaves. So clients
-//! connect to the gate. It reads whole requests, bounded in bytes and time ([`incoming`], [`head`]), hands each over a Unix
-//! socket of its own to tiny_http, well-formed, and copies the answer back while it watches the client:
+//! tiny_http gives each connection a thread without limit, waits for bytes without limit, ends at
+//! the first connection that cannot be accepted, allocates whatever a `Content-Length` says, and
+//! tells nobody when a client leaves. So clients connect to the gate. It reads whole requests,
+//! bounded in bytes and time ([`incoming`], [`head`]), hands each over a Unix socket of its own to
+//! tiny_http, well-formed, and copies the answer back while it watches the client:
 //!
 //! ```text
 //! client ── TCP ──► gate: one request, whole ── Unix ──► tiny_http ──► handler
 //!        ◄────────── bytes as they come ◄─────────────────┘   └── asks [`Visitor::has_left`]
 //! ```
 //!
-//! A connection is a thread here, at most [`CONNECTIONS_MAX`] of them; beyond that a client is told 503 at once.
+//! A connection is a thread here, at most [`CONNECTIONS_MAX`] of them; beyond that a client is told
+//! 503 at once.
 mod head;
 mod incoming;
 
@@ -95,12 +97,14 @@ impl Visitors {
 struct Gate {
     socket: PathBuf,
     visitors: Arc<Visitors>,
-    /// tiny_http trusts a count of idle threads that lags behind, so requests are handed over one by one.
+    /// tiny_http trusts a count of idle threads that lags behind, so requests are handed over one
+    /// by one.
     handing_over: Mutex<()>,
     connections: AtomicUsize,
 }
 
-/// Accepts connections on threads of their own, for as long as the process lives. Requests go to the Unix `socket`.
+/// Accepts connections on threads of their own, for as long as the process lives. Requests go to
+/// the Unix `socket`.
 pub(super) fn open(listener: TcpListener, socket: PathBuf, visitors: Arc<Visitors>) -> Result<(), String> {
     raise_file_limit();
     let gate =
@@ -142,7 +146,8 @@ impl Drop for Place {
 fn admit(gate: &Arc<Gate>, stream: TcpStream) {
     let busy = gate.connections.fetch_add(1, Ordering::Relaxed);
     let place = Place(Arc::clone(gate));
-    // Streams are small pieces that should not wait for each other, and a reader that stopped must not hold a thread.
+    // Streams are small pieces that should not wait for each other, and a reader that stopped must
+    // not hold a thread.
     let _ = stream.set_nodelay(true);
     let _ = stream.set_write_timeout(Some(WRITE_TIME));
     if busy >= CONNECTIONS_MAX {
@@ -203,7 +208,8 @@ fn hand_over(gate: &Gate, head: &Head, body: &[u8]) -> std::io::Result<(UnixStre
     let send = || {
         let mut inner = UnixStream::connect(&gate.socket)?;
         inner.write_all(text.as_bytes())?;
-        // A body larger than the socket's buffer is read by the handler, which takes the request first.
+        // A body larger than the socket's buffer is read by the handler, which takes the request
+        // first.
         let mut writer = inner.try_clone()?;
         if body.len() <= 64 << 10 {
             writer.write_all(body)?;
@@ -223,7 +229,8 @@ fn hand_over(gate: &Gate, head: &Head, body: &[u8]) -> std::io::Result<(UnixStre
     sent.map(|inner| (inner, visitor))
 }
 
-/// Copies the answer to the client until its end; whether it came whole. A client that closes its connection has left.
+/// Copies the answer to the client until its end; whether it came whole. A client that closes its
+/// connection has left.
 fn relay(stream: &TcpStream, incoming: &mut Incoming<'_>, mut inner: UnixStream, visitor: &Visitor) -> bool {
     let mut piece = vec![0; 16 << 10];
     loop {
@@ -281,7 +288,8 @@ fn write_error(mut stream: &TcpStream, error: &ApiError) {
     let _ = stream.write_all(text.as_bytes());
 }
 
-/// Tells the client why its request is not taken, and ends the connection in a way that lets it read that.
+/// Tells the client why its request is not taken, and ends the connection in a way that lets it
+/// read that.
 fn refuse(mut stream: &TcpStream, error: &ApiError) {
     write_error(stream, error);
     // A connection closed with unread bytes is reset, and the answer may be lost with it.

@@ -1,17 +1,20 @@
 //! The rotation of what is rounded to 8 bits: `x ← H D x / √n`, block by block.
 //!
-//! A few channels of a trained model's activations are tens of times larger than the others, and one scale for a row then leaves the
-//! others few of their 255 levels. An orthogonal R in `W x = (W Rᵀ) (R x)` spreads every channel over its block: int8 and int4
-//! weights are rotated when they are packed, rows of activations right before they are rounded. (Ashkboos et al., "QuaRot", arXiv
+//! A few channels of a trained model's activations are tens of times larger than the others, and
+//! one scale for a row then leaves the others few of their 255 levels. An orthogonal R in `W x = (W
+//! Rᵀ) (R x)` spreads every channel over its block: int8 and int4 weights are rotated when they are
+//! packed, rows of activations right before they are rounded. (Ashkboos et al., "QuaRot", arXiv
 //! 2404.00456.)
 //!
-//! * A **block** has n = 256 elements; what a row has beyond whole blocks is cut into the powers of two of its length, the largest first.
-//! * **D** are fixed signs: without them a block that is constant, or changes its sign regularly, would become one large element. These
-//!   spread every column of H evenly too.
-//! * **H** is the Walsh–Hadamard matrix: butterflies `(a + b, a − b)` of elements `i` and `i + h`, for `h = n/2, n/4, … 1` in that
-//!   order, after each element was multiplied by its sign over √n. Every path adds the same pairs in the same order.
-//! * The result stays as the vectors leave it: of a block of `n/16` vectors, lane `l` of vector `v` becomes element `(n/16) l + v`.
-//!   Weights and rows are permuted alike, so no product notices.
+//! * A **block** has n = 256 elements; what a row has beyond whole blocks is cut into the powers of
+//!   two of its length, the largest first.
+//! * **D** are fixed signs: without them a block that is constant, or changes its sign regularly,
+//!   would become one large element. These spread every column of H evenly too.
+//! * **H** is the Walsh–Hadamard matrix: butterflies `(a + b, a − b)` of elements `i` and `i + h`,
+//!   for `h = n/2, n/4, … 1` in that order, after each element was multiplied by its sign over √n.
+//!   Every path adds the same pairs in the same order.
+//! * The result stays as the vectors leave it: of a block of `n/16` vectors, lane `l` of vector `v`
+//!   becomes element `(n/16) l + v`. Weights and rows are permuted alike, so no product notices.
 //!
 //! The half of the butterflies that would cross lanes is done after a transposition.
 use crate::isa::{LANES, Simd};
@@ -23,7 +26,8 @@ pub const BLOCK: usize = LANES * LANES;
 /// Magnitudes below this stay finite under the rotation: a sum of 256 elements of it over 16.
 pub const ROTATABLE_BELOW: f32 = f32::from_bits((127 + 124) << 23);
 
-/// The diagonal of D: the Rudin–Shapiro sequence, −1 where the bits of the index have an odd number of neighbours that are both set.
+/// The diagonal of D: the Rudin–Shapiro sequence, −1 where the bits of the index have an odd number
+/// of neighbours that are both set.
 static SIGNS: [f32; BLOCK] = signs();
 
 const fn signs() -> [f32; BLOCK] {
@@ -56,14 +60,15 @@ fn blocks(len: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Rotates a row, or a part of one that starts at a multiple of [`BLOCK`] and ends at another or with the row.
+/// Rotates a row, or a part of one that starts at a multiple of [`BLOCK`] and ends at another or
+/// with the row.
 #[inline(always)]
 pub(crate) fn rotate<S: Simd>(s: S, x: &mut [f32]) {
     rotate_from(s, x, |x, i| load_part(s, &x[i..]));
 }
 
-/// The same of a row that is read by `part(x, i)`: the 16 elements from `i` on, those past the end of `x` being anything. `x` is read by
-/// nothing else.
+/// The same of a row that is read by `part(x, i)`: the 16 elements from `i` on, those past the end
+/// of `x` being anything. `x` is read by nothing else.
 #[inline(always)]
 pub(crate) fn rotate_from<S: Simd>(s: S, x: &mut [f32], part: impl Fn(&[f32], usize) -> S::F) {
     for (start, width) in blocks(x.len()) {
@@ -106,7 +111,8 @@ fn rotate_vectors<S: Simd, const R: usize>(
     butterflies(s, &mut vectors);
     let (mut rows, mut columns) = (Square([0.0; BLOCK]), Square([0.0; BLOCK]));
     let mut lanes = [inverse_root; LANES];
-    // SAFETY: a square is 16 lines of 16 floats, of which the first R are written here, all are transposed, and all are read.
+    // SAFETY: a square is 16 lines of 16 floats, of which the first R are written here, all are
+    // transposed, and all are read.
     unsafe {
         for (v, vector) in vectors.iter().enumerate() {
             s.store(rows.0.as_mut_ptr().add(v * LANES), *vector);
@@ -178,8 +184,8 @@ fn plain_butterflies(x: &mut [f32]) {
     }
 }
 
-/// Moves elements of a block: `of(i, place)` says which of element `i` of the vectors and its place after a rotation is written, and
-/// which is read.
+/// Moves elements of a block: `of(i, place)` says which of element `i` of the vectors and its place
+/// after a rotation is written, and which is read.
 fn permute(block: &mut [f32], of: impl Fn(usize, usize) -> (usize, usize)) {
     let vectors = block.len() / LANES;
     if vectors <= 1 {
@@ -194,7 +200,8 @@ fn permute(block: &mut [f32], of: impl Fn(usize, usize) -> (usize, usize)) {
     }
 }
 
-/// The part of a row of `len` elements `value(i)` that starts at `start`, a multiple of [`BLOCK`], rotated; zeros past the row's end.
+/// The part of a row of `len` elements `value(i)` that starts at `start`, a multiple of [`BLOCK`],
+/// rotated; zeros past the row's end.
 pub(crate) fn rotated_block(start: usize, len: usize, value: impl Fn(usize) -> f32) -> [f32; BLOCK] {
     let mut x = [0.0; BLOCK];
     let part = &mut x[..BLOCK.min(len - start)];

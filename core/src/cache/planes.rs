@@ -1,20 +1,21 @@
 //! Where keys and values lie.
 //!
-//! `plane[layer][K | V][block][kv head]`, each head's part 64-byte aligned. For a head of width D, D' being D
-//! rounded up to 16:
+//! `plane[layer][K | V][block][kv head]`, each head's part 64-byte aligned. For a head of width D,
+//! D' being D rounded up to 16:
 //!
-//! * K f32 `[D][16]`, bf16 `[D / 2][16][2]`, int8 `[D / 4][16][4]`: lanes are the block's positions, so scoring a block
-//!   against a query is one accumulator and no sum across lanes.
-//! * V f32 `[16][D']`, bf16 `[8][D'][2]`, int8 `[4][D'][4]`: lanes are the head's elements; pairs and quads are
-//!   neighbouring positions.
+//! * K f32 `[D][16]`, bf16 `[D / 2][16][2]`, int8 `[D / 4][16][4]`: lanes are the block's
+//!   positions, so scoring a block against a query is one accumulator and no sum across lanes.
+//! * V f32 `[16][D']`, bf16 `[8][D'][2]`, int8 `[4][D'][4]`: lanes are the head's elements; pairs
+//!   and quads are neighbouring positions.
 //!
-//! Both are the layout of a weight panel, so the micro-kernel of the matrix product serves attention. Behind its signed 8-bit
-//! elements (D rounded up to 4) a part of int8 keys has each position's **start** (`[16]` i32, `−128 Σ k`: queries are offset by
-//! 128) and scale (`[16]` f32), a part of values the scales. A scale is its position's alone: one for the block would change
+//! Both are the layout of a weight panel, so the micro-kernel of the matrix product serves
+//! attention. Behind its signed 8-bit elements (D rounded up to 4) a part of int8 keys has each
+//! position's **start** (`[16]` i32, `−128 Σ k`: queries are offset by 128) and scale (`[16]` f32),
+//! a part of values the scales. A scale is its position's alone: one for the block would change
 //! with each position written. [`KvLayout`] is the only place that knows the size of a part.
 //!
-//! A block is zeroed when it is handed out: positions not yet written hold finite numbers, which a probability
-//! of zero cancels exactly.
+//! A block is zeroed when it is handed out: positions not yet written hold finite numbers, which a
+//! probability of zero cancels exactly.
 use super::{BLOCK, BlockId};
 use crate::dtype::KvFormat;
 use crate::isa::LANES;
@@ -155,8 +156,9 @@ impl<'s> KvCache<'s> {
                 for plane in [Plane::Keys, Plane::Values] {
                     let from = kv.part(layer, plane, copy.from as usize, 0);
                     let to = kv.part(layer, plane, copy.to as usize, 0);
-                    // SAFETY: the heads of a block are contiguous, so a block's bytes follow its first head's start; two
-                    // blocks do not overlap; a task has its layer for itself.
+                    // SAFETY: the heads of a block are contiguous, so a block's bytes follow its
+                    // first head's start; two blocks do not overlap; a task has its layer for
+                    // itself.
                     unsafe { to.copy_from_nonoverlapping(from, kv.layout.block_bytes(plane)) };
                 }
             }
@@ -176,8 +178,8 @@ impl<'s> KvCache<'s> {
 
 /// The planes, shared by the tasks of a step.
 ///
-/// Within a phase tasks either write, each its own positions of its own heads, or read. That is the promise made by
-/// whoever calls the unsafe methods of the kernels that take a view.
+/// Within a phase tasks either write, each its own positions of its own heads, or read. That is the
+/// promise made by whoever calls the unsafe methods of the kernels that take a view.
 #[derive(Clone, Copy, Debug)]
 pub struct KvView<'a> {
     layout: KvLayout,
@@ -186,7 +188,8 @@ pub struct KvView<'a> {
     life: core::marker::PhantomData<&'a mut [u8]>,
 }
 
-// SAFETY: the pointer is into a slice borrowed mutably for 'a; who may touch what is the kernels' contract.
+// SAFETY: the pointer is into a slice borrowed mutably for 'a; who may touch what is the kernels'
+// contract.
 unsafe impl Send for KvView<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for KvView<'_> {}
@@ -198,7 +201,8 @@ impl KvView<'_> {
         &self.layout
     }
 
-    /// The start of a head's part of a block: `head_bytes` readable and writable bytes, 64-byte aligned.
+    /// The start of a head's part of a block: `head_bytes` readable and writable bytes, 64-byte
+    /// aligned.
     ///
     /// # Panics
     /// If the part does not lie within the planes.
@@ -218,8 +222,8 @@ impl KvView<'_> {
     pub unsafe fn zero(&self, layer: usize, block: usize) {
         for plane in [Plane::Keys, Plane::Values] {
             let start = self.part(layer, plane, block, 0);
-            // SAFETY: the heads of a block are contiguous, so the block's bytes follow its first head's start; no
-            // one else touches them.
+            // SAFETY: the heads of a block are contiguous, so the block's bytes follow its first
+            // head's start; no one else touches them.
             unsafe { start.write_bytes(0, self.layout.block_bytes(plane)) };
         }
     }

@@ -1,16 +1,19 @@
-//! The Walsh–Hadamard transform of a head, which spreads an outlier over all elements before they are rounded to 8 bits.
+//! The Walsh–Hadamard transform of a head, which spreads an outlier over all elements before they
+//! are rounded to 8 bits.
 //!
-//! Keys have a few channels far greater than the rest, which would take the other channels' bits. The transform `H` is
-//! symmetric and `H H = n`, so `(H q) · (H k) = n (q · k)`: rotated queries and keys have the scores that they had, n times (Ashkboos et
-//! al., "QuaRot", arXiv 2404.00456). `n` is a power of two, and dividing a scale by it rounds nothing.
+//! Keys have a few channels far greater than the rest, which would take the other channels' bits.
+//! The transform `H` is symmetric and `H H = n`, so `(H q) · (H k) = n (q · k)`: rotated queries
+//! and keys have the scores that they had, n times (Ashkboos et al., "QuaRot", arXiv 2404.00456).
+//! `n` is a power of two, and dividing a scale by it rounds nothing.
 
-/// The size of the transform for heads `head_dim` wide: the greatest power of two that divides it. Wider heads are transformed in
-/// pieces of that size.
+/// The size of the transform for heads `head_dim` wide: the greatest power of two that divides it.
+/// Wider heads are transformed in pieces of that size.
 pub const fn size(head_dim: usize) -> usize {
     1 << head_dim.trailing_zeros()
 }
 
-/// Transforms each piece of a head in place, without normalising: butterflies of width n/2, n/4, … 1.
+/// Transforms each piece of a head in place, without normalising: butterflies of width n/2, n/4, …
+/// 1.
 #[inline(always)]
 pub fn transform(x: &mut [f32]) {
     let size = size(x.len());

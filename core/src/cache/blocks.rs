@@ -1,8 +1,9 @@
 //! Who has which block.
 //!
-//! Free blocks form a list, the next to hand out first. A block whose contents may be wanted again goes to its end when its last
-//! holder lets go, so that it stays intact longest and a prefix cache can revive it; others go to its front. A block's generation
-//! counts how often it was handed out, so that whoever remembers a block can tell that it is another one by now.
+//! Free blocks form a list, the next to hand out first. A block whose contents may be wanted again
+//! goes to its end when its last holder lets go, so that it stays intact longest and a prefix cache
+//! can revive it; others go to its front. A block's generation counts how often it was handed out,
+//! so that whoever remembers a block can tell that it is another one by now.
 use crate::memory::{ArenaError, Carver};
 
 /// Names a block: 16 positions in all layers.
@@ -15,7 +16,8 @@ pub struct Blocks<'s> {
     references: &'s mut [u32],
     /// How often each block was handed out.
     generations: &'s mut [u32],
-    /// The free list, linked both ways through one node more than there are blocks: that one closes the ring.
+    /// The free list, linked both ways through one node more than there are blocks: that one closes
+    /// the ring.
     next: &'s mut [u32],
     previous: &'s mut [u32],
     free_count: usize,
@@ -69,8 +71,8 @@ impl<'s> Blocks<'s> {
         Some(block)
     }
 
-    /// Another holder for a block, as what it is: one that is held, or a free one that still has its contents. Tells whether it
-    /// was free.
+    /// Another holder for a block, as what it is: one that is held, or a free one that still has
+    /// its contents. Tells whether it was free.
     pub fn share(&mut self, block: BlockId) -> bool {
         let was_free = self.references[block as usize] == 0;
         if was_free {
@@ -80,7 +82,8 @@ impl<'s> Blocks<'s> {
         was_free
     }
 
-    /// One holder less; free when it was the last, to be handed out late if its contents are worth keeping.
+    /// One holder less; free when it was the last, to be handed out late if its contents are worth
+    /// keeping.
     ///
     /// # Panics
     /// If it has none.
@@ -114,7 +117,8 @@ impl<'s> Blocks<'s> {
         self.free_count -= 1;
     }
 
-    /// Whether every block has as many references as `held` says, and the free list holds just those without any.
+    /// Whether every block has as many references as `held` says, and the free list holds just
+    /// those without any.
     pub fn are_conserved(&self, held: impl Fn(BlockId) -> usize) -> bool {
         let ring = self.count() as u32;
         let (mut at, mut listed) = (self.next[ring as usize], 0);
