@@ -43,21 +43,17 @@ pub fn bf16_widen(x: bf16) -> f32 {
     f32::from_bits((x.to_bits() as u32) << 16)
 }
 
-/// An 8-bit element of a product: a weight is signed, an activation is offset by 128, as `vpdpbusd`
-/// takes them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Int8(pub u8);
+crate::memory::byte_types! {
+    /// An 8-bit element of a product: a weight is signed, an activation is offset by 128, as
+    /// `vpdpbusd` takes them.
+    Int8;
 
-/// A byte of an int4 panel: two 4-bit weights, or the scale and zero of a group of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Int4(pub u8);
+    /// A byte of an int4 panel: two 4-bit weights, or the scale and zero of a group of them.
+    Int4;
 
-/// A byte of a bf16 panel in 12 bits a weight (`kernels::matmul::coded`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Coded(pub u8);
+    /// A byte of a bf16 panel in 12 bits a weight (`kernels::matmul::formats::bf16_12`).
+    Bf16x12;
+}
 
 /// Greatest magnitude of an 8-bit weight or activation, before the offset.
 pub const INT8_MAX: f32 = 127.0;

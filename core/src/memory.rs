@@ -23,30 +23,47 @@ const GUARD_PATTERN: u8 = 0xa5;
 /// # Safety
 /// All-zero bytes are a valid value; the type is `Copy` and its alignment divides [`REGION_ALIGN`].
 pub unsafe trait Plain: Copy + 'static {}
-// SAFETY: numbers.
-unsafe impl Plain for u8 {}
-// SAFETY: numbers.
-unsafe impl Plain for u16 {}
-// SAFETY: numbers.
-unsafe impl Plain for u32 {}
-// SAFETY: numbers.
-unsafe impl Plain for u64 {}
-// SAFETY: numbers.
-unsafe impl Plain for i32 {}
-// SAFETY: numbers.
-unsafe impl Plain for usize {}
-// SAFETY: numbers.
-unsafe impl Plain for f32 {}
-// SAFETY: numbers.
-unsafe impl Plain for f64 {}
-// SAFETY: a transparent u16.
-unsafe impl Plain for bf16 {}
-// SAFETY: a transparent u8.
-unsafe impl Plain for crate::dtype::Int8 {}
-// SAFETY: a byte.
-unsafe impl Plain for crate::dtype::Int4 {}
-// SAFETY: a byte.
-unsafe impl Plain for crate::dtype::Coded {}
+
+/// Makes structs of plain fields [`Plain`]. Every field is named, in the order of the struct; all of
+/// them must be plain.
+///
+/// ```ignore
+/// plain!(Entry { token, amount });
+/// ```
+macro_rules! plain {
+    ($($type:ident { $($field:ident),* $(,)? })*) => {
+        $(
+            // The pattern names every field, or does not compile.
+            const _: fn($type) = |$type { $($field),* }| {
+                $($crate::memory::must_be_plain($field);)*
+            };
+            // SAFETY: the struct is its fields, each of which is plain; the closure above says so.
+            #[allow(unsafe_code)]
+            unsafe impl $crate::memory::Plain for $type {}
+        )*
+    };
+}
+pub(crate) use plain;
+
+/// Makes enums without fields [`Plain`]. The named variant is the one whose number is 0.
+///
+/// ```ignore
+/// plain_enum!(RowOutput::None);
+/// ```
+macro_rules! plain_enum {
+    ($($type:ident :: $zero:ident)*) => {
+        $(
+            const _: () = assert!($type::$zero as usize == 0);
+            // SAFETY: an enum that casts to a number has no fields, and its zero is a variant.
+            #[allow(unsafe_code)]
+            unsafe impl $crate::memory::Plain for $type {}
+        )*
+    };
+}
+pub(crate) use plain_enum;
+
+/// What [`plain!`] asks of a field.
+pub(crate) const fn must_be_plain<T: Plain>(_: T) {}
 
 /// Types of which any bytes at all are a value: what an image or a scratch may be read as.
 ///
@@ -54,15 +71,41 @@ unsafe impl Plain for crate::dtype::Coded {}
 /// There are no invalid bits and no padding.
 pub unsafe trait AnyBits: Plain {}
 
+/// Numbers, and wrappers of one number that are declared here and have its layout.
 macro_rules! any_bits {
-    ($($t:ty)*) => {
+    ($($number:ty)*) => {
         $(
-            // SAFETY: a number, or a transparent wrapper of one.
-            unsafe impl AnyBits for $t {}
+            // SAFETY: a number: zeros and any other bits are a value, and there is no padding.
+            unsafe impl Plain for $number {}
+            // SAFETY: as above.
+            unsafe impl AnyBits for $number {}
         )*
     };
 }
-any_bits!(u8 u16 u32 u64 i32 f32 f64 bf16 crate::dtype::Int8 crate::dtype::Int4 crate::dtype::Coded);
+any_bits!(u8 u16 u32 u64 i32 f32 f64 bf16);
+// SAFETY: an array is its elements.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+// SAFETY: a number. Images have none, since its size depends on the target.
+unsafe impl Plain for usize {}
+
+/// Declares bytes with a meaning: structs that are one byte and nothing else, with [`AnyBits`].
+macro_rules! byte_types {
+    ($($(#[$attribute:meta])* $name:ident;)*) => {
+        $(
+            $(#[$attribute])*
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            #[repr(transparent)]
+            pub struct $name(pub u8);
+            // SAFETY: a transparent byte.
+            #[allow(unsafe_code)]
+            unsafe impl $crate::memory::Plain for $name {}
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            unsafe impl $crate::memory::AnyBits for $name {}
+        )*
+    };
+}
+pub(crate) use byte_types;
 
 /// The bytes as elements: `None` if their start is not aligned for `T` or the end is not whole.
 pub fn cast<T: AnyBits>(bytes: &[u8]) -> Option<&[T]> {

@@ -84,7 +84,7 @@ impl Table {
     /// A figure that must be at least the bar, where so many sequences are served in 12 bits unless
     /// told otherwise.
     fn compressed(&mut self, case: &str, value: f64, sequences: usize, bar: f64) {
-        if sequences <= self.isa.coded_sequences() {
+        if sequences <= self.isa.bf16_12_sequences() {
             self.at_least(case, value, bar);
         } else {
             self.report.line(&Line::new(case, value, "").note("--compress auto is off"));
@@ -271,7 +271,7 @@ fn of_format(
     if bars.format == WeightFormat::Bf16 {
         let coded = table.load(path, WeightChoice { compress: Compress::On, ..choice })?;
         compressed(table, &coded, &loaded)?;
-        if table.isa.coded_sequences() > 0 {
+        if table.isa.bf16_12_sequences() > 0 {
             loaded = coded;
         }
     }

@@ -118,8 +118,7 @@ pub struct BlockCopy {
     pub to: BlockId,
 }
 
-// SAFETY: numbers.
-unsafe impl crate::memory::Plain for BlockCopy {}
+crate::memory::plain!(BlockCopy { from, to });
 
 /// The planes themselves.
 #[derive(Debug)]

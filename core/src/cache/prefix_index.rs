@@ -49,8 +49,8 @@ struct Entry {
     ids: [u32; BLOCK],
 }
 
-// SAFETY: numbers.
-unsafe impl crate::memory::Plain for Entry {}
+crate::memory::plain!(Parent { block, generation });
+crate::memory::plain!(Entry { salt, parent, next, is_indexed, ids });
 
 /// The index.
 #[derive(Debug)]

@@ -17,6 +17,8 @@ pub(super) struct DraftLength {
     next_rest: u32,
 }
 
+crate::memory::plain!(DraftLength { rate, rest, next_rest });
+
 impl DraftLength {
     /// Nothing is known: guesses are tried.
     pub(super) const NEW: DraftLength = DraftLength { rate: 0.7, rest: 0, next_rest: 4 };

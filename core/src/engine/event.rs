@@ -113,8 +113,8 @@ impl Record {
     }
 }
 
-// SAFETY: numbers, and an enum whose zero is `Token`.
-unsafe impl crate::memory::Plain for Record {}
+crate::memory::plain_enum!(RecordKind::Token);
+crate::memory::plain!(Record { request, choice, kind, token, position, logprob, top_start, top_count });
 
 /// The events of a step, in order.
 #[derive(Clone, Debug)]

@@ -80,8 +80,34 @@ pub(super) struct Sequence {
 /// No decision yet on how many guesses to make.
 pub(super) const UNDECIDED: u32 = u32::MAX;
 
-// SAFETY: numbers, and enums whose zeros are `Free`, `Lookup` and `None`.
-unsafe impl crate::memory::Plain for Sequence {}
+crate::memory::plain_enum!(Standing::Free Source::Lookup);
+crate::memory::plain!(Sequence {
+    standing,
+    request,
+    choice,
+    order,
+    salt,
+    prompt_len,
+    token_count,
+    computed,
+    valid,
+    block_count,
+    indexed,
+    end_len,
+    stop_from_len,
+    delivered,
+    prompt_output,
+    params,
+    bias_count,
+    stop_count,
+    draft_count,
+    draft_goal,
+    draft_source,
+    draft_computed,
+    lane,
+    lookup_length,
+    model_length
+});
 
 impl Sequence {
     /// Tokens not yet computed, guesses aside. The last one's row is sampled from, if there is room

@@ -62,8 +62,7 @@ pub(super) struct Bias {
     pub(super) amount: f32,
 }
 
-// SAFETY: numbers.
-unsafe impl crate::memory::Plain for Bias {}
+crate::memory::plain!(Bias { token, amount });
 
 /// What became of a row for which the head ran.
 #[derive(Clone, Copy, Debug)]
@@ -89,8 +88,8 @@ pub(super) enum OutcomeKind {
     MaskEmpty,
 }
 
-// SAFETY: numbers, and an enum whose zero is `Nothing`.
-unsafe impl crate::memory::Plain for Outcome {}
+crate::memory::plain_enum!(OutcomeKind::Nothing);
+crate::memory::plain!(Outcome { kind, token, logprob, top_count, next_logprob, next_top_count, has_mask });
 
 /// Slot numbers in order.
 #[derive(Debug)]

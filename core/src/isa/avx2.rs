@@ -1,6 +1,12 @@
 //! AVX2 and FMA: sixteen lanes as two registers of eight.
-use super::{LANES, Simd, SimdOp, tile_sizes};
-use crate::dtype::{Int4, Int8};
+use super::bf16_12::DecodeBf16x12;
+use super::dequantized::Dequantized;
+use super::dot::Dot;
+use super::instruction_set::SimdOp;
+use super::int4::UnpackInt4;
+use super::simd::{LANES, Simd, tile_sizes};
+use super::tuning::Strategy;
+use crate::dtype::{Bf16x12, Int4, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
 
@@ -158,24 +164,17 @@ unsafe fn add_int_columns<const MR: usize>(
     }
 }
 
+/// A register of columns is read when all rows are at hand: 12 sums, 3 rows and 1 register of
+/// columns are the 16 that there are. Widened bf16 and bytes take twice their room.
+const STRATEGY: Strategy =
+    Strategy { columns_one_by_one: true, pairs_factor: 2, quads_factor: 2, ..Strategy::AS_STORED };
+
 // SAFETY: `Avx2` is only made in `enter`, whose caller vouches for the instructions. Each operation
 // is the IEEE one of its name; min and max return the second operand on NaN, as the trait asks.
 unsafe impl Simd for Avx2 {
     // 3 rows x 4 registers of columns = 12 accumulators of the 16 registers.
-    tile_sizes!(Avx2, #[target_feature(enable = "avx2,fma")] 1 2 | 3; unpacking 3);
+    tile_sizes!(Avx2, #[target_feature(enable = "avx2,fma")] 1 2 | 3; dequantizing 3; STRATEGY);
     type F = [__m256; 2];
-    type Pairs = ([__m256; 2], [__m256; 2]);
-    type Ints = [__m256i; 2];
-    type Quads = [__m256i; 2];
-    /// Elements 0 and 2, and elements 1 and 3, as 16 bits each.
-    type QuadRow = (__m256i, __m256i);
-    /// The scale in both halves of a lane, and scale times zero in all four bytes, for each
-    /// register.
-    type GroupScales = ([__m256i; 2], [__m256i; 2]);
-    type Words = [[__m256i; 2]; 2];
-    /// The exponents, in both halves.
-    type CodeTable = __m256i;
-
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         // SAFETY: self proves AVX2.
@@ -319,26 +318,6 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
-        // SAFETY: the caller vouches for 32 bf16.
-        widened(both!(i => unsafe { _mm256_loadu_si256(p.add(16 * i).cast()) }))
-    }
-    #[inline(always)]
-    fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {
-        [widened(words[0]), widened(words[1])]
-    }
-    #[inline(always)]
-    unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
-        // SAFETY: the caller vouches for 2 bf16, 4 bytes. From memory to all lanes at once, then
-        // parted: by way of an integer register it would take the one port that moves lanes four
-        // times.
-        unsafe {
-            let pair = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
-            let (even, odd) = widened([pair, pair]);
-            ([even[0], even[0]], [odd[0], odd[0]])
-        }
-    }
-    #[inline(always)]
     unsafe fn store_transposed(self, rows: *const u8, row_stride: usize, p: *mut u8, stride: usize) {
         // Blocks of 8 rows and 8 words.
         for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
@@ -368,6 +347,40 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // SAFETY: a prefetch cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+}
+
+impl Dot for Avx2 {
+    type Pairs = ([__m256; 2], [__m256; 2]);
+    type Ints = [__m256i; 2];
+    type Quads = [__m256i; 2];
+    /// Elements 0 and 2, and elements 1 and 3, as 16 bits each.
+    type QuadRow = (__m256i, __m256i);
+    type Words = [[__m256i; 2]; 2];
+    #[inline(always)]
+    unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 32 bf16.
+        widened(both!(i => unsafe { _mm256_loadu_si256(p.add(16 * i).cast()) }))
+    }
+    #[inline(always)]
+    fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {
+        [widened(words[0]), widened(words[1])]
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 2 bf16, 4 bytes. From memory to all lanes at once, then
+        // parted: by way of an integer register it would take the one port that moves lanes four
+        // times.
+        unsafe {
+            let pair = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
+            let (even, odd) = widened([pair, pair]);
+            ([even[0], even[0]], [odd[0], odd[0]])
+        }
+    }
+    #[inline(always)]
     unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
         // SAFETY: the caller vouches for 16 integers.
         both!(i => unsafe { _mm256_loadu_si256(p.add(8 * i).cast()) })
@@ -388,45 +401,6 @@ unsafe impl Simd for Avx2 {
         unsafe { parted_quad(_mm256_set1_epi32(p.cast::<i32>().read_unaligned())) }
     }
     #[inline(always)]
-    unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
-        // SAFETY: the caller vouches for 16 bytes.
-        unsafe {
-            let exponents = _mm_insert_epi8::<15>(_mm_loadu_si128(p.cast()), 0);
-            _mm256_broadcastsi128_si256(exponents)
-        }
-    }
-    #[inline(always)]
-    unsafe fn decode_words<const SECOND: bool>(
-        self,
-        rest: *const u8,
-        codes: *const u8,
-        table: Self::CodeTable,
-    ) -> Self::Words {
-        // SAFETY: the caller vouches for 64 bytes each. The upper byte of an index has its highest
-        // bit set, which looks up 0.
-        unsafe {
-            let rest = both!(i => _mm256_loadu_si256(rest.add(32 * i).cast()));
-            let codes = both!(i => _mm256_loadu_si256(codes.add(32 * i).cast()));
-            let code = both!(i => if SECOND { _mm256_srli_epi16::<8>(codes[i]) } else { codes[i] });
-            let (nibble, none) = (_mm256_set1_epi16(15), _mm256_set1_epi16(i16::MIN));
-            let mask = _mm256_set1_epi16(0x807f_u16 as i16);
-            macro_rules! word {
-                ($rest:expr, $code:expr) => {{
-                    let index = _mm256_or_si256(_mm256_and_si256($code, nibble), none);
-                    let exponent = _mm256_slli_epi16::<7>(_mm256_shuffle_epi8(table, index));
-                    _mm256_or_si256(_mm256_and_si256($rest, mask), exponent)
-                }};
-            }
-            [
-                both!(i => word!(rest[i], code[i])),
-                both!(i => {
-                    let swapped = _mm256_or_si256(_mm256_slli_epi16::<8>(rest[i]), _mm256_srli_epi16::<8>(rest[i]));
-                    word!(swapped, _mm256_srli_epi16::<4>(code[i]))
-                }),
-            ]
-        }
-    }
-    #[inline(always)]
     unsafe fn load_words(self, p: [*const bf16; 2]) -> Self::Words {
         // SAFETY: the caller vouches for 32 bf16 each.
         unsafe {
@@ -443,13 +417,33 @@ unsafe impl Simd for Avx2 {
             unsafe { _mm256_storeu_si256(p.add(16 * i).cast(), words[i / 2][i % 2]) };
         }
     }
-    // In the methods below a register of columns is read when all rows are at hand: 12 sums, 3 rows
-    // and 1 register of columns are the 16 that there are.
-    const COLUMNS_ONE_BY_ONE: bool = true;
-    const KEPT_PAIRS: usize = 2;
-    const KEPT_QUADS: usize = 2;
     #[inline(always)]
-    unsafe fn keep_pairs(self, p: *mut bf16, words: Self::Words) {
+    unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads) {
+        for i in 0..2 {
+            // SAFETY: the caller vouches for 64 elements.
+            unsafe { _mm256_storeu_si256(p.add(32 * i).cast(), x[i]) };
+        }
+    }
+    /// `vpmaddubsw` would saturate: 2 · 255 · 127 does not fit 16 bits. Widened to 16 bits,
+    /// `vpmaddwd` is exact.
+    #[inline(always)]
+    fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
+        // SAFETY: self proves AVX2.
+        both!(i => unsafe {
+            let (even, odd) = widened_quads(b[i]);
+            let products = _mm256_add_epi32(_mm256_madd_epi16(a.0, even), _mm256_madd_epi16(a.1, odd));
+            _mm256_add_epi32(c[i], products)
+        })
+    }
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
+        self.fma(a.0, b.0, self.fma(a.1, b.1, c))
+    }
+}
+
+impl Dequantized for Avx2 {
+    #[inline(always)]
+    unsafe fn store_dequantized_pairs(self, p: *mut bf16, words: Self::Words) {
         for (v, words) in words.into_iter().enumerate() {
             let (even, odd) = widened(words);
             for i in 0..2 {
@@ -465,7 +459,7 @@ unsafe impl Simd for Avx2 {
         written();
     }
     #[inline(always)]
-    unsafe fn keep_quads(self, p: *mut Int8, columns: [Self::Quads; 2]) {
+    unsafe fn store_dequantized_quads(self, p: *mut Int8, columns: [Self::Quads; 2]) {
         for (v, columns) in columns.into_iter().enumerate() {
             for (i, quads) in columns.into_iter().enumerate() {
                 // SAFETY: the caller vouches for 256 elements: elements 0 and 2 as 16 bits, then
@@ -493,7 +487,7 @@ unsafe impl Simd for Avx2 {
         unsafe { add_columns(rows, b, sums) };
     }
     #[inline(always)]
-    unsafe fn add_kept_pairs<const MR: usize>(
+    unsafe fn add_dequantized_pairs<const MR: usize>(
         self,
         (a, stride): (*const bf16, usize),
         b: *const bf16,
@@ -509,7 +503,7 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn add_kept_quads<const MR: usize>(
+    unsafe fn add_dequantized_quads<const MR: usize>(
         self,
         (a, stride): (*const Int8, usize),
         b: *const Int8,
@@ -524,17 +518,18 @@ unsafe impl Simd for Avx2 {
             add_int_columns::<MR>(rows, b.add(128), sums);
         }
     }
+}
+
+impl UnpackInt4 for Avx2 {
+    /// The scale in both halves of a lane, and scale times zero in all four bytes, for each
+    /// register.
+    type GroupScales = ([__m256i; 2], [__m256i; 2]);
     #[inline(always)]
-    unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads) {
-        for i in 0..2 {
-            // SAFETY: the caller vouches for 64 elements.
-            unsafe { _mm256_storeu_si256(p.add(32 * i).cast(), x[i]) };
-        }
-    }
-    #[inline(always)]
-    unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales {
-        // SAFETY: the caller vouches for 16 bytes.
-        let both = both!(i => unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8 * i).cast())) });
+    fn load_group_scales(self, bytes: &[Int4; LANES]) -> Self::GroupScales {
+        // SAFETY: 8 of the 16 bytes.
+        let both = both!(i => unsafe {
+            _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().add(8 * i).cast()))
+        });
         // SAFETY: self proves AVX2.
         let scales = both!(i => unsafe { _mm256_and_si256(both[i], _mm256_set1_epi32(15)) });
         // SAFETY: self proves AVX2.
@@ -548,10 +543,14 @@ unsafe impl Simd for Avx2 {
         (scales, offsets)
     }
     #[inline(always)]
-    unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads) {
-        // SAFETY: the caller vouches for 64 bytes. A 16-bit product is two 8-bit ones: 15 · 15 has
-        // no carry.
-        let raw = both!(i => unsafe { _mm256_loadu_si256(p.add(32 * i).cast()) });
+    fn load_nibbles(
+        self,
+        bytes: &[Int4; 4 * LANES],
+        scales: Self::GroupScales,
+    ) -> (Self::Quads, Self::Quads) {
+        // A 16-bit product is two 8-bit ones: 15 · 15 has no carry.
+        // SAFETY: 32 of the 64 bytes.
+        let raw = both!(i => unsafe { _mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast()) });
         // SAFETY: self proves AVX2.
         let low = both!(i => unsafe {
             let q = _mm256_and_si256(raw[i], _mm256_set1_epi8(15));
@@ -564,25 +563,49 @@ unsafe impl Simd for Avx2 {
         });
         (low, high)
     }
-    /// `vpmaddubsw` would saturate: 2 · 255 · 127 does not fit 16 bits. Widened to 16 bits,
-    /// `vpmaddwd` is exact.
+}
+
+impl DecodeBf16x12 for Avx2 {
+    /// The exponents, in both halves.
+    type CodeTable = __m256i;
     #[inline(always)]
-    fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
-        // SAFETY: self proves AVX2.
-        both!(i => unsafe {
-            let (even, odd) = widened_quads(b[i]);
-            let products = _mm256_add_epi32(_mm256_madd_epi16(a.0, even), _mm256_madd_epi16(a.1, odd));
-            _mm256_add_epi32(c[i], products)
-        })
+    fn load_code_table(self, exponents: &[Bf16x12; LANES]) -> Self::CodeTable {
+        // SAFETY: 16 bytes are borrowed; self proves AVX2.
+        unsafe {
+            let exponents = _mm_insert_epi8::<15>(_mm_loadu_si128(exponents.as_ptr().cast()), 0);
+            _mm256_broadcastsi128_si256(exponents)
+        }
     }
     #[inline(always)]
-    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
-        self.fma(a.0, b.0, self.fma(a.1, b.1, c))
-    }
-    #[inline(always)]
-    fn prefetch(self, p: *const u8) {
-        // SAFETY: a prefetch cannot fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    fn decode_words<const SECOND: bool>(
+        self,
+        rest: &[Bf16x12; 4 * LANES],
+        codes: &[Bf16x12; 4 * LANES],
+        table: Self::CodeTable,
+    ) -> Self::Words {
+        // The upper byte of an index has its highest bit set, which looks up 0.
+        // SAFETY: 64 bytes each are borrowed; self proves AVX2.
+        unsafe {
+            let rest = both!(i => _mm256_loadu_si256(rest.as_ptr().add(32 * i).cast()));
+            let codes = both!(i => _mm256_loadu_si256(codes.as_ptr().add(32 * i).cast()));
+            let code = both!(i => if SECOND { _mm256_srli_epi16::<8>(codes[i]) } else { codes[i] });
+            let (nibble, none) = (_mm256_set1_epi16(15), _mm256_set1_epi16(i16::MIN));
+            let mask = _mm256_set1_epi16(0x807f_u16 as i16);
+            macro_rules! word {
+                ($rest:expr, $code:expr) => {{
+                    let index = _mm256_or_si256(_mm256_and_si256($code, nibble), none);
+                    let exponent = _mm256_slli_epi16::<7>(_mm256_shuffle_epi8(table, index));
+                    _mm256_or_si256(_mm256_and_si256($rest, mask), exponent)
+                }};
+            }
+            [
+                both!(i => word!(rest[i], code[i])),
+                both!(i => {
+                    let swapped = _mm256_or_si256(_mm256_slli_epi16::<8>(rest[i]), _mm256_srli_epi16::<8>(rest[i]));
+                    word!(swapped, _mm256_srli_epi16::<4>(code[i]))
+                }),
+            ]
+        }
     }
 }
 

@@ -1,7 +1,13 @@
 //! AVX-512: sixteen lanes are one register. Two proofs: with the bf16 dot product and without.
 use super::avx2::{max_of_8, sum_of_8};
-use super::{LANES, Simd, SimdOp, tile_sizes};
-use crate::dtype::{FLUSH_BELOW, Int4, Int8};
+use super::bf16_12::DecodeBf16x12;
+use super::dequantized::Dequantized;
+use super::dot::Dot;
+use super::instruction_set::{InstructionSet, SimdOp};
+use super::int4::{Int4Group, UnpackInt4};
+use super::simd::{LANES, Simd, tile_sizes};
+use super::tuning::Strategy;
+use crate::dtype::{Bf16x12, FLUSH_BELOW, Int4, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
 
@@ -34,12 +40,12 @@ pub(super) unsafe fn enter_bf16<O: SimdOp>(op: O) -> O::Output {
 /// The numbers of 4 bits in 64 bytes: those in the low halves, and those in the high ones.
 ///
 /// # Safety
-/// The CPU has AVX-512 BW, and `p` is valid for reading 64 bytes.
+/// The CPU has AVX-512 BW.
 #[inline(always)]
-unsafe fn load_halves(p: *const Int4) -> (__m512i, __m512i) {
-    // SAFETY: the caller's promises.
+unsafe fn load_halves(bytes: &[Int4; 4 * LANES]) -> (__m512i, __m512i) {
+    // SAFETY: the caller vouches for the CPU; 64 bytes are borrowed.
     unsafe {
-        let raw = _mm512_loadu_si512(p.cast());
+        let raw = _mm512_loadu_si512(bytes.as_ptr().cast());
         let nibble = _mm512_set1_epi8(15);
         (_mm512_and_si512(raw, nibble), _mm512_and_si512(_mm512_srli_epi16::<4>(raw), nibble))
     }
@@ -48,182 +54,20 @@ unsafe fn load_halves(p: *const Int4) -> (__m512i, __m512i) {
 /// The scales and the zeros of a group of 16 columns, one in each lane.
 ///
 /// # Safety
-/// The CPU has AVX-512 F, and `p` is valid for reading 16 bytes.
+/// The CPU has AVX-512 F.
 #[inline(always)]
-unsafe fn load_scales_and_zeros(p: *const Int4) -> (__m512i, __m512i) {
-    // SAFETY: the caller's promises.
+unsafe fn load_scales_and_zeros(bytes: &[Int4; LANES]) -> (__m512i, __m512i) {
+    // SAFETY: the caller vouches for the CPU; 16 bytes are borrowed.
     unsafe {
-        let both = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+        let both = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
         (_mm512_and_si512(both, _mm512_set1_epi32(15)), _mm512_srli_epi32::<4>(both))
     }
 }
 
-macro_rules! sixteen_lanes {
+/// The operations of [`Simd`] that both proofs share.
+macro_rules! general {
     () => {
         type F = __m512;
-        type Ints = __m512i;
-        type Quads = __m512i;
-        type QuadRow = __m512i;
-        /// The scale in both halves of a lane; scale times zero in all four bytes.
-        type GroupScales = (__m512i, __m512i);
-        type Words = [__m512i; 2];
-        /// The exponents in their place in a bf16, twice: the fifth bit of an index does not
-        /// matter.
-        type CodeTable = __m512i;
-
-        #[inline(always)]
-        unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
-            // SAFETY: the caller vouches for 16 integers.
-            unsafe { _mm512_loadu_si512(p.cast()) }
-        }
-        #[inline(always)]
-        fn ints_to_floats(self, x: Self::Ints) -> Self::F {
-            // SAFETY: self proves AVX-512 F.
-            unsafe { _mm512_cvtepi32_ps(x) }
-        }
-        #[inline(always)]
-        unsafe fn load_quads(self, p: *const Int8) -> Self::Quads {
-            // SAFETY: the caller vouches for 64 elements.
-            unsafe { _mm512_loadu_si512(p.cast()) }
-        }
-        #[inline(always)]
-        unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow {
-            // SAFETY: the caller vouches for 4 elements, 4 bytes.
-            unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) }
-        }
-        #[inline(always)]
-        fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
-            // SAFETY: self proves AVX512-VNNI.
-            unsafe { _mm512_dpbusd_epi32(c, a, b) }
-        }
-        #[inline(always)]
-        unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads) {
-            // SAFETY: the caller vouches for 64 elements.
-            unsafe { _mm512_storeu_si512(p.cast(), x) }
-        }
-        #[inline(always)]
-        unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales {
-            // SAFETY: the caller vouches for 16 bytes.
-            unsafe {
-                let (scale, zero) = load_scales_and_zeros(p);
-                let product = _mm512_mullo_epi16(scale, zero);
-                let bytes = _mm512_mullo_epi16(
-                    _mm512_or_si512(product, _mm512_slli_epi32::<16>(product)),
-                    _mm512_set1_epi16(0x0101),
-                );
-                (_mm512_or_si512(scale, _mm512_slli_epi32::<16>(scale)), bytes)
-            }
-        }
-        #[inline(always)]
-        unsafe fn load_nibbles(
-            self,
-            p: *const Int4,
-            scales: Self::GroupScales,
-        ) -> (Self::Quads, Self::Quads) {
-            // SAFETY: the caller vouches for 64 bytes. A 16-bit product is two 8-bit ones: 15 · 15
-            // has no carry.
-            unsafe {
-                let (low, high) = load_halves(p);
-                (
-                    _mm512_sub_epi8(_mm512_mullo_epi16(low, scales.0), scales.1),
-                    _mm512_sub_epi8(_mm512_mullo_epi16(high, scales.0), scales.1),
-                )
-            }
-        }
-        const SCALES_SUMS: bool = true;
-        #[inline(always)]
-        unsafe fn add_group(
-            self,
-            a: *const Int8,
-            (scales, weights): (*const Int4, *const Int4),
-            sums: [Self::Ints; 2],
-        ) -> [Self::Ints; 2] {
-            // A row's sum is at most 32 · 255 < 2^15, so the 16-bit products of zeros are exact;
-            // what a scale multiplies is less than 15 · 32 · 255 < 2^17 either way.
-            // SAFETY: the caller vouches for the three; self proves AVX-512 F, BW and VNNI.
-            unsafe {
-                let (mut products, mut row_sum) = ([_mm512_setzero_si512(); 2], _mm512_setzero_si512());
-                for pair in 0..4 {
-                    let a = a.add(8 * pair);
-                    let (low, high) = (self.splat_quad(a), self.splat_quad(a.add(4)));
-                    for (half, products) in products.iter_mut().enumerate() {
-                        let quads = load_halves(weights.add(128 * pair + 64 * half));
-                        *products = self.dot_quads(low, quads.0, *products);
-                        *products = self.dot_quads(high, quads.1, *products);
-                    }
-                    row_sum = self.dot_quads(low, _mm512_set1_epi8(1), row_sum);
-                    row_sum = self.dot_quads(high, _mm512_set1_epi8(1), row_sum);
-                }
-                let mut sums = sums;
-                for half in 0..2 {
-                    let (scale, zero) = load_scales_and_zeros(scales.add(LANES * half));
-                    let of_zero = _mm512_madd_epi16(zero, row_sum);
-                    let scaled = _mm512_mullo_epi32(_mm512_sub_epi32(products[half], of_zero), scale);
-                    sums[half] = _mm512_add_epi32(sums[half], scaled);
-                }
-                sums
-            }
-        }
-        #[inline(always)]
-        unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
-            // SAFETY: the caller vouches for 16 bytes.
-            unsafe {
-                let exponents = _mm256_maskz_cvtepu8_epi16(0x7fff, _mm_loadu_si128(p.cast()));
-                _mm512_broadcast_i64x4(_mm256_slli_epi16::<7>(exponents))
-            }
-        }
-        #[inline(always)]
-        unsafe fn decode_words<const SECOND: bool>(
-            self,
-            rest: *const u8,
-            codes: *const u8,
-            table: Self::CodeTable,
-        ) -> Self::Words {
-            // SAFETY: the caller vouches for 64 bytes each.
-            unsafe {
-                let rest = _mm512_loadu_si512(rest.cast());
-                let codes = _mm512_loadu_si512(codes.cast());
-                let (first, second) = if SECOND {
-                    (_mm512_srli_epi16::<8>(codes), _mm512_srli_epi16::<12>(codes))
-                } else {
-                    (codes, _mm512_srli_epi16::<4>(codes))
-                };
-                // The bytes of each word change places.
-                let swap = _mm512_set4_epi32(0x0e0f_0c0d, 0x0a0b_0809, 0x0607_0405, 0x0203_0001);
-                let swapped = _mm512_shuffle_epi8(rest, swap);
-                // exponent | (rest & mask)
-                let mask = _mm512_set1_epi16(0x807f_u16 as i16);
-                [
-                    _mm512_ternarylogic_epi32::<0xf8>(_mm512_permutexvar_epi16(first, table), rest, mask),
-                    _mm512_ternarylogic_epi32::<0xf8>(_mm512_permutexvar_epi16(second, table), swapped, mask),
-                ]
-            }
-        }
-        #[inline(always)]
-        fn with_exponent(self, words: Self::Words, position: usize, exponent: u8) -> Self::Words {
-            let which = 1_u64 << (position % 64);
-            // SAFETY: self proves AVX-512 BW.
-            unsafe {
-                let exponent = _mm512_set1_epi16(i16::from(exponent) << 7);
-                [
-                    _mm512_or_si512(words[0], _mm512_maskz_mov_epi16(which as u32, exponent)),
-                    _mm512_or_si512(words[1], _mm512_maskz_mov_epi16((which >> 32) as u32, exponent)),
-                ]
-            }
-        }
-        #[inline(always)]
-        unsafe fn load_words(self, p: [*const bf16; 2]) -> Self::Words {
-            // SAFETY: the caller vouches for 32 bf16 each.
-            unsafe { [_mm512_loadu_si512(p[0].cast()), _mm512_loadu_si512(p[1].cast())] }
-        }
-        #[inline(always)]
-        unsafe fn store_words(self, p: *mut bf16, words: Self::Words) {
-            // SAFETY: the caller vouches for 64 bf16.
-            unsafe {
-                _mm512_storeu_si512(p.cast(), words[0]);
-                _mm512_storeu_si512(p.add(32).cast(), words[1]);
-            }
-        }
         #[inline(always)]
         unsafe fn store_offset_int8(self, p: *mut Int8, x: Self::F) {
             // SAFETY: self proves AVX-512 F; the caller vouches for 16 elements. The conversion
@@ -267,7 +111,6 @@ macro_rules! sixteen_lanes {
                 }
             }
         }
-
         #[inline(always)]
         fn splat(self, x: f32) -> Self::F {
             // SAFETY: self proves AVX-512 F.
@@ -394,6 +237,188 @@ macro_rules! sixteen_lanes {
     };
 }
 
+/// The operations of [`Dot`] that both proofs share: all but those of pairs.
+macro_rules! quads {
+    () => {
+        type Ints = __m512i;
+        type Quads = __m512i;
+        type QuadRow = __m512i;
+        type Words = [__m512i; 2];
+        #[inline(always)]
+        unsafe fn load_ints(self, p: *const i32) -> Self::Ints {
+            // SAFETY: the caller vouches for 16 integers.
+            unsafe { _mm512_loadu_si512(p.cast()) }
+        }
+        #[inline(always)]
+        fn ints_to_floats(self, x: Self::Ints) -> Self::F {
+            // SAFETY: self proves AVX-512 F.
+            unsafe { _mm512_cvtepi32_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load_quads(self, p: *const Int8) -> Self::Quads {
+            // SAFETY: the caller vouches for 64 elements.
+            unsafe { _mm512_loadu_si512(p.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn splat_quad(self, p: *const Int8) -> Self::QuadRow {
+            // SAFETY: the caller vouches for 4 elements, 4 bytes.
+            unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) }
+        }
+        #[inline(always)]
+        fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
+            // SAFETY: self proves AVX512-VNNI.
+            unsafe { _mm512_dpbusd_epi32(c, a, b) }
+        }
+        #[inline(always)]
+        unsafe fn store_quads(self, p: *mut Int8, x: Self::Quads) {
+            // SAFETY: the caller vouches for 64 elements.
+            unsafe { _mm512_storeu_si512(p.cast(), x) }
+        }
+        #[inline(always)]
+        unsafe fn load_words(self, p: [*const bf16; 2]) -> Self::Words {
+            // SAFETY: the caller vouches for 32 bf16 each.
+            unsafe { [_mm512_loadu_si512(p[0].cast()), _mm512_loadu_si512(p[1].cast())] }
+        }
+        #[inline(always)]
+        unsafe fn store_words(self, p: *mut bf16, words: Self::Words) {
+            // SAFETY: the caller vouches for 64 bf16.
+            unsafe {
+                _mm512_storeu_si512(p.cast(), words[0]);
+                _mm512_storeu_si512(p.add(32).cast(), words[1]);
+            }
+        }
+    };
+}
+
+/// What the packed formats need, for one of the two proofs.
+macro_rules! packed {
+    ($simd:ty) => {
+        impl UnpackInt4 for $simd {
+            /// The scale in both halves of a lane; scale times zero in all four bytes.
+            type GroupScales = (__m512i, __m512i);
+            #[inline(always)]
+            fn load_group_scales(self, bytes: &[Int4; LANES]) -> Self::GroupScales {
+                // SAFETY: self proves AVX-512 F and BW.
+                unsafe {
+                    let (scale, zero) = load_scales_and_zeros(bytes);
+                    let product = _mm512_mullo_epi16(scale, zero);
+                    let bytes = _mm512_mullo_epi16(
+                        _mm512_or_si512(product, _mm512_slli_epi32::<16>(product)),
+                        _mm512_set1_epi16(0x0101),
+                    );
+                    (_mm512_or_si512(scale, _mm512_slli_epi32::<16>(scale)), bytes)
+                }
+            }
+            #[inline(always)]
+            fn load_nibbles(
+                self,
+                bytes: &[Int4; 4 * LANES],
+                scales: Self::GroupScales,
+            ) -> (Self::Quads, Self::Quads) {
+                // A 16-bit product is two 8-bit ones: 15 · 15 has no carry.
+                // SAFETY: self proves AVX-512 BW.
+                unsafe {
+                    let (low, high) = load_halves(bytes);
+                    (
+                        _mm512_sub_epi8(_mm512_mullo_epi16(low, scales.0), scales.1),
+                        _mm512_sub_epi8(_mm512_mullo_epi16(high, scales.0), scales.1),
+                    )
+                }
+            }
+            #[inline(always)]
+            fn add_group(
+                self,
+                row: &[Int8; 2 * LANES],
+                group: Int4Group<'_>,
+                sums: [Self::Ints; 2],
+            ) -> [Self::Ints; 2] {
+                // A row's sum is at most 32 · 255 < 2^15, so the 16-bit products of zeros are exact;
+                // what a scale multiplies is less than 15 · 32 · 255 < 2^17 either way.
+                // SAFETY: self proves AVX-512 F, BW and VNNI; what is read of the row lies within it.
+                unsafe {
+                    let (mut products, mut row_sum) = ([_mm512_setzero_si512(); 2], _mm512_setzero_si512());
+                    for pair in 0..4 {
+                        let a = row.as_ptr().add(8 * pair);
+                        let (low, high) = (self.splat_quad(a), self.splat_quad(a.add(4)));
+                        for (half, products) in products.iter_mut().enumerate() {
+                            let quads = load_halves(group.quads(pair, half));
+                            *products = self.dot_quads(low, quads.0, *products);
+                            *products = self.dot_quads(high, quads.1, *products);
+                        }
+                        row_sum = self.dot_quads(low, _mm512_set1_epi8(1), row_sum);
+                        row_sum = self.dot_quads(high, _mm512_set1_epi8(1), row_sum);
+                    }
+                    let mut sums = sums;
+                    for half in 0..2 {
+                        let (scale, zero) = load_scales_and_zeros(group.scales(half));
+                        let of_zero = _mm512_madd_epi16(zero, row_sum);
+                        let scaled = _mm512_mullo_epi32(_mm512_sub_epi32(products[half], of_zero), scale);
+                        sums[half] = _mm512_add_epi32(sums[half], scaled);
+                    }
+                    sums
+                }
+            }
+        }
+        impl DecodeBf16x12 for $simd {
+            /// The exponents in their place in a bf16, twice: the fifth bit of an index does not
+            /// matter.
+            type CodeTable = __m512i;
+            #[inline(always)]
+            fn load_code_table(self, exponents: &[Bf16x12; LANES]) -> Self::CodeTable {
+                // SAFETY: 16 bytes are borrowed; self proves AVX-512 BW and VL.
+                unsafe {
+                    let bytes = _mm_loadu_si128(exponents.as_ptr().cast());
+                    let exponents = _mm256_maskz_cvtepu8_epi16(0x7fff, bytes);
+                    _mm512_broadcast_i64x4(_mm256_slli_epi16::<7>(exponents))
+                }
+            }
+            #[inline(always)]
+            fn decode_words<const SECOND: bool>(
+                self,
+                rest: &[Bf16x12; 4 * LANES],
+                codes: &[Bf16x12; 4 * LANES],
+                table: Self::CodeTable,
+            ) -> Self::Words {
+                // SAFETY: 64 bytes each are borrowed; self proves AVX-512 BW.
+                unsafe {
+                    let rest = _mm512_loadu_si512(rest.as_ptr().cast());
+                    let codes = _mm512_loadu_si512(codes.as_ptr().cast());
+                    let (first, second) = if SECOND {
+                        (_mm512_srli_epi16::<8>(codes), _mm512_srli_epi16::<12>(codes))
+                    } else {
+                        (codes, _mm512_srli_epi16::<4>(codes))
+                    };
+                    // The bytes of each word change places.
+                    let swap = _mm512_set4_epi32(0x0e0f_0c0d, 0x0a0b_0809, 0x0607_0405, 0x0203_0001);
+                    let swapped = _mm512_shuffle_epi8(rest, swap);
+                    // exponent | (rest & mask)
+                    let mask = _mm512_set1_epi16(0x807f_u16 as i16);
+                    [
+                        _mm512_ternarylogic_epi32::<0xf8>(_mm512_permutexvar_epi16(first, table), rest, mask),
+                        _mm512_ternarylogic_epi32::<0xf8>(
+                            _mm512_permutexvar_epi16(second, table),
+                            swapped,
+                            mask,
+                        ),
+                    ]
+                }
+            }
+            #[inline(always)]
+            fn with_exponent(self, words: Self::Words, position: usize, exponent: u8) -> Self::Words {
+                let which = 1_u64 << (position % 64);
+                // SAFETY: self proves AVX-512 BW.
+                unsafe {
+                    let exponent = _mm512_set1_epi16(i16::from(exponent) << 7);
+                    [
+                        _mm512_or_si512(words[0], _mm512_maskz_mov_epi16(which as u32, exponent)),
+                        _mm512_or_si512(words[1], _mm512_maskz_mov_epi16((which >> 32) as u32, exponent)),
+                    ]
+                }
+            }
+        }
+    };
+}
+
 /// The even elements of 16 pairs, and the odd ones.
 #[inline(always)]
 fn widened(raw: __m512i) -> (__m512, __m512) {
@@ -405,24 +430,52 @@ fn widened(raw: __m512i) -> (__m512, __m512) {
     }
 }
 
+/// Without the bf16 dot product both operands are widened, once for several tiles.
+const WIDENING: Strategy = Strategy { pairs_factor: 2, widens_rows: true, ..DOT };
+
+/// `vpdpbusd` and `vdpbf16ps` multiply what is stored; a single row of int4 is scaled in its sums.
+const DOT: Strategy = Strategy { int4_scales_sums: true, ..Strategy::AS_STORED };
+
 // SAFETY: `Avx512` is only made in `enter_fma`, whose caller vouches for the instructions. Each
 // operation is the IEEE one of its name; min and max return the second operand on NaN, as the trait
 // asks.
 unsafe impl Simd for Avx512 {
-    sixteen_lanes!();
+    general!();
     // 12 rows x 2 registers of columns = 24 accumulators of the 32 registers; pairs of columns take
     // four more.
     tile_sizes!(
         Avx512,
         #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
-        1 2 3 4 5 6 7 8 9 10 11 | 12; unpacking 8
+        1 2 3 4 5 6 7 8 9 10 11 | 12; dequantizing 8; WIDENING
     );
-    type Pairs = (__m512, __m512);
+}
 
-    const KEPT_PAIRS: usize = 2;
-    const WIDENS_ROWS: bool = true;
+impl Dot for Avx512 {
+    quads!();
+    type Pairs = (__m512, __m512);
     #[inline(always)]
-    unsafe fn keep_pairs(self, p: *mut bf16, words: Self::Words) {
+    unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 32 bf16.
+        widened(unsafe { _mm512_loadu_si512(p.cast()) })
+    }
+    #[inline(always)]
+    fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {
+        [widened(words[0]), widened(words[1])]
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 2 bf16, 4 bytes.
+        widened(unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) })
+    }
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
+        self.fma(a.0, b.0, self.fma(a.1, b.1, c))
+    }
+}
+
+impl Dequantized for Avx512 {
+    #[inline(always)]
+    unsafe fn store_dequantized_pairs(self, p: *mut bf16, words: Self::Words) {
         let p = p.cast::<f32>();
         for (v, words) in words.into_iter().enumerate() {
             let (even, odd) = widened(words);
@@ -434,7 +487,7 @@ unsafe impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn load_kept_pairs(self, p: *const bf16) -> [Self::Pairs; 2] {
+    unsafe fn load_dequantized_pairs(self, p: *const bf16) -> [Self::Pairs; 2] {
         let p = p.cast::<f32>();
         // SAFETY: the caller vouches for 128 bf16, which are 32 odd elements and 32 even ones as
         // f32.
@@ -458,40 +511,26 @@ unsafe impl Simd for Avx512 {
         // SAFETY: the caller vouches for both floats.
         unsafe { (self.splat(p.add(LANES).read()), self.splat(p.read())) }
     }
-
-    #[inline(always)]
-    unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
-        // SAFETY: the caller vouches for 32 bf16.
-        widened(unsafe { _mm512_loadu_si512(p.cast()) })
-    }
-    #[inline(always)]
-    fn pairs_of_words(self, words: Self::Words) -> [Self::Pairs; 2] {
-        [widened(words[0]), widened(words[1])]
-    }
-    #[inline(always)]
-    unsafe fn splat_pair(self, p: *const bf16) -> Self::Pairs {
-        // SAFETY: the caller vouches for 2 bf16, 4 bytes.
-        widened(unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) })
-    }
-    #[inline(always)]
-    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
-        self.fma(a.0, b.0, self.fma(a.1, b.1, c))
-    }
 }
+
+packed!(Avx512);
 
 // SAFETY: `Avx512Bf16` is only made in `enter_bf16`, whose caller vouches for the instructions. The
 // dot product equals two fused multiply-adds on flushed operands: `dtype` says why, the self-check
 // proves it on the CPU at hand.
 unsafe impl Simd for Avx512Bf16 {
-    sixteen_lanes!();
+    general!();
     // 12 rows x 2 registers of columns = 24 accumulators of the 32 registers.
     tile_sizes!(
         Avx512Bf16,
         #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16")]
-        1 2 3 4 5 6 7 8 9 10 11 | 12; unpacking 8
+        1 2 3 4 5 6 7 8 9 10 11 | 12; dequantizing 8; DOT
     );
-    type Pairs = __m512bh;
+}
 
+impl Dot for Avx512Bf16 {
+    quads!();
+    type Pairs = __m512bh;
     #[inline(always)]
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for 32 bf16; the types have the same size and no invalid bits.
@@ -514,6 +553,10 @@ unsafe impl Simd for Avx512Bf16 {
     }
 }
 
+impl Dequantized for Avx512Bf16 {}
+
+packed!(Avx512Bf16);
+
 /// The start-up self-check: 16 × 64 dot products of drawn operands, `vdpbf16ps` against the soft
 /// form.
 ///
@@ -524,7 +567,7 @@ pub(super) fn bf16_dot_is_two_fmas() -> bool {
     impl SimdOp for Check {
         type Output = bool;
         #[inline(always)]
-        fn eval<S: Simd>(self, simd: S) -> bool {
+        fn eval<S: InstructionSet>(self, simd: S) -> bool {
             let mut state = 0x9e37_79b9_7f4a_7c15_u64;
             let mut draw = || {
                 state ^= state << 13;

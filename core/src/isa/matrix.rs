@@ -1,9 +1,4 @@
-//! Units that multiply whole tiles at once: what a product hands to one, and which there is.
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-pub(crate) use super::amx::{Matrix, Tiles};
-#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
-pub(crate) use none::{Matrix, Tiles};
-
+//! Units that multiply whole tiles at once: what a product hands to one, and that there is none.
 /// Rows of bytes, each so many after the one before.
 #[derive(Clone, Copy)]
 #[allow(dead_code)] // read where there is a unit
@@ -13,16 +8,16 @@ pub(crate) struct ByteRows {
     pub(crate) count: usize,
 }
 
-/// Where there is no such unit.
+/// The types of a unit on CPUs that have none.
 #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
-mod none {
+pub(super) mod none {
     use super::ByteRows;
 
-    /// Cannot be made.
+    /// The proof that there is a unit: cannot be made.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) enum Matrix {}
 
-    /// Cannot be made.
+    /// The unit in use: cannot be made.
     pub(crate) enum Tiles {}
 
     impl Matrix {

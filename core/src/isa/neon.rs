@@ -1,8 +1,14 @@
 //! NEON on AArch64: sixteen lanes as four registers of four.
 //!
 //! BFDOT and BFMMLA round differently from two fused multiply-adds, so bf16 goes through FMLA.
-use super::{Simd, SimdOp, tile_sizes};
-use crate::dtype::{FLUSH_BELOW, Int4, Int8};
+use super::bf16_12::DecodeBf16x12;
+use super::dequantized::Dequantized;
+use super::dot::Dot;
+use super::instruction_set::SimdOp;
+use super::int4::UnpackInt4;
+use super::simd::{LANES, Simd, tile_sizes};
+use super::tuning::Strategy;
+use crate::dtype::{Bf16x12, FLUSH_BELOW, Int4, Int8};
 use core::arch::aarch64::*;
 use half::bf16;
 
@@ -59,19 +65,8 @@ fn widened(raw: [uint32x4_t; 4]) -> ([float32x4_t; 4], [float32x4_t; 4]) {
 // would not).
 unsafe impl Simd for Neon {
     // 3 rows x 8 registers of columns = 24 accumulators of the 32 registers.
-    tile_sizes!(Neon, 1 2 | 3; unpacking 3);
+    tile_sizes!(Neon, 1 2 | 3; dequantizing 3; Strategy::AS_STORED);
     type F = [float32x4_t; 4];
-    type Pairs = ([float32x4_t; 4], [float32x4_t; 4]);
-    type Ints = [int32x4_t; 4];
-    type Quads = [int8x16_t; 4];
-    /// The four activations twice over, as 16 bits.
-    type QuadRow = int16x8_t;
-    /// The scale, and scale times zero, in all four bytes of a lane.
-    type GroupScales = ([uint8x16_t; 4], [uint8x16_t; 4]);
-    type Words = [[uint8x16_t; 4]; 2];
-    /// The exponents.
-    type CodeTable = uint8x16_t;
-
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         // SAFETY: self proves NEON.
@@ -177,6 +172,15 @@ unsafe impl Simd for Neon {
             }
         }
     }
+}
+
+impl Dot for Neon {
+    type Pairs = ([float32x4_t; 4], [float32x4_t; 4]);
+    type Ints = [int32x4_t; 4];
+    type Quads = [int8x16_t; 4];
+    /// The four activations twice over, as 16 bits.
+    type QuadRow = int16x8_t;
+    type Words = [[uint8x16_t; 4]; 2];
     #[inline(always)]
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for 32 bf16.
@@ -187,39 +191,6 @@ unsafe impl Simd for Neon {
         // SAFETY: self proves NEON.
         let pairs = words.map(|words| four!(i => unsafe { vreinterpretq_u32_u8(words[i]) }));
         [widened(pairs[0]), widened(pairs[1])]
-    }
-    #[inline(always)]
-    unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
-        // SAFETY: the caller vouches for 16 bytes; self proves NEON.
-        unsafe { vsetq_lane_u8::<15>(0, vld1q_u8(p)) }
-    }
-    #[inline(always)]
-    unsafe fn decode_words<const SECOND: bool>(
-        self,
-        rest: *const u8,
-        codes: *const u8,
-        table: Self::CodeTable,
-    ) -> Self::Words {
-        // SAFETY: the caller vouches for 64 bytes each. The upper byte of an index is beyond the
-        // table, which looks up 0.
-        unsafe {
-            let rest = four!(i => vld1q_u8(rest.add(16 * i)));
-            let codes = four!(i => vreinterpretq_u16_u8(vld1q_u8(codes.add(16 * i))));
-            let code = four!(i => if SECOND { vshrq_n_u16::<8>(codes[i]) } else { codes[i] });
-            let (nibble, none) = (vdupq_n_u16(15), vdupq_n_u16(0x8000));
-            let mask = vreinterpretq_u8_u16(vdupq_n_u16(0x807f));
-            macro_rules! word {
-                ($rest:expr, $code:expr) => {{
-                    let index = vreinterpretq_u8_u16(vorrq_u16(vandq_u16($code, nibble), none));
-                    let exponent = vshlq_n_u16::<7>(vreinterpretq_u16_u8(vqtbl1q_u8(table, index)));
-                    vorrq_u8(vandq_u8($rest, mask), vreinterpretq_u8_u16(exponent))
-                }};
-            }
-            [
-                four!(i => word!(rest[i], code[i])),
-                four!(i => word!(vrev16q_u8(rest[i]), vshrq_n_u16::<4>(code[i]))),
-            ]
-        }
     }
     #[inline(always)]
     unsafe fn load_words(self, p: [*const bf16; 2]) -> Self::Words {
@@ -271,35 +242,6 @@ unsafe impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales {
-        const SPREAD: [u8; 16] = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3];
-        // SAFETY: the caller vouches for 16 bytes.
-        let (both, spread) = unsafe { (vld1q_u8(p.cast()), vld1q_u8(SPREAD.as_ptr())) };
-        // SAFETY: self proves NEON.
-        let wide = four!(i => unsafe { vqtbl1q_u8(both, vaddq_u8(spread, vdupq_n_u8(4 * i as u8))) });
-        // SAFETY: self proves NEON.
-        let scales = four!(i => unsafe { vandq_u8(wide[i], vdupq_n_u8(15)) });
-        // SAFETY: self proves NEON.
-        let offsets = four!(i => unsafe { vmulq_u8(scales[i], vshrq_n_u8::<4>(wide[i])) });
-        (scales, offsets)
-    }
-    #[inline(always)]
-    unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads) {
-        // SAFETY: the caller vouches for 64 bytes.
-        let raw = four!(i => unsafe { vld1q_u8(p.add(16 * i).cast()) });
-        // SAFETY: self proves NEON.
-        let low = four!(i => unsafe {
-            let q = vandq_u8(raw[i], vdupq_n_u8(15));
-            vreinterpretq_s8_u8(vsubq_u8(vmulq_u8(q, scales.0[i]), scales.1[i]))
-        });
-        // SAFETY: self proves NEON.
-        let high = four!(i => unsafe {
-            let q = vshrq_n_u8::<4>(raw[i]);
-            vreinterpretq_s8_u8(vsubq_u8(vmulq_u8(q, scales.0[i]), scales.1[i]))
-        });
-        (low, high)
-    }
-    #[inline(always)]
     fn dot_quads(self, a: Self::QuadRow, b: Self::Quads, c: Self::Ints) -> Self::Ints {
         // SAFETY: self proves NEON. Each register of weights is four lanes of four: products of two
         // lanes at a time, summed in pairs, and the pairs of both halves in pairs again.
@@ -316,5 +258,83 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
         self.fma(a.0, b.0, self.fma(a.1, b.1, c))
+    }
+}
+
+impl Dequantized for Neon {}
+
+impl UnpackInt4 for Neon {
+    /// The scale, and scale times zero, in all four bytes of a lane.
+    type GroupScales = ([uint8x16_t; 4], [uint8x16_t; 4]);
+    #[inline(always)]
+    fn load_group_scales(self, bytes: &[Int4; LANES]) -> Self::GroupScales {
+        const SPREAD: [u8; 16] = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3];
+        // SAFETY: 16 bytes are borrowed.
+        let (both, spread) = unsafe { (vld1q_u8(bytes.as_ptr().cast()), vld1q_u8(SPREAD.as_ptr())) };
+        // SAFETY: self proves NEON.
+        let wide = four!(i => unsafe { vqtbl1q_u8(both, vaddq_u8(spread, vdupq_n_u8(4 * i as u8))) });
+        // SAFETY: self proves NEON.
+        let scales = four!(i => unsafe { vandq_u8(wide[i], vdupq_n_u8(15)) });
+        // SAFETY: self proves NEON.
+        let offsets = four!(i => unsafe { vmulq_u8(scales[i], vshrq_n_u8::<4>(wide[i])) });
+        (scales, offsets)
+    }
+    #[inline(always)]
+    fn load_nibbles(
+        self,
+        bytes: &[Int4; 4 * LANES],
+        scales: Self::GroupScales,
+    ) -> (Self::Quads, Self::Quads) {
+        // SAFETY: 16 of the 64 bytes.
+        let raw = four!(i => unsafe { vld1q_u8(bytes.as_ptr().add(16 * i).cast()) });
+        // SAFETY: self proves NEON.
+        let low = four!(i => unsafe {
+            let q = vandq_u8(raw[i], vdupq_n_u8(15));
+            vreinterpretq_s8_u8(vsubq_u8(vmulq_u8(q, scales.0[i]), scales.1[i]))
+        });
+        // SAFETY: self proves NEON.
+        let high = four!(i => unsafe {
+            let q = vshrq_n_u8::<4>(raw[i]);
+            vreinterpretq_s8_u8(vsubq_u8(vmulq_u8(q, scales.0[i]), scales.1[i]))
+        });
+        (low, high)
+    }
+}
+
+impl DecodeBf16x12 for Neon {
+    /// The exponents.
+    type CodeTable = uint8x16_t;
+    #[inline(always)]
+    fn load_code_table(self, exponents: &[Bf16x12; LANES]) -> Self::CodeTable {
+        // SAFETY: 16 bytes are borrowed; self proves NEON.
+        unsafe { vsetq_lane_u8::<15>(0, vld1q_u8(exponents.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn decode_words<const SECOND: bool>(
+        self,
+        rest: &[Bf16x12; 4 * LANES],
+        codes: &[Bf16x12; 4 * LANES],
+        table: Self::CodeTable,
+    ) -> Self::Words {
+        // The upper byte of an index is beyond the table, which looks up 0.
+        // SAFETY: 64 bytes each are borrowed; self proves NEON.
+        unsafe {
+            let rest = four!(i => vld1q_u8(rest.as_ptr().add(16 * i).cast()));
+            let codes = four!(i => vreinterpretq_u16_u8(vld1q_u8(codes.as_ptr().add(16 * i).cast())));
+            let code = four!(i => if SECOND { vshrq_n_u16::<8>(codes[i]) } else { codes[i] });
+            let (nibble, none) = (vdupq_n_u16(15), vdupq_n_u16(0x8000));
+            let mask = vreinterpretq_u8_u16(vdupq_n_u16(0x807f));
+            macro_rules! word {
+                ($rest:expr, $code:expr) => {{
+                    let index = vreinterpretq_u8_u16(vorrq_u16(vandq_u16($code, nibble), none));
+                    let exponent = vshlq_n_u16::<7>(vreinterpretq_u16_u8(vqtbl1q_u8(table, index)));
+                    vorrq_u8(vandq_u8($rest, mask), vreinterpretq_u8_u16(exponent))
+                }};
+            }
+            [
+                four!(i => word!(rest[i], code[i])),
+                four!(i => word!(vrev16q_u8(rest[i]), vshrq_n_u16::<4>(code[i]))),
+            ]
+        }
     }
 }

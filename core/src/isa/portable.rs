@@ -5,8 +5,13 @@
 //! to odd there, which makes the second rounding, to f32, the only one that counts (Boldo and
 //! Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to
 //! odd").
-use super::{LANES, Simd, tile_sizes};
-use crate::dtype::{Int4, Int8, bf16_operand, bf16_widen};
+use super::bf16_12::DecodeBf16x12;
+use super::dequantized::Dequantized;
+use super::dot::Dot;
+use super::int4::UnpackInt4;
+use super::simd::{LANES, Simd, tile_sizes};
+use super::tuning::Strategy;
+use crate::dtype::{Bf16x12, Int4, Int8, bf16_operand, bf16_widen};
 use half::bf16;
 
 /// `a * b + c` with one rounding, subnormal results included.
@@ -42,7 +47,7 @@ pub(super) fn soft_fma(a: f32, b: f32, c: f32) -> f32 {
     f64::from_bits(odd) as f32
 }
 
-/// The path that needs no instructions of its own.
+/// The instruction set that every target has: scalar code.
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 
@@ -53,16 +58,8 @@ fn lanes(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 
 // SAFETY: no instruction beyond the target's own is used; the bits are the definition.
 unsafe impl Simd for Portable {
-    tile_sizes!(Portable, | 1; unpacking 1);
+    tile_sizes!(Portable, | 1; dequantizing 1; Strategy::AS_STORED);
     type F = [f32; LANES];
-    type Pairs = ([f32; LANES], [f32; LANES]);
-    type Ints = [i32; LANES];
-    type Quads = [[i8; 4]; LANES];
-    type QuadRow = [u8; 4];
-    type GroupScales = [u8; LANES];
-    type Words = [[bf16; 2 * LANES]; 2];
-    type CodeTable = [u8; 16];
-
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; LANES]
@@ -135,6 +132,14 @@ unsafe impl Simd for Portable {
             unsafe { p.add(i).write_unaligned(bf16_operand(x[i])) };
         }
     }
+}
+
+impl Dot for Portable {
+    type Pairs = ([f32; LANES], [f32; LANES]);
+    type Ints = [i32; LANES];
+    type Quads = [[i8; 4]; LANES];
+    type QuadRow = [u8; 4];
+    type Words = [[bf16; 2 * LANES]; 2];
     #[inline(always)]
     unsafe fn load_pairs(self, p: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for 32 bf16.
@@ -174,51 +179,6 @@ unsafe impl Simd for Portable {
         unsafe { p.cast::<Self::Quads>().write_unaligned(x) }
     }
     #[inline(always)]
-    unsafe fn load_group_scales(self, p: *const Int4) -> Self::GroupScales {
-        // SAFETY: the caller vouches for 16 bytes.
-        unsafe { p.cast::<Self::GroupScales>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn load_nibbles(self, p: *const Int4, scales: Self::GroupScales) -> (Self::Quads, Self::Quads) {
-        // SAFETY: the caller vouches for 64 bytes.
-        let raw = unsafe { p.cast::<[[u8; 4]; LANES]>().read_unaligned() };
-        let weight = |q: u8, i: usize| {
-            let (scale, zero) = (scales[i] & 15, scales[i] >> 4);
-            (scale * q).wrapping_sub(scale * zero) as i8
-        };
-        let low = core::array::from_fn(|i| raw[i].map(|byte| weight(byte & 15, i)));
-        let high = core::array::from_fn(|i| raw[i].map(|byte| weight(byte >> 4, i)));
-        (low, high)
-    }
-    #[inline(always)]
-    unsafe fn load_code_table(self, p: *const u8) -> Self::CodeTable {
-        // SAFETY: the caller vouches for 16 bytes.
-        let mut table = unsafe { p.cast::<Self::CodeTable>().read_unaligned() };
-        table[15] = 0;
-        table
-    }
-    #[inline(always)]
-    unsafe fn decode_words<const SECOND: bool>(
-        self,
-        rest: *const u8,
-        codes: *const u8,
-        table: Self::CodeTable,
-    ) -> Self::Words {
-        // SAFETY: the caller vouches for 64 bytes each.
-        let (rest, codes) =
-            unsafe { (rest.cast::<[u8; 64]>().read_unaligned(), codes.cast::<[u8; 64]>().read_unaligned()) };
-        let mut words = [[bf16::ZERO; 2 * LANES]; 2];
-        for i in 0..2 * LANES {
-            let rest = u16::from_le_bytes([rest[2 * i], rest[2 * i + 1]]);
-            let codes = codes[2 * i + usize::from(SECOND)];
-            let parts = [(rest, codes & 15), (rest.swap_bytes(), codes >> 4)];
-            for (words, (rest, code)) in words.iter_mut().zip(parts) {
-                words[i] = bf16::from_bits(rest & 0x807f | u16::from(table[usize::from(code)]) << 7);
-            }
-        }
-        words
-    }
-    #[inline(always)]
     unsafe fn load_words(self, p: [*const bf16; 2]) -> Self::Words {
         // SAFETY: the caller vouches for 32 bf16 each.
         p.map(|p| unsafe { p.cast::<[bf16; 2 * LANES]>().read_unaligned() })
@@ -241,5 +201,59 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::F) -> Self::F {
         lanes(|i| fma(a.0[i], b.0[i], fma(a.1[i], b.1[i], c[i])))
+    }
+}
+
+impl Dequantized for Portable {}
+
+impl UnpackInt4 for Portable {
+    type GroupScales = [u8; LANES];
+    #[inline(always)]
+    fn load_group_scales(self, bytes: &[Int4; LANES]) -> Self::GroupScales {
+        bytes.map(|byte| byte.0)
+    }
+    #[inline(always)]
+    fn load_nibbles(
+        self,
+        bytes: &[Int4; 4 * LANES],
+        scales: Self::GroupScales,
+    ) -> (Self::Quads, Self::Quads) {
+        let raw: [[u8; 4]; LANES] =
+            core::array::from_fn(|lane| core::array::from_fn(|i| bytes[4 * lane + i].0));
+        let weight = |q: u8, i: usize| {
+            let (scale, zero) = (scales[i] & 15, scales[i] >> 4);
+            (scale * q).wrapping_sub(scale * zero) as i8
+        };
+        let low = core::array::from_fn(|i| raw[i].map(|byte| weight(byte & 15, i)));
+        let high = core::array::from_fn(|i| raw[i].map(|byte| weight(byte >> 4, i)));
+        (low, high)
+    }
+}
+
+impl DecodeBf16x12 for Portable {
+    type CodeTable = [u8; 16];
+    #[inline(always)]
+    fn load_code_table(self, exponents: &[Bf16x12; LANES]) -> Self::CodeTable {
+        let mut table = exponents.map(|byte| byte.0);
+        table[15] = 0;
+        table
+    }
+    #[inline(always)]
+    fn decode_words<const SECOND: bool>(
+        self,
+        rest: &[Bf16x12; 4 * LANES],
+        codes: &[Bf16x12; 4 * LANES],
+        table: Self::CodeTable,
+    ) -> Self::Words {
+        let mut words = [[bf16::ZERO; 2 * LANES]; 2];
+        for i in 0..2 * LANES {
+            let rest = u16::from_le_bytes([rest[2 * i].0, rest[2 * i + 1].0]);
+            let codes = codes[2 * i + usize::from(SECOND)].0;
+            let parts = [(rest, codes & 15), (rest.swap_bytes(), codes >> 4)];
+            for (words, (rest, code)) in words.iter_mut().zip(parts) {
+                words[i] = bf16::from_bits(rest & 0x807f | u16::from(table[usize::from(code)]) << 7);
+            }
+        }
+        words
     }
 }

@@ -1,6 +1,8 @@
 //! Every instruction set against the portable definition, operation by operation, bit by bit.
+use super::int4::Int4Group;
 use super::*;
-use crate::dtype::{FLUSH_BELOW, bf16_operand};
+use crate::dtype::{FLUSH_BELOW, Int4, Int8, bf16_operand};
+use half::bf16;
 use std::vec::Vec;
 
 /// Asks Linux for the matrix unit's state, once.
@@ -83,11 +85,10 @@ impl SimdOp for Everything<'_> {
         self.out.push(canonical(s.sum_lanes(a)));
         self.out.push(canonical(s.max_lanes(a)));
         let mut narrow = [bf16::ZERO; 16];
-        // SAFETY: 16 bf16 each.
-        unsafe {
-            s.store_bf16(narrow.as_mut_ptr(), a);
-            self.out.extend(s.to_array(s.load_bf16(narrow.as_ptr())).map(canonical));
-        }
+        slices::store_bf16(s, &mut narrow, a);
+        // SAFETY: 16 bf16.
+        let wide = unsafe { s.load_bf16(narrow.as_ptr()) };
+        self.out.extend(s.to_array(wide).map(canonical));
     }
 }
 
@@ -118,8 +119,7 @@ fn bf16_stores_flush_and_round_as_dtype_says() {
         #[inline(always)]
         fn eval<S: Simd>(self, s: S) -> [bf16; 16] {
             let mut out = [bf16::ZERO; 16];
-            // SAFETY: 16 bf16.
-            unsafe { s.store_bf16(out.as_mut_ptr(), s.lanes_of(self.0)) };
+            slices::store_bf16(s, &mut out, s.lanes_of(self.0));
             out
         }
     }
@@ -141,7 +141,7 @@ fn the_pair_product_is_two_fmas_odd_first_on_every_path() {
     impl SimdOp for Dot<'_> {
         type Output = [f32; 16];
         #[inline(always)]
-        fn eval<S: Simd>(self, s: S) -> [f32; 16] {
+        fn eval<S: InstructionSet>(self, s: S) -> [f32; 16] {
             // SAFETY: 32 bf16 each.
             let (a, b) = unsafe { (s.load_pairs(self.0.as_ptr()), s.load_pairs(self.1.as_ptr())) };
             s.to_array(s.dot_pairs(a, b, s.lanes_of(self.2)))
@@ -191,8 +191,7 @@ impl SimdOp for Transposed<'_> {
     type Output = ();
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        // SAFETY: rows of 64 bytes, and 64 of every 70 bytes.
-        unsafe { s.store_transposed(self.0.as_ptr().cast(), 64, self.1.as_mut_ptr(), 70) };
+        slices::store_transposed(s, self.0.as_flattened(), 64, self.1, 70);
     }
 }
 
@@ -236,7 +235,7 @@ struct Quads<'a>(&'a [Int8; 4], &'a [Int8; 64], &'a [i32; 16]);
 impl SimdOp for Quads<'_> {
     type Output = [f32; LANES];
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) -> [f32; LANES] {
+    fn eval<S: InstructionSet>(self, s: S) -> [f32; LANES] {
         // SAFETY: the arrays are 4 and 64 elements, and 16 integers.
         let (row, columns, sums) = unsafe {
             (s.splat_quad(self.0.as_ptr()), s.load_quads(self.1.as_ptr()), s.load_ints(self.2.as_ptr()))
@@ -271,26 +270,24 @@ struct Group<'a>(&'a [Int8; 32], &'a [Int4; 32], &'a [Int4; 512], &'a [i32; 2 * 
 impl SimdOp for Group<'_> {
     type Output = [[f32; LANES]; 2];
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) -> [[f32; LANES]; 2] {
+    fn eval<S: InstructionSet>(self, s: S) -> [[f32; LANES]; 2] {
         let Self(row, scales, weights, first) = self;
-        let (row, scales, weights) = (row.as_ptr(), scales.as_ptr(), weights.as_ptr());
-        // SAFETY: the arrays are a group's: 32 elements, 32 bytes and 512; and 32 integers.
-        let sums = unsafe {
-            let mut sums = [s.load_ints(first.as_ptr()), s.load_ints(first.as_ptr().add(LANES))];
-            if S::SCALES_SUMS {
-                sums = s.add_group(row, (scales, weights), sums);
-            } else {
-                for (half, sums) in sums.iter_mut().enumerate() {
-                    let scales = s.load_group_scales(scales.add(LANES * half));
-                    for pair in 0..4 {
-                        let (low, high) = s.load_nibbles(weights.add(128 * pair + 64 * half), scales);
-                        *sums = s.dot_quads(s.splat_quad(row.add(8 * pair)), low, *sums);
-                        *sums = s.dot_quads(s.splat_quad(row.add(8 * pair + 4)), high, *sums);
-                    }
+        let group = Int4Group { scales, weights };
+        let mut sums = [0, 1].map(|half| slices::load_ints(s, &first.as_chunks().0[half]));
+        if S::STRATEGY.int4_scales_sums {
+            sums = s.add_group(row, group, sums);
+        } else {
+            for (half, sums) in sums.iter_mut().enumerate() {
+                let scales = s.load_group_scales(group.scales(half));
+                for (pair, row) in row.chunks(8).enumerate() {
+                    let (low, high) = s.load_nibbles(group.quads(pair, half), scales);
+                    // SAFETY: 8 elements of the row.
+                    let rows = unsafe { [s.splat_quad(row.as_ptr()), s.splat_quad(row.as_ptr().add(4))] };
+                    *sums = s.dot_quads(rows[0], low, *sums);
+                    *sums = s.dot_quads(rows[1], high, *sums);
                 }
             }
-            sums
-        };
+        }
         sums.map(|sums| s.to_array(s.ints_to_floats(sums)))
     }
 }
@@ -337,11 +334,11 @@ fn weights_in_12_bits_are_for_as_many_sequences_as_were_measured_to_gain() {
     for (level, sequences) in
         [(Level::Portable, 0), (Level::Avx2, 0), (Level::Neon, 0), (Level::Avx512, 4), (Level::Avx512Bf16, 4)]
     {
-        assert_eq!(Isa::at(level).coded_sequences(), sequences);
+        assert_eq!(Isa::at(level).bf16_12_sequences(), sequences);
     }
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
     for isa in Isa::available().iter().filter(|isa| isa.name().starts_with("avx512")) {
         let expected = if x86_detect::features().zen5 { usize::MAX } else { 4 };
-        assert_eq!(isa.coded_sequences(), expected, "{isa:?}");
+        assert_eq!(isa.bf16_12_sequences(), expected, "{isa:?}");
     }
 }

@@ -198,8 +198,7 @@ fn each_int8<S: Simd>(s: S, x: &[f32], mut element: impl FnMut(usize, i8)) -> f3
     let (scale, inverse) = row_scale(s, x);
     for (part, i) in x.chunks(LANES).zip((0..).step_by(LANES)) {
         let mut rounded = [Int8(0); LANES];
-        // SAFETY: 16 elements.
-        unsafe { round_part(s, part, inverse, rounded.as_mut_ptr()) };
+        round_part(s, part, inverse, &mut rounded);
         for (j, q) in rounded[..part.len()].iter().enumerate() {
             element(i + j, (q.0 ^ 0x80) as i8);
         }

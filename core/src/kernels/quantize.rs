@@ -7,8 +7,8 @@
 use super::rotation;
 use super::rotation::rows::BLOCK;
 use crate::dtype::{INT8_MAX, Int8, int8_scale};
+use crate::isa::slices::{load_part, store_offset_int8};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
-use crate::kernels::rmsnorm::load_part;
 
 /// The number 0.
 const ZERO: Int8 = Int8(128);
@@ -61,8 +61,7 @@ pub(crate) fn quantize_from<S: Simd>(
     let max = s.max_lanes(max);
     let (scale, inverse) = int8_scale(max);
     for (part, out) in x.chunks_exact(LANES).zip(out.chunks_exact_mut(LANES)) {
-        // SAFETY: 16 elements.
-        unsafe { round_part(s, part, inverse, out.as_mut_ptr()) };
+        round_part(s, part, inverse, out);
     }
     out[width..].fill(ZERO);
     scale + s.sum_lanes(poison)
@@ -84,16 +83,15 @@ pub(crate) fn row_scale<S: Simd>(s: S, x: &[f32]) -> (f32, f32) {
 }
 
 /// Rounds at most 16 elements of a row to 8 bits offset by 128; lanes past the last one become 128,
-/// which is 0.
+/// which stands for 0.
 ///
-/// # Safety
-/// `out` is valid for writing 16 elements.
+/// # Panics
+/// If `out` has less than 16 elements.
 #[inline(always)]
-pub(crate) unsafe fn round_part<S: Simd>(s: S, part: &[f32], inverse: f32, out: *mut Int8) {
+pub(crate) fn round_part<S: Simd>(s: S, part: &[f32], inverse: f32, out: &mut [Int8]) {
     let scaled = s.mul(load_part(s, part), s.splat(inverse));
     let bounded = s.min(s.max(scaled, s.splat(-INT8_MAX)), s.splat(INT8_MAX));
-    // SAFETY: the caller vouches for 16 elements.
-    unsafe { s.store_offset_int8(out, bounded) };
+    store_offset_int8(s, out, bounded);
 }
 
 /// One element at a time: what [`quantize`] equals bit for bit on finite rows.

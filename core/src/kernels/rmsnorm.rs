@@ -6,6 +6,7 @@
 //! correctly rounded.
 use super::quantize::quantize_from;
 use crate::dtype::Int8;
+use crate::isa::slices::{load_part, store_part, store_part_bf16};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use half::bf16;
 
@@ -54,39 +55,6 @@ fn inverse_root_mean_square<S: Simd>(s: S, x: &[f32], n: usize, eps: f32) -> f32
         squares = s.fma(v, v, squares);
     }
     1.0 / libm::sqrtf(s.sum_lanes(squares) / n as f32 + eps)
-}
-
-/// Up to 16 elements, the rest of the lanes zero.
-#[inline(always)]
-pub(crate) fn load_part<S: Simd>(s: S, part: &[f32]) -> S::F {
-    if part.len() >= LANES {
-        // SAFETY: there are 16 floats.
-        return unsafe { s.load(part.as_ptr()) };
-    }
-    let mut lanes = [0.0; LANES];
-    lanes[..part.len()].copy_from_slice(part);
-    s.lanes_of(lanes)
-}
-
-/// Writes as many lanes as there is room for, at most 16.
-#[inline(always)]
-pub(crate) fn store_part<S: Simd>(s: S, part: &mut [f32], x: S::F) {
-    if part.len() >= LANES {
-        // SAFETY: there is room for 16 floats.
-        return unsafe { s.store(part.as_mut_ptr(), x) };
-    }
-    let lanes = s.to_array(x);
-    part.copy_from_slice(&lanes[..part.len()]);
-}
-
-/// Writes as many lanes as bf16 operands as there is room for, at most 16.
-#[inline(always)]
-pub(crate) fn store_part_bf16<S: Simd>(s: S, part: &mut [bf16], x: S::F) {
-    let mut lanes = [bf16::ZERO; LANES];
-    // SAFETY: 16 bf16.
-    unsafe { s.store_bf16(lanes.as_mut_ptr(), x) };
-    let len = part.len().min(LANES);
-    part[..len].copy_from_slice(&lanes[..len]);
 }
 
 /// `w · (x · inv)` for the elements from `i` on.

@@ -6,8 +6,8 @@
 //! * the angle is an f32 product; its cosine and sine are taken in f64 and rounded once;
 //! * `y[i] = x[i] cos − x[i + D/2] sin`, `y[i + D/2] = x[i + D/2] cos + x[i] sin`: two products and
 //!   a sum, each rounded.
+use crate::isa::slices::{load_part, store_part};
 use crate::isa::{LANES, Simd};
-use crate::kernels::rmsnorm::{load_part, store_part};
 
 /// How RoPE's frequencies are made from `theta`.
 #[derive(Clone, Copy, Debug, PartialEq)]

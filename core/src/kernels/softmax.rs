@@ -2,10 +2,10 @@
 //!
 //! `m = max x`, in 16 lanes (lane `i mod 16`) and the merge tree; `Σ e^(x − m)` likewise, elements
 //! ascending in each lane. A row with a NaN or an infinity is reported, not computed.
+use crate::isa::slices::{load_part, store_part};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::log::ln;
 use crate::kernels::math::exp;
-use crate::kernels::rmsnorm::{load_part, store_part};
 
 /// What log-softmax subtracts: `log p(i) = (x[i] − max) − log_sum`.
 #[derive(Clone, Copy, Debug, PartialEq)]

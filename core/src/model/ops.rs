@@ -264,8 +264,7 @@ pub(super) struct RowGroup {
     pub(super) sequence: u32,
 }
 
-// SAFETY: numbers.
-unsafe impl crate::memory::Plain for RowGroup {}
+crate::memory::plain!(RowGroup { first_row, row_count, first_position, sequence });
 
 impl RowGroup {
     fn context_len(&self) -> usize {

@@ -29,8 +29,8 @@ pub struct Row {
     pub output: RowOutput,
 }
 
-// SAFETY: numbers, and an enum whose zero is `None`.
-unsafe impl crate::memory::Plain for Row {}
+crate::memory::plain_enum!(RowOutput::None);
+crate::memory::plain!(Row { token, position, sequence, output });
 
 /// The block tables of all sequences: `[sequences, stride]`.
 #[derive(Clone, Copy, Debug)]

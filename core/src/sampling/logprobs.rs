@@ -12,8 +12,7 @@ pub struct TokenLogprob {
     pub logprob: f32,
 }
 
-// SAFETY: numbers.
-unsafe impl crate::memory::Plain for TokenLogprob {}
+crate::memory::plain!(TokenLogprob { token, logprob });
 
 pub(super) fn normaliser(isa: Isa, logits: &[f32]) -> Result<Normaliser, SampleError> {
     log_sum_exp(isa, logits).ok_or(SampleError::NonFinite)

@@ -56,8 +56,17 @@ impl SamplingParams {
     }
 }
 
-// SAFETY: numbers.
-unsafe impl crate::memory::Plain for SamplingParams {}
+crate::memory::plain!(SamplingParams {
+    temperature,
+    top_k,
+    top_p,
+    min_p,
+    repetition_penalty,
+    presence_penalty,
+    frequency_penalty,
+    seed,
+    top_logprobs
+});
 
 /// A parameter that makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -243,10 +243,10 @@ fn coded(
 /// Why 12 bits a weight are not for the path and the sequences of that choice, if they are not.
 pub(super) fn slower_in_12_bits(weights: WeightChoice) -> Option<String> {
     let isa = weights.path.unwrap_or_else(Isa::detect);
-    slower_beyond(isa.coded_sequences(), weights.sequences, isa.name())
+    slower_beyond(isa.bf16_12_sequences(), weights.sequences, isa.name())
 }
 
-/// See [`Isa::coded_sequences`].
+/// See [`Isa::bf16_12_sequences`].
 fn slower_beyond(gaining: usize, sequences: Option<usize>, path: &str) -> Option<String> {
     if sequences.unwrap_or(usize::MAX) <= gaining {
         return None;

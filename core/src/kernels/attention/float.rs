@@ -8,12 +8,12 @@ use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat, block_steps};
 use crate::cache::planes::Plane;
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::FLUSH_BELOW;
-use crate::isa::{LANES, RowTile, Simd};
+use crate::isa::{InstructionSet, LANES, RowTile};
 use crate::kernels::matmul::micro::{Element, KEPT_STEPS, each_tile, kept_as_stored, kept_tile, tile};
 use half::bf16;
 
 /// How probabilities become operands of the two formats.
-trait KvElement<S: Simd>: Element<S, Sums = <S as Simd>::F> {
+trait KvElement<S: InstructionSet>: Element<S, Sums = <S as crate::isa::Simd>::F> {
     /// Stores 16 probabilities as operands and returns them as stored.
     ///
     /// # Safety
@@ -21,7 +21,7 @@ trait KvElement<S: Simd>: Element<S, Sums = <S as Simd>::F> {
     unsafe fn store_probabilities(s: S, p: *mut Self, x: S::F) -> S::F;
 }
 
-impl<S: Simd> KvElement<S> for f32 {
+impl<S: InstructionSet> KvElement<S> for f32 {
     #[inline(always)]
     unsafe fn store_probabilities(s: S, p: *mut f32, x: S::F) -> S::F {
         let flushed = s.select_lt(x, s.splat(FLUSH_BELOW), s.splat(0.0), x);
@@ -31,7 +31,7 @@ impl<S: Simd> KvElement<S> for f32 {
     }
 }
 
-impl<S: Simd> KvElement<S> for bf16 {
+impl<S: InstructionSet> KvElement<S> for bf16 {
     #[inline(always)]
     unsafe fn store_probabilities(s: S, p: *mut bf16, x: S::F) -> S::F {
         // SAFETY: the caller vouches for 16 bf16.
@@ -44,7 +44,7 @@ impl<S: Simd> KvElement<S> for bf16 {
 
 macro_rules! tile_format {
     ($element:ty) => {
-        impl<S: Simd> TileFormat<S> for $element {
+        impl<S: InstructionSet> TileFormat<S> for $element {
             type Shared = ();
             #[inline(always)]
             fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], kept: &mut [f32; KEPT_LEN]) {
@@ -97,14 +97,14 @@ tile_format!(bf16);
 
 /// Whether so many rows make it worth keeping columns of that many steps.
 #[inline(always)]
-fn keeps<S: Simd, E: Element<S>>(rows: usize, steps: usize) -> bool {
+fn keeps<S: InstructionSet, E: Element<S>>(rows: usize, steps: usize) -> bool {
     const {
         assert!(
             E::KEPT * size_of::<E>() <= 4 * LANES * size_of::<f32>(),
             "more than a step's share of `KEPT_LEN`"
         )
     };
-    !kept_as_stored::<S, E>() && rows > S::TILE_ROWS && steps <= KEPT_STEPS
+    !kept_as_stored::<S, E>() && rows > S::STRATEGY.tile_rows && steps <= KEPT_STEPS
 }
 
 /// Keeps `steps` steps, so many elements apart, of two vectors of columns.
@@ -112,7 +112,7 @@ fn keeps<S: Simd, E: Element<S>>(rows: usize, steps: usize) -> bool {
 /// # Safety
 /// Each step of both is valid for reading `16 * STEP` elements, `kept` for writing `steps * KEPT`.
 #[inline(always)]
-unsafe fn keep<S: Simd, E: Element<S>>(
+unsafe fn keep<S: InstructionSet, E: Element<S>>(
     s: S,
     steps: usize,
     (columns, stride): ([*const E; 2], usize),
@@ -125,7 +125,7 @@ unsafe fn keep<S: Simd, E: Element<S>>(
 }
 
 /// NV vectors of columns that rows are multiplied with.
-trait Columns<S: Simd, E: KvElement<S>, const NV: usize> {
+trait Columns<S: InstructionSet, E: KvElement<S>, const NV: usize> {
     /// Adds the products of MR rows, so many elements apart.
     ///
     /// # Safety
@@ -140,7 +140,7 @@ struct Keys<E, const NV: usize> {
     parts: [*const E; NV],
 }
 
-impl<S: Simd, E: KvElement<S>, const NV: usize> Columns<S, E, NV> for Keys<E, NV> {
+impl<S: InstructionSet, E: KvElement<S>, const NV: usize> Columns<S, E, NV> for Keys<E, NV> {
     #[inline(always)]
     unsafe fn add<const MR: usize>(&self, s: S, rows: (*const E, usize), sums: &mut [[S::F; NV]; MR]) {
         // SAFETY: the caller vouches for rows and columns.
@@ -157,7 +157,7 @@ struct Values<'a, E> {
     column: usize,
 }
 
-impl<S: Simd, E: KvElement<S>, const NV: usize> Columns<S, E, NV> for Values<'_, E> {
+impl<S: InstructionSet, E: KvElement<S>, const NV: usize> Columns<S, E, NV> for Values<'_, E> {
     #[inline(always)]
     unsafe fn add<const MR: usize>(
         &self,
@@ -185,7 +185,7 @@ struct Kept<E> {
     columns: *const E,
 }
 
-impl<S: Simd, E: KvElement<S>> Columns<S, E, 2> for Kept<E> {
+impl<S: InstructionSet, E: KvElement<S>> Columns<S, E, 2> for Kept<E> {
     #[inline(always)]
     unsafe fn add<const MR: usize>(&self, s: S, rows: (*const E, usize), sums: &mut [[S::F; 2]; MR]) {
         // SAFETY: the caller vouches for rows and columns.
@@ -203,7 +203,7 @@ struct Products<'a, E, C, const NV: usize, const ADD: bool> {
     column: usize,
 }
 
-impl<S: Simd, E: KvElement<S>, C: Columns<S, E, NV>, const NV: usize, const ADD: bool> RowTile<S>
+impl<S: InstructionSet, E: KvElement<S>, C: Columns<S, E, NV>, const NV: usize, const ADD: bool> RowTile<S>
     for Products<'_, E, C, NV, ADD>
 {
     #[inline(always)]
@@ -238,7 +238,7 @@ impl<S: Simd, E: KvElement<S>, C: Columns<S, E, NV>, const NV: usize, const ADD:
 /// `attend`'s caller vouches for the queries, d elements each, one after the other; a key part is
 /// d/STEP steps of 16 positions.
 #[inline(always)]
-fn score<S: Simd, E: KvElement<S>>(
+fn score<S: InstructionSet, E: KvElement<S>>(
     s: S,
     a: &Attend<'_>,
     tile: Tile<'_>,
@@ -287,7 +287,7 @@ fn score<S: Simd, E: KvElement<S>>(
 /// The probabilities of a query are TILE elements; a value part is BLOCK / STEP steps of
 /// `value_dim` columns.
 #[inline(always)]
-fn weigh<S: Simd, E: KvElement<S>>(
+fn weigh<S: InstructionSet, E: KvElement<S>>(
     s: S,
     a: &Attend<'_>,
     tile: Tile<'_>,

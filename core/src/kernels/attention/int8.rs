@@ -14,7 +14,7 @@ use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat, block_steps};
 use crate::cache::planes::{Plane, STARTS_BYTES};
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{FLUSH_RESCALED_BELOW, Int8};
-use crate::isa::{LANES, RowTile, Simd};
+use crate::isa::{InstructionSet, LANES, RowTile};
 use crate::kernels::cache_write::query_len;
 use crate::kernels::matmul::micro::{each_tile, tile as products};
 
@@ -48,7 +48,7 @@ fn weights_of(operands: &mut [f32], query: usize) -> &mut [f32] {
 /// Where the scale of a query's weights lies, in floats.
 const SCALE_AT: usize = TILE / size_of::<f32>();
 
-impl<S: Simd> TileFormat<S> for Int8 {
+impl<S: InstructionSet> TileFormat<S> for Int8 {
     /// The values' scales.
     type Shared = [S::F; TILE_BLOCKS];
 
@@ -166,7 +166,7 @@ struct Score<'a, const NV: usize> {
     column: usize,
 }
 
-impl<S: Simd, const NV: usize> RowTile<S> for Score<'_, NV> {
+impl<S: InstructionSet, const NV: usize> RowTile<S> for Score<'_, NV> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         let out = &mut self.scores[row * TILE..(row + MR) * TILE];
@@ -205,7 +205,7 @@ struct Weigh<'a, const NV: usize> {
     column: usize,
 }
 
-impl<S: Simd, const NV: usize> RowTile<S> for Weigh<'_, NV> {
+impl<S: InstructionSet, const NV: usize> RowTile<S> for Weigh<'_, NV> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         let out = &mut self.values[row * self.value_dim..(row + MR) * self.value_dim];

@@ -28,7 +28,7 @@
 use crate::cache::planes::KvView;
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{Int8, KvFormat};
-use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::isa::{InstructionSet, Isa, LANES, SimdOp};
 use crate::kernels::cache_write::Queries;
 use crate::kernels::matmul::micro::KEPT_STEPS;
 use crate::tensor::Shared;
@@ -180,7 +180,7 @@ struct OneSplit<'a, 'p> {
 impl SimdOp for OneSplit<'_, '_> {
     type Output = ();
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) {
+    fn eval<S: InstructionSet>(self, s: S) {
         let Self { a, split, scratch, state } = self;
         match a.kv.layout().format {
             KvFormat::F32 => split_in::<S, f32>(s, a, split, scratch, state),
@@ -199,7 +199,7 @@ struct Merge<'a, 'p, 'q> {
 impl SimdOp for Merge<'_, '_, '_> {
     type Output = ();
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) {
+    fn eval<S: InstructionSet>(self, s: S) {
         online::merge(s, self.total, self.part, self.first);
     }
 }
@@ -214,7 +214,7 @@ struct Finish<'a, 'p> {
 impl SimdOp for Finish<'_, '_> {
     type Output = ();
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) {
+    fn eval<S: InstructionSet>(self, s: S) {
         online::finish(s, self.a, self.total, self.out, self.stride);
     }
 }
@@ -266,7 +266,7 @@ fn block_steps<T>(
 }
 
 /// What the KV formats differ in.
-trait TileFormat<S: Simd> {
+trait TileFormat<S: InstructionSet> {
     /// What all queries of a tile need to make operands of their probabilities.
     type Shared;
     /// Step 1 without the factor: `scores[query][position]` for the queries that see the tile;
@@ -298,7 +298,7 @@ trait TileFormat<S: Simd> {
 }
 
 #[inline(always)]
-fn split_in<S: Simd, E: TileFormat<S>>(
+fn split_in<S: InstructionSet, E: TileFormat<S>>(
     s: S,
     a: &Attend<'_>,
     split: usize,

@@ -1,9 +1,9 @@
 //! The state of the online softmax: a tile's probabilities, splits merged, the result written.
 use super::{Attend, AttentionOut, TILE, TILE_BLOCKS};
 use crate::dtype::FLUSH_RESCALED_BELOW;
+use crate::isa::slices::{self, store_part, store_part_bf16};
 use crate::isa::{LANES, Simd};
 use crate::kernels::math::exp;
-use crate::kernels::rmsnorm::{store_part, store_part_bf16};
 
 const LANE_NUMBERS: [f32; LANES] =
     [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
@@ -68,8 +68,7 @@ pub(super) fn probabilities<S: Simd>(
     let mut scaled = [past; TILE_BLOCKS];
     for v in 0..TILE_BLOCKS {
         if v * LANES < valid {
-            // SAFETY: TILE scores are four vectors.
-            let x = s.mul(unsafe { s.load(scores.as_ptr().add(v * LANES)) }, s.splat(factor));
+            let x = s.mul(slices::load(s, &scores[v * LANES..]), s.splat(factor));
             scaled[v] = masked(s, valid, v, x, past);
         }
     }
@@ -82,12 +81,9 @@ pub(super) fn probabilities<S: Simd>(
         state.max[query] = max;
         state.sum[query] *= s.to_array(alpha)[0];
         for part in state.values_of(query).chunks_exact_mut(LANES) {
-            // SAFETY: the chunk is 16 floats.
-            unsafe {
-                let x = s.mul(s.load(part.as_ptr()), alpha);
-                let tiny = s.splat(FLUSH_RESCALED_BELOW);
-                s.store(part.as_mut_ptr(), s.select_lt(s.abs(x), tiny, s.splat(0.0), x));
-            }
+            let x = s.mul(slices::load(s, part), alpha);
+            let tiny = s.splat(FLUSH_RESCALED_BELOW);
+            slices::store(s, part, s.select_lt(s.abs(x), tiny, s.splat(0.0), x));
         }
     }
     let mut p = [past; TILE_BLOCKS];
@@ -109,11 +105,8 @@ pub(super) fn merge<S: Simd>(s: S, total: &mut Partial<'_>, part: &mut Partial<'
         total.sum[query] = total.sum[query] * a0 + part.sum[query] * b0;
         let others = part.values_of(query).chunks_exact(LANES);
         for (out, other) in total.values_of(query).chunks_exact_mut(LANES).zip(others) {
-            // SAFETY: both chunks are 16 floats.
-            unsafe {
-                let sum = s.add(s.mul(s.load(out.as_ptr()), a), s.mul(s.load(other.as_ptr()), b));
-                s.store(out.as_mut_ptr(), sum);
-            }
+            let sum = s.add(s.mul(slices::load(s, out), a), s.mul(slices::load(s, other), b));
+            slices::store(s, out, sum);
         }
     }
 }
@@ -136,10 +129,9 @@ pub(super) fn finish<S: Simd>(
         let start = row * stride + head * d;
         for column in (0..d).step_by(LANES) {
             let len = LANES.min(d - column);
-            // SAFETY: values are whole vectors. The part is this row's and head's, which no other
-            // task has.
+            let y = s.div(slices::load(s, &values[column..]), sum);
+            // SAFETY: the part is this row's and head's, which no other task has.
             unsafe {
-                let y = s.div(s.load(values[column..][..LANES].as_ptr()), sum);
                 match out {
                     AttentionOut::F32(out) => store_part(s, out.part(start + column, len), y),
                     AttentionOut::Bf16(out) => store_part_bf16(s, out.part(start + column, len), y),

@@ -24,8 +24,8 @@
 use super::micro::{Ahead, Bursts, Element};
 use super::panel::PANEL;
 use super::weight::{Slice, SliceRows};
-use crate::dtype::Coded;
-use crate::isa::Simd;
+use crate::dtype::Bf16x12;
+use crate::isa::InstructionSet;
 use half::bf16;
 
 const HEADER_BYTES: usize = 64;
@@ -64,7 +64,7 @@ pub struct TooManyExponents;
 /// # Panics
 /// If `out` has another length than `k` says, or `k` is above [`CODED_INPUTS_MAX`].
 #[inline(always)]
-pub fn encode(k: usize, weight: impl Fn(usize) -> bf16, out: &mut [Coded]) -> Result<(), TooManyExponents> {
+pub fn encode(k: usize, weight: impl Fn(usize) -> bf16, out: &mut [Bf16x12]) -> Result<(), TooManyExponents> {
     assert!(out.len() == coded_len(k));
     assert!(k <= CODED_INPUTS_MAX);
     // Of many pairs of inputs every fourth is asked: what those do not show is rare, but for a rare
@@ -84,7 +84,7 @@ fn encode_asking(
     asked: usize,
     k: usize,
     weight: &impl Fn(usize) -> bf16,
-    out: &mut [Coded],
+    out: &mut [Bf16x12],
 ) -> Result<(), TooManyExponents> {
     let pair_count = k.div_ceil(2);
     let exponent = |x: bf16| (x.to_bits() >> 7) as u8;
@@ -96,7 +96,7 @@ fn encode_asking(
         }
     }
     let mut codes = [ESCAPE; 256];
-    out[..HEADER_BYTES].fill(Coded(0));
+    out[..HEADER_BYTES].fill(Bf16x12(0));
     for code in 0..ESCAPE {
         let (mut best, mut most) = (0, 0);
         for e in 0..255 {
@@ -109,10 +109,10 @@ fn encode_asking(
             break;
         }
         codes[best] = code;
-        out[usize::from(code)] = Coded(best as u8);
+        out[usize::from(code)] = Bf16x12(best as u8);
     }
     let (head, escapes) = out.split_at_mut(offset(k.next_multiple_of(BLOCK_INPUTS)));
-    escapes.fill(Coded(0xff));
+    escapes.fill(Bf16x12(0xff));
     let mut escapes = escapes.chunks_exact_mut(ESCAPE_BYTES);
     for (number, block) in head[HEADER_BYTES..].chunks_exact_mut(BLOCK_BYTES).enumerate() {
         let (rests, block_codes) = block.split_at_mut(2 * PAIR);
@@ -121,14 +121,14 @@ fn encode_asking(
             let pair = 2 * number + step;
             if pair == pair_count {
                 // A block with one pair: the other is zeros, and a code that any table has.
-                rest.fill(Coded(0));
+                rest.fill(Bf16x12(0));
                 continue;
             }
             let mut any = 0;
             for (i, rest) in rest.chunks_exact_mut(2).enumerate() {
                 let [x, y] = [weight(pair * PAIR + i), weight(pair * PAIR + PANEL + i)];
                 let word = x.to_bits() & REST | (y.to_bits() & REST).swap_bytes();
-                [rest[0], rest[1]] = word.to_le_bytes().map(Coded);
+                [rest[0], rest[1]] = word.to_le_bytes().map(Bf16x12);
                 let of = [x, y].map(|x| codes[usize::from(exponent(x))]);
                 [nibbles[step][i], nibbles[step][PANEL + i]] = of;
                 any |= u8::from(of[0] == ESCAPE) | u8::from(of[1] == ESCAPE);
@@ -137,13 +137,13 @@ fn encode_asking(
                 for element in (0..PAIR).filter(|element| nibbles[step][*element] == ESCAPE) {
                     let entry = escape(pair, element, exponent(weight(pair * PAIR + element)));
                     let place = escapes.next().ok_or(TooManyExponents)?;
-                    place.copy_from_slice(&entry.to_le_bytes().map(Coded));
+                    place.copy_from_slice(&entry.to_le_bytes().map(Bf16x12));
                 }
             }
         }
         for (i, out) in block_codes.chunks_exact_mut(2).enumerate() {
             for (step, out) in out.iter_mut().enumerate() {
-                *out = Coded(nibbles[step][i] | nibbles[step][PANEL + i] << 4);
+                *out = Bf16x12(nibbles[step][i] | nibbles[step][PANEL + i] << 4);
             }
         }
     }
@@ -159,7 +159,7 @@ const fn escape(pair: usize, element: usize, exponent: u8) -> u32 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Escapes<'p> {
     next: u32,
-    rest: &'p [Coded],
+    rest: &'p [Bf16x12],
 }
 
 impl<'p> Escapes<'p> {
@@ -168,7 +168,7 @@ impl<'p> Escapes<'p> {
     /// # Panics
     /// If the panel has another length than `k` says.
     #[inline(always)]
-    pub(super) fn of(k: usize, panel: &'p [Coded]) -> Self {
+    pub(super) fn of(k: usize, panel: &'p [Bf16x12]) -> Self {
         assert!(panel.len() == coded_len(k));
         let mut all = Self { next: NO_ESCAPE, rest: &panel[offset(k.next_multiple_of(BLOCK_INPUTS))..] };
         all.advance();
@@ -180,7 +180,7 @@ impl<'p> Escapes<'p> {
     fn advance(&mut self) {
         self.next = NO_ESCAPE;
         if let Some((entry, rest)) = self.rest.split_first_chunk() {
-            self.next = u32::from_le_bytes(entry.map(|byte: Coded| byte.0));
+            self.next = u32::from_le_bytes(entry.map(|byte: Bf16x12| byte.0));
             self.rest = rest;
         }
     }
@@ -194,7 +194,7 @@ impl<'p> Escapes<'p> {
 
     /// Gives the escaped elements of two pairs, an even one and the next, their exponents.
     #[inline(always)]
-    fn complete<S: Simd>(&mut self, s: S, even_pair: usize, words: [S::Words; 2]) -> [S::Words; 2] {
+    fn complete<S: InstructionSet>(&mut self, s: S, even_pair: usize, words: [S::Words; 2]) -> [S::Words; 2] {
         let [mut even, mut odd] = words;
         while self.next >> 15 == (even_pair / 2) as u32 {
             rare();
@@ -215,7 +215,7 @@ impl<'p> Escapes<'p> {
 fn rare() {}
 
 /// The weights of one column, in order of K, for a tied embedding.
-pub(super) fn read_column(k: usize, panel: &[Coded], lane: usize, out: &mut [f32]) {
+pub(super) fn read_column(k: usize, panel: &[Bf16x12], lane: usize, out: &mut [f32]) {
     let mut escapes = Escapes::of(k, panel);
     for (first, block) in (0..k).step_by(BLOCK_INPUTS).zip(panel[HEADER_BYTES..].chunks_exact(BLOCK_BYTES)) {
         let (rest, codes) = block.split_at(2 * PAIR);
@@ -256,9 +256,9 @@ pub(super) const fn offset(input: usize) -> usize {
 /// For each `r < MR`, `a + r * a_stride` is valid for reading the slice's inputs, rounded up to
 /// four; with `KEEP`, `keep` for writing so many inputs of 32 columns.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
+pub(super) unsafe fn tile<S: InstructionSet, const MR: usize, const KEEP: bool>(
     s: S,
-    slice: Slice<'_, Coded>,
+    slice: Slice<'_, Bf16x12>,
     escapes: &mut Escapes<'_>,
     (a, a_stride): SliceRows<bf16>,
     acc: &mut [[S::F; 2]; MR],
@@ -268,7 +268,7 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
     let block_count = slice.len.div_ceil(BLOCK_INPUTS);
     let blocks = slice.panel[offset(slice.first)..][..block_count * BLOCK_BYTES].as_ptr().cast::<u8>();
     // SAFETY: a panel begins with 16 exponents.
-    let table = unsafe { s.load_code_table(slice.panel.as_ptr().cast()) };
+    let table = unsafe { s.load_code_table(&*slice.panel.as_ptr().cast()) };
     let (mut sums, mut left) = (*acc, *escapes);
     let mut bursts = Bursts::cut(ahead, block_count, BLOCK_LINES);
     for block in 0..block_count {
@@ -283,13 +283,13 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
             // Both pairs first, with one look at the escapes: products between the two would wait
             // in registers for the second.
             let words = [
-                s.decode_words::<false>(rest, codes, table),
-                s.decode_words::<true>(rest.add(PAIR), codes, table),
+                s.decode_words::<false>(&*rest.cast(), &*codes.cast(), table),
+                s.decode_words::<true>(&*rest.add(PAIR).cast(), &*codes.cast(), table),
             ];
             let words = left.complete(s, pair, words);
             for step in 0..2 {
                 if KEEP {
-                    s.keep_pairs(keep.add(step * <bf16 as Element<S>>::KEPT), words[step]);
+                    s.store_dequantized_pairs(keep.add(step * <bf16 as Element<S>>::KEPT), words[step]);
                 }
                 let columns = s.pairs_of_words(words[step]);
                 for r in 0..MR {
@@ -316,12 +316,12 @@ mod tests {
 
     /// Leaves a panel's elements as a path keeps them: the coded one's at the third, the raw one's
     /// at the fourth.
-    struct Expand<'a>(usize, &'a [Coded], &'a [bf16], [&'a mut [bf16]; 2]);
+    struct Expand<'a>(usize, &'a [Bf16x12], &'a [bf16], [&'a mut [bf16]; 2]);
     impl SimdOp for Expand<'_> {
         /// Elements that were written.
         type Output = usize;
         #[inline(always)]
-        fn eval<S: Simd>(self, s: S) -> usize {
+        fn eval<S: InstructionSet>(self, s: S) -> usize {
             let Self(k, panel, raw, [out, expected]) = self;
             let kept = <bf16 as Element<S>>::KEPT;
             let blocks = k.div_ceil(BLOCK_INPUTS);
@@ -370,7 +370,7 @@ mod tests {
                 _ => noise(3, i),
             });
             for raw in [noisy, odd, panel(k, |_| 0.0)] {
-                let mut coded = vec![Coded(0xaa); coded_len(k)];
+                let mut coded = vec![Bf16x12(0xaa); coded_len(k)];
                 encode(k, |i| raw[i], &mut coded).expect("few exponents");
                 for isa in Isa::available().iter() {
                     let (mut out, mut expected) =
@@ -394,7 +394,7 @@ mod tests {
     fn exponents_that_a_first_look_misses_are_found() {
         let k = 256;
         let one_pair = |i: usize| bf16::from_f32(if i / PAIR == 1 { 1e20 } else { 1.0 });
-        let mut coded = vec![Coded(0); coded_len(k)];
+        let mut coded = vec![Bf16x12(0); coded_len(k)];
         encode(k, one_pair, &mut coded).expect("two exponents");
         let mut column = vec![0.0; k];
         read_column(k, &coded, 5, &mut column);
@@ -405,10 +405,10 @@ mod tests {
     fn what_is_not_worth_coding_is_refused_and_lies_stay_within_bounds() {
         let k = 256;
         let wild = panel(k, |i| f32::from_bits(((i * 7 % 200 + 20) as u32) << 23));
-        let mut coded = vec![Coded(0); coded_len(k)];
+        let mut coded = vec![Bf16x12(0); coded_len(k)];
         assert_eq!(encode(k, |i| wild[i], &mut coded), Err(TooManyExponents));
         // Every code an escape: many more than there are.
-        coded.fill(Coded(0xff));
+        coded.fill(Bf16x12(0xff));
         for isa in Isa::available().iter() {
             let mut out = [vec![bf16::ZERO; expanded_len(k)], vec![bf16::ZERO; expanded_len(k)]];
             isa.run(Expand(k, &coded, &[], out.each_mut().map(|out| &mut out[..])));

@@ -27,7 +27,7 @@ use super::pack::greatest_of;
 use super::panel::{INT8_TAIL, PANEL};
 use super::weight::SliceRows;
 use crate::dtype::{FLUSH_BELOW, Int4, Int8, nearest_int};
-use crate::isa::{LANES, Simd};
+use crate::isa::{InstructionSet, LANES};
 use crate::kernels::rotation;
 use crate::kernels::rotation::rows::rotated_block;
 
@@ -229,7 +229,7 @@ pub(super) fn write_group(
 /// valid for reading `groups.div_ceil(2)` blocks; with `KEEP`, `keep` for writing `groups * 32`
 /// inputs of 32 columns.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
+pub(super) unsafe fn tile<S: InstructionSet, const MR: usize, const KEEP: bool>(
     s: S,
     groups: usize,
     (a, a_stride): SliceRows<Int8>,
@@ -248,21 +248,24 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const KEEP: bool>(
         // columns in `keep`.
         unsafe {
             let (scales, weights) = group_parts(panel, group);
-            if MR == 1 && !KEEP && S::SCALES_SUMS {
-                sums[0] = s.add_group(a.add(group * GROUP), (scales, weights), sums[0]);
+            if MR == 1 && !KEEP && S::STRATEGY.int4_scales_sums {
+                let group_of =
+                    crate::isa::int4::Int4Group { scales: &*scales.cast(), weights: &*weights.cast() };
+                sums[0] = s.add_group(&*a.add(group * GROUP).cast(), group_of, sums[0]);
                 continue;
             }
-            let scales = [s.load_group_scales(scales), s.load_group_scales(scales.add(LANES))];
+            let scales =
+                [s.load_group_scales(&*scales.cast()), s.load_group_scales(&*scales.add(LANES).cast())];
             let a = a.add(group * GROUP);
             for pair in 0..4 {
                 let weights = weights.add(pair * PANEL * 4);
-                let first = s.load_nibbles(weights, scales[0]);
-                let second = s.load_nibbles(weights.add(PANEL * 2), scales[1]);
+                let first = s.load_nibbles(&*weights.cast(), scales[0]);
+                let second = s.load_nibbles(&*weights.add(PANEL * 2).cast(), scales[1]);
                 if KEEP {
                     let kept = <Int8 as Element<S>>::KEPT;
                     let keep = keep.add((group * 4 + pair) * 2 * kept);
-                    s.keep_quads(keep, [first.0, second.0]);
-                    s.keep_quads(keep.add(kept), [first.1, second.1]);
+                    s.store_dequantized_quads(keep, [first.0, second.0]);
+                    s.store_dequantized_quads(keep.add(kept), [first.1, second.1]);
                 }
                 for r in 0..MR {
                     let a = a.add(r * a_stride + pair * 8);

@@ -10,13 +10,13 @@
 //! (two vectors side by side), by keys (a block of 16 positions a vector) and by values.
 use super::weight::slice_inputs;
 use crate::dtype::Int8;
-use crate::isa::{LANES, RowTile, Simd};
+use crate::isa::{InstructionSet, LANES, RowTile};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use half::bf16;
 
 /// What the kinds of product differ in: an element is a step of K.
-pub trait Element<S: Simd>: Copy + 'static {
+pub trait Element<S: InstructionSet>: Copy + 'static {
     /// Elements of K taken at a time: 1, 2 for pairs, 4 for quads.
     const STEP: usize;
     /// Sixteen columns' operand.
@@ -98,7 +98,7 @@ pub trait Element<S: Simd>: Copy + 'static {
     const BYTES: bool = false;
 }
 
-impl<S: Simd> Element<S> for f32 {
+impl<S: InstructionSet> Element<S> for f32 {
     const STEP: usize = 1;
     type Column = S::F;
     type Row = S::F;
@@ -138,7 +138,7 @@ impl<S: Simd> Element<S> for f32 {
     }
 }
 
-impl<S: Simd> Element<S> for bf16 {
+impl<S: InstructionSet> Element<S> for bf16 {
     const STEP: usize = 2;
     type Column = S::Pairs;
     type Row = S::Pairs;
@@ -157,12 +157,12 @@ impl<S: Simd> Element<S> for bf16 {
     fn product(s: S, a: S::Pairs, b: S::Pairs, acc: S::F) -> S::F {
         s.dot_pairs(a, b, acc)
     }
-    const KEPT: usize = 4 * LANES * S::KEPT_PAIRS;
+    const KEPT: usize = 4 * LANES * S::STRATEGY.pairs_factor;
     #[inline(always)]
     unsafe fn keep(s: S, from: [*const bf16; 2], to: *mut bf16) {
         // SAFETY: the caller's promises are those asked.
         unsafe {
-            s.keep_pairs(to, s.load_words(from));
+            s.store_dequantized_pairs(to, s.load_words(from));
         }
     }
     #[inline(always)]
@@ -173,9 +173,9 @@ impl<S: Simd> Element<S> for bf16 {
         sums: &mut [[S::F; 2]; MR],
     ) {
         // SAFETY: the caller's promises are those asked.
-        unsafe { s.add_kept_pairs(a, b, sums) };
+        unsafe { s.add_dequantized_pairs(a, b, sums) };
     }
-    const WIDENS_ROWS: bool = S::WIDENS_ROWS;
+    const WIDENS_ROWS: bool = S::STRATEGY.widens_rows;
     #[inline(always)]
     unsafe fn widen(s: S, from: *const bf16, steps: usize, to: *mut f32) {
         // SAFETY: the caller's promises are those asked.
@@ -198,7 +198,7 @@ impl<S: Simd> Element<S> for bf16 {
     }
 }
 
-impl<S: Simd> Element<S> for Int8 {
+impl<S: InstructionSet> Element<S> for Int8 {
     const STEP: usize = 4;
     const BYTES: bool = true;
     type Column = S::Quads;
@@ -218,12 +218,12 @@ impl<S: Simd> Element<S> for Int8 {
     fn product(s: S, a: S::QuadRow, b: S::Quads, acc: S::Ints) -> S::Ints {
         s.dot_quads(a, b, acc)
     }
-    const KEPT: usize = 8 * LANES * S::KEPT_QUADS;
+    const KEPT: usize = 8 * LANES * S::STRATEGY.quads_factor;
     #[inline(always)]
     unsafe fn keep(s: S, from: [*const Int8; 2], to: *mut Int8) {
         // SAFETY: the caller's promises are those asked.
         unsafe {
-            s.keep_quads(to, [s.load_quads(from[0]), s.load_quads(from[1])]);
+            s.store_dequantized_quads(to, [s.load_quads(from[0]), s.load_quads(from[1])]);
         }
     }
     #[inline(always)]
@@ -234,12 +234,12 @@ impl<S: Simd> Element<S> for Int8 {
         sums: &mut [[S::Ints; 2]; MR],
     ) {
         // SAFETY: the caller's promises are those asked.
-        unsafe { s.add_kept_quads(a, b, sums) };
+        unsafe { s.add_dequantized_quads(a, b, sums) };
     }
 }
 
 /// Whether a step of 32 columns is kept as it is stored.
-pub const fn kept_as_stored<S: Simd, E: Element<S>>() -> bool {
+pub const fn kept_as_stored<S: InstructionSet, E: Element<S>>() -> bool {
     E::KEPT == 2 * LANES * E::STEP
 }
 
@@ -266,7 +266,7 @@ impl Ahead {
 
     /// One of the fetches.
     #[inline(always)]
-    pub fn fetch<S: Simd>(&mut self, s: S) {
+    pub fn fetch<S: InstructionSet>(&mut self, s: S) {
         s.prefetch(self.next);
         self.next = self.next.wrapping_add(self.bytes);
     }
@@ -297,7 +297,7 @@ impl Bursts {
 
     /// Those that are due before a block of so many lines is read.
     #[inline(always)]
-    pub fn fetch<S: Simd>(&mut self, s: S, lines: usize) {
+    pub fn fetch<S: InstructionSet>(&mut self, s: S, lines: usize) {
         self.due += lines;
         while self.due >= BURST_LINES {
             self.due -= BURST_LINES;
@@ -317,7 +317,7 @@ impl Bursts {
 /// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements; for each `v
 /// < NV` and step `i`, `b[v] + i * b_stride` is valid for reading `16 * STEP` elements.
 #[inline(always)]
-pub unsafe fn tile<S: Simd, E: Element<S>, const MR: usize, const NV: usize>(
+pub unsafe fn tile<S: InstructionSet, E: Element<S>, const MR: usize, const NV: usize>(
     s: S,
     steps: usize,
     (a, a_stride): (*const E, usize),
@@ -362,7 +362,7 @@ pub unsafe fn tile<S: Simd, E: Element<S>, const MR: usize, const NV: usize>(
 /// # Safety
 /// As for [`tile`]; `keep` is valid for writing `steps * KEPT` elements.
 #[inline(always)]
-pub unsafe fn keeping_tile<S: Simd, E: Element<S>, const MR: usize>(
+pub unsafe fn keeping_tile<S: InstructionSet, E: Element<S>, const MR: usize>(
     s: S,
     steps: usize,
     (a, a_stride): (*const E, usize),
@@ -394,7 +394,7 @@ pub unsafe fn keeping_tile<S: Simd, E: Element<S>, const MR: usize>(
 /// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for
 /// `steps * KEPT`.
 #[inline(always)]
-pub unsafe fn kept_tile<S: Simd, E: Element<S>, const MR: usize>(
+pub unsafe fn kept_tile<S: InstructionSet, E: Element<S>, const MR: usize>(
     s: S,
     steps: usize,
     (a, a_stride): (*const E, usize),
@@ -462,7 +462,12 @@ impl<const MR: usize> WideRows<MR> {
     /// # Panics
     /// For more steps than [`KEPT_STEPS`], and on paths that widen no rows.
     #[inline(always)]
-    unsafe fn widen<S: Simd, E: Element<S>>(&mut self, s: S, (a, stride): (*const E, usize), steps: usize) {
+    unsafe fn widen<S: InstructionSet, E: Element<S>>(
+        &mut self,
+        s: S,
+        (a, stride): (*const E, usize),
+        steps: usize,
+    ) {
         assert!(steps <= KEPT_STEPS, "more steps than a row has room for");
         for (r, row) in self.0.iter_mut().enumerate() {
             // SAFETY: the caller vouches for the row; there is room for as many steps, rounded up
@@ -483,7 +488,7 @@ impl<const MR: usize> WideRows<MR> {
     /// # Safety
     /// `r < MR`, and the last [`WideRows::widen`] took more than `step` steps.
     #[inline(always)]
-    unsafe fn splat<S: Simd, E: Element<S>>(&self, s: S, r: usize, step: usize) -> E::Row {
+    unsafe fn splat<S: InstructionSet, E: Element<S>>(&self, s: S, r: usize, step: usize) -> E::Row {
         // SAFETY: the caller's promise.
         unsafe { E::splat_wide(s, self.at(step).add(r * WIDE_STRIDE)) }
     }
@@ -492,8 +497,8 @@ impl<const MR: usize> WideRows<MR> {
 /// Whether a tile of MR rows widens them, a slice at a time, before they meet columns of a panel
 /// ([`wide_tile`]): fewer rows are cheaper to widen as they are read, and more than
 /// [`Simd::UNPACK_ROWS`] meet columns that are kept.
-pub const fn tile_widens_rows<S: Simd, E: Element<S>>(mr: usize) -> bool {
-    E::WIDENS_ROWS && mr >= 5 && mr <= S::UNPACK_ROWS
+pub const fn tile_widens_rows<S: InstructionSet, E: Element<S>>(mr: usize) -> bool {
+    E::WIDENS_ROWS && mr >= 5 && mr <= S::STRATEGY.dequantizing_rows
 }
 
 /// [`tile`] for 32 columns as a panel has them, where [`tile_widens_rows`].
@@ -502,7 +507,7 @@ pub const fn tile_widens_rows<S: Simd, E: Element<S>>(mr: usize) -> bool {
 /// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for
 /// `steps * 32 * STEP`.
 #[inline(always)]
-pub unsafe fn wide_tile<S: Simd, E: Element<S>, const MR: usize>(
+pub unsafe fn wide_tile<S: InstructionSet, E: Element<S>, const MR: usize>(
     s: S,
     steps: usize,
     (a, a_stride): (*const E, usize),
@@ -549,11 +554,11 @@ const WIDE_FETCH_STEPS: usize = 2 * FETCH_STEPS;
 
 /// Cuts rows into as few tiles as the registers allow, as even as they can be.
 #[inline(always)]
-pub fn each_tile<S: Simd, T: RowTile<S>>(s: S, rows: Range<usize>, tile: &mut T) {
+pub fn each_tile<S: InstructionSet, T: RowTile<S>>(s: S, rows: Range<usize>, tile: &mut T) {
     let mut row = rows.start;
     while row < rows.end {
         let left = rows.end - row;
-        let mr = left.div_ceil(left.div_ceil(S::TILE_ROWS));
+        let mr = left.div_ceil(left.div_ceil(S::STRATEGY.tile_rows));
         s.run_tile(mr, row, tile);
         row += mr;
     }

@@ -21,7 +21,7 @@
 use super::int4::{self, GROUP, column_scale_of};
 use super::panel::{INT8_TAIL, PANEL, panel_len};
 use crate::dtype::{FLUSH_BELOW, Int8, WeightFormat, bf16_operand, int8_scale, nearest_int};
-use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::isa::{InstructionSet, Isa, LANES, SimdOp};
 use crate::kernels::rotation;
 use crate::kernels::rotation::rows::{ROTATABLE_BELOW, rotated_block};
 use half::bf16;
@@ -335,7 +335,7 @@ struct PackOp<'p, 'a> {
 
 impl PackOp<'_, '_> {
     #[inline(always)]
-    fn bf16<E: Element, S: Simd>(self, simd: S) -> Found {
+    fn bf16<E: Element, S: InstructionSet>(self, simd: S) -> Found {
         let mut found = Found::default();
         let mut tail = [0; CHUNK * 4];
         let mut tile = [[0_u8; 64]; PANEL];
@@ -364,7 +364,7 @@ impl PackOp<'_, '_> {
     }
 
     #[inline(always)]
-    fn f32<E: Element, S: Simd>(self, simd: S) -> Found {
+    fn f32<E: Element, S: InstructionSet>(self, simd: S) -> Found {
         let mut bad = [0; CHUNK];
         let mut tail = [0; CHUNK * 4];
         let mut tiles = [[[0_u8; 64]; PANEL]; 2];
@@ -389,7 +389,12 @@ impl PackOp<'_, '_> {
     /// row's end. `most` becomes the greatest of itself and the row's elements, as the bits of
     /// their magnitudes.
     #[inline(always)]
-    fn rotated<E: Element, S: Simd>(simd: S, row: &[u8], start: usize, most: &mut [u32; CHUNK]) -> Block {
+    fn rotated<E: Element, S: InstructionSet>(
+        simd: S,
+        row: &[u8],
+        start: usize,
+        most: &mut [u32; CHUNK],
+    ) -> Block {
         let mut tail = [0; CHUNK * 4];
         let len = (row.len() / E::BYTES - start).min(rotation::rows::BLOCK);
         let mut block = [0.0; rotation::rows::BLOCK];
@@ -407,7 +412,7 @@ impl PackOp<'_, '_> {
 
     /// The greatest magnitude of each row once it is rotated, or `None` where an element cannot be.
     #[inline(always)]
-    fn greatest<E: Element, S: Simd>(&self, simd: S, k: usize) -> Option<[f32; PANEL]> {
+    fn greatest<E: Element, S: InstructionSet>(&self, simd: S, k: usize) -> Option<[f32; PANEL]> {
         let mut greatest = [0.0; PANEL];
         let mut most = [0; CHUNK];
         for (greatest, row) in greatest.iter_mut().zip(self.rows.chunks_exact(self.row_bytes)) {
@@ -432,7 +437,7 @@ impl PackOp<'_, '_> {
     }
 
     #[inline(always)]
-    fn int8<E: Element, S: Simd>(self, simd: S) -> Found {
+    fn int8<E: Element, S: InstructionSet>(self, simd: S) -> Found {
         let k = self.inputs::<E>();
         let Some(greatest) = self.greatest::<E, S>(simd, k) else { return Found { flushed: 0, bad: true } };
         let mut sums = [0_i32; PANEL];
@@ -458,7 +463,7 @@ impl PackOp<'_, '_> {
     }
 
     #[inline(always)]
-    fn int4<E: Element, S: Simd>(self, simd: S) -> Found {
+    fn int4<E: Element, S: InstructionSet>(self, simd: S) -> Found {
         const GROUPS: usize = rotation::rows::BLOCK / GROUP;
         let k = self.inputs::<E>();
         let Some(greatest) = self.greatest::<E, S>(simd, k) else { return Found { flushed: 0, bad: true } };
@@ -512,7 +517,7 @@ fn put_words(out: &mut [u8; 64], words: &[u32]) {
 /// Writes a tile transposed: 32 words of 4 bytes for each of its columns, as many columns as `out`
 /// takes. Row `i` of the tile are the 64 bytes at `i * stride`.
 #[inline(always)]
-fn write_tile<S: Simd>(simd: S, out: &mut [u8], rows: &[u8], stride: usize) {
+fn write_tile<S: InstructionSet>(simd: S, out: &mut [u8], rows: &[u8], stride: usize) {
     if let Ok(out) = out.try_into() {
         write_whole_tile(simd, out, rows, stride);
     } else {
@@ -524,7 +529,7 @@ fn write_tile<S: Simd>(simd: S, out: &mut [u8], rows: &[u8], stride: usize) {
 
 /// The same for a whole tile.
 #[inline(always)]
-fn write_whole_tile<S: Simd>(simd: S, out: &mut [u8; TILE_BYTES], rows: &[u8], stride: usize) {
+fn write_whole_tile<S: InstructionSet>(simd: S, out: &mut [u8; TILE_BYTES], rows: &[u8], stride: usize) {
     const LINE: usize = PANEL * 4;
     assert!(rows.len() >= (PANEL - 1) * stride + 64);
     for half in 0..2 {
@@ -541,7 +546,7 @@ fn write_whole_tile<S: Simd>(simd: S, out: &mut [u8; TILE_BYTES], rows: &[u8], s
 impl SimdOp for PackOp<'_, '_> {
     type Output = Found;
     #[inline(always)]
-    fn eval<S: Simd>(self, simd: S) -> Found {
+    fn eval<S: InstructionSet>(self, simd: S) -> Found {
         match (self.format, self.source) {
             (WeightFormat::Bf16Coded, _) => unreachable!("panels are packed as bf16, then coded"),
             (WeightFormat::Bf16, SourceType::Bf16) => self.bf16::<Bf16, S>(simd),
@@ -627,7 +632,7 @@ impl ConvertOp<'_, '_> {
 impl SimdOp for ConvertOp<'_, '_> {
     type Output = Found;
     #[inline(always)]
-    fn eval<S: Simd>(self, _simd: S) -> Found {
+    fn eval<S: InstructionSet>(self, _simd: S) -> Found {
         match self.source {
             SourceType::Bf16 => self.convert::<Bf16>(),
             SourceType::F16 => self.convert::<F16>(),

@@ -18,7 +18,7 @@
 //! across lanes anywhere. One layout serves every number of rows and every instruction set.
 use super::coded::{self, coded_len};
 use super::int4::{BLOCK, BLOCK_BYTES, weight_at};
-use crate::dtype::{Coded, Int4, Int8, WeightFormat};
+use crate::dtype::{Bf16x12, Int4, Int8, WeightFormat};
 use crate::kernels::rotation::rows::rotate_back;
 use crate::tensor::padded;
 use half::bf16;
@@ -40,7 +40,7 @@ pub enum Panels<'w> {
     /// `[panels]` of blocks, starts and scales.
     Int4(&'w [Int4]),
     /// `[panels]` of headers, blocks and escapes.
-    Coded(&'w [Coded]),
+    Coded(&'w [Bf16x12]),
 }
 
 impl Panels<'_> {

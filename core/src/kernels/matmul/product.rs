@@ -11,9 +11,9 @@ use super::blocks::Blocks;
 use super::micro::{Ahead, BURST_BYTES, Element, each_tile};
 use super::panel::{Linear, PANEL, Panels, panel_len};
 use super::weight::{SLICE_BYTES, Slice, SliceRows, Sums, Weight, accumulate_kept, slice_inputs};
-use crate::dtype::{Coded, Int4, Int8, OperandFormat};
-use crate::isa::matrix::{ByteRows, Matrix, Tiles};
-use crate::isa::{Isa, LANES, RowTile, Simd, SimdOp};
+use crate::dtype::{Bf16x12, Int4, Int8, OperandFormat};
+use crate::isa::matrix::ByteRows;
+use crate::isa::{InstructionSet, Isa, LANES, Matrix, RowTile, SimdOp, Tiles};
 use crate::kernels::math::silu;
 use crate::tensor::{Rows, Shared};
 use core::ops::Range;
@@ -208,7 +208,7 @@ macro_rules! product_of {
         impl SimdOp for Product<'_, $weight, $operand> {
             type Output = ();
             #[inline(always)]
-            fn eval<S: Simd>(self, s: S) {
+            fn eval<S: InstructionSet>(self, s: S) {
                 product::<S, $weight>(s, self);
             }
         }
@@ -218,16 +218,16 @@ product_of!(f32, f32);
 product_of!(bf16, bf16);
 product_of!(Int8, Int8);
 product_of!(Int4, Int8);
-product_of!(Coded, bf16);
+product_of!(Bf16x12, bf16);
 
 #[inline(always)]
-fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
+fn product<S: InstructionSet, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
     const { assert!(size_of::<[Sums<S, W>; 2]>() == SUMS_BYTES && align_of::<Sums<S, W>>() <= 64) };
     let Product { job, data, panel_len, panels, scratch } = product;
     let (k, rows, per_output) = (job.k, job.rows.count(), job.epilogue.panels_per_output());
     // One tile keeps its sums in registers from end to end. More of them share each slice while it
     // is in L1.
-    let one_tile = rows <= if W::PACKED { S::UNPACK_ROWS } else { S::TILE_ROWS };
+    let one_tile = rows <= if W::PACKED { S::STRATEGY.dequantizing_rows } else { S::STRATEGY.tile_rows };
     let slice_len = if one_tile { k } else { const { slice_inputs::<S, W::Operand>() } };
     let (unpacked, sums) = scratch.split_at_mut(SLICE_BYTES);
     let (unpacked, sums) =
@@ -250,9 +250,9 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
                 if let Some(tiles) = &mut tiles {
                     tile.run_tiles(s, tiles);
                 } else if W::PACKED && !one_tile {
-                    s.run_unpacking_tile(&mut Unpacking(tile));
+                    s.run_dequantizing_tile(&mut Unpacking(tile));
                     let tile = SliceTile { job: &job, slice, sums, unpacked, cursor: &mut cursors[i], ahead };
-                    each_tile(s, S::UNPACK_ROWS..rows, &mut Unpacked(tile));
+                    each_tile(s, S::STRATEGY.dequantizing_rows..rows, &mut Unpacked(tile));
                 } else {
                     each_tile(s, 0..rows, &mut Direct(tile));
                 }
@@ -267,7 +267,7 @@ fn product<S: Simd, W: Weight<S>>(s: S, product: Product<'_, W, W::Operand>) {
 /// What one tile of rows reads soon: as many bytes as the panel has, from `ahead` bytes after its
 /// start, or a little before, where a burst may begin.
 #[inline(always)]
-fn after<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, ahead: usize) -> (*const u8, usize) {
+fn after<S: InstructionSet, W: Weight<S>>(slice: Slice<'_, W>, ahead: usize) -> (*const u8, usize) {
     let from = slice.panel.as_ptr().cast::<u8>().wrapping_add(ahead);
     (from.map_addr(|addr| addr - addr % BURST_BYTES), size_of_val(slice.panel))
 }
@@ -275,7 +275,10 @@ fn after<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, ahead: usize) -> (*const u8
 /// Where the slice after this one lies, and how long it is: the next of the panel, or the first of
 /// the next output.
 #[inline(always)]
-fn next<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, panels_per_output: usize) -> (*const u8, usize) {
+fn next<S: InstructionSet, W: Weight<S>>(
+    slice: Slice<'_, W>,
+    panels_per_output: usize,
+) -> (*const u8, usize) {
     let Slice { panel, k, first, len } = slice;
     let at = if first + len < k { W::offset(first + len) } else { panels_per_output * panel.len() };
     let bytes = (W::offset(first + len) - W::offset(first)) * size_of::<W>();
@@ -283,7 +286,7 @@ fn next<S: Simd, W: Weight<S>>(slice: Slice<'_, W>, panels_per_output: usize) ->
 }
 
 /// A slice of a panel for tiles of rows.
-struct SliceTile<'t, 'w, 'a, S: Simd, W: Weight<S>> {
+struct SliceTile<'t, 'w, 'a, S: InstructionSet, W: Weight<S>> {
     job: &'t Job<'a, W::Operand>,
     slice: Slice<'w, W>,
     /// `[rows]`
@@ -295,13 +298,13 @@ struct SliceTile<'t, 'w, 'a, S: Simd, W: Weight<S>> {
 }
 
 /// A tile that reads the panel as it is stored.
-struct Direct<'t, 'w, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
+struct Direct<'t, 'w, 'a, S: InstructionSet, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
 /// The tile that unpacks the slice.
-struct Unpacking<'t, 'w, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
+struct Unpacking<'t, 'w, 'a, S: InstructionSet, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
 /// A tile that reads what was unpacked.
-struct Unpacked<'t, 'w, 'a, S: Simd, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
+struct Unpacked<'t, 'w, 'a, S: InstructionSet, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
 
-impl<S: Simd, W: Weight<S>> RowTile<S> for Direct<'_, '_, '_, S, W> {
+impl<S: InstructionSet, W: Weight<S>> RowTile<S> for Direct<'_, '_, '_, S, W> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         self.0.run(
@@ -318,7 +321,7 @@ impl<S: Simd, W: Weight<S>> RowTile<S> for Direct<'_, '_, '_, S, W> {
     }
 }
 
-impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacking<'_, '_, '_, S, W> {
+impl<S: InstructionSet, W: Weight<S>> RowTile<S> for Unpacking<'_, '_, '_, S, W> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         self.0.run(
@@ -335,7 +338,7 @@ impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacking<'_, '_, '_, S, W> {
     }
 }
 
-impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, '_, S, W> {
+impl<S: InstructionSet, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, '_, S, W> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
         self.0.run(
@@ -351,7 +354,7 @@ impl<S: Simd, W: Weight<S>> RowTile<S> for Unpacked<'_, '_, '_, S, W> {
     }
 }
 
-impl<S: Simd, W: Weight<S>> SliceTile<'_, '_, '_, S, W> {
+impl<S: InstructionSet, W: Weight<S>> SliceTile<'_, '_, '_, S, W> {
     /// Takes the sums of all rows on, by a unit that multiplies tiles of bytes.
     #[inline(always)]
     fn run_tiles(&mut self, s: S, tiles: &mut Tiles) {
@@ -415,7 +418,7 @@ impl<S: Simd, W: Weight<S>> SliceTile<'_, '_, '_, S, W> {
 /// Turns the sums of a row into a panel of the output; two panels of the weight where gate and up
 /// meet, else one twice.
 #[inline(always)]
-fn finish_row<S: Simd, W: Weight<S>>(
+fn finish_row<S: InstructionSet, W: Weight<S>>(
     s: S,
     job: &Job<'_, W::Operand>,
     (weights, panel): ([&[W]; 2], usize),

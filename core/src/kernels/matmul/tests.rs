@@ -7,8 +7,8 @@ use super::pack::{pack_bf16, pack_f32, pack_int8};
 use super::panel::{Linear, PANEL, Panels, panel_count, panel_len};
 use super::product::{Activations, Epilogue, multiply, scratch_bytes};
 use super::reference::{element_bf16, element_f32, element_int8};
-use crate::dtype::{Coded, Int4, Int8, OperandFormat, WeightFormat, bf16_operand};
-use crate::isa::{Isa, LANES, Simd, SimdOp};
+use crate::dtype::{Bf16x12, Int4, Int8, OperandFormat, WeightFormat, bf16_operand};
+use crate::isa::{InstructionSet, Isa, LANES, SimdOp};
 use crate::kernels::math::silu;
 use crate::kernels::{quantize, rotation};
 use crate::tensor::{Rows, Shared, padded};
@@ -34,7 +34,7 @@ struct Case {
     bf16_panels: Vec<bf16>,
     int8_panels: Vec<Int8>,
     int4_panels: Vec<Int4>,
-    coded_panels: Vec<Coded>,
+    coded_panels: Vec<Bf16x12>,
     bias: Option<Vec<f32>>,
     act_f32: Vec<f32>,
     act_bf16: Vec<bf16>,
@@ -48,7 +48,7 @@ impl Case {
         let mut f32_panels = vec![0.0; panels * panel_len(WeightFormat::F32, k)];
         let mut bf16_panels = vec![bf16::ZERO; panels * panel_len(WeightFormat::Bf16, k)];
         let mut int8_panels = vec![Int8(0); panels * panel_len(WeightFormat::Int8, k)];
-        let mut coded_panels = vec![Coded(0); panels * panel_len(WeightFormat::Bf16Coded, k)];
+        let mut coded_panels = vec![Bf16x12(0); panels * panel_len(WeightFormat::Bf16Coded, k)];
         let mut int4_panels = vec![Int4(0); panels * panel_len(WeightFormat::Int4, k)];
         let mut weight = vec![0.0; PANEL * k];
         for panel in 0..panels {
@@ -307,7 +307,7 @@ fn epilogues(rows: usize, k: usize) {
     impl SimdOp for Gate {
         type Output = [f32; LANES];
         #[inline(always)]
-        fn eval<S: Simd>(self, s: S) -> [f32; LANES] {
+        fn eval<S: InstructionSet>(self, s: S) -> [f32; LANES] {
             s.to_array(s.mul(silu(s, s.lanes_of(self.0)), s.lanes_of(self.1)))
         }
     }
@@ -398,10 +398,10 @@ fn columns_are_kept_as_stored_where_a_path_widens_nothing() {
     impl SimdOp for Stored {
         type Output = ();
         #[inline(always)]
-        fn eval<S: Simd>(self, _: S) {
+        fn eval<S: InstructionSet>(self, _: S) {
             assert!(kept_as_stored::<S, f32>());
-            assert_eq!(kept_as_stored::<S, bf16>(), S::KEPT_PAIRS == 1);
-            assert_eq!(kept_as_stored::<S, Int8>(), S::KEPT_QUADS == 1);
+            assert_eq!(kept_as_stored::<S, bf16>(), S::STRATEGY.pairs_factor == 1);
+            assert_eq!(kept_as_stored::<S, Int8>(), S::STRATEGY.quads_factor == 1);
         }
     }
     for isa in Isa::available().iter() {

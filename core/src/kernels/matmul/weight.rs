@@ -10,15 +10,15 @@ use super::micro::{
     Ahead, Element, keeping_tile, kept_as_stored, kept_tile, tile, tile_widens_rows, wide_tile,
 };
 use super::panel::{INT8_TAIL, PANEL};
-use crate::dtype::{Coded, Int4, Int8};
-use crate::isa::{LANES, Simd};
+use crate::dtype::{Bf16x12, Int4, Int8};
+use crate::isa::{InstructionSet, LANES};
 use half::bf16;
 
 /// Bytes of a slice's operands: half of a 32 KiB L1.
 pub(super) const SLICE_BYTES: usize = 16 << 10;
 
 /// Inputs of a slice whose operands are kept. Slices are whole blocks in every format.
-pub(super) const fn slice_inputs<S: Simd, E: Element<S>>() -> usize {
+pub(super) const fn slice_inputs<S: InstructionSet, E: Element<S>>() -> usize {
     let steps = SLICE_BYTES / (E::KEPT * size_of::<E>());
     assert!((steps * 4).is_multiple_of(int4::BLOCK) && SLICE_BYTES.is_multiple_of(64));
     steps * E::STEP
@@ -38,7 +38,7 @@ pub(super) struct Slice<'p, W> {
 pub(super) type SliceRows<O> = (*const O, usize);
 
 /// A format of weights; `Operand` is what the rows are made of, and the unpacked weights.
-pub(super) trait Weight<S: Simd>: Copy {
+pub(super) trait Weight<S: InstructionSet>: Copy {
     type Operand: Element<S>;
     /// What is remembered of a panel from slice to slice.
     type Cursor<'p>: Copy;
@@ -83,7 +83,7 @@ pub(super) type Sums<S, W> = <<W as Weight<S>>::Operand as Element<S>>::Sums;
 /// `columns` is valid for reading 32 columns of `len` inputs, rounded up to whole steps, and so is
 /// each row.
 #[inline(always)]
-pub(super) unsafe fn accumulate_kept<S: Simd, E: Element<S>, const MR: usize>(
+pub(super) unsafe fn accumulate_kept<S: InstructionSet, E: Element<S>, const MR: usize>(
     s: S,
     len: usize,
     columns: *const E,
@@ -93,7 +93,7 @@ pub(super) unsafe fn accumulate_kept<S: Simd, E: Element<S>, const MR: usize>(
 ) {
     // SAFETY: the caller vouches for rows and columns.
     unsafe {
-        if kept_as_stored::<S, E>() && !S::COLUMNS_ONE_BY_ONE {
+        if kept_as_stored::<S, E>() && !S::STRATEGY.columns_one_by_one {
             accumulate_operands(s, len, columns, rows, sums, ahead);
         } else {
             kept_tile::<S, E, MR>(s, len.div_ceil(E::STEP), rows, columns, sums, Some(ahead));
@@ -108,7 +108,7 @@ pub(super) unsafe fn accumulate_kept<S: Simd, E: Element<S>, const MR: usize>(
 /// `columns` is valid for reading 32 columns of `len` inputs, rounded up to whole steps, and so is
 /// each row.
 #[inline(always)]
-pub(super) unsafe fn accumulate_operands<S: Simd, E: Element<S>, const MR: usize>(
+pub(super) unsafe fn accumulate_operands<S: InstructionSet, E: Element<S>, const MR: usize>(
     s: S,
     len: usize,
     columns: *const E,
@@ -204,22 +204,22 @@ macro_rules! scaled {
     };
 }
 
-impl<S: Simd> Weight<S> for f32 {
+impl<S: InstructionSet> Weight<S> for f32 {
     plain!(f32);
     unscaled!();
 }
 
-impl<S: Simd> Weight<S> for bf16 {
+impl<S: InstructionSet> Weight<S> for bf16 {
     plain!(bf16);
     unscaled!();
 }
 
-impl<S: Simd> Weight<S> for Int8 {
+impl<S: InstructionSet> Weight<S> for Int8 {
     plain!(Int8);
     scaled!();
 }
 
-impl<S: Simd> Weight<S> for Int4 {
+impl<S: InstructionSet> Weight<S> for Int4 {
     scaled!();
     type Operand = Int8;
     type Cursor<'p> = ();
@@ -254,7 +254,7 @@ impl<S: Simd> Weight<S> for Int4 {
     }
 }
 
-impl<S: Simd> Weight<S> for Coded {
+impl<S: InstructionSet> Weight<S> for Bf16x12 {
     unscaled!();
     type Operand = bf16;
     type Cursor<'p> = Escapes<'p>;
@@ -269,14 +269,14 @@ impl<S: Simd> Weight<S> for Coded {
         k.next_multiple_of(coded::BLOCK_INPUTS)
     }
     #[inline(always)]
-    fn cursor(k: usize, panel: &[Coded]) -> Escapes<'_> {
+    fn cursor(k: usize, panel: &[Bf16x12]) -> Escapes<'_> {
         Escapes::of(k, panel)
     }
 
     #[inline(always)]
     unsafe fn accumulate<const MR: usize, const KEEP: bool>(
         s: S,
-        slice: Slice<'_, Coded>,
+        slice: Slice<'_, Bf16x12>,
         escapes: &mut Escapes<'_>,
         rows: SliceRows<bf16>,
         sums: &mut [[S::F; 2]; MR],

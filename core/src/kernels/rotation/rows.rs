@@ -17,8 +17,9 @@
 //!   becomes element `(n/16) l + v`. Weights and rows are permuted alike, so no product notices.
 //!
 //! The half of the butterflies that would cross lanes is done after a transposition.
+use crate::isa::slices::{self, load_part};
 use crate::isa::{LANES, Simd};
-use crate::kernels::rmsnorm::load_part;
+use crate::memory::bytes_mut;
 
 /// Elements of a block: 16 vectors of 16, the square that a transposition turns.
 pub const BLOCK: usize = LANES * LANES;
@@ -104,29 +105,24 @@ fn rotate_vectors<S: Simd, const R: usize>(
     let inverse_root = s.splat(inverse_root(R * LANES));
     let mut vectors = [inverse_root; R];
     for (v, vector) in vectors.iter_mut().enumerate() {
-        // SAFETY: the signs are 16 vectors, R at most.
-        let signs = unsafe { s.load(SIGNS.as_ptr().add(v * LANES)) };
+        let signs = slices::load(s, &SIGNS[v * LANES..]);
         *vector = s.mul(part(x, start + v * LANES), s.mul(signs, inverse_root));
     }
     butterflies(s, &mut vectors);
     let (mut rows, mut columns) = (Square([0.0; BLOCK]), Square([0.0; BLOCK]));
     let mut lanes = [inverse_root; LANES];
-    // SAFETY: a square is 16 lines of 16 floats, of which the first R are written here, all are
-    // transposed, and all are read.
-    unsafe {
-        for (v, vector) in vectors.iter().enumerate() {
-            s.store(rows.0.as_mut_ptr().add(v * LANES), *vector);
-        }
-        s.store_transposed(rows.0.as_ptr().cast(), LINE, columns.0.as_mut_ptr().cast(), LINE);
-        for (l, lane) in lanes.iter_mut().enumerate() {
-            *lane = s.load(columns.0.as_ptr().add(l * LANES));
-        }
+    for (line, vector) in rows.0.chunks_exact_mut(LANES).zip(&vectors) {
+        slices::store(s, line, *vector);
+    }
+    let bytes = bytes_mut(&mut rows.0);
+    slices::store_transposed(s, bytes, LINE, bytes_mut(&mut columns.0), LINE);
+    for (lane, line) in lanes.iter_mut().zip(columns.0.chunks_exact(LANES)) {
+        *lane = slices::load(s, line);
     }
     butterflies(s, &mut lanes);
     for (out, lane) in x[start..][..R * LANES].chunks_exact_mut(R).zip(lanes) {
         if R == LANES {
-            // SAFETY: the chunk is 16 floats.
-            unsafe { s.store(out.as_mut_ptr(), lane) };
+            slices::store(s, out, lane);
         } else {
             out.copy_from_slice(&s.to_array(lane)[..R]);
         }

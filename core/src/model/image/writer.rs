@@ -9,7 +9,7 @@ use super::{
     AT_TENSOR_COUNT, AT_TOTAL, AUX_ENTRY_BYTES, AUX_NAME_MAX, CONFIG_BYTES, FORMAT_VERSION, HEADER_BYTES,
     ImageError, MAGIC, NO_LAYER, TENSOR_ENTRY_BYTES, encode_config,
 };
-use crate::dtype::{Coded, Int4, Int8, WeightFormat, bf16_operand};
+use crate::dtype::{Bf16x12, Int4, Int8, WeightFormat, bf16_operand};
 use crate::kernels::matmul::coded::{coded_len, encode};
 use crate::kernels::matmul::int4::pack_int4;
 use crate::kernels::matmul::pack::pack_int8;
@@ -118,7 +118,7 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
                 self.flushed_count += flushed;
             }
             (Storage::Panels { outputs, inputs }, WeightFormat::Bf16Coded) => {
-                let Some(out) = self.tensor_mut::<Coded>(kind, layer) else { return };
+                let Some(out) = self.tensor_mut::<Bf16x12>(kind, layer) else { return };
                 for (number, panel) in out.chunks_exact_mut(coded_len(inputs)).enumerate() {
                     let weight = |i: usize| {
                         let (n, k) = (number * PANEL + i % (2 * PANEL) / 2, i / (2 * PANEL) * 2 + i % 2);

@@ -1,0 +1,18 @@
+//! What a kernel is compiled for: every operation of an instruction set, and the work itself.
+use super::bf16_12::DecodeBf16x12;
+use super::dequantized::Dequantized;
+use super::int4::UnpackInt4;
+
+/// All operations: [`Simd`](super::Simd) and its extensions.
+pub trait InstructionSet: Dequantized + UnpackInt4 + DecodeBf16x12 {}
+
+impl<S: Dequantized + UnpackInt4 + DecodeBf16x12> InstructionSet for S {}
+
+/// A piece of work that can be compiled for every instruction set.
+pub trait SimdOp {
+    /// What it returns.
+    type Output;
+    /// The work. Implement it `#[inline(always)]`, and so everything it calls on the hot path. An
+    /// implementation may ask for less than all operations: `eval<S: Simd>`.
+    fn eval<S: InstructionSet>(self, simd: S) -> Self::Output;
+}
