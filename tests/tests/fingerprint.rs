@@ -1,11 +1,15 @@
 //! The fingerprint: everything that can change a bit of an answer changes it, each by itself;
-//! nothing else does.
+//! nothing else does; and no release changes the fingerprint of a model that an earlier one served.
 use serde_json::json;
+use std::fmt::Write;
 use verbatim::load::random::{Recipe, TensorData};
-use verbatim::load::{ImageAccess, NoProgress};
+use verbatim::load::{Folder, ImageAccess, NoProgress, WeightChoice, load_model};
 use verbatim::runtime::{Options, ServedModel};
+use verbatim_core::dtype::WeightFormat;
+use verbatim_core::pool::Serial;
 use verbatim_tests::fixture::{Files, config_json, tiny_tensors};
-use verbatim_tests::paths;
+use verbatim_tests::golden::ModelGolden;
+use verbatim_tests::{data, paths};
 
 fn options() -> Options {
     Options { threads: Some(1), max_seqs: 1, weights: Some("f32".to_owned()), ..Options::default() }
@@ -135,4 +139,73 @@ fn nothing_else_changes_it() {
             assert_eq!(open(&image, ImageAccess { copy, verify }).fingerprint, expected, "an image");
         }
     }
+}
+
+/// The whole source hash of a served model in hexadecimal, and the short form of its fingerprint.
+fn hashes(options: &Options) -> (String, String) {
+    let served = ServedModel::open(options, &NoProgress).unwrap_or_else(|error| panic!("{error}"));
+    (hexadecimal(served.loaded.model().fingerprint()), served.fingerprint)
+}
+
+fn hexadecimal(hash: &[u8]) -> String {
+    hash.iter().fold(String::new(), |mut digits, byte| {
+        write!(digits, "{byte:02x}").expect("a string takes all");
+        digits
+    })
+}
+
+/// A client that holds a fingerprint relies on it for as long as the numerics version stands, so
+/// these values, which a release gave, change only together with that version.
+#[test]
+fn the_fingerprints_of_earlier_releases_are_kept() {
+    let builtin = Options { threads: Some(1), ..Options::default() };
+    let expected =
+        ("3a209a1b5af2bb6f31d3d4fdbd95cfd7c802ef9592cef0d9ff4204ffd4df8746", "vb-ad643ab637b9f894");
+    let found = hashes(&builtin);
+    assert_eq!((found.0.as_str(), found.1.as_str()), expected, "the built-in model");
+
+    let Some(model) = data::find("the_fingerprints_of_earlier_releases_are_kept", "models/stories260K")
+    else {
+        return;
+    };
+    let model = Some(model.to_str().expect("UTF-8").to_owned());
+    for (format, source, short) in [
+        ("f32", "353a236c2e0001bf86778e17f45c607b0770f479c9b64b827724eea079ea2382", "vb-297572b290671c99"),
+        ("bf16", "1a82a69336a8f0c206bd95eb1c6f9745ec79f24109c6e365752b8d057de39c66", "vb-2c9f59c57e439141"),
+        ("int8", "4ec7a3ab18a0df93deaf8c080a54b56a5a09dcbc1e2dcbdec1690530960675c9", "vb-72d0e4d7fe563bcc"),
+        ("int4", "55c9908c8d6925a839702d063a4caf61262f48a2d71f58cce11d43838e0c204f", "vb-3e8ee86574ee345e"),
+    ] {
+        let weights = Some(format.to_owned());
+        let options = Options { model: model.clone(), weights, threads: Some(1), ..Options::default() };
+        let found = hashes(&options);
+        assert_eq!((found.0.as_str(), found.1.as_str()), (source, short), "stories260K in {format}");
+    }
+}
+
+/// The random models of the goldens have what the two above lack: every family, biases, norms of
+/// heads, RoPE's scaling, untied heads.
+#[test]
+fn the_source_hashes_of_every_family_are_kept() {
+    let expected = [
+        ("model_llama_biases", "58975c9c505763c8f56ee5a2574f3f10fb68acbd0aefe1e57d66ff81394787dd"),
+        ("model_llama_llama3_parameters", "4e1df7216b2407b2ee195f12ff329b5f3c854651210402c5c38ee6d963da501a"),
+        ("model_llama_llama3_scaling", "2da005b81101eb3b0b3a53f907093cff4f310c6f4b6fb69e0de0de88087dcecd"),
+        ("model_llama_mqa_tied_theta", "4b0d1179af9f1c74027debff3403f68f14d21420ea29f2805a998f979be34cfd"),
+        ("model_llama_odd_mha", "f15ed9126ed715dd4adc17d1361001408da3f9dbbdadd16be9fdecee7ea2fc37"),
+        ("model_llama_theta_parameters", "0bd0057e2b04898dd3c1c7eb4150dee12bc4f0d0d096c489cc715bea117ba41d"),
+        ("model_mistral_gqa", "74cf9e31443e602e2608db303ab0a129f551f454759cbefd4376b9522664df99"),
+        ("model_qwen2_tied", "eb58ce66d509b2da0fac95b7465daa4533b5dcdc076e095bcd5640ec8983e36e"),
+        ("model_qwen3_untied", "5ee712f9a0466681f266c79b7ac9c27b66cdf2e362a41880e46fc2c51b12b2ce"),
+    ];
+    let goldens = ModelGolden::all();
+    for (name, golden) in &goldens {
+        let directory = golden.write(name);
+        let choice = WeightChoice::all(WeightFormat::Bf16);
+        let loaded = load_model(&Folder::from(directory.path()), choice, &Serial, &NoProgress)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found = hexadecimal(loaded.model().fingerprint());
+        let known = expected.iter().find(|(known, _)| known == name).map(|(_, hash)| *hash);
+        assert_eq!(known, Some(found.as_str()), "{name}");
+    }
+    assert_eq!(goldens.len(), expected.len());
 }

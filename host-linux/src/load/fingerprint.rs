@@ -2,7 +2,7 @@
 //!
 //! **Source hash**, stored in an image, so that an image and the directory it was packed from
 //! agree. BLAKE3 over, in this order and each with its length where it has one:
-//! * a domain string, the configuration as the image encodes it (weight format included),
+//! * a domain string, the configuration as [`Encoding`] writes it (weight formats included),
 //! * the files beside the weights: `config.json`, tokenizer, template, generation defaults,
 //! * every tensor that the model uses, in order of name: name, type, shape, and a leaf per 32 rows:
 //!   the BLAKE3 of their bytes. Which shard a tensor lies in does not matter, nor does anything
@@ -14,17 +14,16 @@
 use super::plan::Plan;
 use blake3::Hasher;
 use verbatim_core::dtype::KvFormat;
-use verbatim_core::model::ModelConfig;
-use verbatim_core::model::image::encode_config;
+use verbatim_core::model::{ModelConfig, RopeConfig, RopeScaling};
 
 /// What can change an output bit and is chosen when a model is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeChoices<'a> {
     /// How keys and values are stored.
     pub kv_format: KvFormat,
-    /// Elements that share a scale in the KV format; 0 where there are no scales.
+    /// Elements that share a scale in the KV format; 0 where it has no scales.
     pub kv_group: usize,
-    /// Greatest context, prompt and output together.
+    /// Max positions of a context, prompt and output together.
     pub model_len: usize,
     /// A chat template given in place of the model's own.
     pub chat_template: Option<&'a str>,
@@ -63,9 +62,7 @@ pub(crate) fn source_hash(
 ) -> [u8; 32] {
     let mut hasher = Hasher::new();
     hasher.update(b"verbatim source 1\n");
-    // How bits are stored that give the same results is no part of the name.
-    let (weight_format, head_format) = (config.weight_format.numerics(), config.head_format.numerics());
-    hasher.update(&encode_config(&ModelConfig { weight_format, head_format, ..*config }));
+    hasher.update(&Encoding::of(config).0);
     number(&mut hasher, files.len());
     for (name, contents) in files {
         text(&mut hasher, name.as_bytes());
@@ -84,6 +81,79 @@ pub(crate) fn source_hash(
         }
     }
     *hasher.finalize().as_bytes()
+}
+
+/// A configuration as the source hash takes it: little-endian words of 64 bits.
+///
+/// **The first release's fields come first, in its order, all of them**, so that a model which an
+/// earlier release could serve keeps its hash. **A later field follows only where it differs from
+/// its default**, as two words: its number, complemented, and its value. A new field with its
+/// default value therefore changes no fingerprint. What follows in the hash is a small count, which
+/// no complemented number equals, so two configurations never have the same bytes.
+///
+/// This is apart from the header of an image, which may change with each version of the format.
+struct Encoding(Vec<u8>);
+
+impl Encoding {
+    fn of(config: &ModelConfig) -> Self {
+        // Every field is named, so that a new one does not compile before it has a place here.
+        let ModelConfig {
+            architecture,
+            vocab_size,
+            hidden_size,
+            intermediate_size,
+            layer_count,
+            head_count,
+            kv_head_count,
+            head_dim,
+            position_count,
+            rms_norm_eps,
+            rope,
+            tied_head,
+            qkv_bias,
+            attention_output_bias,
+            mlp_bias,
+            qk_norm,
+            weight_format,
+            head_format,
+        } = *config;
+        let flags = [tied_head, qkv_bias, attention_output_bias, mlp_bias, qk_norm];
+        let flags = flags.iter().enumerate().fold(0, |bits, (i, flag)| bits | (u64::from(*flag) << i));
+        let mut encoding = Self(Vec::new());
+        encoding.word(u64::from(architecture as u32));
+        let sizes = [vocab_size, hidden_size, intermediate_size, layer_count];
+        let heads = [head_count, kv_head_count, head_dim, position_count];
+        for size in sizes.into_iter().chain(heads) {
+            encoding.word(size as u64);
+        }
+        encoding.word(u64::from(rms_norm_eps.to_bits()));
+        for word in rope_words(&rope) {
+            encoding.word(word);
+        }
+        encoding.word(flags);
+        // Formats that give the same results are one format here, however they are stored.
+        encoding.word(u64::from(weight_format.numerics() as u32));
+        encoding.word(u64::from(head_format.numerics() as u32));
+        encoding
+    }
+
+    fn word(&mut self, word: u64) {
+        self.0.extend_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// RoPE's base, the kind of its scaling, and the four numbers of that kind, zeros where it has
+/// none.
+fn rope_words(rope: &RopeConfig) -> [u64; 6] {
+    let bits = |x: f32| u64::from(x.to_bits());
+    let theta = rope.theta.to_bits();
+    match rope.scaling {
+        RopeScaling::None => [theta, 0, 0, 0, 0, 0],
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
+            let original = u64::from(original_positions);
+            [theta, 1, bits(factor), bits(low_freq_factor), bits(high_freq_factor), original]
+        }
+    }
 }
 
 fn number(hasher: &mut Hasher, n: usize) {
