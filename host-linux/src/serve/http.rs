@@ -7,21 +7,20 @@ use super::gate::{self, ID_HEADER, Visitor, Visitors};
 use super::request::{Endpoint, parse};
 use super::respond::Answer;
 use crate::runtime::engine_thread::Load;
+use crate::sys::signals::{catch_stop_signals, stop_is_requested};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tiny_http::{Header, Method, Request, Response};
 use verbatim_core::engine::DraftCounters;
 
 /// How long running requests may take after the signal to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
-
-static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Binds; a port in use is an error.
 pub fn listen(host: &str, port: u16) -> Result<TcpListener, String> {
@@ -47,16 +46,9 @@ impl Drop for Private {
     }
 }
 
-extern "C" fn on_signal(_: libc::c_int) {
-    STOP.store(true, Ordering::Relaxed);
-}
-
 /// Serves until SIGINT or SIGTERM; then lets running requests end.
 pub fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), String> {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler only stores to an atomic.
-        unsafe { libc::signal(signal, on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t) };
-    }
+    catch_stop_signals();
     let directory = Private::new()?;
     let socket = directory.0.join("http");
     let inner = UnixListener::bind(&socket).map_err(|error| format!("{}: {error}", socket.display()))?;
@@ -64,7 +56,7 @@ pub fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), String> {
     let visitors = Arc::new(Visitors::default());
     gate::open(listener, socket, Arc::clone(&visitors))?;
     let busy = Arc::new(AtomicUsize::new(0));
-    while !STOP.load(Ordering::Relaxed) {
+    while !stop_is_requested() {
         let request = match http.recv_timeout(Duration::from_millis(200)) {
             Ok(Some(request)) => request,
             Ok(None) => continue,

@@ -11,9 +11,9 @@ pub mod http;
 pub mod request;
 pub mod respond;
 
-use crate::cpu::model_name;
 use crate::load::Progress;
 use crate::runtime::{EngineHandle, Options, ServedModel};
+use crate::sys::cpu::model_name;
 use crate::text::Tokenizer;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -74,14 +74,8 @@ pub(crate) fn now() -> u64 {
 /// A seed for a caller who gave none, from the system's entropy; below 2^53, so that every JSON
 /// reader keeps it.
 pub fn draw_seed() -> Result<u64, String> {
-    let mut bytes = [0_u8; 8];
-    // SAFETY: getrandom writes at most 8 bytes to `bytes`.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    if got == 8 {
-        Ok(u64::from_le_bytes(bytes) >> 11)
-    } else {
-        Err("the system gave no entropy for a seed".to_owned())
-    }
+    crate::sys::entropy::draw_seed()
+        .map_err(|error| format!("the system gave no entropy for a seed: {error}"))
 }
 
 /// `bos_token`, `eos_token`, …: variables of chat templates.
