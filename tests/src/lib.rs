@@ -8,6 +8,7 @@
 //! * [`golden`]: the JSON under `goldens/`, and the models that its recipes make.
 //! * [`runner`]: sequences through the forward pass with no engine around it.
 //! * [`draws`]: random numbers of a seed; [`mutate`]: spoils bytes and JSON by them.
+//! * [`mutants`]: planted bugs, and the copy of the tree in which they are built.
 //! * [`pools`]: pools that permute what they are given.
 //! * [`sim`]: the simulator, which `verbatim-sim` and a test run.
 pub mod chat;
@@ -15,6 +16,7 @@ pub mod data;
 pub mod draws;
 pub mod fixture;
 pub mod golden;
+pub mod mutants;
 pub mod mutate;
 pub mod pools;
 pub mod process;

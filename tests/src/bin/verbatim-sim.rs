@@ -38,11 +38,11 @@ struct Arguments {
     /// Runs every seed twice and compares the hash of its events.
     #[arg(long)]
     twice: bool,
-    /// Switches a bug on (in a build with `--cfg mutants`); one seed at a time.
+    /// Switches one planted bug on (`tests/mutants`); seeds run one at a time.
     #[arg(long)]
     mutant: Option<String>,
-    /// Switches every bug on in turn; each must be found within the seeds.
-    #[arg(long)]
+    /// Switches every planted bug on in turn; each must be found within the seeds.
+    #[arg(long, conflicts_with = "mutant")]
     mutants: bool,
     /// Prints what each seed decides.
     #[arg(long)]
@@ -70,12 +70,15 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     std::panic::set_hook(Box::new(|_| {})); // a panic is a failure with a story of its own
-    if let Err(why) = switch_on(&arguments) {
-        println!("{why}");
-        return ExitCode::FAILURE;
-    }
-    if arguments.mutants {
-        return hunt_all(&arguments);
+    if arguments.mutants || arguments.mutant.is_some() {
+        match with_mutants(&arguments) {
+            Ok(Some(code)) => return code,
+            Ok(None) => {}
+            Err(why) => {
+                println!("{why}");
+                return ExitCode::FAILURE;
+            }
+        }
     }
     let (summary, took, failed) = simulate(&arguments);
     if let Some((setup, failure)) = failed {
@@ -98,36 +101,33 @@ fn main() -> ExitCode {
     if shortcomings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Builds this program with the planted bugs, and runs that one with the arguments of this one.
 #[cfg(not(mutants))]
-fn switch_on(arguments: &Arguments) -> Result<(), String> {
-    match arguments.mutants || arguments.mutant.is_some() {
-        true => Err("this build has no mutants: build with RUSTFLAGS='--cfg mutants'".into()),
-        false => Ok(()),
-    }
+fn with_mutants(_: &Arguments) -> Result<Option<ExitCode>, String> {
+    let program = verbatim_tests::mutants::build()?;
+    let status = std::process::Command::new(&program)
+        .args(std::env::args_os().skip(1))
+        .status()
+        .map_err(|error| format!("{}: {error}", program.display()))?;
+    Ok(Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
 }
 
-#[cfg(not(mutants))]
-fn hunt_all(_: &Arguments) -> ExitCode {
-    ExitCode::FAILURE
-}
-
+/// Switches one bug on and returns `None`, or tries them all.
 #[cfg(mutants)]
-fn switch_on(arguments: &Arguments) -> Result<(), String> {
+fn with_mutants(arguments: &Arguments) -> Result<Option<ExitCode>, String> {
     use verbatim_core::mutants::{Mutant, set};
-    use verbatim_tests::sim::mutants::by_name;
-    if let Some(name) = &arguments.mutant {
-        let names: Vec<_> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
-        let mutant = by_name(name).ok_or_else(|| format!("mutants are {}", names.join(", ")))?;
-        set(Some(mutant));
-    }
-    Ok(())
+    let Some(name) = &arguments.mutant else { return Ok(Some(hunt_all(arguments))) };
+    let names: Vec<_> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
+    let mutant = verbatim_tests::sim::hunt::by_name(name);
+    set(Some(mutant.ok_or_else(|| format!("mutants are {}", names.join(", ")))?));
+    Ok(None)
 }
 
-/// Every bug in turn.
+/// Tries every bug in turn.
 #[cfg(mutants)]
 fn hunt_all(arguments: &Arguments) -> ExitCode {
     use verbatim_core::mutants::Mutant;
-    use verbatim_tests::sim::mutants::hunt;
+    use verbatim_tests::sim::hunt::hunt;
     let mut missed = 0;
     for mutant in Mutant::ALL {
         print!("{:<18} {:<72} ", mutant.name(), mutant.story());

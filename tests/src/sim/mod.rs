@@ -18,13 +18,13 @@
 //! * [`checks`]: what holds after every step. [`coverage`]: which events a run reached.
 //! * [`run`]: the loop. [`shrink`]: from a failing seed to a small one. [`report`]: what a person
 //!   reads.
-//! * `mutants`: bugs that it must find, in a build with `--cfg mutants`.
+//! * `hunt`: switches planted bugs on, in a build that has them ([`crate::mutants`]).
 pub mod answer;
 pub mod checks;
 pub mod coverage;
 pub mod grammar;
 #[cfg(mutants)]
-pub mod mutants;
+pub mod hunt;
 pub mod options;
 pub mod oracle;
 pub mod report;

@@ -105,11 +105,7 @@ impl Summary {
 
 /// The command that runs a setup.
 pub fn command(setup: &Setup, mutant: Option<&str>) -> String {
-    let mut command = String::new();
-    if mutant.is_some() {
-        command.push_str("RUSTFLAGS='--cfg mutants' ");
-    }
-    command.push_str("cargo run --release -p verbatim-tests --bin verbatim-sim -- --seeds 1");
+    let mut command = "cargo run --release -p verbatim-tests --bin verbatim-sim -- --seeds 1".to_owned();
     command.push_str(&format!(" --seed {} --steps {}", setup.seed, setup.steps));
     let list = |items: Vec<String>| items.join(",");
     if let Some(only) = &setup.only {

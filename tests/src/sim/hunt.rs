@@ -1,6 +1,6 @@
-//! Realistic bugs, each switched on in turn: a simulator that finds none of them would prove
-//! nothing by finding none in what is served. They are in a build with `RUSTFLAGS='--cfg mutants'`
-//! alone.
+//! Switches each planted bug on in turn and looks for the run that sees it: a simulator that finds
+//! none of them would prove nothing by finding none in what is served. This module is only in the
+//! build that `crate::mutants::build` makes.
 use super::options::Setup;
 use super::run::{Failure, run};
 use verbatim_core::mutants::{Mutant, set};
@@ -10,11 +10,11 @@ use verbatim_core::mutants::{Mutant, set};
 pub struct Found {
     /// The run that found it.
     pub setup: Setup,
-    /// What it saw.
+    /// The failure that it saw.
     pub failure: Failure,
-    /// Runs, this one included.
+    /// How many runs it took, this one included.
     pub seeds: u64,
-    /// Steps of those before it.
+    /// Steps of all these runs together.
     pub steps: u64,
 }
 
