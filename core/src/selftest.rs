@@ -10,9 +10,10 @@ use crate::dtype::{KvFormat, WeightFormat};
 use crate::engine::{Budget, Engine, EngineLimits, EventKind, Masks, MemoryPlan, MemoryPlanError, Request};
 use crate::isa::Isa;
 use crate::memory::{Arena, ArenaError, Carver, Layout, REGION_ALIGN};
-use crate::model::image::TensorKind;
+use crate::model::image::TensorPlace;
 use crate::model::{
-    Architecture, ImageError, ImageLayout, ImageWriter, ModelConfig, PackedModel, RopeConfig, RopeScaling,
+    Architecture, ImageError, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig,
+    RopeScaling,
 };
 use crate::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
 use crate::pool::Pool;
@@ -48,6 +49,7 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             attention_output_bias: false,
             mlp_bias: false,
             qk_norm: true,
+            features: LayerFeatures::PLAIN,
             weight_format: WeightFormat::Bf16,
             head_format: WeightFormat::Bf16,
         },
@@ -79,6 +81,7 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             attention_output_bias: true,
             mlp_bias: true,
             qk_norm: false,
+            features: LayerFeatures::PLAIN,
             weight_format: WeightFormat::F32,
             head_format: WeightFormat::F32,
         },
@@ -102,6 +105,7 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             attention_output_bias: false,
             mlp_bias: false,
             qk_norm: false,
+            features: LayerFeatures::PLAIN,
             weight_format: WeightFormat::Int8,
             head_format: WeightFormat::Int8,
         },
@@ -125,6 +129,7 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             attention_output_bias: false,
             mlp_bias: false,
             qk_norm: false,
+            features: LayerFeatures::PLAIN,
             weight_format: WeightFormat::Int4,
             // The hash was the same when it was stored plainly.
             head_format: WeightFormat::Bf16Coded,
@@ -325,16 +330,8 @@ fn draw(stream: u64, i: usize) -> u64 {
 
 fn write_weights(layout: &ImageLayout<'_>, image: &mut [u8]) -> Result<(), SelftestError> {
     let mut writer = ImageWriter::new(layout, image)?;
-    for (stream, (kind, layer, _)) in layout.tensors().enumerate() {
-        let is_norm = matches!(
-            kind,
-            TensorKind::AttentionNorm
-                | TensorKind::FeedForwardNorm
-                | TensorKind::FinalNorm
-                | TensorKind::QNorm
-                | TensorKind::KNorm
-        );
-        let (middle, scale) = if is_norm { (1.0, 0.25) } else { (0.0, 0.25) };
+    for (stream, TensorPlace { kind, layer, .. }) in layout.tensors().enumerate() {
+        let (middle, scale) = if kind.is_norm() { (1.0, 0.25) } else { (0.0, 0.25) };
         writer.fill(kind, layer.unwrap_or(0), |row, column| {
             let uniform =
                 (draw(stream as u64 + 10, row * 65_536 + column) >> 40) as f32 * (1.0 / 8_388_608.0) - 1.0;

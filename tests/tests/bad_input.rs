@@ -382,7 +382,11 @@ fn spoiled_images_are_refused_in_one_line() {
         good.windows(9).position(|bytes| bytes == b"\"version\"").expect("it carries the tokenizer");
     type Spoil<'s> = &'s dyn Fn(&mut Vec<u8>);
     let head: &[(&str, Spoil, &[&str])] = &[
-        ("another version", &|bytes| bytes[8] = 2, &["format version", "found 2", "expected 4"]),
+        (
+            "another version",
+            &|bytes| bytes[8] = 2,
+            &["format version", "found 2", "expected 5: pack the model again"],
+        ),
         ("a spoiled header", &|bytes| bytes[40] ^= 1, &["is damaged: its head"]),
         ("a spoiled hash", &|bytes| bytes[100] ^= 1, &["is damaged: its head"]),
         ("a spoiled table", &|bytes| bytes[320 + 48] ^= 1, &["is damaged: its head"]),

@@ -10,9 +10,9 @@ use verbatim_core::engine::{
     Budget, Engine, EngineLimits, EventKind, Masks, MemoryPlan, Observer, PlannedRow, Request, RequestId,
 };
 use verbatim_core::isa::Isa;
-use verbatim_core::model::image::TensorKind;
+use verbatim_core::model::image::{TensorKind, TensorPlace};
 use verbatim_core::model::{
-    Architecture, ImageLayout, ImageWriter, ModelConfig, PackedModel, RopeConfig, RopeScaling,
+    Architecture, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig, RopeScaling,
 };
 use verbatim_core::pool::{Pool, Serial};
 use verbatim_core::sampling::SamplingParams;
@@ -39,6 +39,7 @@ fn config(weight_format: WeightFormat) -> ModelConfig {
         attention_output_bias: false,
         mlp_bias: false,
         qk_norm: false,
+        features: LayerFeatures::PLAIN,
         weight_format,
         head_format: weight_format,
     }
@@ -57,7 +58,7 @@ fn image(config: &ModelConfig) -> AlignedMemory {
     let mut memory = AlignedMemory::new(layout.total_bytes()).expect("memory");
     let mut writer = ImageWriter::new(&layout, memory.as_mut_slice()).expect("a writer");
     let tensors: Vec<_> = layout.tensors().collect();
-    for (stream, (kind, layer, _)) in tensors.into_iter().enumerate() {
+    for (stream, TensorPlace { kind, layer, .. }) in tensors.into_iter().enumerate() {
         let norm =
             matches!(kind, TensorKind::AttentionNorm | TensorKind::FeedForwardNorm | TensorKind::FinalNorm);
         writer.fill(kind, layer.unwrap_or(0), |row, column| {

@@ -1,18 +1,23 @@
-//! The model: what it is ([`config`]), its packed weights ([`image`], [`weights`]) and the forward
-//! pass ([`forward`]) over rows ([`rows`]).
+//! The model: what it is ([`config`], its layers' description [`spec`], the table of [`families`]),
+//! its packed weights ([`image`], [`weights`]) and the forward pass ([`forward`]) over rows
+//! ([`rows`]).
 pub mod config;
+pub mod families;
 pub mod forward;
 pub mod image;
 mod operands;
 mod ops;
 pub mod rows;
+pub mod spec;
 pub mod weights;
 
 pub use crate::kernels::rope::{RopeConfig, RopeScaling};
-pub use config::{Architecture, ConfigError, FAMILIES, Family, ModelConfig};
+pub use config::ModelConfig;
+pub use families::{Architecture, FAMILIES, Family};
 pub use forward::{Forward, ForwardLimits};
 pub use image::{ImageError, ImageLayout, ImageWriter, PackedModel};
 pub use rows::{BlockTables, Row, RowOutput};
+pub use spec::{ConfigError, LayerFeatures, LayerSpec};
 pub use weights::{Embedding, LayerWeights, OuterWeights};
 
 #[cfg(test)]

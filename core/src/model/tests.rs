@@ -7,7 +7,7 @@ use crate::dtype::{KvFormat, WeightFormat};
 use crate::isa::Isa;
 use crate::kernels::matmul::tests::noise;
 use crate::memory::{Arena, Carver, Layout, REGION_ALIGN};
-use crate::model::image::TensorKind;
+use crate::model::image::{TensorKind, TensorPlace};
 use crate::pool::{Phase, Pool, Serial};
 use std::vec;
 use std::vec::Vec;
@@ -61,6 +61,7 @@ pub(crate) fn config(architecture: Architecture, weight_format: WeightFormat) ->
         attention_output_bias: false,
         mlp_bias: false,
         qk_norm: family.qk_norm,
+        features: LayerFeatures::PLAIN,
         weight_format,
         head_format: weight_format,
     }
@@ -76,22 +77,14 @@ pub(crate) fn image_without(config: &ModelConfig, token: Option<usize>) -> Memor
     let mut memory = Memory::new(layout.total_bytes());
     let mut writer = ImageWriter::new(&layout, memory.bytes(layout.total_bytes())).unwrap();
     let tensors: Vec<_> = layout.tensors().collect();
-    for (i, (kind, layer, _)) in tensors.into_iter().enumerate() {
-        let is_norm = matches!(
-            kind,
-            TensorKind::AttentionNorm
-                | TensorKind::FeedForwardNorm
-                | TensorKind::FinalNorm
-                | TensorKind::QNorm
-                | TensorKind::KNorm
-        );
+    for (i, TensorPlace { kind, layer, .. }) in tensors.into_iter().enumerate() {
         let seed = i as u64 * 77;
         writer.fill(kind, layer.unwrap_or(0), |row, column| {
             let x = noise(seed, row * 4096 + column);
             if kind == TensorKind::Embedding && Some(row) == token {
                 return f32::NAN;
             }
-            if is_norm { 1.0 + 0.3 * x } else { 0.5 * x }
+            if kind.is_norm() { 1.0 + 0.3 * x } else { 0.5 * x }
         });
     }
     writer.header(&[7; 32], 0);

@@ -1,13 +1,15 @@
 //! `config.json` to a [`ModelConfig`].
 //!
-//! Sizes must be there; what Hugging Face transformers fills in for an absent key, this fills in
-//! too, per family. What the forward pass does not do is refused by name: a model is served as it
-//! was meant or not at all.
+//! Sizes must be there; what Hugging Face transformers fills in for an absent key, the table of
+//! families fills in. Keys for which the description of a layer has a field go there, and
+//! [`ModelConfig::check`] refuses what the forward pass does not do; keys without a field are
+//! refused here. A model is served as it was meant or not at all.
 use super::error::LoadError;
 use serde_json::{Map, Value};
 use std::path::Path;
 use verbatim_core::dtype::WeightFormat;
-use verbatim_core::model::{Architecture, FAMILIES, ModelConfig, RopeConfig, RopeScaling};
+use verbatim_core::model::spec::{Activation, LayerKind};
+use verbatim_core::model::{FAMILIES, Family, LayerFeatures, ModelConfig, RopeConfig, RopeScaling};
 
 /// What `config.json` says.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,13 +24,12 @@ pub struct SourceConfig {
 
 /// Keys that ask for something the forward pass does not do, whatever their value unless it is
 /// null, false or 0.
-const UNSUPPORTED: [(&str, &str); 9] = [
+const UNSUPPORTED: [(&str, &str); 8] = [
     ("quantization_config", "null: quantized checkpoints are not implemented"),
     ("num_local_experts", "null: mixtures of experts are not implemented"),
     ("num_experts", "null: mixtures of experts are not implemented"),
     ("n_routed_experts", "null: mixtures of experts are not implemented"),
     ("rope_interleaved", "false: interleaved rotary embedding is not implemented"),
-    ("attn_logit_softcapping", "null: soft-capped logits are not implemented"),
     ("final_logit_softcapping", "null: soft-capped logits are not implemented"),
     ("is_encoder_decoder", "false: only decoders are implemented"),
     ("add_cross_attention", "false: only decoders are implemented"),
@@ -125,9 +126,6 @@ pub fn parse_config(path: &Path, bytes: &[u8]) -> Result<SourceConfig, LoadError
             return Err(fields.error(key, expected));
         }
     }
-    if !matches!(fields.text("hidden_act")?, None | Some("silu" | "swish")) {
-        return Err(fields.error("hidden_act", "\"silu\""));
-    }
     for key in ["torch_dtype", "dtype"] {
         fields.text(key)?; // the tensors themselves decide
     }
@@ -138,28 +136,17 @@ pub fn parse_config(path: &Path, bytes: &[u8]) -> Result<SourceConfig, LoadError
     let hidden_size = fields.required_size("hidden_size")?;
     let layer_count = fields.required_size("num_hidden_layers")?;
     let head_count = fields.required_size("num_attention_heads")?;
-    let default_kv_heads = match (family.architecture, map.get("num_key_value_heads")) {
-        (Architecture::Mistral, None) => 8,
-        (Architecture::Qwen2 | Architecture::Qwen3, None) => 32,
-        _ => head_count,
-    };
-    let head_dim = match fields.size("head_dim")? {
+    // Null is not absent here: transformers takes it for as many as there are query heads.
+    let absent = if map.contains_key("num_key_value_heads") { None } else { family.absent.kv_head_count };
+    let head_dim = match fields.size("head_dim")?.or(family.absent.head_dim) {
         Some(head_dim) => head_dim,
-        None if family.architecture == Architecture::Qwen3 => 128,
         None if head_count > 0 && hidden_size.is_multiple_of(head_count) => hidden_size / head_count,
         None => {
             let expected = format!("a divisor of hidden_size ({hidden_size}), or a head_dim");
             return Err(fields.error("num_attention_heads", expected));
         }
     };
-    let position_count = match fields.size("max_position_embeddings")? {
-        Some(count) => count,
-        None => match family.architecture {
-            Architecture::Llama => 2048,
-            Architecture::Mistral => 131_072,
-            Architecture::Qwen2 | Architecture::Qwen3 => 32_768,
-        },
-    };
+    let position_count = fields.size("max_position_embeddings")?.unwrap_or(family.absent.position_count);
     let attention_bias = family.attention_bias_key && fields.flag("attention_bias")?.unwrap_or(false);
     let mlp_bias = family.mlp_bias_key && fields.flag("mlp_bias")?.unwrap_or(false);
     let model = ModelConfig {
@@ -169,7 +156,7 @@ pub fn parse_config(path: &Path, bytes: &[u8]) -> Result<SourceConfig, LoadError
         intermediate_size: fields.required_size("intermediate_size")?,
         layer_count,
         head_count,
-        kv_head_count: fields.size("num_key_value_heads")?.unwrap_or(default_kv_heads),
+        kv_head_count: fields.size("num_key_value_heads")?.or(absent).unwrap_or(head_count),
         head_dim,
         position_count,
         rms_norm_eps: fields.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
@@ -179,14 +166,19 @@ pub fn parse_config(path: &Path, bytes: &[u8]) -> Result<SourceConfig, LoadError
         attention_output_bias: attention_bias,
         mlp_bias,
         qk_norm: family.qk_norm,
+        features: features(&fields, family, layer_count, position_count)?,
         weight_format: WeightFormat::F32,
         head_format: WeightFormat::F32,
     };
-    model.check().map_err(|error| match fields.get(error.field) {
-        Some(_) => fields.error(error.field, error.expected),
-        None => LoadError::malformed(path, error.to_string()),
+    model.check().map_err(|error| {
+        let count = format!("max_position_embeddings ({position_count})");
+        let expected = error.expected.replace("max_position_embeddings", &count);
+        match fields.get(error.field) {
+            Some(_) => fields.error(error.field, expected),
+            None => LoadError::malformed(path, format!("{} must be {expected}", error.field)),
+        }
     })?;
-    refuse_window(&fields, &model)?;
+    refuse_layer_types(&fields, &model)?;
     Ok(SourceConfig {
         model,
         eos_ids: fields.ids("eos_token_id")?.unwrap_or_default(),
@@ -243,21 +235,43 @@ fn rope(fields: &Fields) -> Result<RopeConfig, LoadError> {
     Ok(RopeConfig { theta, scaling })
 }
 
-/// A sliding window is harmless where it is off, or no smaller than the context.
-fn refuse_window(fields: &Fields, model: &ModelConfig) -> Result<(), LoadError> {
-    let is_qwen = matches!(model.architecture, Architecture::Qwen2 | Architecture::Qwen3);
-    let mut window = fields.size("sliding_window")?;
-    if model.architecture == Architecture::Mistral && !fields.map.contains_key("sliding_window") {
-        window = Some(4096); // as transformers has it
+/// What the layers are beyond the family's: windows, activation, soft cap.
+fn features(
+    fields: &Fields,
+    family: &Family,
+    layer_count: usize,
+    position_count: usize,
+) -> Result<LayerFeatures, LoadError> {
+    let mut features = family.features;
+    features.activation = match fields.text("hidden_act")? {
+        None => features.activation,
+        Some("silu" | "swish") => Activation::Silu,
+        Some("gelu_pytorch_tanh") => Activation::GeluTanh,
+        Some(_) => return Err(fields.error("hidden_act", "\"silu\"")),
+    };
+    let soft_cap = fields.number("attn_logit_softcapping")?.filter(|cap| *cap != 0.0);
+    features.soft_cap = soft_cap.map(|cap| cap as f32).or(features.soft_cap);
+    if let Some(window) = window(fields, family, layer_count)?.filter(|window| *window < position_count) {
+        let window = u32::try_from(window).map_err(|_| fields.error("sliding_window", "below 2^32"))?;
+        features.kinds = features.kinds.map(|kind| LayerKind { window: Some(window), ..kind });
     }
-    // For Qwen the window is off unless asked for, and then only from `max_window_layers` on.
-    let used = fields.flag("use_sliding_window")?.unwrap_or(!is_qwen);
-    let first_layer = if is_qwen { fields.size("max_window_layers")?.unwrap_or(28) } else { 0 };
-    let narrow = window.is_some_and(|window| window < model.position_count);
-    let expected = format!("at least max_position_embeddings ({}), or null", model.position_count);
-    if used && narrow && first_layer < model.layer_count {
-        return Err(fields.error("sliding_window", expected));
-    }
+    Ok(features)
+}
+
+/// The window of the layers, in positions, where one is used.
+fn window(fields: &Fields, family: &Family, layer_count: usize) -> Result<Option<usize>, LoadError> {
+    let absent = if fields.map.contains_key("sliding_window") { None } else { family.absent.window };
+    let window = fields.size("sliding_window")?.or(absent);
+    // Where the window is off unless asked for, it begins at `max_window_layers`.
+    let by_default = family.absent.use_window;
+    let used = fields.flag("use_sliding_window")?.unwrap_or(by_default);
+    let first_layer = if by_default { 0 } else { fields.size("max_window_layers")?.unwrap_or(28) };
+    Ok(window.filter(|_| used && first_layer < layer_count))
+}
+
+/// Refuses kinds of layers that are not full attention, or a window that is wide enough to be it.
+fn refuse_layer_types(fields: &Fields, model: &ModelConfig) -> Result<(), LoadError> {
+    let narrow = fields.size("sliding_window")?.is_some_and(|window| window < model.position_count);
     let types = fields.optional("layer_types", "a list of strings", |value| {
         value.as_array()?.iter().map(Value::as_str).collect::<Option<Vec<_>>>()
     })?;

@@ -14,7 +14,8 @@
 use super::plan::Plan;
 use blake3::Hasher;
 use verbatim_core::dtype::KvFormat;
-use verbatim_core::model::{ModelConfig, RopeConfig, RopeScaling};
+use verbatim_core::model::spec::{LayerKind, LayerNorms, LayerPattern};
+use verbatim_core::model::{LayerFeatures, ModelConfig, RopeConfig, RopeScaling};
 
 /// What can change an output bit and is chosen when a model is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,7 @@ impl Encoding {
             attention_output_bias,
             mlp_bias,
             qk_norm,
+            features,
             weight_format,
             head_format,
         } = *config;
@@ -134,12 +136,68 @@ impl Encoding {
         // Formats that give the same results are one format here, however they are stored.
         encoding.word(u64::from(weight_format.numerics() as u32));
         encoding.word(u64::from(head_format.numerics() as u32));
+        // Here the first release's fields end.
+        let defaults = feature_words(&LayerFeatures::PLAIN);
+        for (word, default) in feature_words(&features).into_iter().zip(defaults) {
+            encoding.later(word, default);
+        }
         encoding
+    }
+
+    /// A field that came later: nothing where it has its default value.
+    fn later(&mut self, (number, value): (u64, u64), (_, default): (u64, u64)) {
+        if value != default {
+            self.word(!number);
+            self.word(value);
+        }
     }
 
     fn word(&mut self, word: u64) {
         self.0.extend_from_slice(&word.to_le_bytes());
     }
+}
+
+/// The later fields of a configuration, by number; a number is never used for another field.
+fn feature_words(features: &LayerFeatures) -> [(u64, u64); 17] {
+    // Every field is named, so that a new one does not compile before it has a number here.
+    let LayerFeatures {
+        pattern,
+        kinds,
+        second_rope,
+        norms: LayerNorms { placement, adds_one },
+        activation,
+        gate,
+        attention_scale,
+        soft_cap,
+    } = *features;
+    // Some values are above all values of 32 bits, so that none of them is `None`.
+    let optional = |x: Option<u32>| x.map_or(0, |x| (1 << 32) | u64::from(x));
+    let every_nth = match pattern {
+        LayerPattern::Uniform => 0,
+        LayerPattern::EveryNth(n) => u64::from(n),
+    };
+    let [LayerKind { window: window_0, rope: rope_0 }, LayerKind { window: window_1, rope: rope_1 }] = kinds;
+    let [theta, scaling, factor, low, high, original] = rope_words(&second_rope);
+    let words = [
+        every_nth,
+        optional(window_0),
+        optional(rope_0),
+        optional(window_1),
+        optional(rope_1),
+        theta,
+        scaling,
+        factor,
+        low,
+        high,
+        original,
+        u64::from(placement as u32),
+        u64::from(adds_one),
+        u64::from(activation as u32),
+        u64::from(gate),
+        optional(attention_scale.map(f32::to_bits)),
+        optional(soft_cap.map(f32::to_bits)),
+    ];
+    std::array::from_fn(|i| (i as u64, words[i]))
 }
 
 /// RoPE's base, the kind of its scaling, and the four numbers of that kind, zeros where it has

@@ -4,6 +4,7 @@
 //! * [`folder`]: a checkpoint's files, in a directory or in memory; [`builtin`]: the model that is
 //!   always there.
 //! * [`config`], [`generation_config`]: what the model is, and its defaults.
+//! * `names`: what the checkpoints of each family call their tensors.
 //! * [`safetensors`]: where each tensor lies, in one file or in shards.
 //! * [`pack`]: every tensor read, hashed and packed in one parallel pass, into an image in memory.
 //! * [`image_file`]: an image written to a file, and a file served from, mapped or copied.
@@ -25,6 +26,7 @@ pub mod fingerprint;
 pub mod folder;
 pub mod generation_config;
 pub mod image_file;
+mod names;
 pub mod pack;
 mod plan;
 pub mod random;

@@ -1,9 +1,10 @@
 //! Which tensors of a checkpoint make which tensor of the image.
 //!
-//! Names are those of Hugging Face checkpoints. Every tensor that the model needs must be there in
+//! [`Names`] has what the checkpoint calls them. Every tensor that the model needs must be there in
 //! its shape, and one that nothing consumes is refused: a checkpoint with more than the forward
 //! pass knows would be served wrongly.
 use super::error::LoadError;
+use super::names::Names;
 use super::safetensors::Checkpoint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +12,7 @@ use verbatim_core::dtype::WeightFormat;
 use verbatim_core::kernels::matmul::pack::SourceType;
 use verbatim_core::kernels::matmul::panel::PANEL;
 use verbatim_core::model::ModelConfig;
-use verbatim_core::model::image::{ImageLayout, TensorKind, gate_up_source};
+use verbatim_core::model::image::{ImageLayout, TensorKind, TensorPlace, gate_up_source};
 
 /// Rows that are hashed together: those of a panel.
 pub(crate) const LEAF_ROWS: usize = PANEL;
@@ -76,56 +77,44 @@ pub(crate) struct Plan {
     pub(crate) leaf_count: usize,
 }
 
-/// The checkpoint's names for a tensor of the image, in order, and the shape of each: `[rows,
-/// width]`, or `[len]`.
-fn names(kind: TensorKind, layer: usize, c: &ModelConfig) -> Vec<(String, Vec<usize>)> {
-    let inner = |list: &[(&str, &[usize])]| {
-        list.iter().map(|(name, shape)| (format!("model.layers.{layer}.{name}"), shape.to_vec())).collect()
+/// The tensors of the checkpoint that make one of the image's, in order: the name of each and its
+/// shape, `[rows, width]` or `[len]`.
+fn tensors_of(kind: TensorKind, layer: usize, c: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+    let spec = c.layer(layer);
+    let (hidden, width) = (c.hidden_size, spec.feed_forward.width);
+    let (q, kv) = (spec.attention.q_size(), spec.attention.kv_size());
+    let shapes: Vec<Vec<usize>> = match kind {
+        TensorKind::Embedding | TensorKind::Head => vec![vec![c.vocab_size, hidden]],
+        TensorKind::FinalNorm | TensorKind::AttentionNorm | TensorKind::FeedForwardNorm => vec![vec![hidden]],
+        TensorKind::Qkv => vec![vec![q, hidden], vec![kv, hidden], vec![kv, hidden]],
+        TensorKind::QkvBias => vec![vec![q], vec![kv], vec![kv]],
+        TensorKind::QNorm | TensorKind::KNorm => vec![vec![spec.attention.head_dim]],
+        TensorKind::AttentionOutput => vec![vec![hidden, q]],
+        TensorKind::AttentionOutputBias | TensorKind::DownBias => vec![vec![hidden]],
+        TensorKind::GateUp => vec![vec![width, hidden], vec![width, hidden]],
+        TensorKind::GateUpBias => vec![vec![width], vec![width]],
+        TensorKind::Down => vec![vec![hidden, width]],
     };
-    let outer = |name: &str, shape: &[usize]| vec![(name.to_owned(), shape.to_vec())];
-    let (hidden, inter) = (c.hidden_size, c.intermediate_size);
-    let (q, kv) = (c.q_size(), c.kv_size());
-    match kind {
-        TensorKind::Embedding => outer("model.embed_tokens.weight", &[c.vocab_size, hidden]),
-        TensorKind::Head if c.tied_head => outer("model.embed_tokens.weight", &[c.vocab_size, hidden]),
-        TensorKind::Head => outer("lm_head.weight", &[c.vocab_size, hidden]),
-        TensorKind::FinalNorm => outer("model.norm.weight", &[hidden]),
-        TensorKind::AttentionNorm => inner(&[("input_layernorm.weight", &[hidden])]),
-        TensorKind::Qkv => inner(&[
-            ("self_attn.q_proj.weight", &[q, hidden]),
-            ("self_attn.k_proj.weight", &[kv, hidden]),
-            ("self_attn.v_proj.weight", &[kv, hidden]),
-        ]),
-        TensorKind::QkvBias => inner(&[
-            ("self_attn.q_proj.bias", &[q]),
-            ("self_attn.k_proj.bias", &[kv]),
-            ("self_attn.v_proj.bias", &[kv]),
-        ]),
-        TensorKind::QNorm => inner(&[("self_attn.q_norm.weight", &[c.head_dim])]),
-        TensorKind::KNorm => inner(&[("self_attn.k_norm.weight", &[c.head_dim])]),
-        TensorKind::AttentionOutput => inner(&[("self_attn.o_proj.weight", &[hidden, q])]),
-        TensorKind::AttentionOutputBias => inner(&[("self_attn.o_proj.bias", &[hidden])]),
-        TensorKind::FeedForwardNorm => inner(&[("post_attention_layernorm.weight", &[hidden])]),
-        TensorKind::GateUp => {
-            inner(&[("mlp.gate_proj.weight", &[inter, hidden]), ("mlp.up_proj.weight", &[inter, hidden])])
-        }
-        TensorKind::GateUpBias => inner(&[("mlp.gate_proj.bias", &[inter]), ("mlp.up_proj.bias", &[inter])]),
-        TensorKind::Down => inner(&[("mlp.down_proj.weight", &[hidden, inter])]),
-        TensorKind::DownBias => inner(&[("mlp.down_proj.bias", &[hidden])]),
-    }
+    // A tied head is made from the embedding.
+    let named = if kind == TensorKind::Head && c.tied_head { TensorKind::Embedding } else { kind };
+    let names = Names::of(c.architecture).tensor(named, layer);
+    assert_eq!(names.len(), shapes.len(), "{kind:?} has a name for each of its parts");
+    names.into_iter().zip(shapes).collect()
 }
 
 /// Every tensor of a checkpoint for the model: name and shape, each once.
 pub(crate) fn shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>, LoadError> {
     let layout =
         ImageLayout::new(config, &[]).map_err(|error| LoadError::image(Path::new("config.json"), error))?;
-    Ok(layout.tensors().flat_map(|(kind, layer, _)| names(kind, layer.unwrap_or(0), config)).collect())
+    let tensors = layout.tensors();
+    Ok(tensors.flat_map(|tensor| tensors_of(tensor.kind, tensor.layer.unwrap_or(0), config)).collect())
 }
 
-/// Tensors that checkpoints carry and nothing needs: RoPE's frequencies, which follow from the
-/// configuration.
-fn is_harmless(name: &str, config: &ModelConfig) -> bool {
-    name.ends_with(".rotary_emb.inv_freq") || (config.tied_head && name == "lm_head.weight")
+/// Whether a checkpoint may carry a tensor that nothing consumes.
+fn is_needless(name: &str, config: &ModelConfig) -> bool {
+    let names = Names::of(config.architecture);
+    let is_head = || names.tensor(TensorKind::Head, 0).iter().any(|head| head == name);
+    names.is_needless(name) || (config.tied_head && is_head())
 }
 
 impl Plan {
@@ -135,9 +124,9 @@ impl Plan {
         // The order and set of tensors do not depend on the format.
         let layout = ImageLayout::new(config, &[]).map_err(|error| LoadError::image(directory, error))?;
         let mut found: BTreeMap<String, Source> = BTreeMap::new();
-        for (kind, layer, _) in layout.tensors() {
+        for TensorPlace { kind, layer, .. } in layout.tensors() {
             let mut first: Option<(String, SourceType)> = None;
-            for (name, shape) in names(kind, layer.unwrap_or(0), config) {
+            for (name, shape) in tensors_of(kind, layer.unwrap_or(0), config) {
                 let Some(entry) = checkpoint.tensors.get(&name) else {
                     return Err(LoadError::tensor(directory, &name, "nothing", format!("shape {shape:?}")));
                 };
@@ -164,7 +153,7 @@ impl Plan {
             }
         }
         for (name, entry) in &checkpoint.tensors {
-            if !found.contains_key(name) && !is_harmless(name, config) {
+            if !found.contains_key(name) && !is_needless(name, config) {
                 let found = format!("shape {:?}", entry.shape);
                 let expected =
                     format!("no such tensor in a {} model", config.architecture.family().model_type);
@@ -182,10 +171,10 @@ impl Plan {
                 .binary_search_by(|source| source.name.as_str().cmp(name))
                 .expect("every name was inserted")
         };
-        let tensors = layout.tensors().map(|(kind, layer, _)| {
+        let tensors = layout.tensors().map(|TensorPlace { kind, layer, .. }| {
             let layer = layer.unwrap_or(0);
             let sources: Vec<usize> =
-                names(kind, layer, config).iter().map(|(name, _)| index(name)).collect();
+                tensors_of(kind, layer, config).iter().map(|(name, _)| index(name)).collect();
             let parts = match (kind, &sources[..]) {
                 (TensorKind::GateUp | TensorKind::GateUpBias, [gate, up]) => Parts::Paired(*gate, *up),
                 _ => Parts::Stack(sources),

@@ -12,9 +12,9 @@ use verbatim::pool::FutexPool;
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::engine::{DraftCache, DraftModel};
 use verbatim_core::memory::REGION_ALIGN;
-use verbatim_core::model::image::TensorKind;
+use verbatim_core::model::image::{TensorKind, TensorPlace};
 use verbatim_core::model::{
-    Architecture, ImageLayout, ImageWriter, ModelConfig, PackedModel, RopeConfig, RopeScaling,
+    Architecture, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig, RopeScaling,
 };
 use verbatim_core::pool::{Pool, Serial};
 
@@ -41,6 +41,7 @@ fn config(weights: WeightFormat, layer_count: usize) -> ModelConfig {
         attention_output_bias: false,
         mlp_bias: false,
         qk_norm: false,
+        features: LayerFeatures::PLAIN,
         weight_format: weights,
         head_format: weights,
     }
@@ -54,7 +55,7 @@ fn build(config: &ModelConfig) -> AlignedMemory {
     let mut memory = AlignedMemory::new(layout.total_bytes()).expect("memory");
     let mut writer = ImageWriter::new(&layout, memory.as_mut_slice()).expect("a writer");
     let tensors: Vec<_> = layout.tensors().collect();
-    for (kind, layer, _) in tensors {
+    for TensorPlace { kind, layer, .. } in tensors {
         let layer = layer.unwrap_or(0);
         let (scale, offset) = match kind {
             TensorKind::AttentionNorm | TensorKind::FeedForwardNorm | TensorKind::FinalNorm => (0.25, 1.0),

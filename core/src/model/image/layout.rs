@@ -4,18 +4,17 @@
 //! All layers have the same tensors, so a layer is an offset times its number: the layout needs no
 //! memory that grows with the model. Every sum and product is checked.
 use super::super::config::ModelConfig;
-use super::{AUX_ENTRY_BYTES, HEADER_BYTES, ImageError, TENSOR_ENTRY_BYTES};
+use super::super::spec::HeadNorms;
+use super::error::ImageError;
+use super::header::{
+    AUX_ENTRY_BYTES, AUX_MAX, AUX_NAME_MAX, HEADER_BYTES, NONE, Place, TENSOR_BYTES, TENSOR_ENTRY_BYTES,
+    TENSOR_EXPERT, TENSOR_KIND, TENSOR_LAYER, TENSOR_OFFSET,
+};
 use crate::dtype::WeightFormat;
 use crate::kernels::matmul::panel::{PANEL, panel_count, panel_len};
 use crate::memory::REGION_ALIGN;
 use crate::tensor::padded;
 use core::ops::Range;
-
-/// Aux blobs that an image can carry.
-pub const AUX_MAX: usize = 8;
-
-/// Bytes of an aux blob's name.
-pub const AUX_NAME_MAX: usize = 48;
 
 /// The tensors of an image. The names are those of the fields in `model::weights`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +80,7 @@ impl Storage {
     }
 }
 
-/// Tensors before the blocks, of each block, and after them.
+// Tensors before the layers, of each layer, and after them.
 const BEFORE: [TensorKind; 1] = [TensorKind::Embedding];
 const LAYER: [TensorKind; 12] = [
     TensorKind::AttentionNorm,
@@ -104,25 +103,33 @@ impl TensorKind {
     /// How the model stores it; `None` if the model has none.
     pub fn storage(self, config: &ModelConfig) -> Option<Storage> {
         let c = config;
+        // All layers have the same tensors.
+        let layer = c.layer(0);
+        let (attention, feed_forward) = (layer.attention, layer.feed_forward);
         let panels = |outputs, inputs| Some(Storage::Panels { outputs, inputs });
         let vector = |there: bool, len: usize| there.then(|| Storage::Vector { len, padded: padded(len) });
-        let head = |there: bool| there.then_some(Storage::Vector { len: c.head_dim, padded: c.head_dim });
+        let head_norm = match attention.head_norms {
+            HeadNorms::None => None,
+            HeadNorms::EachHead => {
+                Some(Storage::Vector { len: attention.head_dim, padded: attention.head_dim })
+            }
+        };
         // Gate and up panels alternate, so each is padded to whole panels by itself.
-        let gate_up = 2 * padded(c.intermediate_size);
+        let gate_up = 2 * padded(feed_forward.width);
         match self {
             Self::Embedding => {
                 (!c.tied_head).then_some(Storage::Rows { rows: c.vocab_size, width: c.hidden_size })
             }
             Self::AttentionNorm | Self::FeedForwardNorm | Self::FinalNorm => vector(true, c.hidden_size),
-            Self::Qkv => panels(c.qkv_size(), c.hidden_size),
-            Self::QkvBias => vector(c.qkv_bias, c.qkv_size()),
-            Self::QNorm | Self::KNorm => head(c.qk_norm),
-            Self::AttentionOutput => panels(c.hidden_size, c.q_size()),
-            Self::AttentionOutputBias => vector(c.attention_output_bias, c.hidden_size),
+            Self::Qkv => panels(attention.qkv_size(), c.hidden_size),
+            Self::QkvBias => vector(attention.qkv_bias, attention.qkv_size()),
+            Self::QNorm | Self::KNorm => head_norm,
+            Self::AttentionOutput => panels(c.hidden_size, attention.q_size()),
+            Self::AttentionOutputBias => vector(attention.output_bias, c.hidden_size),
             Self::GateUp => panels(gate_up, c.hidden_size),
-            Self::GateUpBias => vector(c.mlp_bias, gate_up),
-            Self::Down => panels(c.hidden_size, c.intermediate_size),
-            Self::DownBias => vector(c.mlp_bias, c.hidden_size),
+            Self::GateUpBias => vector(feed_forward.bias, gate_up),
+            Self::Down => panels(c.hidden_size, feed_forward.width),
+            Self::DownBias => vector(feed_forward.bias, c.hidden_size),
             Self::Head => panels(c.vocab_size, c.hidden_size),
         }
     }
@@ -132,9 +139,40 @@ impl TensorKind {
         if self == Self::Head { config.head_format } else { config.weight_format }
     }
 
+    /// Whether it is the weight of an RMSNorm.
+    pub fn is_norm(self) -> bool {
+        use TensorKind::{AttentionNorm, FeedForwardNorm, FinalNorm, KNorm, QNorm};
+        matches!(self, AttentionNorm | QNorm | KNorm | FeedForwardNorm | FinalNorm)
+    }
+
     fn is_per_layer(self) -> bool {
         LAYER.contains(&self)
     }
+}
+
+/// A tensor of an image, and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorPlace {
+    /// What it is.
+    pub kind: TensorKind,
+    /// Its layer; `None` outside the layers.
+    pub layer: Option<usize>,
+    /// Its expert; `None` where the layer has no experts, which is everywhere today.
+    pub expert: Option<usize>,
+    /// Its bytes.
+    pub span: Span,
+}
+
+/// What the directory says of a tensor.
+pub(super) fn directory_entry(tensor: &TensorPlace) -> [(Place, u64); 5] {
+    let number = |index: Option<usize>| index.map_or(NONE, |index| index as u64);
+    [
+        (TENSOR_KIND, u64::from(tensor.kind as u32)),
+        (TENSOR_LAYER, number(tensor.layer)),
+        (TENSOR_EXPERT, number(tensor.expert)),
+        (TENSOR_OFFSET, tensor.span.offset as u64),
+        (TENSOR_BYTES, tensor.span.bytes as u64),
+    ]
 }
 
 /// Which source row output `n` of the paired gate and up panels takes: whether it is an up row, and
@@ -156,7 +194,7 @@ pub struct Span {
 impl Span {
     const NONE: Span = Span { offset: 0, bytes: 0 };
 
-    /// As a range.
+    /// The bytes as a range from the image's start.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.bytes
     }
@@ -210,7 +248,7 @@ impl<'n> ImageLayout<'n> {
         for (entry, (name, _)) in aux.iter().enumerate() {
             let unique = aux[..entry].iter().all(|(other, _)| other != name);
             if name.is_empty() || name.len() > AUX_NAME_MAX || name.contains('\0') || !unique {
-                return Err(ImageError::AuxName { entry });
+                return Err(ImageError::AuxName { entry, bytes_max: AUX_NAME_MAX });
             }
         }
         let count = |kinds: &[TensorKind]| kinds.iter().filter(|kind| kind.storage(config).is_some()).count();
@@ -262,7 +300,7 @@ impl<'n> ImageLayout<'n> {
         })
     }
 
-    /// What the model is.
+    /// The configuration that the layout was computed from.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -292,7 +330,7 @@ impl<'n> ImageLayout<'n> {
     }
 
     /// Where a tensor lies; `None` if the model has none. `layer` is 0 for tensors outside the
-    /// blocks.
+    /// layers.
     pub fn span(&self, kind: TensorKind, layer: usize) -> Option<Span> {
         let layers = if kind.is_per_layer() { self.config.layer_count } else { 1 };
         if layer >= layers || kind.storage(&self.config).is_none() {
@@ -303,14 +341,16 @@ impl<'n> ImageLayout<'n> {
         Some(Span { offset: span.offset + layer * self.layer_stride, bytes: span.bytes })
     }
 
-    /// All tensors in the order of their offsets: kind, layer (`None` outside the blocks), place.
-    pub fn tensors(&self) -> impl Iterator<Item = (TensorKind, Option<usize>, Span)> + '_ {
-        let outer = |kinds: &'static [TensorKind]| {
-            kinds.iter().filter_map(|kind| Some((*kind, None, self.span(*kind, 0)?)))
+    /// All tensors in the order of their offsets.
+    pub fn tensors(&self) -> impl Iterator<Item = TensorPlace> + '_ {
+        let place = |kind: TensorKind, layer: Option<usize>| {
+            let span = self.span(kind, layer.unwrap_or(0))?;
+            Some(TensorPlace { kind, layer, expert: None, span })
         };
-        let layers = (0..self.config.layer_count).flat_map(move |layer| {
-            LAYER.iter().filter_map(move |kind| Some((*kind, Some(layer), self.span(*kind, layer)?)))
-        });
+        let outer =
+            move |kinds: &'static [TensorKind]| kinds.iter().filter_map(move |kind| place(*kind, None));
+        let layers = (0..self.config.layer_count)
+            .flat_map(move |layer| LAYER.iter().filter_map(move |kind| place(*kind, Some(layer))));
         outer(&BEFORE).chain(layers).chain(outer(&AFTER))
     }
 

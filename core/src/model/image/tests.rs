@@ -1,8 +1,12 @@
 //! Images written and read back, and images with bytes changed.
+use super::header::config_offset;
 use super::layout::TENSOR_ALIGN;
 use super::*;
 use crate::kernels::matmul::panel::panel_len;
+use crate::kernels::rope::{RopeConfig, RopeScaling};
 use crate::memory::REGION_ALIGN;
+use crate::model::families::Architecture;
+use crate::model::spec::{Activation, LayerFeatures, LayerKind, LayerNorms, LayerPattern, NormPlacement};
 use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
@@ -33,6 +37,7 @@ pub(super) fn config(format: WeightFormat, tied_head: bool, extras: bool) -> Mod
         attention_output_bias: extras,
         mlp_bias: extras,
         qk_norm: extras,
+        features: LayerFeatures::PLAIN,
         weight_format: format,
         head_format: format,
     }
@@ -70,7 +75,7 @@ fn image(config: &ModelConfig) -> Memory {
     let layout = ImageLayout::new(config, &[("tokenizer.json", 5), ("empty", 0)]).unwrap();
     let mut memory = Memory::new(layout.total_bytes());
     let mut writer = ImageWriter::new(&layout, memory.get_mut()).unwrap();
-    for (kind, layer, _) in layout.tensors() {
+    for TensorPlace { kind, layer, .. } in layout.tensors() {
         let layer = layer.unwrap_or(0);
         writer.fill(kind, layer, |row, column| value(kind, layer, row, column));
     }
@@ -173,8 +178,8 @@ fn spans_are_aligned_ordered_and_apart() {
         let layout = ImageLayout::new(&config(format, tied, extras), &[("a", 1), ("b", 65)]).unwrap();
         let mut end = layout.directory_offset() + layout.tensor_count() * TENSOR_ENTRY_BYTES;
         let aux = layout.aux().map(|(_, span)| (span, REGION_ALIGN));
-        let spans = aux.chain(layout.tensors().map(|(_, _, span)| (span, TENSOR_ALIGN)));
-        let first = layout.tensors().next().unwrap().2.offset;
+        let spans = aux.chain(layout.tensors().map(|tensor| (tensor.span, TENSOR_ALIGN)));
+        let first = layout.tensors().next().unwrap().span.offset;
         assert_eq!(layout.head_bytes(), first, "the head ends where the tensors begin");
         let mut count = 0;
         for (span, align) in spans {
@@ -211,11 +216,13 @@ fn lies_are_named() {
     let put64 = |at: usize, x: u64| move |b: &mut [u8]| b[at..at + 8].copy_from_slice(&x.to_le_bytes());
     assert_eq!(message(&|b| b[0] = 0), "not an image: the first 8 bytes are not \"vbimage\\0\"");
     assert_eq!(
-        message(&|b| b[AT_FORMAT] = 9),
-        std::format!("image header: format version: found 9, expected {FORMAT_VERSION}")
+        message(&|b| b[header::FORMAT.offset] = 4),
+        std::format!(
+            "image header: format version: found 4, expected {FORMAT_VERSION}: pack the model again"
+        )
     );
     assert_eq!(
-        message(&|b| b[AT_NUMERICS + 3] = 1),
+        message(&|b| b[header::NUMERICS.offset + 3] = 1),
         std::format!(
             "image header: numerics version: found {}, expected {}",
             (1 << 24) + crate::NUMERICS_VERSION,
@@ -223,21 +230,24 @@ fn lies_are_named() {
         )
     );
     assert_eq!(
-        message(&put64(AT_TOTAL, u64::MAX)),
+        message(&put64(header::TOTAL_BYTES.offset, u64::MAX)),
         std::format!("image header: length in bytes: found {total}, expected {}", u64::MAX)
     );
-    assert_eq!(message(&put64(AT_CONFIG, 77)), "image header: model_type: found 77, which is unknown");
-    assert_eq!(message(&put64(AT_CONFIG + 8 * 7, 9)), "image header: head_dim must be even");
     assert_eq!(
-        message(&put64(AT_CONFIG + 8 * 2, 1 << 40)),
+        message(&put64(config_offset("model_type"), 77)),
+        "image header: model_type: found 77, which is unknown"
+    );
+    assert_eq!(message(&put64(config_offset("head_dim"), 9)), "image header: head_dim must be even");
+    assert_eq!(
+        message(&put64(config_offset("hidden_size"), 1 << 40)),
         "image header: hidden_size must be between 1 and 16777216"
     );
     assert_eq!(
-        message(&put64(AT_CONFIG + 8 * 17, 5)),
+        message(&put64(config_offset("weight format"), 5)),
         "image header: weight format: found 5, which is unknown"
     );
     assert_eq!(
-        message(&|b| b[AT_AUX_COUNT] = 200),
+        message(&|b| b[header::AUX_COUNT.offset] = 200),
         "image header: number of aux blobs: found 200, which is unknown"
     );
     assert_eq!(
@@ -246,22 +256,47 @@ fn lies_are_named() {
     );
     for lie in [0, HEADER_BYTES as u64 - 1, total as u64 + 1, u64::MAX] {
         assert_eq!(
-            message(&put64(AT_HEAD_BYTES, lie)),
+            message(&put64(header::HEAD_BYTES.offset, lie)),
             std::format!("image header: length of the head in bytes: found {lie}, which is unknown")
         );
     }
-    let head = u64_at(good.get(), AT_HEAD_BYTES).unwrap();
+    let head = header::HEAD_BYTES.number(good.get(), 0).unwrap();
     assert_eq!(
-        message(&put64(AT_HEAD_BYTES, head + 64)),
+        message(&put64(header::HEAD_BYTES.offset, head + 64)),
         std::format!("image header: length of the head in bytes: found {}, expected {head}", head + 64)
     );
     let directory = HEADER_BYTES + 2 * AUX_ENTRY_BYTES;
     assert_eq!(
-        message(&put64(directory + TENSOR_ENTRY_BYTES + 16, 3)),
+        message(&put64(directory + TENSOR_ENTRY_BYTES + header::TENSOR_BYTES.offset, 3)),
         std::format!("image directory: entry 1: bytes: found 3, expected {}", 2 * 48 * 32 * 4)
     );
+    assert_eq!(
+        message(&put64(directory + TENSOR_ENTRY_BYTES + header::TENSOR_EXPERT.offset, 0)),
+        "image directory: entry 1: expert: found 0, expected 4294967295"
+    );
+    // Words that are no value of their field.
+    for (field, word) in [
+        ("tie_word_embeddings", 2),
+        ("norms of heads", 1 << 32),
+        ("rms_norm_eps", 1 << 32),
+        ("rope_scaling", 2),
+        ("layer pattern", 1 << 32),
+        ("window of layer kind 0", 7),
+        ("RoPE table of layer kind 1", 1 << 33),
+        ("second rope_scaling.factor", 1),
+        ("place of norms", 3),
+        ("hidden_act", 2),
+        ("gate of the feed-forward", 2),
+        ("attention scale", 1),
+        ("head format", 77),
+    ] {
+        assert_eq!(
+            message(&put64(config_offset(field), word)),
+            std::format!("image header: {field}: found {word}, which is unknown")
+        );
+    }
     // Layers that would lie beyond the end.
-    let longer = message(&put64(AT_CONFIG + 8 * 4, 1000));
+    let longer = message(&put64(config_offset("num_hidden_layers"), 1000));
     assert!(longer.starts_with(&std::format!("image header: length in bytes: found {total}, expected ")));
     // Other starts and lengths.
     let error = PackedModel::parse(&good.get()[4..]).unwrap_err().to_string();
@@ -273,8 +308,8 @@ fn lies_are_named() {
     for len in HEADER_BYTES..HEADER_BYTES + 2 * AUX_ENTRY_BYTES {
         let mut cut = Memory::new(len);
         cut.get_mut().copy_from_slice(&good.get()[..len]);
-        put64(AT_TOTAL, len as u64)(cut.get_mut());
-        put64(AT_HEAD_BYTES, HEADER_BYTES as u64)(cut.get_mut());
+        put64(header::TOTAL_BYTES.offset, len as u64)(cut.get_mut());
+        put64(header::HEAD_BYTES.offset, HEADER_BYTES as u64)(cut.get_mut());
         let needed = HEADER_BYTES + ((len - HEADER_BYTES) / AUX_ENTRY_BYTES + 1) * AUX_ENTRY_BYTES;
         assert_eq!(
             PackedModel::parse(cut.get()).unwrap_err().to_string(),
@@ -332,7 +367,88 @@ fn sizes_that_overflow_are_refused() {
     let error = ImageLayout::new(&config(WeightFormat::F32, true, false), &last).unwrap_err().to_string();
     assert_eq!(error, "image: an aux blob does not fit the address space");
     let twice = ImageLayout::new(&huge, &[("a", 1), ("a", 1)]).unwrap_err();
-    assert_eq!(twice, ImageError::AuxName { entry: 1 });
+    assert_eq!(twice, ImageError::AuxName { entry: 1, bytes_max: AUX_NAME_MAX });
+}
+
+/// Every field with a value that is not its default, as the header holds it.
+#[test]
+fn every_field_of_the_configuration_is_written_and_read() {
+    let features = LayerFeatures {
+        pattern: LayerPattern::EveryNth(6),
+        kinds: [LayerKind { window: Some(128), rope: Some(1) }, LayerKind { window: Some(256), rope: None }],
+        second_rope: RopeConfig {
+            theta: 1e6,
+            scaling: RopeScaling::Llama3 {
+                factor: 2.0,
+                low_freq_factor: 1.5,
+                high_freq_factor: 3.0,
+                original_positions: 77,
+            },
+        },
+        norms: LayerNorms { placement: NormPlacement::Before, adds_one: true },
+        attention_scale: Some(0.3),
+        ..LayerFeatures::PLAIN
+    };
+    let written = ModelConfig { features, ..config(WeightFormat::Bf16, true, true) };
+    let mut header_bytes = vec![0; HEADER_BYTES];
+    header::put_config(&mut header_bytes, &written);
+    assert_eq!(header::config(&header_bytes), Some(Ok(written)));
+    assert!(header::config(&header_bytes[..HEADER_BYTES / 2]).is_none());
+}
+
+/// What the forward pass does not implement is refused by the field's name, in an image too.
+#[test]
+fn what_is_not_implemented_is_refused_by_name() {
+    let plain = LayerFeatures::PLAIN;
+    let window = |window| [LayerKind { window: Some(window), ..plain.kinds[0] }; 2];
+    let table = |table| [plain.kinds[0], LayerKind { rope: Some(table), ..plain.kinds[1] }];
+    let norms = |placement| LayerNorms { placement, adds_one: false };
+    for (features, message) in [
+        (
+            LayerFeatures { kinds: window(127), ..plain },
+            "sliding_window must be null or at least max_position_embeddings: a narrower window is not \
+             implemented",
+        ),
+        (LayerFeatures { kinds: table(2), ..plain }, "rope table must be 0, 1 or none"),
+        (
+            LayerFeatures { soft_cap: Some(50.0), ..plain },
+            "attn_logit_softcapping must be null: soft-capped scores are not implemented",
+        ),
+        (LayerFeatures { activation: Activation::GeluTanh, ..plain }, "hidden_act must be \"silu\""),
+        (
+            LayerFeatures { gate: false, ..plain },
+            "feed-forward must be gated: one without a gate is not implemented",
+        ),
+        (
+            LayerFeatures { norms: norms(NormPlacement::After), ..plain },
+            "norms must be before attention and feed-forward: norms after them are not implemented",
+        ),
+        (
+            LayerFeatures { norms: norms(NormPlacement::Both), ..plain },
+            "norms must be before attention and feed-forward: norms after them are not implemented",
+        ),
+        (
+            LayerFeatures { attention_scale: Some(f32::NAN), ..plain },
+            "attention scale must be finite and above 0",
+        ),
+        (
+            LayerFeatures { pattern: LayerPattern::EveryNth(0), ..plain },
+            "layer pattern must be every layer of at least 1",
+        ),
+        (
+            LayerFeatures { second_rope: RopeConfig { theta: 0.0, ..plain.second_rope }, ..plain },
+            "rope_theta must be finite and above 0",
+        ),
+    ] {
+        let refused = ModelConfig { features, ..config(WeightFormat::F32, true, false) };
+        let error = ImageLayout::new(&refused, &[]).unwrap_err().to_string();
+        assert_eq!(error, std::format!("image header: {message}"));
+    }
+    let wide = ModelConfig {
+        features: LayerFeatures { kinds: window(128), ..plain },
+        ..config(WeightFormat::F32, true, false)
+    };
+    assert!(ImageLayout::new(&wide, &[]).is_ok(), "a window of the whole context changes nothing");
 }
 
 #[test]

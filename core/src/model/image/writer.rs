@@ -3,12 +3,11 @@
 //! A host that packs a large model in parallel takes the spans from the layout, splits the memory
 //! along them and only calls [`ImageWriter::header`] at the end. [`ImageWriter::fill`] is the plain
 //! way, an element at a time: for small models, tests, and systems without a loader.
-use super::layout::{ImageLayout, Storage, TensorKind, gate_up_source};
-use super::{
-    AT_AUX_COUNT, AT_CONFIG, AT_FLUSHED, AT_FORMAT, AT_HEAD_BYTES, AT_NUMERICS, AT_SOURCE_HASH,
-    AT_TENSOR_COUNT, AT_TOTAL, AUX_ENTRY_BYTES, AUX_NAME_MAX, CONFIG_BYTES, FORMAT_VERSION, HEADER_BYTES,
-    ImageError, MAGIC, NO_LAYER, TENSOR_ENTRY_BYTES, encode_config,
+use super::error::ImageError;
+use super::header::{
+    self, AUX_ENTRY_BYTES, FORMAT_VERSION, HEADER_BYTES, MAGIC, TENSOR_ENTRY_BYTES, put_config,
 };
+use super::layout::{ImageLayout, Storage, TensorKind, directory_entry, gate_up_source};
 use crate::dtype::{Bf16x12, Int4, Int8, WeightFormat, bf16_operand};
 use crate::kernels::matmul::coded::{coded_len, encode};
 use crate::kernels::matmul::int4::pack_int4;
@@ -156,32 +155,28 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
     /// until then.
     pub fn header(self, source_hash: &[u8; 32], flushed_count: u64) {
         let Self { layout, bytes, flushed_count: counted } = self;
-        let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
-        put(0, &[0; HEADER_BYTES]);
-        put(0, &MAGIC);
-        put(AT_FORMAT, &FORMAT_VERSION.to_le_bytes());
-        put(AT_NUMERICS, &crate::NUMERICS_VERSION.to_le_bytes());
-        put(AT_TOTAL, &(layout.total_bytes() as u64).to_le_bytes());
-        put(AT_TENSOR_COUNT, &(layout.tensor_count() as u32).to_le_bytes());
-        put(AT_AUX_COUNT, &(layout.aux().count() as u32).to_le_bytes());
-        put(AT_HEAD_BYTES, &(layout.head_bytes() as u64).to_le_bytes());
-        put(AT_SOURCE_HASH, source_hash);
-        put(AT_FLUSHED, &counted.saturating_add(flushed_count).to_le_bytes());
-        let config: [u8; CONFIG_BYTES] = encode_config(layout.config());
-        put(AT_CONFIG, &config);
+        bytes[..layout.directory_offset()].fill(0);
+        bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
+        header::FORMAT.put(bytes, 0, u64::from(FORMAT_VERSION));
+        header::NUMERICS.put(bytes, 0, u64::from(crate::NUMERICS_VERSION));
+        header::TOTAL_BYTES.put(bytes, 0, layout.total_bytes() as u64);
+        header::TENSOR_COUNT.put(bytes, 0, layout.tensor_count() as u64);
+        header::AUX_COUNT.put(bytes, 0, layout.aux().count() as u64);
+        header::HEAD_BYTES.put(bytes, 0, layout.head_bytes() as u64);
+        header::FLUSHED.put(bytes, 0, counted.saturating_add(flushed_count));
+        header::SOURCE_HASH.put_hash(bytes, source_hash);
+        put_config(bytes, layout.config());
         for (entry, (name, span)) in layout.aux().enumerate() {
             let at = HEADER_BYTES + entry * AUX_ENTRY_BYTES;
-            put(at, &[0; AUX_ENTRY_BYTES]);
-            put(at, name.as_bytes());
-            put(at + AUX_NAME_MAX, &(span.offset as u64).to_le_bytes());
-            put(at + AUX_NAME_MAX + 8, &(span.bytes as u64).to_le_bytes());
+            bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
+            header::AUX_OFFSET.put(bytes, at, span.offset as u64);
+            header::AUX_BYTES.put(bytes, at, span.bytes as u64);
         }
-        for (entry, (kind, layer, span)) in layout.tensors().enumerate() {
+        for (entry, tensor) in layout.tensors().enumerate() {
             let at = layout.directory_offset() + entry * TENSOR_ENTRY_BYTES;
-            put(at, &(kind as u32).to_le_bytes());
-            put(at + 4, &layer.map_or(NO_LAYER, |layer| layer as u32).to_le_bytes());
-            put(at + 8, &(span.offset as u64).to_le_bytes());
-            put(at + 16, &(span.bytes as u64).to_le_bytes());
+            for (place, number) in directory_entry(&tensor) {
+                place.put(bytes, at, number);
+            }
         }
     }
 }

@@ -108,17 +108,20 @@ fn refusals_name_field_found_and_expected() {
         (
             "mistral",
             json!({"sliding_window": 1024}),
-            "sliding_window: found 1024, expected at least max_position_embeddings (2048), or null",
+            "sliding_window: found 1024, expected null or at least max_position_embeddings (2048): a narrower window is \
+             not implemented",
         ),
         (
             "mistral",
             json!({"max_position_embeddings": 32768}),
-            "sliding_window: found nothing, expected at least max_position_embeddings (32768), or null",
+            "sliding_window must be null or at least max_position_embeddings (32768): a narrower window is not \
+             implemented",
         ),
         (
             "qwen2",
             json!({"sliding_window": 16, "use_sliding_window": true, "max_window_layers": 4}),
-            "sliding_window: found 16, expected at least max_position_embeddings (2048), or null",
+            "sliding_window: found 16, expected null or at least max_position_embeddings (2048): a narrower window is \
+             not implemented",
         ),
         (
             "qwen3",
@@ -126,6 +129,21 @@ fn refusals_name_field_found_and_expected() {
             "layer_types: found \"sliding_attention\", expected \"full_attention\": no other kind of layer is implemented",
         ),
         ("llama", json!({"hidden_act": "gelu"}), "hidden_act: found \"gelu\", expected \"silu\""),
+        (
+            "llama",
+            json!({"hidden_act": "gelu_pytorch_tanh"}),
+            "hidden_act: found \"gelu_pytorch_tanh\", expected \"silu\"",
+        ),
+        (
+            "llama",
+            json!({"attn_logit_softcapping": 50.0}),
+            "attn_logit_softcapping: found 50.0, expected null: soft-capped scores are not implemented",
+        ),
+        (
+            "llama",
+            json!({"attn_logit_softcapping": true}),
+            "attn_logit_softcapping: found true, expected a number",
+        ),
         (
             "llama",
             json!({"quantization_config": {"bits": 4}}),

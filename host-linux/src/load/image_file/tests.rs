@@ -154,13 +154,16 @@ fn files_that_are_no_images_are_told() {
             message(&longer, any),
             format!("FILE: image header: length in bytes: found {}, expected {len}", len + 1)
         );
-        assert_eq!(message(&good[..100], any), "FILE: has 100 bytes, expected at least 320");
+        assert_eq!(message(&good[..100], any), "FILE: has 100 bytes, expected at least 512");
         for none in [&b"hello"[..], b"", b"a file that is longer than a magic"] {
             assert_eq!(message(none, any), "FILE: is neither a model directory nor an image");
         }
         let mut old = good.clone();
         old[8..12].copy_from_slice(&2_u32.to_le_bytes());
-        assert_eq!(message(&old, any), "FILE: image header: format version: found 2, expected 4");
+        assert_eq!(
+            message(&old, any),
+            "FILE: image header: format version: found 2, expected 5: pack the model again"
+        );
         // An image that nobody hashed is no file to serve.
         let told = message(loaded.image(), any);
         assert!(told.starts_with("FILE: is damaged: its head"), "{told}");
