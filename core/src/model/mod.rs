@@ -1,11 +1,13 @@
 //! The model: what it is ([`config`]), its packed weights ([`image`], [`weights`]) and the forward
-//! pass ([`forward`]) over rows ([`rows`]).
+//! pass ([`forward`]) over rows ([`rows`]); and the seam behind which a step is computed
+//! ([`runner`]), by the CPU or by a device.
 pub mod config;
 pub mod forward;
 pub mod image;
 mod operands;
 mod ops;
 pub mod rows;
+pub mod runner;
 pub mod weights;
 
 pub use crate::kernels::rope::{RopeConfig, RopeScaling};
@@ -13,6 +15,11 @@ pub use config::{Architecture, ConfigError, FAMILIES, Family, ModelConfig};
 pub use forward::{Forward, ForwardLimits};
 pub use image::{ImageError, ImageLayout, ImageWriter, PackedModel};
 pub use rows::{BlockTables, Row, RowOutput};
+pub use runner::cpu::CpuRunner;
+pub use runner::{
+    DeviceLost, DraftCache, DraftModel, DraftModelSize, HeadOutput, Runner, RunnerLimits, RunnerMemory,
+    StepKind,
+};
 pub use weights::{Embedding, LayerWeights, OuterWeights};
 
 #[cfg(test)]
