@@ -26,10 +26,10 @@ pub fn generate(
 ) -> Result<(), &'static str> {
     let model = PackedModel::parse(image).map_err(|_| "this is no packed model")?;
     let limits = EngineLimits::for_model(model.config());
-    let mut engine =
-        Engine::new(model, limits, Isa::detect(), memory).map_err(|_| "the memory is too small")?;
+    let (mut engine, mut cpu) = Engine::on_cpu(model, limits, Isa::detect(), &Serial, memory)
+        .map_err(|_| "the memory is too small")?;
     let request = Request { stop_ids: &[end], ..Request::greedy(prompt, most) };
-    let outcome = engine.generate(&request, &Serial, &mut |event| {
+    let outcome = engine.generate(&request, &mut cpu, &Serial, &mut |event| {
         if let EventKind::Token { token, .. } = event.kind {
             on_token(token);
         }

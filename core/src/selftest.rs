@@ -15,7 +15,7 @@ use crate::model::{
     Architecture, ImageError, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig,
     RopeScaling,
 };
-use crate::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
+use crate::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput, Runner};
 use crate::pool::Pool;
 use crate::sampling::SamplingParams;
 
@@ -269,8 +269,9 @@ pub fn run(isa: Isa, pool: &dyn Pool, memory: &mut [u8]) -> Result<u64, Selftest
             }
             done = end;
         }
-        let mut engine = Engine::new(model, engine_limits(*kv_format, pool.workers()), isa, state)?;
-        generate(&mut engine, pool, &mut hash)?;
+        let limits = engine_limits(*kv_format, pool.workers());
+        let (mut engine, mut runner) = Engine::on_cpu(model, limits, isa, pool, state)?;
+        generate(&mut engine, &mut runner, pool, &mut hash)?;
     }
     Ok(hash)
 }
@@ -283,8 +284,13 @@ fn add(hash: &mut u64, word: u32) {
 }
 
 /// Two requests at once, one greedy, one drawn; every token and log-probability is hashed.
-fn generate(engine: &mut Engine<'_, '_>, pool: &dyn Pool, hash: &mut u64) -> Result<(), SelftestError> {
-    let vocab = engine.model().config().vocab_size as u64;
+fn generate(
+    engine: &mut Engine<'_, '_>,
+    runner: &mut dyn Runner,
+    pool: &dyn Pool,
+    hash: &mut u64,
+) -> Result<(), SelftestError> {
+    let vocab = engine.config().vocab_size as u64;
     let prompt: [u32; 30] = core::array::from_fn(|i| (draw(5, i) % vocab) as u32);
     let params = SamplingParams {
         temperature: 0.8,
@@ -303,7 +309,8 @@ fn generate(engine: &mut Engine<'_, '_>, pool: &dyn Pool, hash: &mut u64) -> Res
     // One hash each: when which of them runs is not what is tested.
     let mut hashes = [HASH_START; 2];
     while let Some(plan) = engine.plan(Budget::UNLIMITED) {
-        let events = engine.execute(plan, Masks::NONE, pool, &mut ()).map_err(|_| SelftestError::Engine)?;
+        let events = engine.execute(plan, Masks::NONE, runner, pool, &mut ());
+        let events = events.map_err(|_| SelftestError::Engine)?;
         for event in events {
             if let EventKind::Token { token, logprob, .. } = event.kind {
                 let hash = &mut hashes[event.request.0 as usize % 2];

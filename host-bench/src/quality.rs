@@ -53,14 +53,14 @@ fn logits(
     };
     let plan = MemoryPlan::new(model.config(), &limits).map_err(|error| error.to_string())?;
     let mut memory = AlignedMemory::new(plan.total_bytes()).map_err(|error| error.to_string())?;
-    let engine = Engine::new(model, limits, Isa::detect(), memory.as_mut_slice());
-    let mut engine = engine.map_err(|error| error.to_string())?;
+    let engine = Engine::on_cpu(model, limits, Isa::detect(), pool, memory.as_mut_slice());
+    let (mut engine, mut runner) = engine.map_err(|error| error.to_string())?;
     let mut kept = Keep(Vec::new());
     for window in windows {
         let request =
             Request { prompt_output: RowOutput::Logits, max_tokens: 0, ..Request::greedy(window, 0) };
         engine
-            .generate_observed(&request, pool, &mut kept, &mut |_| ControlFlow::Continue(()))
+            .generate_observed(&request, &mut runner, pool, &mut kept, &mut |_| ControlFlow::Continue(()))
             .map_err(|error| error.to_string())?;
     }
     Ok(kept.0)

@@ -75,8 +75,8 @@ pub(crate) fn run(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, case: &Case) 
     };
     let plan = MemoryPlan::new(&config, &limits).map_err(|error| error.to_string())?;
     let mut memory = AlignedMemory::new(plan.total_bytes()).map_err(|error| error.to_string())?;
-    let engine = Engine::new(loaded.model(), limits, isa, memory.as_mut_slice());
-    let mut engine = engine.map_err(|error| error.to_string())?;
+    let engine = Engine::on_cpu(loaded.model(), limits, isa, pool, memory.as_mut_slice());
+    let (mut engine, mut runner) = engine.map_err(|error| error.to_string())?;
     let mut speed = Speed { prefill: Vec::new(), decode: f64::MAX, decode_sum: 0.0 };
     for _ in 0..case.rounds {
         for sequence in 0..case.sequences {
@@ -89,7 +89,8 @@ pub(crate) fn run(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, case: &Case) 
             let rows = engine.rows(plan).count();
             let samples = engine.rows(plan).filter(|row| row.samples).count();
             let start = Instant::now();
-            engine.execute(plan, Masks::NONE, pool, &mut ()).map_err(|error| error.to_string())?;
+            let events = engine.execute(plan, Masks::NONE, &mut runner, pool, &mut ());
+            events.map_err(|error| error.to_string())?;
             let took = start.elapsed().as_secs_f64();
             if rows == case.sequences && samples == rows {
                 steps.push(took);

@@ -133,15 +133,16 @@ fn answer(
     };
     let plan = MemoryPlan::new(model.config(), &limits).expect("a plan");
     let mut memory = AlignedMemory::new(plan.total_bytes()).expect("memory");
-    let mut engine = Engine::new(model, limits, how.isa, memory.as_mut_slice()).expect("an engine");
-    engine.kv_bytes_mut().fill(0xff); // every block starts as NaN
+    let engine = Engine::on_cpu(model, limits, how.isa, how.pool, memory.as_mut_slice());
+    let (mut engine, mut cpu) = engine.expect("an engine");
+    cpu.kv_bytes_mut().fill(0xff); // every block starts as NaN
     let mut watch = Watch { id: None, logits: Vec::new() };
     for i in 0..how.before {
         let short = prompt(50 + i, 5 + 9 * i);
         engine.submit(&Request::greedy(&short, 1 + i)).expect("taken");
     }
     while let Some(plan) = engine.plan(Budget::UNLIMITED) {
-        engine.execute(plan, Masks::NONE, how.pool, &mut watch).expect("runs");
+        engine.execute(plan, Masks::NONE, &mut cpu, how.pool, &mut watch).expect("runs");
     }
     for i in 0..how.mates {
         let mate = prompt(70 + i, 3 + 11 * i);
@@ -154,7 +155,7 @@ fn answer(
     watch.id = Some(id);
     let mut tokens = how.resume.to_vec();
     while let Some(plan) = engine.plan(Budget::UNLIMITED) {
-        for event in engine.execute(plan, Masks::NONE, how.pool, &mut watch).expect("runs") {
+        for event in engine.execute(plan, Masks::NONE, &mut cpu, how.pool, &mut watch).expect("runs") {
             if let (true, EventKind::Token { token, .. }) = (event.request == id, event.kind) {
                 tokens.push(token);
             }
@@ -264,15 +265,16 @@ fn a_step_multiplies_each_weight_once_whoever_the_rows_belong_to() {
     };
     let plan = MemoryPlan::new(&config, &limits).expect("a plan");
     let mut memory = AlignedMemory::new(plan.total_bytes()).expect("memory");
-    let mut engine = Engine::new(model, limits, Isa::detect(), memory.as_mut_slice()).expect("an engine");
     let pool = Counting::new(Permuting::new(2));
+    let engine = Engine::on_cpu(model, limits, Isa::detect(), &pool, memory.as_mut_slice());
+    let (mut engine, mut cpu) = engine.expect("an engine");
     for i in 0..6 {
         engine.submit(&Request::greedy(&prompt(i, 10 + 17 * i), 4)).expect("taken");
     }
     let mut steps = 0;
     while let Some(plan) = engine.plan(Budget::UNLIMITED) {
         let samples = engine.rows(plan).filter(|row| row.samples).count();
-        engine.execute(plan, Masks::NONE, &pool, &mut ()).expect("runs");
+        engine.execute(plan, Masks::NONE, &mut cpu, &pool, &mut ()).expect("runs");
         steps += 1;
         // QKV, attention output, gate and up, down; and one head for all rows that sample.
         assert_eq!(pool.take(), (4 * LAYERS, usize::from(samples > 0)));

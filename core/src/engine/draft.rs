@@ -56,7 +56,7 @@ impl Engine<'_, '_> {
                 sequence.draft_goal = found as u32;
                 sequence.draft_source = Source::Lookup;
             }
-            if sequence.draft_goal == 0 && speculation.model && self.draft_model.is_some() {
+            if sequence.draft_goal == 0 && speculation.model && self.state.drafting.is_some() {
                 let model = if is_forced { room } else { sequence.model_length.best(room, draft, row) };
                 sequence.draft_goal = model;
                 sequence.draft_source = Source::Model;

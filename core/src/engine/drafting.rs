@@ -1,23 +1,20 @@
-//! The memory of the model that drafts.
+//! What the engine keeps for a draft model: its weights and KV are the runner's.
 use super::limits::EngineLimits;
-use super::memory_plan::Drafter;
 use super::speculate::DraftCache;
-use crate::cache::{BlockId, KvCache};
+use crate::cache::BlockId;
 use crate::memory::{ArenaError, Carver};
-use crate::model::{Forward, ForwardLimits};
 
-/// Its activations, and its keys and values where they are its own.
+/// The engine's part of a draft model.
 #[derive(Debug)]
 pub(super) struct Drafting<'s> {
-    pub(super) forward: Forward<'s>,
+    /// Where its keys and values lie, if not in the served model's blocks.
     pub(super) own: Option<OwnCache<'s>>,
 }
 
-/// Planes that nobody shares: each running sequence has a lane of blocks for its whole length, so
-/// that nothing has to be counted.
+/// Block tables of planes that nobody shares: each running sequence has a lane of blocks for its
+/// whole length, so that nothing has to be counted.
 #[derive(Debug)]
 pub(super) struct OwnCache<'s> {
-    pub(super) kv: KvCache<'s>,
     /// `[slots, blocks_per_sequence]`
     pub(super) tables: &'s mut [BlockId],
 }
@@ -25,26 +22,19 @@ pub(super) struct OwnCache<'s> {
 impl<'s> Drafting<'s> {
     pub(super) fn carve(
         carver: &mut impl Carver<'s>,
-        (config, cache): Drafter<'_>,
+        cache: DraftCache,
         limits: &EngineLimits,
-        forward: &ForwardLimits,
     ) -> Result<Self, ArenaError> {
-        let times = |region, a: usize, b: usize| a.checked_mul(b).ok_or(ArenaError::TooLarge { region });
-        let per_sequence = limits.blocks_per_sequence();
+        const REGION: &str = "draft block tables";
         let own = match cache {
             DraftCache::Shared => None,
             DraftCache::Own => {
-                let blocks = times("draft KV blocks", limits.sequences, per_sequence)?;
-                Some(OwnCache {
-                    kv: KvCache::carve(carver, config.kv_layout(limits.kv_format, blocks))?,
-                    tables: carver.carve(
-                        "draft block tables",
-                        times("draft block tables", limits.slots(), per_sequence)?,
-                    )?,
-                })
+                let entries = limits.slots().checked_mul(limits.blocks_per_sequence());
+                let entries = entries.ok_or(ArenaError::TooLarge { region: REGION })?;
+                Some(OwnCache { tables: carver.carve(REGION, entries)? })
             }
         };
-        Ok(Self { forward: Forward::carve(carver, config, forward)?, own })
+        Ok(Self { own })
     }
 }
 

@@ -65,6 +65,9 @@ pub enum FinishReason {
     },
     /// The mask allowed no token.
     MaskEmpty,
+    /// The runner lost its device while the request ran. The tokens that were told hold; the
+    /// request goes on to the same bits wherever it is resumed with the same fingerprint.
+    DeviceLost,
 }
 
 /// An event as the engine's table holds it.
@@ -91,6 +94,7 @@ pub(super) enum RecordKind {
     Length,
     NonFinite,
     MaskEmpty,
+    DeviceLost,
 }
 
 impl Record {
@@ -140,6 +144,7 @@ impl<'e> Iterator for Events<'e> {
             RecordKind::Length => EventKind::Finished(FinishReason::Length),
             RecordKind::NonFinite => EventKind::Finished(FinishReason::NonFinite { position }),
             RecordKind::MaskEmpty => EventKind::Finished(FinishReason::MaskEmpty),
+            RecordKind::DeviceLost => EventKind::Finished(FinishReason::DeviceLost),
         };
         Some(Event { request: RequestId(record.request), choice: record.choice, kind })
     }

@@ -5,6 +5,7 @@ use super::event::{Event, EventKind};
 use super::request::{Refusal, Request};
 use super::schedule::Budget;
 use super::step::{Masks, Observer, StepError};
+use crate::model::Runner;
 use crate::pool::Pool;
 use core::ops::ControlFlow;
 
@@ -35,16 +36,19 @@ impl Engine<'_, '_> {
     pub fn generate(
         &mut self,
         request: &Request<'_>,
+        runner: &mut dyn Runner,
         pool: &dyn Pool,
         on_event: &mut dyn FnMut(&Event<'_>) -> ControlFlow<()>,
     ) -> Result<(), GenerateError> {
-        self.generate_observed(request, pool, &mut (), on_event)
+        self.generate_observed(request, runner, pool, &mut (), on_event)
     }
 
-    /// The same, with an observer of what rows yield besides events.
+    /// Runs a request to its end like [`Engine::generate`], with an observer of what rows yield
+    /// besides events.
     pub fn generate_observed(
         &mut self,
         request: &Request<'_>,
+        runner: &mut dyn Runner,
         pool: &dyn Pool,
         observer: &mut dyn Observer,
         on_event: &mut dyn FnMut(&Event<'_>) -> ControlFlow<()>,
@@ -53,7 +57,8 @@ impl Engine<'_, '_> {
         let mut left = request.choices;
         while left > 0 {
             let Some(plan) = self.plan(Budget::UNLIMITED) else { break };
-            let events = self.execute(plan, Masks::NONE, pool, observer).map_err(GenerateError::Step)?;
+            let events =
+                self.execute(plan, Masks::NONE, runner, pool, observer).map_err(GenerateError::Step)?;
             let mut broke = false;
             for event in events.filter(|event| event.request == id) {
                 left -= u32::from(matches!(event.kind, EventKind::Finished(_)));

@@ -1,7 +1,7 @@
 //! How much an engine may hold: every number from which its memory is sized.
 use crate::cache::BLOCK;
 use crate::dtype::KvFormat;
-use crate::model::ModelConfig;
+use crate::model::{ForwardLimits, ModelConfig, RunnerLimits};
 
 /// What an engine is sized for. Nothing here can change an output bit but `model_len` and
 /// `kv_format`, which are in the fingerprint.
@@ -69,5 +69,21 @@ impl EngineLimits {
     /// Blocks of one sequence at full length.
     pub fn blocks_per_sequence(&self) -> usize {
         self.model_len.div_ceil(BLOCK)
+    }
+
+    /// What a runner of the engine's steps is sized for.
+    pub fn runner(&self) -> RunnerLimits {
+        RunnerLimits {
+            forward: ForwardLimits {
+                rows: self.rows,
+                head_rows: self.head_rows,
+                workers: self.workers,
+                model_len: self.model_len,
+                kv_format: self.kv_format,
+            },
+            block_count: self.block_count(),
+            sequences: self.sequences,
+            blocks_per_sequence: self.blocks_per_sequence(),
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The sizes of an engine's memory, known before anything runs.
 use super::limits::EngineLimits;
-use super::speculate::DraftCache;
 use super::state::State;
 use crate::cache::{BLOCK, KvLayout};
 use crate::memory::{ArenaError, Layout};
-use crate::model::{ConfigError, ModelConfig};
+use crate::model::runner::cpu::CpuMemory;
+use crate::model::{ConfigError, DraftCache, DraftModelSize, ModelConfig, RunnerMemory};
 
 /// Why an engine cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,11 @@ pub enum MemoryPlanError {
         /// The most it can be.
         most: usize,
     },
-    /// The model that drafts does not go with the one that is served.
-    Drafter {
+    /// The draft model does not go with the served one.
+    DraftModel {
         /// What must agree.
         field: &'static str,
-        /// What the one that drafts has.
+        /// What the draft model has.
         found: usize,
         /// What it would have to have.
         expected: usize,
@@ -54,7 +54,7 @@ impl core::fmt::Display for MemoryPlanError {
             Self::Limit { field, found, least, most } => {
                 write!(f, "{field} is {found}, but must be between {least} and {most}")
             }
-            Self::Drafter { field, found, expected } => {
+            Self::DraftModel { field, found, expected } => {
                 write!(f, "the draft model's {field} is {found}, expected {expected}")
             }
             Self::Arena(error) => error.fmt(f),
@@ -64,10 +64,7 @@ impl core::fmt::Display for MemoryPlanError {
 
 impl core::error::Error for MemoryPlanError {}
 
-/// A model that drafts, as far as it takes memory.
-pub(super) type Drafter<'c> = (&'c ModelConfig, DraftCache);
-
-/// The memory of an engine.
+/// The memory of an engine, and of its runner as far as that lies in the same arena.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryPlan {
     layout: Layout,
@@ -75,25 +72,38 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// Sizes everything.
+    /// The memory of an engine on the CPU.
     pub fn new(config: &ModelConfig, limits: &EngineLimits) -> Result<Self, MemoryPlanError> {
-        Self::with_drafter(config, limits, None)
+        Self::with_draft_model(config, None, limits)
     }
 
-    /// The same for an engine with a model that drafts: its configuration, and where its keys and
-    /// values lie.
-    pub fn with_drafter(
+    /// The memory of an engine on the CPU, with a draft model if there is one.
+    pub fn with_draft_model(
         config: &ModelConfig,
+        draft: Option<&DraftModelSize>,
         limits: &EngineLimits,
-        drafter: Option<(&ModelConfig, DraftCache)>,
+    ) -> Result<Self, MemoryPlanError> {
+        Self::for_runner(RunnerMemory::Arena, config, draft, limits)
+    }
+
+    /// The memory of an engine over a runner that keeps activations and KV there: those of a device
+    /// have no place in the engine's arena.
+    pub fn for_runner(
+        runner: RunnerMemory,
+        config: &ModelConfig,
+        draft: Option<&DraftModelSize>,
+        limits: &EngineLimits,
     ) -> Result<Self, MemoryPlanError> {
         config.check()?;
         check(config, limits)?;
-        if let Some(drafter) = drafter {
-            check_drafter(config, limits, drafter)?;
+        if let Some(draft) = draft {
+            check_draft_model(config, limits, draft)?;
         }
         let mut layout = Layout::default();
-        State::carve(&mut layout, config, limits, drafter)?;
+        if runner == RunnerMemory::Arena {
+            CpuMemory::carve(&mut layout, config, draft, &limits.runner())?;
+        }
+        State::carve(&mut layout, config, draft, limits)?;
         Ok(Self { layout, kv: config.kv_layout(limits.kv_format, limits.block_count()) })
     }
 
@@ -102,7 +112,7 @@ impl MemoryPlan {
         self.layout.total_bytes()
     }
 
-    /// Bytes of keys and values alone.
+    /// Bytes of the served model's keys and values alone, wherever they lie.
     pub fn kv_bytes(&self) -> usize {
         self.kv.total_bytes()
     }
@@ -113,12 +123,12 @@ impl MemoryPlan {
     }
 }
 
-fn check_drafter(
+fn check_draft_model(
     config: &ModelConfig,
     limits: &EngineLimits,
-    drafter: Drafter<'_>,
+    draft: &DraftModelSize,
 ) -> Result<(), MemoryPlanError> {
-    let (draft, cache) = drafter;
+    let DraftModelSize { config: draft, cache } = draft;
     draft.check()?;
     let mut equal = [
         ("vocab_size", draft.vocab_size, config.vocab_size),
@@ -127,15 +137,15 @@ fn check_drafter(
         ("head_dim", draft.head_dim, config.head_dim),
     ]
     .into_iter();
-    let first = if cache == DraftCache::Shared { equal.len() } else { 1 };
+    let first = if *cache == DraftCache::Shared { equal.len() } else { 1 };
     if let Some((field, found, expected)) =
         equal.by_ref().take(first).find(|(_, found, expected)| found != expected)
     {
-        return Err(MemoryPlanError::Drafter { field, found, expected });
+        return Err(MemoryPlanError::DraftModel { field, found, expected });
     }
     if draft.position_count < limits.model_len {
         let (found, expected) = (draft.position_count, limits.model_len);
-        return Err(MemoryPlanError::Drafter { field: "max_position_embeddings", found, expected });
+        return Err(MemoryPlanError::DraftModel { field: "max_position_embeddings", found, expected });
     }
     Ok(())
 }

@@ -9,16 +9,20 @@
 //! let id = engine.submit(&request)?;               // commands: submit, cancel
 //! while let Some(plan) = engine.plan(budget) {     // which rows the next step has
 //!     for row in engine.rows(plan) { … }           // the host may make masks for rows that sample
-//!     for event in engine.execute(plan, masks, &pool, &mut observer)? { … }
+//!     for event in engine.execute(plan, masks, &mut runner, &pool, &mut observer)? { … }
 //! }
 //! ```
+//!
+//! What a step computes is computed by a [`Runner`](crate::model::Runner), the CPU's or a device's;
+//! the engine itself touches neither weights nor KV.
 //!
 //! Several small machines: [`request`] (what was asked), [`memory_plan`] and [`limits`] (memory),
 //! `sequence` (one choice's tokens and standing), `state` (the tables), `submit` (who is let in),
 //! [`schedule`] (rows of the next step) with `admit` (who begins, and with what of the cache) and
-//! `draft` (guesses: [`speculate`], `lookup`, `draft_length`, `drafting`), [`step`] (running them)
-//! with `draw` (the head) and `conclude` (what follows), [`event`] (what came of it), [`counters`]
-//! (how often), [`generate`] (a loop over it).
+//! `draft` (draft tokens: [`speculate`], `lookup`, `draft_length`, `drafting`), [`step`] (handing
+//! them to the runner) with `head` (what comes back), `sampler` (drawing from it), `conclude` (what
+//! follows) and `loss` (what follows if the runner loses its device), [`event`] (what came of it),
+//! [`counters`] (how often), [`generate`] (a loop over it), `inspect` (what only tests ask).
 pub mod counters;
 pub mod event;
 pub mod generate;
@@ -34,8 +38,11 @@ mod conclude;
 mod draft;
 mod draft_length;
 mod drafting;
-mod draw;
+mod head;
+mod inspect;
 mod lookup;
+mod loss;
+mod sampler;
 mod sequence;
 mod state;
 mod submit;
@@ -50,18 +57,21 @@ pub use schedule::{Budget, PREFILL_ROWS_MIN, PlanId, StepKind};
 pub use speculate::{DraftCache, DraftModel, Speculation, SpeculationMode};
 pub use step::{Masks, Observer, PlannedRow, StepError};
 
-use crate::cache::{BLOCK, BlockId};
 use crate::isa::Isa;
 use crate::memory::{Arena, Guards};
-use crate::model::PackedModel;
+use crate::model::runner::cpu::CpuMemory;
+use crate::model::{CpuRunner, DraftModelSize, ModelConfig, PackedModel, RunnerMemory};
+use crate::pool::Pool;
 use state::State;
 
-/// Serves requests of one model, in memory that was lent to it.
+/// Serves requests of one model, in memory that was lent to it. Its steps are computed by a
+/// [`Runner`](crate::model::Runner), which holds the weights and the KV.
 #[derive(Debug)]
 pub struct Engine<'w, 's> {
-    model: PackedModel<'w>,
-    draft_model: Option<DraftModel<'w>>,
+    config: ModelConfig,
+    weights: core::marker::PhantomData<&'w ()>,
     limits: EngineLimits,
+    /// For sampling.
     isa: Isa,
     state: State<'s>,
     guards: Guards<'s>,
@@ -75,7 +85,7 @@ pub struct Engine<'w, 's> {
     plan_count: u64,
     counters: Counters,
     speculation: Speculation,
-    /// Steps of the model that drafts since the last of the served one.
+    /// Steps of the draft model since the last of the served one.
     drafts_in_a_row: usize,
     last_row_count: usize,
 }
@@ -100,36 +110,70 @@ pub struct Status {
 }
 
 impl<'w, 's> Engine<'w, 's> {
-    /// An engine in `arena`: at least [`MemoryPlan::total_bytes`], from a multiple of 64.
-    pub fn new(
-        model: PackedModel<'w>,
+    /// An engine and the CPU's runner of its steps, on the threads of `pool`, in one arena of at
+    /// least [`MemoryPlan::total_bytes`] from a multiple of 64.
+    pub fn on_cpu(
+        model: PackedModel<'s>,
         limits: EngineLimits,
         isa: Isa,
+        pool: &'s dyn Pool,
         arena: &'s mut [u8],
-    ) -> Result<Self, MemoryPlanError> {
-        Self::with_drafter(model, None, limits, isa, arena)
+    ) -> Result<(Self, CpuRunner<'s>), MemoryPlanError> {
+        Self::on_cpu_with_draft_model(model, None, limits, isa, pool, arena)
     }
 
-    /// The same with a model that drafts, in at least the bytes of [`MemoryPlan::with_drafter`].
-    pub fn with_drafter(
-        model: PackedModel<'w>,
-        draft_model: Option<DraftModel<'w>>,
+    /// An engine and the CPU's runner with a draft model, in an arena of at least the bytes of
+    /// [`MemoryPlan::with_draft_model`].
+    pub fn on_cpu_with_draft_model(
+        model: PackedModel<'s>,
+        draft_model: Option<DraftModel<'s>>,
+        limits: EngineLimits,
+        isa: Isa,
+        pool: &'s dyn Pool,
+        arena: &'s mut [u8],
+    ) -> Result<(Self, CpuRunner<'s>), MemoryPlanError> {
+        let draft = draft_model.as_ref().map(DraftModel::size);
+        let config = *model.config();
+        MemoryPlan::with_draft_model(&config, draft.as_ref(), &limits)?;
+        let (found, least, most) = (limits.workers, pool.workers(), limits.workers);
+        if pool.workers() > limits.workers {
+            return Err(MemoryPlanError::Limit { field: "workers", found, least, most });
+        }
+        let mut arena = Arena::new(arena)?;
+        let memory = CpuMemory::carve(&mut arena, &config, draft.as_ref(), &limits.runner())?;
+        let engine = Self::carve(&config, draft.as_ref(), limits, isa, arena)?;
+        Ok((engine, CpuRunner::new(memory, model, draft_model, isa, pool)))
+    }
+
+    /// An engine over a runner that keeps weights, activations and KV in memory of its own, and was
+    /// made for the same models and for [`EngineLimits::runner`]. `isa` is the one that samples;
+    /// `arena` has at least the bytes of [`MemoryPlan::for_runner`], from a multiple of 64.
+    pub fn over_device(
+        config: &ModelConfig,
+        draft: Option<&DraftModelSize>,
         limits: EngineLimits,
         isa: Isa,
         arena: &'s mut [u8],
     ) -> Result<Self, MemoryPlanError> {
-        let drafter = draft_model.as_ref().map(|draft| (draft.model.config(), draft.cache));
-        MemoryPlan::with_drafter(model.config(), &limits, drafter)?;
-        let mut arena = Arena::new(arena)?;
-        let state = State::carve(&mut arena, model.config(), &limits, drafter)?;
-        let guards = arena.finish();
+        MemoryPlan::for_runner(RunnerMemory::Own, config, draft, &limits)?;
+        Self::carve(config, draft, limits, isa, Arena::new(arena)?)
+    }
+
+    fn carve(
+        config: &ModelConfig,
+        draft: Option<&DraftModelSize>,
+        limits: EngineLimits,
+        isa: Isa,
+        mut arena: Arena<'s>,
+    ) -> Result<Self, MemoryPlanError> {
+        let state = State::carve(&mut arena, config, draft, &limits)?;
         Ok(Self {
-            model,
-            draft_model,
+            config: *config,
+            weights: core::marker::PhantomData,
             limits,
             isa,
             state,
-            guards,
+            guards: arena.finish(),
             planned: None,
             row_count: 0,
             fresh_count: 0,
@@ -144,9 +188,9 @@ impl<'w, 's> Engine<'w, 's> {
         })
     }
 
-    /// The model.
-    pub fn model(&self) -> &PackedModel<'w> {
-        &self.model
+    /// The served model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
     }
 
     /// What it was sized for.
@@ -172,60 +216,9 @@ impl<'w, 's> Engine<'w, 's> {
         &self.counters
     }
 
-    /// Says where guesses come from, from the next plan on. It cannot change a bit.
+    /// Says where draft tokens come from, from the next plan on. It cannot change a bit.
     pub fn set_speculation(&mut self, speculation: Speculation) {
         self.speculation = speculation;
-    }
-
-    /// Every byte of keys and values, for tests that fill blocks with NaN before they are used.
-    pub fn kv_bytes_mut(&mut self) -> &mut [u8] {
-        self.state.kv.bytes_mut()
-    }
-
-    /// The blocks that each sequence holds, in order of position: request, choice, blocks.
-    pub fn tables(&self) -> impl Iterator<Item = (RequestId, u32, &[BlockId])> {
-        self.state.running.as_slice().iter().map(|slot| {
-            let sequence = &self.state.sequences[*slot as usize];
-            let table = self.state.table_of(*slot, &self.limits);
-            (RequestId(sequence.request), sequence.choice, table)
-        })
-    }
-
-    /// How many sequences hold a block.
-    pub fn block_references(&self, block: BlockId) -> u32 {
-        self.state.blocks.references(block)
-    }
-
-    /// Drops a block that nobody holds from the prefix cache, whatever its age; `false` if it is
-    /// not there. By age alone a block goes after all that follow it; here it may leave them
-    /// behind, which changes what is found but no answer.
-    pub fn forget_block(&mut self, block: BlockId) -> bool {
-        let is_cached = self.state.blocks.references(block) == 0 && self.state.index.contains(block);
-        if is_cached {
-            self.state.index.remove(block);
-            self.state.blocks.take_next(block);
-        }
-        is_cached
-    }
-
-    /// Checks that blocks are conserved, that the prefix index tells the truth, and that no region
-    /// was overrun (in debug builds); names what is wrong.
-    pub fn check_invariants(&self) -> Result<(), &'static str> {
-        let held =
-            |block| self.tables().flat_map(|(_, _, table)| table).filter(|held| **held == block).count();
-        if !self.state.blocks.are_conserved(held) {
-            return Err("blocks are not conserved");
-        }
-        for slot in self.state.running.as_slice() {
-            let sequence = &self.state.sequences[*slot as usize];
-            let table = self.state.table_of(*slot, &self.limits);
-            let text = self.state.tokens_of(*slot, &self.limits).chunks_exact(BLOCK);
-            let mut indexed = table.iter().zip(text).take(sequence.indexed as usize);
-            if !indexed.all(|(block, ids)| self.state.index.ids(*block).is_some_and(|of| of[..] == *ids)) {
-                return Err("a block in the prefix index holds another text");
-            }
-        }
-        self.guards.check()
     }
 }
 

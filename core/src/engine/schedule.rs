@@ -23,6 +23,7 @@ use super::sequence::Standing;
 use super::state::retain;
 use crate::cache::BLOCK;
 use crate::cache::planes::BlockCopy;
+pub use crate::model::StepKind;
 use crate::model::{Row, RowOutput};
 
 /// Rows that prompts get beside guesses, at least: guesses are a matter of speed, but a prompt
@@ -39,15 +40,6 @@ pub struct Budget {
 impl Budget {
     /// As much as the engine was sized for.
     pub const UNLIMITED: Budget = Budget { rows: usize::MAX };
-}
-
-/// What the rows of a plan are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StepKind {
-    /// Guesses, whose keys and values the target's will replace.
-    Draft,
-    /// The model's own tokens.
-    Target,
 }
 
 /// A planned step. Only the latest can be executed.

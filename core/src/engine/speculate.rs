@@ -4,27 +4,7 @@
 //! so the target's draw at a position does not depend on who proposed what). It changes how many
 //! tokens a step yields, never which.
 
-use crate::model::PackedModel;
-
-/// A model that drafts.
-#[derive(Clone, Debug)]
-pub struct DraftModel<'w> {
-    /// Its weights.
-    pub model: PackedModel<'w>,
-    /// Where its keys and values lie.
-    pub cache: DraftCache,
-}
-
-/// Where the keys and values of the model that drafts lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DraftCache {
-    /// In the served model's blocks, past what is settled: it is the same model in another weight
-    /// format (self-speculation), reads the context that the served model computed, and what it
-    /// writes is computed again before it counts.
-    Shared,
-    /// In planes of its own: another, smaller model, which computes the context for itself.
-    Own,
-}
+pub use crate::model::{DraftCache, DraftModel};
 
 /// Where guesses come from, and when.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,24 +2,20 @@
 use super::drafting::Drafting;
 use super::event::Record;
 use super::limits::EngineLimits;
-use super::memory_plan::Drafter;
 use super::sequence::{Sequence, Standing};
 use crate::cache::planes::BlockCopy;
 use crate::cache::prefix_index::{Found, Parent};
-use crate::cache::{BLOCK, BlockId, Blocks, KvCache, PrefixIndex};
+use crate::cache::{BLOCK, BlockId, Blocks, PrefixIndex};
 use crate::memory::{ArenaError, Carver};
-use crate::model::ModelConfig;
-use crate::model::{BlockTables, Forward, ForwardLimits, Row};
+use crate::model::{BlockTables, DraftModelSize, ModelConfig, Row};
 use crate::sampling::TokenLogprob;
 
 /// Everything that changes while an engine runs.
 #[derive(Debug)]
 pub(super) struct State<'s> {
-    pub(super) forward: Forward<'s>,
-    pub(super) kv: KvCache<'s>,
     pub(super) blocks: Blocks<'s>,
     pub(super) index: PrefixIndex<'s>,
-    /// The memory of the model that drafts, if there is one.
+    /// What is kept for a draft model, if there is one.
     pub(super) drafting: Option<Drafting<'s>>,
     /// `[slots]`
     pub(super) sequences: &'s mut [Sequence],
@@ -129,27 +125,17 @@ impl<'s> State<'s> {
     pub(super) fn carve(
         carver: &mut impl Carver<'s>,
         config: &ModelConfig,
+        draft: Option<&DraftModelSize>,
         limits: &EngineLimits,
-        drafter: Option<Drafter<'_>>,
     ) -> Result<Self, ArenaError> {
         let slots = limits.slots();
         let times = |region, a: usize, b: usize| a.checked_mul(b).ok_or(ArenaError::TooLarge { region });
-        let forward_limits = ForwardLimits {
-            rows: limits.rows,
-            head_rows: limits.head_rows,
-            workers: limits.workers,
-            model_len: limits.model_len,
-            kv_format: limits.kv_format,
-        };
         let vocab = times("sampling scratch", limits.workers, config.vocab_size)?;
-        let layout = config.kv_layout(limits.kv_format, limits.block_count());
         Ok(Self {
-            kv: KvCache::carve(carver, layout)?,
-            forward: Forward::carve(carver, config, &forward_limits)?,
             blocks: Blocks::carve(carver, limits.block_count())?,
             index: PrefixIndex::carve(carver, limits.block_count())?,
-            drafting: match drafter {
-                Some(drafter) => Some(Drafting::carve(carver, drafter, limits, &forward_limits)?),
+            drafting: match draft {
+                Some(draft) => Some(Drafting::carve(carver, draft.cache, limits)?),
                 None => None,
             },
             sequences: carver.carve("sequences", slots)?,
@@ -166,8 +152,9 @@ impl<'s> State<'s> {
             head_rows: carver.carve("head row indices", limits.rows)?,
             outcomes: carver.carve("outcomes", limits.head_rows)?,
             // A row yields at most a prompt log-probability, a token and an end; a sequence is
-            // preempted and admitted by plans.
-            events: carver.carve("events", 3 * limits.rows + 2 * slots)?,
+            // preempted and admitted by plans, and ends without a row of its own if the runner is
+            // lost.
+            events: carver.carve("events", 3 * limits.rows + 3 * slots)?,
             tops: carver
                 .carve("top log-probabilities", times("tops", 2 * limits.rows, limits.top_logprobs)?)?,
             adjusted: carver.carve("sampling: adjusted logits", vocab)?,

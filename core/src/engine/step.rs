@@ -1,27 +1,27 @@
-//! Running a planned step: layers, head, samples, events.
+//! Running a planned step: what is handed to the runner, in which order, and what follows.
 use super::Engine;
 use super::event::Events;
 use super::request::RequestId;
 use super::schedule::{PlanId, StepKind};
 use super::sequence::Sequence;
 use super::state::State;
-use crate::model::{Row, RowOutput};
+use crate::model::{Row, RowOutput, Runner};
 use crate::pool::Pool;
 
 /// A row of a planned step, as its host knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedRow {
-    /// The request.
+    /// The request that it belongs to.
     pub request: RequestId,
-    /// The choice.
+    /// The choice of that request.
     pub choice: u32,
-    /// The position.
+    /// Its position in the choice's tokens, from 0.
     pub position: usize,
     /// The token at that position.
     pub token: u32,
     /// Whether the next token is drawn from its logits.
     pub samples: bool,
-    /// Guessed tokens up to and including this one, after those that are settled.
+    /// Draft tokens up to and including this one, after those that are accepted.
     pub drafted: usize,
     /// What it yields besides.
     pub output: RowOutput,
@@ -58,8 +58,16 @@ pub trait Observer {
     }
 }
 
-/// Looks away.
+/// For a host that wants nothing but events.
 impl Observer for () {}
+
+/// What a host lends to a step.
+pub(super) struct Resources<'r> {
+    pub(super) runner: &'r mut dyn Runner,
+    /// For sampling.
+    pub(super) pool: &'r dyn Pool,
+    pub(super) observer: &'r mut dyn Observer,
+}
 
 /// Why a step was not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,17 +105,24 @@ impl Engine<'_, '_> {
         self.state.rows[..count].iter().map(move |row| planned(&self.state, row, plan.kind))
     }
 
-    /// Prompt, output and guesses up to and including a planned row: what the token drawn from it
-    /// follows.
+    /// Prompt, output and draft tokens up to and including a planned row: what the token drawn from
+    /// it follows.
     pub fn context(&self, row: &PlannedRow) -> &[u32] {
         &self.state.tokens[row.slot as usize * self.limits.model_len..][..row.position + 1]
     }
 
-    /// Runs a planned step.
+    /// Runs a planned step on `runner`, which is the one of the last step, or, after a loss,
+    /// another one of the same models; samples on `pool`.
+    ///
+    /// If the runner loses its device, every running choice ends with
+    /// [`FinishReason::DeviceLost`](super::FinishReason::DeviceLost), and no block of it is used
+    /// again. Waiting ones stay: with another runner they are served as if nothing had happened;
+    /// with the lost one each ends the same way once it runs.
     pub fn execute(
         &mut self,
         plan: PlanId,
         masks: Masks<'_>,
+        runner: &mut dyn Runner,
         pool: &dyn Pool,
         observer: &mut dyn Observer,
     ) -> Result<Events<'_>, StepError> {
@@ -119,20 +134,40 @@ impl Engine<'_, '_> {
             return Err(StepError::TooManyWorkers { found, most });
         }
         self.planned = None;
-        let kind = plan.kind;
-        self.run_layers(kind, pool);
-        let mut head_count = 0;
-        for (i, row) in self.state.rows[..self.row_count].iter().enumerate() {
-            let sequence = &self.state.sequences[row.sequence as usize];
-            if row.output != RowOutput::None || output(sequence, row, kind) != RowOutput::None {
-                self.state.head_rows[head_count] = i as u32;
-                head_count += 1;
-            }
+        self.enqueue_layers(plan.kind, runner);
+        self.finish_step(plan.kind, &masks, Resources { runner, pool, observer });
+        self.last_row_count = core::mem::take(&mut self.row_count);
+        debug_assert_eq!(self.guards.check(), Ok(()));
+        let count = core::mem::take(&mut self.event_count);
+        Ok(Events { records: self.state.events[..count].iter(), tops: self.state.tops })
+    }
+
+    /// Hands the step's rows to the runner, and what must be done to blocks before.
+    fn enqueue_layers(&mut self, kind: StepKind, runner: &mut dyn Runner) {
+        let State { rows, tables, fresh, copies, drafting, .. } = &self.state;
+        let rows = &rows[..self.row_count];
+        let own = drafting.as_ref().and_then(|drafting| drafting.own.as_ref());
+        if let (StepKind::Draft, Some(own)) = (kind, own) {
+            // The served model's blocks are not touched, so their turn comes with its next step.
+            runner.layers(kind, rows, State::tables(own.tables, &self.limits), &[]);
+            return;
         }
+        runner.copy_blocks(&copies[..self.copy_count]);
+        runner.layers(kind, rows, State::tables(tables, &self.limits), &fresh[..self.fresh_count]);
+        (self.copy_count, self.fresh_count) = (0, 0);
+    }
+
+    /// Waits for the rows that yield something, as many at a time as the head takes, and draws all
+    /// conclusions.
+    fn finish_step(&mut self, kind: StepKind, masks: &Masks<'_>, mut with: Resources<'_>) {
+        let count = self.pick_head_rows(kind);
         let mut start = 0;
-        while start < head_count {
-            let end = head_count.min(start + self.limits.head_rows);
-            self.run_head(start..end, kind, &masks, pool, observer);
+        while start < count {
+            let end = count.min(start + self.limits.head_rows);
+            if self.run_head(start..end, kind, masks, &mut with).is_err() {
+                self.lose_device();
+                return;
+            }
             for i in start..end {
                 self.conclude(i, kind, self.state.outcomes[i - start]);
             }
@@ -142,33 +177,6 @@ impl Engine<'_, '_> {
             StepKind::Draft => self.advance_drafts(),
             StepKind::Target => self.advance(),
         }
-        self.last_row_count = core::mem::take(&mut self.row_count);
-        debug_assert_eq!(self.guards.check(), Ok(()));
-        let count = core::mem::take(&mut self.event_count);
-        Ok(Events { records: self.state.events[..count].iter(), tops: self.state.tops })
-    }
-
-    /// Keys and values of all rows.
-    fn run_layers(&mut self, kind: StepKind, pool: &dyn Pool) {
-        let isa = self.isa;
-        let State { forward, kv, rows, tables, fresh, copies, drafting, .. } = &mut self.state;
-        let rows = &rows[..self.row_count];
-        let (model, forward) = match (kind, &self.draft_model, drafting) {
-            (StepKind::Draft, Some(draft), Some(drafting)) => {
-                if let Some(own) = &mut drafting.own {
-                    let tables = State::tables(own.tables, &self.limits);
-                    drafting.forward.layers(isa, pool, &draft.model, &mut own.kv, rows, tables, &[]);
-                    return;
-                }
-                (&draft.model, &mut drafting.forward)
-            }
-            _ => (&self.model, forward),
-        };
-        kv.copy_blocks(pool, &copies[..self.copy_count]);
-        self.copy_count = 0;
-        let tables = State::tables(tables, &self.limits);
-        forward.layers(isa, pool, model, kv, rows, tables, &fresh[..self.fresh_count]);
-        self.fresh_count = 0;
     }
 }
 
@@ -188,6 +196,7 @@ pub(super) fn output(sequence: &Sequence, row: &Row, kind: StepKind) -> RowOutpu
     }
 }
 
+/// A row as its host knows it.
 pub(super) fn planned(state: &State<'_>, row: &Row, kind: StepKind) -> PlannedRow {
     let sequence = &state.sequences[row.sequence as usize];
     PlannedRow {

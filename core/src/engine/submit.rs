@@ -107,7 +107,7 @@ impl Engine<'_, '_> {
                 crate::sampling::ParamError { name: "logit_bias", expected: "made of finite numbers" };
             return Err(Refusal::Parameter(error));
         }
-        let vocab_size = self.model.config().vocab_size;
+        let vocab_size = self.config.vocab_size;
         let bias_ids = request.logit_bias.iter().map(|(token, _)| *token);
         let ids = request.prompt.iter().copied().map(|token| ("prompt", token));
         let ids = ids.chain(request.generated.iter().copied().map(|token| ("generated", token)));

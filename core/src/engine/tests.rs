@@ -1,5 +1,6 @@
 //! The engine on a tiny model: every schedule gives a request the tokens that it gets alone.
 use super::*;
+use crate::cache::BLOCK;
 use crate::dtype::WeightFormat;
 use crate::model::RowOutput;
 use crate::model::tests::{Memory, config, image, image_without};
@@ -47,6 +48,33 @@ fn limits() -> EngineLimits {
     }
 }
 
+/// An engine with the CPU's runner of its steps: everything else is the engine's.
+struct Rig<'a> {
+    engine: Engine<'a, 'a>,
+    cpu: CpuRunner<'a>,
+}
+
+impl<'a> core::ops::Deref for Rig<'a> {
+    type Target = Engine<'a, 'a>;
+
+    fn deref(&self) -> &Engine<'a, 'a> {
+        &self.engine
+    }
+}
+
+impl<'a> core::ops::DerefMut for Rig<'a> {
+    fn deref_mut(&mut self) -> &mut Engine<'a, 'a> {
+        &mut self.engine
+    }
+}
+
+impl Rig<'_> {
+    /// Runs a planned step with no masks, on the calling thread.
+    fn execute(&mut self, plan: PlanId, observer: &mut dyn Observer) -> Result<Events<'_>, StepError> {
+        self.engine.execute(plan, Masks::NONE, &mut self.cpu, &Serial, observer)
+    }
+}
+
 /// How guesses are made.
 #[derive(Clone, Copy, Debug)]
 struct Guess {
@@ -76,13 +104,13 @@ fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize], guess: Guess) -> (
 }
 
 fn drive(
-    engine: &mut Engine<'_, '_>,
+    engine: &mut Rig<'_>,
     asks: &[Ask],
     budgets: &[usize],
     guess: Guess,
 ) -> (Vec<Vec<Answer>>, Counters) {
     engine.set_speculation(guess.speculation);
-    engine.kv_bytes_mut().fill(0xff);
+    engine.cpu.kv_bytes_mut().fill(0xff);
     let mut answers: Vec<Vec<Answer>> =
         asks.iter().map(|ask| vec![(vec![], vec![], None); ask.choices as usize]).collect();
     let mut ids = vec![None; asks.len()];
@@ -118,7 +146,7 @@ fn drive(
             continue;
         };
         assert!(engine.rows(plan).count() <= budget.rows.max(1));
-        for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+        for event in engine.execute(plan, &mut ()).unwrap() {
             let ask = ids.iter().position(|id| *id == Some(event.request)).unwrap();
             assert!(!cancelled[ask], "an event after the end");
             let answer = &mut answers[ask][event.choice as usize];
@@ -134,7 +162,7 @@ fn drive(
             }
         }
         assert_eq!(engine.check_invariants(), Ok(()));
-        assert_eq!(engine.execute(plan, Masks::NONE, &Serial, &mut ()).err(), Some(StepError::StalePlan));
+        assert_eq!(engine.execute(plan, &mut ()).err(), Some(StepError::StalePlan));
     }
     let status = engine.status();
     assert_eq!((status.running, status.waiting, status.free_blocks), (0, 0, status.blocks));
@@ -244,23 +272,25 @@ fn with_models<R>(
     (model, drafter): (PackedModel<'_>, Option<DraftModel<'_>>),
     limits: EngineLimits,
     isa: Isa,
-    test: impl FnOnce(&mut Engine<'_, '_>) -> R,
+    test: impl FnOnce(&mut Rig<'_>) -> R,
 ) -> R {
-    let sized = drafter.as_ref().map(|drafter| (drafter.model.config(), drafter.cache));
-    let plan = MemoryPlan::with_drafter(model.config(), &limits, sized).unwrap();
+    let size = drafter.as_ref().map(DraftModel::size);
+    let plan = MemoryPlan::with_draft_model(model.config(), size.as_ref(), &limits).unwrap();
     let mut memory = Memory::new(plan.total_bytes());
     let memory = memory.bytes(plan.total_bytes());
-    test(&mut Engine::with_drafter(model, drafter, limits, isa, memory).unwrap())
+    let engine = Engine::on_cpu_with_draft_model(model, drafter, limits, isa, &Serial, memory);
+    let (engine, cpu) = engine.unwrap();
+    test(&mut Rig { engine, cpu })
 }
 
 /// The same of one model.
-fn with_engine<R>(limits: EngineLimits, test: impl FnOnce(&mut Engine<'_, '_>) -> R) -> R {
+fn with_engine<R>(limits: EngineLimits, test: impl FnOnce(&mut Rig<'_>) -> R) -> R {
     let config = config(Architecture::Qwen3, WeightFormat::F32);
     let mut weights = image(&config);
     with_models((parse(&mut weights, &config), None), limits, Isa::detect(), test)
 }
 
-fn tokens(engine: &mut Engine<'_, '_>, request: &Request<'_>) -> Vec<u32> {
+fn tokens(engine: &mut Rig<'_>, request: &Request<'_>) -> Vec<u32> {
     let mut tokens = vec![];
     let mut take = |event: &Event<'_>| {
         if let EventKind::Token { token, .. } = event.kind {
@@ -268,7 +298,7 @@ fn tokens(engine: &mut Engine<'_, '_>, request: &Request<'_>) -> Vec<u32> {
         }
         core::ops::ControlFlow::Continue(())
     };
-    engine.generate(request, &Serial, &mut take).unwrap();
+    engine.engine.generate(request, &mut engine.cpu, &Serial, &mut take).unwrap();
     tokens
 }
 
@@ -294,11 +324,11 @@ fn a_resumed_request_goes_on_as_if_it_had_never_stopped() {
 }
 
 /// Why a request ends, and the tokens that come before.
-fn end(engine: &mut Engine<'_, '_>, request: &Request<'_>) -> (usize, FinishReason) {
+fn end(engine: &mut Rig<'_>, request: &Request<'_>) -> (usize, FinishReason) {
     engine.submit(request).unwrap();
     let (mut count, mut end) = (0, None);
     while let Some(plan) = engine.plan(Budget::UNLIMITED) {
-        for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+        for event in engine.execute(plan, &mut ()).unwrap() {
             assert_eq!(end, None, "an event after the end");
             match event.kind {
                 EventKind::Token { .. } => count += 1,
@@ -359,7 +389,7 @@ fn what_is_cancelled_leaves_no_events_and_no_choice_of_its_own() {
         let mut ends = vec![];
         let mut steps = 0;
         while let Some(plan) = engine.plan(Budget::UNLIMITED) {
-            for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+            for event in engine.execute(plan, &mut ()).unwrap() {
                 assert_eq!(event.request, id);
                 assert!(steps < 2 || event.choice == 1, "an event after the end");
                 if matches!(event.kind, EventKind::Finished(_)) {
@@ -402,7 +432,7 @@ fn prompt_outputs_come_once_each() {
                 let mut count = Count(vec![], 0);
                 let (mut positions, mut drawn, mut ended) = (vec![], 0, 0);
                 while let Some(plan) = engine.plan(Budget { rows: 7 }) {
-                    for event in engine.execute(plan, Masks::NONE, &Serial, &mut count).unwrap() {
+                    for event in engine.execute(plan, &mut count).unwrap() {
                         match event.kind {
                             EventKind::PromptLogprob { position, token, logprob, .. } => {
                                 assert_eq!(token, prompt[position]);
@@ -441,7 +471,7 @@ fn prompt_outputs_come_once_each_though_prompts_are_computed_again() {
             });
             let (mut rows, mut positions) = (Count(vec![], 0), [vec![], vec![]]);
             while let Some(plan) = engine.plan(Budget::UNLIMITED) {
-                for event in engine.execute(plan, Masks::NONE, &Serial, &mut rows).unwrap() {
+                for event in engine.execute(plan, &mut rows).unwrap() {
                     if let EventKind::PromptLogprob { position, .. } = event.kind {
                         positions[usize::from(event.request == ids[1])].push(position);
                     }
@@ -466,7 +496,7 @@ fn blocks_are_taken_for_the_rows_of_a_step_alone() {
                 engine.submit(&Request::greedy(&[token; BLOCK], 5)).unwrap();
             }
             let plan = engine.plan(Budget::UNLIMITED).unwrap();
-            engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap();
+            engine.execute(plan, &mut ()).unwrap();
             assert_eq!(engine.decoding_count(), 3);
             engine.plan(Budget { rows }).unwrap();
             assert_eq!(engine.fresh_count, rows);
@@ -487,10 +517,7 @@ fn plans_that_are_dropped_leave_no_fresh_blocks_behind() {
             assert!(engine.cancel(leaves), "{i}");
             let fresh = &engine.state.fresh[..engine.fresh_count];
             assert_eq!(fresh, &engine.state.tables[..1], "the block of the one that stays");
-            assert_eq!(
-                engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap_err(),
-                StepError::StalePlan
-            );
+            assert_eq!(engine.execute(plan, &mut ()).unwrap_err(), StepError::StalePlan);
         }
         engine.check_invariants().unwrap();
     });
@@ -503,8 +530,7 @@ fn what_cannot_be_served_is_refused_with_its_numbers() {
     let long = vec![1; 97];
     let half = vec![1; 60];
     with_engine(EngineLimits { kv_tokens: 48, queue: 1, ..limits() }, |engine| {
-        let refused =
-            |engine: &mut Engine<'_, '_>, request: Request<'_>| engine.submit(&request).unwrap_err();
+        let refused = |engine: &mut Rig<'_>, request: Request<'_>| engine.submit(&request).unwrap_err();
         assert_eq!(refused(engine, Request { prompt: &[], ..base }), Refusal::EmptyPrompt);
         assert_eq!(refused(engine, Request { max_tokens: 0, ..base }), Refusal::NothingAsked);
         assert_eq!(refused(engine, Request { choices: 0, ..base }), Refusal::NothingAsked);
@@ -570,7 +596,7 @@ fn limits_that_make_no_sense_are_named() {
     let mut weights = image(&config);
     let total = ImageLayout::new(&config, &[]).unwrap().total_bytes();
     let model = PackedModel::parse(weights.bytes(total)).unwrap();
-    let error = Engine::new(model, limits(), Isa::detect(), small.bytes(64)).unwrap_err();
+    let error = Engine::on_cpu(model, limits(), Isa::detect(), &Serial, small.bytes(64)).unwrap_err();
     assert!(matches!(error, MemoryPlanError::Arena(_)), "{error}");
 }
 
@@ -635,7 +661,7 @@ fn priority_is_a_head_start() {
             .to_vec();
         let mut ends = vec![];
         while let Some(plan) = engine.plan(Budget { rows: 3 }) {
-            for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+            for event in engine.execute(plan, &mut ()).unwrap() {
                 if matches!(event.kind, EventKind::Finished(_)) {
                     ends.push(event.request);
                 }
@@ -657,7 +683,7 @@ fn a_long_prompt_does_not_hold_up_who_is_ahead_of_it() {
         let long = engine.submit(&Request::greedy(&long, 1)).unwrap();
         let mut ends = vec![];
         while let Some(plan) = engine.plan(Budget { rows: 24 }) {
-            for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+            for event in engine.execute(plan, &mut ()).unwrap() {
                 if matches!(event.kind, EventKind::Finished(_)) {
                     ends.push(event.request);
                 }
@@ -676,7 +702,7 @@ fn nobody_waits_for_what_is_computed_behind_them() {
         let mut ends = vec![];
         let mut ids = vec![low];
         while let Some(plan) = engine.plan(Budget { rows: 4 }) {
-            for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+            for event in engine.execute(plan, &mut ()).unwrap() {
                 if matches!(event.kind, EventKind::Finished(_)) {
                     ends.push(event.request);
                 }
@@ -702,7 +728,7 @@ fn who_waits_for_a_prefix_keeps_a_slot() {
         let other = engine.submit(&Request::greedy(&[7, 8, 9], 40)).unwrap();
         let mut ends = vec![];
         while let Some(plan) = engine.plan(Budget::UNLIMITED) {
-            for event in engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap() {
+            for event in engine.execute(plan, &mut ()).unwrap() {
                 if matches!(event.kind, EventKind::Finished(_)) {
                     ends.push(event.request);
                 }

@@ -18,7 +18,7 @@ use crate::kernels::matmul::product::scratch_bytes;
 use crate::kernels::rope::frequencies;
 use crate::memory::{ArenaError, Carver, REGION_ALIGN};
 use crate::pool::{Phase, Pool};
-use crate::tensor::{Shared, operand_stride, padded};
+use crate::tensor::{Rows, Shared, operand_stride, padded};
 
 /// What the activations are sized for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,6 +265,18 @@ impl<'s> Forward<'s> {
             vocab_size: self.vocab_size,
             data: Shared::new(self.logits),
         }
+    }
+
+    /// The logits of the last [`Forward::head`] call, `[head_rows, vocab]`, to be read by several
+    /// tasks.
+    pub fn logit_rows(&self) -> Rows<'_, f32> {
+        Rows::padded(self.logits, self.vocab_size)
+    }
+
+    /// The hidden states after the last norm of the last [`Forward::head`] call, `[head_rows,
+    /// hidden]`.
+    pub fn hidden_rows(&self) -> Rows<'_, f32> {
+        Rows::operands(self.hidden, self.hidden_size)
     }
 
     /// The hidden state after the last norm of row `i` of the last [`Forward::head`] call.

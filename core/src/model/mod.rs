@@ -1,6 +1,6 @@
 //! The model: what it is ([`config`], its layers' description [`spec`], the table of [`families`]),
 //! its packed weights ([`image`], [`weights`]) and the forward pass ([`forward`]) over rows
-//! ([`rows`]).
+//! ([`rows`]); and the seam behind which a step is computed ([`runner`]), by the CPU or by a device.
 pub mod config;
 pub mod families;
 pub mod forward;
@@ -8,6 +8,7 @@ pub mod image;
 mod operands;
 mod ops;
 pub mod rows;
+pub mod runner;
 pub mod spec;
 pub mod weights;
 
@@ -17,6 +18,11 @@ pub use families::{Architecture, FAMILIES, Family};
 pub use forward::{Forward, ForwardLimits};
 pub use image::{ImageError, ImageLayout, ImageWriter, PackedModel};
 pub use rows::{BlockTables, Row, RowOutput};
+pub use runner::cpu::CpuRunner;
+pub use runner::{
+    DeviceLost, DraftCache, DraftModel, DraftModelSize, HeadOutput, Runner, RunnerLimits, RunnerMemory,
+    StepKind,
+};
 pub use spec::{ConfigError, LayerFeatures, LayerSpec};
 pub use weights::{Embedding, LayerWeights, OuterWeights};
 

@@ -8,6 +8,7 @@ use verbatim_core::engine::{
     Request, Speculation, StepKind,
 };
 use verbatim_core::isa::Isa;
+use verbatim_core::model::Runner;
 use verbatim_core::pool::Pool;
 use verbatim_core::sampling::SamplingParams;
 
@@ -113,18 +114,18 @@ impl Rig<'_> {
                 config.position_count, limits.model_len
             ));
         }
-        let planned = self.drafter.map(|(loaded, cache)| (*loaded.model().config(), cache));
-        let planned = planned.as_ref().map(|(config, cache)| (config, *cache));
-        let plan = MemoryPlan::with_drafter(&config, &limits, planned).map_err(|error| error.to_string())?;
+        let draft = self.drafter.map(|(loaded, cache)| DraftModel { model: loaded.model(), cache });
+        let size = draft.as_ref().map(DraftModel::size);
+        let plan = MemoryPlan::with_draft_model(&config, size.as_ref(), &limits);
+        let plan = plan.map_err(|error| error.to_string())?;
         let mut memory = AlignedMemory::new(plan.total_bytes()).map_err(|error| error.to_string())?;
-        let drafter = self.drafter.map(|(loaded, cache)| DraftModel { model: loaded.model(), cache });
-        let model = self.loaded.model();
-        let engine = Engine::with_drafter(model, drafter, limits, self.isa, memory.as_mut_slice());
-        let mut engine = engine.map_err(|error| error.to_string())?;
+        let (model, memory) = (self.loaded.model(), memory.as_mut_slice());
+        let engine = Engine::on_cpu_with_draft_model(model, draft, limits, self.isa, self.pool, memory);
+        let (mut engine, mut runner) = engine.map_err(|error| error.to_string())?;
         let mut costs = Costs::default();
         let mut all = Vec::new();
         for round in 0..rounds {
-            all.push(self.round(&mut engine, asks, speculation, &mut costs, round as u64)?);
+            all.push(self.round(&mut engine, &mut runner, asks, speculation, &mut costs, round as u64)?);
         }
         Ok(all)
     }
@@ -132,6 +133,7 @@ impl Rig<'_> {
     fn round(
         &self,
         engine: &mut Engine<'_, '_>,
+        runner: &mut dyn Runner,
         asks: &[Ask],
         speculation: Speculation,
         costs: &mut Costs,
@@ -162,7 +164,7 @@ impl Rig<'_> {
             let Some(plan) = engine.plan(Budget::UNLIMITED) else { break };
             let rows = StepRows::of(engine, plan);
             let since = Instant::now();
-            let events = engine.execute(plan, Masks::NONE, self.pool, &mut ());
+            let events = engine.execute(plan, Masks::NONE, runner, self.pool, &mut ());
             let events = events.map_err(|error| error.to_string())?;
             let (took, now) = (since.elapsed(), start.elapsed().as_secs_f64());
             for event in events {

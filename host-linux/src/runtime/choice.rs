@@ -92,6 +92,11 @@ impl<'m> Choice<'m> {
                 Ending::Error(format!("the model gave a logit that is not finite at position {position}"))
             }
             FinishReason::MaskEmpty => Ending::Error("no token is allowed here".to_owned()),
+            FinishReason::DeviceLost => Ending::Error(
+                "the device was lost; the tokens so far hold, and a server with the same fingerprint resumes \
+                 the request"
+                    .to_owned(),
+            ),
         });
         let mut text = self.matcher.push(&self.detokenizer.finish().unwrap_or_default());
         text.push_str(&self.matcher.finish());

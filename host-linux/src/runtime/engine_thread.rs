@@ -239,9 +239,15 @@ fn run(
         }
     };
     let drafter = model.drafter.as_ref().map(Drafter::model);
-    let engine =
-        Engine::with_drafter(model.loaded.model(), drafter, model.limits, model.isa, memory.as_mut_slice());
-    let mut engine = match engine {
+    let engine = Engine::on_cpu_with_draft_model(
+        model.loaded.model(),
+        drafter,
+        model.limits,
+        model.isa,
+        &model.pool,
+        memory.as_mut_slice(),
+    );
+    let (mut engine, mut runner) = match engine {
         Ok(engine) => engine,
         Err(error) => {
             let _ = ready.send(Err(error.to_string()));
@@ -274,7 +280,9 @@ fn run(
         let start = Instant::now();
         let mut gone = Vec::new();
         // The plan is the latest and the pool the one that the engine was sized for.
-        let Ok(events) = engine.execute(plan, Masks::NONE, &model.pool, &mut ()) else { continue };
+        let Ok(events) = engine.execute(plan, Masks::NONE, &mut runner, &model.pool, &mut ()) else {
+            continue;
+        };
         let mut news = Vec::new();
         for event in events {
             let of = match event.kind {

@@ -153,8 +153,7 @@ impl ServedModel {
             stop_ids: 64,
         };
         let planned = drafter.as_ref().map(Drafter::planned);
-        let planned = planned.as_ref().map(|(config, cache)| (config, *cache));
-        let plan = MemoryPlan::with_drafter(&config, &limits, planned).map_err(in_flags)?;
+        let plan = MemoryPlan::with_draft_model(&config, planned.as_ref(), &limits).map_err(in_flags)?;
         let choices = RuntimeChoices {
             kv_format,
             kv_group: kv_format.group(config.head_dim),
@@ -182,7 +181,7 @@ impl ServedModel {
 
 /// A limit's error, in the words of the flag that set it.
 fn in_flags(error: MemoryPlanError) -> String {
-    if let MemoryPlanError::Drafter { .. } = error {
+    if let MemoryPlanError::DraftModel { .. } = error {
         return format!("--speculate: {error}");
     }
     let MemoryPlanError::Limit { field, found, least, most } = error else { return error.to_string() };

@@ -7,7 +7,7 @@ use crate::pool::FutexPool;
 use verbatim_core::cache::BLOCK;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{DraftCache, DraftModel, Speculation, SpeculationMode};
-use verbatim_core::model::ModelConfig;
+use verbatim_core::model::{DraftModelSize, ModelConfig};
 
 /// Tokens guessed at a time, at most. A few more rows cost little while the weights have to be read
 /// anyway; how many of these pay, the engine finds out for each sequence.
@@ -123,9 +123,9 @@ impl Drafter {
         DraftModel { model: self.loaded.model(), cache: self.cache }
     }
 
-    /// Configuration and cache, as a plan takes them.
-    pub fn planned(&self) -> (ModelConfig, DraftCache) {
-        (*self.loaded.model().config(), self.cache)
+    /// What memory is planned from.
+    pub fn planned(&self) -> DraftModelSize {
+        DraftModelSize { config: *self.loaded.model().config(), cache: self.cache }
     }
 }
 

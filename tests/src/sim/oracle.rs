@@ -64,8 +64,9 @@ impl Oracle {
         let plan = MemoryPlan::new(self.model.config(), &limits).expect("limits of one request");
         let mut memory = Memory::new(plan.total_bytes());
         let (lent, _) = memory.parts();
-        let mut engine =
-            Engine::new(self.model.clone(), limits, self.options.oracle_isa, lent).expect("an engine");
+        let (model, isa) = (self.model.clone(), self.options.oracle_isa);
+        let engine = Engine::on_cpu(model, limits, isa, &Serial, lent);
+        let (mut engine, mut cpu) = engine.expect("an engine");
         let id = engine.submit(&ask.request(choice)).expect("a request that fits");
         let mut watch = Watch::default();
         let mut mask = vec![0; mask_words(VOCAB)];
@@ -78,7 +79,7 @@ impl Oracle {
                 masked = Some((at, &mask[..]));
             }
             let masks = Masks { rows: masked.as_slice() };
-            let events = engine.execute(plan, masks, &Serial, &mut watch).expect("a step");
+            let events = engine.execute(plan, masks, &mut cpu, &Serial, &mut watch).expect("a step");
             for event in events {
                 let answer = watch.answers.entry((id, choice)).or_default();
                 answer.note(&event.kind).expect("nothing after the end");

@@ -17,7 +17,7 @@ use verbatim_core::engine::{
     Budget, Engine, Event, EventKind, FinishReason, Masks, MemoryPlan, PlanId, PlannedRow, Refusal,
     RequestId, StepError, StepKind,
 };
-use verbatim_core::model::RowOutput;
+use verbatim_core::model::{DraftModel, RowOutput, Runner};
 use verbatim_core::pool::Pool;
 
 /// What a run came to.
@@ -80,20 +80,21 @@ pub fn run(setup: &Setup) -> Result<Outcome, Failure> {
 fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Outcome) -> Result<(), String> {
     let model = world::served(options.weights);
     let drafter = world::drafter(options.drafter);
-    let sized = drafter.as_ref().map(|drafter| (drafter.model.config(), drafter.cache));
-    let plan = MemoryPlan::with_drafter(model.config(), &options.limits, sized)
+    let size = drafter.as_ref().map(DraftModel::size);
+    let plan = MemoryPlan::with_draft_model(model.config(), size.as_ref(), &options.limits)
         .map_err(|error| error.to_string())?;
     let mut memory = Memory::new(plan.total_bytes());
     let (lent, margins) = memory.parts();
-    let mut engine = Engine::with_drafter(model, drafter, options.limits, options.isa, lent)
-        .map_err(|error| error.to_string())?;
-    engine.kv_bytes_mut().fill(0xff); // every block starts as NaN
+    let engine = Engine::on_cpu_with_draft_model(model, drafter, options.limits, options.isa, pool, lent);
+    let (engine, mut cpu) = engine.map_err(|error| error.to_string())?;
+    cpu.kv_bytes_mut().fill(0xff); // every block starts as NaN
     let mut run = Run {
         setup,
         options,
         pool,
         margins,
         engine,
+        runner: Box::new(cpu),
         oracle: Oracle::new(options),
         workload: Workload::new(setup, options),
         waiting: Waiting::default(),
@@ -130,6 +131,7 @@ struct Run<'a, 'm> {
     pool: &'a dyn Pool,
     margins: Margins<'m>,
     engine: Engine<'static, 'm>,
+    runner: Box<dyn Runner + 'm>,
     oracle: Oracle,
     workload: Workload,
     waiting: Waiting,
@@ -396,7 +398,7 @@ impl Run<'_, '_> {
     }
 
     fn must_be_stale(&mut self, plan: PlanId) -> Result<(), String> {
-        match self.engine.execute(plan, Masks::NONE, self.pool, &mut ()) {
+        match self.engine.execute(plan, Masks::NONE, &mut *self.runner, self.pool, &mut ()) {
             Err(StepError::StalePlan) => Ok(()),
             _ => Err("a plan that is not the latest was executed".into()),
         }
@@ -427,7 +429,7 @@ impl Run<'_, '_> {
         let mut ended = Vec::new();
         let events = self
             .engine
-            .execute(plan, Masks { rows: &masks }, self.pool, &mut self.watch)
+            .execute(plan, Masks { rows: &masks }, &mut *self.runner, self.pool, &mut self.watch)
             .map_err(|error| error.to_string())?;
         let mut is_counted = plan.kind == StepKind::Draft;
         let mut hash = self.outcome.log_hash;
@@ -536,6 +538,7 @@ fn fold_event(hash: u64, event: &Event<'_>) -> u64 {
         EventKind::Finished(FinishReason::Length) => (9, [0, 0]),
         EventKind::Finished(FinishReason::NonFinite { position }) => (10, [position as u64, 0]),
         EventKind::Finished(FinishReason::MaskEmpty) => (11, [0, 0]),
+        EventKind::Finished(FinishReason::DeviceLost) => (12, [0, 0]),
     };
     [kind, event.request.0, u64::from(event.choice), values[0], values[1]].into_iter().fold(hash, fold)
 }

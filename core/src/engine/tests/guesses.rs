@@ -23,7 +23,7 @@ fn guesses_leave_rows_to_prompts() {
                 None if guesses == 8 => late = Some(engine.submit(&Request::greedy(&[9; 20], 1)).unwrap()),
                 _ => {}
             }
-            let _ = engine.execute(plan, Masks::NONE, &Serial, &mut ()).unwrap();
+            let _ = engine.execute(plan, &mut ()).unwrap();
         }
         assert_eq!(left, 0);
     });
@@ -49,7 +49,7 @@ fn broken_guess(kv_format: crate::dtype::KvFormat) {
     let limits = EngineLimits { draft_len: 3, kv_format, head_rows: 1, ..limits() };
     // The prompt's last row yields something, is sampled from, and has guesses beside it.
     let request = Request { prompt_output: RowOutput::Hidden, ..Request::greedy(&[5, 9], 12) };
-    let outputs = |engine: &mut Engine<'_, '_>| {
+    let outputs = |engine: &mut Rig<'_>| {
         engine.set_speculation(Speculation {
             lookup: false,
             mode: SpeculationMode::Forced,
@@ -60,7 +60,7 @@ fn broken_guess(kv_format: crate::dtype::KvFormat) {
         let mut budget = Budget { rows: 1 };
         while let Some(plan) = engine.plan(budget) {
             budget = Budget::UNLIMITED;
-            for event in engine.execute(plan, Masks::NONE, &Serial, &mut hidden).unwrap() {
+            for event in engine.execute(plan, &mut hidden).unwrap() {
                 match event.kind {
                     EventKind::Token { token, logprob, .. } => tokens.push((token, logprob.to_bits())),
                     EventKind::Finished(reason) => assert_eq!(reason, FinishReason::Length),
@@ -76,7 +76,7 @@ fn broken_guess(kv_format: crate::dtype::KvFormat) {
     let (alone, _) = with_models(models, limits, Isa::detect(), outputs);
     // What the model that drafts says first, where the served one says something else.
     let models = (parse(&mut drafting, &draft_config), None);
-    let first = |engine: &mut Engine<'_, '_>| tokens(engine, &Request::greedy(&[5, 9], 1))[0];
+    let first = |engine: &mut Rig<'_>| tokens(engine, &Request::greedy(&[5, 9], 1))[0];
     let guess = with_models(models, EngineLimits { draft_len: 0, ..limits }, Isa::detect(), first);
     assert!(
         guess != 5 && guess != 9 && alone.iter().all(|(token, _)| *token != guess),
@@ -91,7 +91,7 @@ fn broken_guess(kv_format: crate::dtype::KvFormat) {
     // Rows that do see it are told, on every path.
     for isa in Isa::available().iter() {
         let models = (parse(&mut broken, &served_config), None);
-        let seeing = |engine: &mut Engine<'_, '_>| end(engine, &Request::greedy(&[5, guess, 9], 2)).1;
+        let seeing = |engine: &mut Rig<'_>| end(engine, &Request::greedy(&[5, guess, 9], 2)).1;
         let reason = with_models(models, limits, *isa, seeing);
         assert_eq!(reason, FinishReason::NonFinite { position: 2 }, "{isa:?}");
     }

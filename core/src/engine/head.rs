@@ -1,0 +1,56 @@
+//! The head of a step: which rows it runs for, what the runner lends for them, and who gets it.
+use super::Engine;
+use super::sampler::Sampler;
+use super::schedule::StepKind;
+use super::step::{Masks, Observer, Resources, output, planned};
+use crate::model::{DeviceLost, HeadOutput, RowOutput};
+use core::ops::Range;
+
+impl Engine<'_, '_> {
+    /// Notes the indices of the step's rows that the head runs for; returns how many they are.
+    pub(super) fn pick_head_rows(&mut self, kind: StepKind) -> usize {
+        let mut count = 0;
+        for (i, row) in self.state.rows[..self.row_count].iter().enumerate() {
+            let sequence = &self.state.sequences[row.sequence as usize];
+            if row.output != RowOutput::None || output(sequence, row, kind) != RowOutput::None {
+                self.state.head_rows[count] = i as u32;
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Runs the head for some of the head rows and draws from their logits, into `outcomes`.
+    pub(super) fn run_head(
+        &mut self,
+        range: Range<usize>,
+        kind: StepKind,
+        masks: &Masks<'_>,
+        with: &mut Resources<'_>,
+    ) -> Result<(), DeviceLost> {
+        let rows = &self.state.head_rows[range.clone()];
+        let wants_hidden = rows.iter().any(|index| {
+            let row = &self.state.rows[*index as usize];
+            output(&self.state.sequences[row.sequence as usize], row, kind) == RowOutput::Hidden
+        });
+        let lent = with.runner.head(kind, rows, wants_hidden)?;
+        Sampler::of(self, range.clone(), kind, lent.logits, masks).run(with.pool);
+        if kind == StepKind::Target {
+            self.observe(range, &lent, with.observer);
+        }
+        Ok(())
+    }
+
+    /// Shows the observer what the rows yield.
+    fn observe(&self, range: Range<usize>, lent: &HeadOutput<'_>, observer: &mut dyn Observer) {
+        for (i, index) in self.state.head_rows[range].iter().enumerate() {
+            let row = planned(&self.state, &self.state.rows[*index as usize], StepKind::Target);
+            if row.samples || row.output == RowOutput::Logits {
+                observer.logits(&row, lent.logits.row(i));
+            }
+            if row.output == RowOutput::Hidden {
+                observer.hidden(&row, lent.hidden.row(i));
+            }
+        }
+    }
+}

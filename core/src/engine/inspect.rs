@@ -1,0 +1,52 @@
+//! What simulators and tests ask of an engine, and no host.
+use super::Engine;
+use super::request::RequestId;
+use crate::cache::{BLOCK, BlockId};
+
+impl Engine<'_, '_> {
+    /// The blocks that each sequence holds, in order of position: request, choice, blocks.
+    pub fn tables(&self) -> impl Iterator<Item = (RequestId, u32, &[BlockId])> {
+        self.state.running.as_slice().iter().map(|slot| {
+            let sequence = &self.state.sequences[*slot as usize];
+            let table = self.state.table_of(*slot, &self.limits);
+            (RequestId(sequence.request), sequence.choice, table)
+        })
+    }
+
+    /// How many sequences hold a block.
+    pub fn block_references(&self, block: BlockId) -> u32 {
+        self.state.blocks.references(block)
+    }
+
+    /// Drops a block that nobody holds from the prefix cache, whatever its age; `false` if it is
+    /// not there. By age alone a block goes after all that follow it; here it may leave them
+    /// behind, which changes what is found but no answer.
+    pub fn forget_block(&mut self, block: BlockId) -> bool {
+        let is_cached = self.state.blocks.references(block) == 0 && self.state.index.contains(block);
+        if is_cached {
+            self.state.index.remove(block);
+            self.state.blocks.take_next(block);
+        }
+        is_cached
+    }
+
+    /// Checks that blocks are conserved, that the prefix index tells the truth, and that no region
+    /// was overrun (in debug builds); names what is wrong.
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        let held =
+            |block| self.tables().flat_map(|(_, _, table)| table).filter(|held| **held == block).count();
+        if !self.state.blocks.are_conserved(held) {
+            return Err("blocks are not conserved");
+        }
+        for slot in self.state.running.as_slice() {
+            let sequence = &self.state.sequences[*slot as usize];
+            let table = self.state.table_of(*slot, &self.limits);
+            let text = self.state.tokens_of(*slot, &self.limits).chunks_exact(BLOCK);
+            let mut indexed = table.iter().zip(text).take(sequence.indexed as usize);
+            if !indexed.all(|(block, ids)| self.state.index.ids(*block).is_some_and(|of| of[..] == *ids)) {
+                return Err("a block in the prefix index holds another text");
+            }
+        }
+        self.guards.check()
+    }
+}
