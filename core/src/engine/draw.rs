@@ -38,7 +38,7 @@ impl Engine<'_, '_> {
             counts,
             ..
         } = &mut self.state;
-        let (sequences, tokens, bias, stops) = (&**sequences, &**tokens, &**bias, &**stops);
+        let (sequences, tokens, bias, stops) = (&**sequences, &*tokens, &*bias, &*stops);
         let (rows, head_rows) = (&**rows, &**head_rows);
         let (model, forward) = match (kind, &self.draft_model, drafting) {
             (StepKind::Draft, Some(draft), Some(drafting)) => (&draft.model, &mut drafting.forward),
@@ -58,8 +58,7 @@ impl Engine<'_, '_> {
         let draw = |task: usize, worker: usize| {
             let row_index = head_rows[first + task] as usize;
             let row = &rows[row_index];
-            let slot = row.sequence as usize;
-            let sequence = &sequences[slot];
+            let sequence = &sequences[row.sequence as usize];
             let end = row.position + 1;
             // SAFETY: a task has its row of logits, its outcome and its alternatives for itself, a
             // worker its scratch.
@@ -88,9 +87,8 @@ impl Engine<'_, '_> {
                 next_top_count: 0,
                 has_mask: 0,
             };
-            let of = slot * limits.model_len;
             if output(sequence, row, kind) == RowOutput::NextLogprob {
-                let next = tokens[of + end as usize];
+                let next = tokens.of(row.sequence)[end as usize];
                 match token_logprob(isa, logits, next, &mut prompt_top[..wanted]) {
                     Ok((logprob, count)) => {
                         (outcome.next_logprob, outcome.next_top_count) = (logprob, count as u32);
@@ -99,11 +97,11 @@ impl Engine<'_, '_> {
                 }
             }
             if samples(sequence, row, kind) && outcome.kind == OutcomeKind::Nothing {
-                let so_far = &tokens[of..of + end as usize];
+                let so_far = &tokens.of(row.sequence)[..end as usize];
                 let (prompt, output) = so_far.split_at(sequence.prompt_len as usize);
-                let stops = &stops[slot * limits.stop_ids..][..sequence.stop_count as usize];
+                let stops = &stops.of(row.sequence)[..sequence.stop_count as usize];
                 let banned = if end < sequence.stop_from_len { stops } else { &[] };
-                let bias = &bias[slot * limits.logit_bias..][..sequence.bias_count as usize];
+                let bias = &bias.of(row.sequence)[..sequence.bias_count as usize];
                 let mask = masks.of(row_index);
                 outcome.has_mask = u32::from(mask.is_some());
                 let drawn = sample(

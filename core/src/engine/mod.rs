@@ -13,12 +13,14 @@
 //! }
 //! ```
 //!
-//! Several small machines: [`request`] (what was asked), [`memory_plan`] and [`limits`] (memory),
-//! `sequence` (one choice's tokens and standing), `state` (the tables), `submit` (who is let in),
-//! [`schedule`] (rows of the next step) with `admit` (who begins, and with what of the cache) and
-//! `draft` (guesses: [`speculate`], `lookup`, `draft_length`, `drafting`), [`step`] (running them)
-//! with `draw` (the head) and `conclude` (what follows), [`event`] (what came of it), [`counters`]
-//! (how often), [`generate`] (a loop over it).
+//! The engine is made of several small machines: [`request`] (what was asked), [`memory_plan`] and
+//! [`limits`] (memory), `sequence` (one choice's tokens and standing), `tables` and `state` (what
+//! is kept of all of them), `submit` (who is let in), [`schedule`] (rows of the next step) with
+//! `admit` (who begins, and with what of the cache) and `draft` (draft tokens: [`speculate`],
+//! `draft/lookup`, `draft/length`, `drafting`), [`step`] (running them) with `draw` (the output
+//! head) and `conclude` (what follows), [`event`] (what came of it), [`counters`] (how often), and
+//! [`generate`] (a loop over it). Who holds which KV block is [`cache::pool`](crate::cache::pool)'s
+//! alone.
 pub mod counters;
 pub mod event;
 pub mod generate;
@@ -32,13 +34,12 @@ pub mod step;
 mod admit;
 mod conclude;
 mod draft;
-mod draft_length;
 mod drafting;
 mod draw;
-mod lookup;
 mod sequence;
 mod state;
 mod submit;
+mod tables;
 
 pub use counters::{Counters, DraftCounters};
 pub use event::{Event, EventKind, Events, FinishReason};
@@ -67,10 +68,6 @@ pub struct Engine<'w, 's> {
     guards: Guards<'s>,
     /// The plan that may be executed.
     planned: Option<PlanId>,
-    row_count: usize,
-    fresh_count: usize,
-    copy_count: usize,
-    event_count: usize,
     next_request: u64,
     plan_count: u64,
     counters: Counters,
@@ -131,10 +128,6 @@ impl<'w, 's> Engine<'w, 's> {
             state,
             guards,
             planned: None,
-            row_count: 0,
-            fresh_count: 0,
-            copy_count: 0,
-            event_count: 0,
             next_request: 0,
             plan_count: 0,
             counters: Counters::default(),
@@ -186,7 +179,7 @@ impl<'w, 's> Engine<'w, 's> {
     pub fn tables(&self) -> impl Iterator<Item = (RequestId, u32, &[BlockId])> {
         self.state.running.as_slice().iter().map(|slot| {
             let sequence = &self.state.sequences[*slot as usize];
-            let table = self.state.table_of(*slot, &self.limits);
+            let table = self.state.table_of(*slot);
             (RequestId(sequence.request), sequence.choice, table)
         })
     }
@@ -200,12 +193,7 @@ impl<'w, 's> Engine<'w, 's> {
     /// not there. By age alone a block goes after all that follow it; here it may leave them
     /// behind, which changes what is found but no answer.
     pub fn forget_block(&mut self, block: BlockId) -> bool {
-        let is_cached = self.state.blocks.references(block) == 0 && self.state.index.contains(block);
-        if is_cached {
-            self.state.index.remove(block);
-            self.state.blocks.take_next(block);
-        }
-        is_cached
+        self.state.blocks.forget(block)
     }
 
     /// Checks that blocks are conserved, that the prefix index tells the truth, and that no region
@@ -218,11 +206,11 @@ impl<'w, 's> Engine<'w, 's> {
         }
         for slot in self.state.running.as_slice() {
             let sequence = &self.state.sequences[*slot as usize];
-            let table = self.state.table_of(*slot, &self.limits);
-            let text = self.state.tokens_of(*slot, &self.limits).chunks_exact(BLOCK);
-            let mut indexed = table.iter().zip(text).take(sequence.indexed as usize);
-            if !indexed.all(|(block, ids)| self.state.index.ids(*block).is_some_and(|of| of[..] == *ids)) {
-                return Err("a block in the prefix index holds another text");
+            let table = self.state.table_of(*slot);
+            let tokens = self.state.tokens_of(*slot).chunks_exact(BLOCK);
+            let mut indexed = table.iter().zip(tokens).take(sequence.indexed as usize);
+            if !indexed.all(|(block, ids)| self.state.blocks.ids(*block).is_some_and(|of| of[..] == *ids)) {
+                return Err("a block in the prefix index holds other tokens");
             }
         }
         self.guards.check()

@@ -1,47 +1,48 @@
-//! Speculation: tokens are guessed, the guesses' rows are computed together with the last token's,
-//! and a guess counts when the served model draws the same token (Leviathan, Kalman and Matias,
-//! 2023, with exact equality in place of rejection sampling: noise is a function of the position,
-//! so the target's draw at a position does not depend on who proposed what). It changes how many
-//! tokens a step yields, never which.
-
+//! Speculative decoding, as the host sets it up.
+//!
+//! A cheap source proposes draft tokens, their rows are computed together with the last token's,
+//! and a draft token is accepted when the served model draws the same one (Leviathan, Kalman and
+//! Matias, 2023, with exact equality in place of rejection sampling: noise is a function of the
+//! position, so the target's draw at a position does not depend on who proposed what). It changes
+//! how many tokens a step yields, never which.
 use crate::model::PackedModel;
 
-/// A model that drafts.
+/// A model that makes draft tokens for the served one.
 #[derive(Clone, Debug)]
 pub struct DraftModel<'w> {
-    /// Its weights.
+    /// The draft model's weights, with the served model's vocabulary.
     pub model: PackedModel<'w>,
-    /// Where its keys and values lie.
+    /// Where its keys and values lie, which depends on what kind of model it is.
     pub cache: DraftCache,
 }
 
-/// Where the keys and values of the model that drafts lie.
+/// Where the keys and values of a draft model lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DraftCache {
-    /// In the served model's blocks, past what is settled: it is the same model in another weight
-    /// format (self-speculation), reads the context that the served model computed, and what it
-    /// writes is computed again before it counts.
+    /// In the served model's blocks, after the accepted tokens: it is the same model in another
+    /// weight format (self-speculation), reads the context that the served model computed, and what
+    /// it writes is computed again before it counts.
     Shared,
     /// In planes of its own: another, smaller model, which computes the context for itself.
     Own,
 }
 
-/// Where guesses come from, and when.
+/// Where draft tokens come from, and when.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speculation {
-    /// From the request's own prompt and output.
+    /// Whether they come from the request's own prompt and output.
     pub lookup: bool,
-    /// From the model that drafts, if the engine has one.
+    /// Whether they come from the draft model, if the engine has one.
     pub model: bool,
-    /// When.
+    /// Whether only as many are made as have paid so far.
     pub mode: SpeculationMode,
-    /// What each row beyond the first costs a step, in steps of one row; as the host measured it.
+    /// What each row beyond the first adds to a step, in steps of one row, as the host measured it.
     pub row_cost: f32,
-    /// What a step of the model that drafts costs, in steps of the served model of as many rows.
+    /// What a step of the draft model costs, in steps of the served model with as many rows.
     pub draft_cost: f32,
 }
 
-/// When guesses are made.
+/// When draft tokens are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpeculationMode {
     /// Where they have paid so far, and as many as pay.
@@ -51,7 +52,7 @@ pub enum SpeculationMode {
 }
 
 impl Speculation {
-    /// No guesses.
+    /// No draft tokens; the costs are those of a host that has not measured any.
     pub const OFF: Speculation = Speculation {
         lookup: false,
         model: false,

@@ -71,7 +71,7 @@ pub enum StepError {
         /// Workers of the pool.
         found: usize,
         /// Workers that have scratch.
-        most: usize,
+        max: usize,
     },
 }
 
@@ -81,8 +81,8 @@ impl core::fmt::Display for StepError {
             Self::StalePlan => f.write_str(
                 "the plan is not the latest, was executed already, or lost a request that was cancelled",
             ),
-            Self::TooManyWorkers { found, most } => {
-                write!(f, "the pool has {found} workers, but the engine was sized for {most}")
+            Self::TooManyWorkers { found, max } => {
+                write!(f, "the pool has {found} workers, but the engine was sized for {max}")
             }
         }
     }
@@ -93,14 +93,14 @@ impl core::error::Error for StepError {}
 impl Engine<'_, '_> {
     /// The rows of a plan, in order; none if it is stale.
     pub fn rows(&self, plan: PlanId) -> impl Iterator<Item = PlannedRow> + '_ {
-        let count = if self.planned == Some(plan) { self.row_count } else { 0 };
+        let count = if self.planned == Some(plan) { self.state.rows.len() } else { 0 };
         self.state.rows[..count].iter().map(move |row| planned(&self.state, row, plan.kind))
     }
 
     /// Prompt, output and guesses up to and including a planned row: what the token drawn from it
     /// follows.
     pub fn context(&self, row: &PlannedRow) -> &[u32] {
-        &self.state.tokens[row.slot as usize * self.limits.model_len..][..row.position + 1]
+        &self.state.tokens.of(row.slot)[..row.position + 1]
     }
 
     /// Runs a planned step.
@@ -114,21 +114,21 @@ impl Engine<'_, '_> {
         if self.planned != Some(plan) {
             return Err(StepError::StalePlan);
         }
-        let (found, most) = (pool.workers(), self.limits.workers);
-        if found > most {
-            return Err(StepError::TooManyWorkers { found, most });
+        let (found, max) = (pool.workers(), self.limits.workers);
+        if found > max {
+            return Err(StepError::TooManyWorkers { found, max });
         }
         self.planned = None;
         let kind = plan.kind;
         self.run_layers(kind, pool);
-        let mut head_count = 0;
-        for (i, row) in self.state.rows[..self.row_count].iter().enumerate() {
+        self.state.head_rows.clear();
+        for (i, row) in self.state.rows.iter().enumerate() {
             let sequence = &self.state.sequences[row.sequence as usize];
             if row.output != RowOutput::None || output(sequence, row, kind) != RowOutput::None {
-                self.state.head_rows[head_count] = i as u32;
-                head_count += 1;
+                self.state.head_rows.push(i as u32).expect("there is room for each row of a step");
             }
         }
+        let head_count = self.state.head_rows.len();
         let mut start = 0;
         while start < head_count {
             let end = head_count.min(start + self.limits.head_rows);
@@ -142,17 +142,16 @@ impl Engine<'_, '_> {
             StepKind::Draft => self.advance_drafts(),
             StepKind::Target => self.advance(),
         }
-        self.last_row_count = core::mem::take(&mut self.row_count);
+        self.last_row_count = self.state.rows.take().len();
         debug_assert_eq!(self.guards.check(), Ok(()));
-        let count = core::mem::take(&mut self.event_count);
-        Ok(Events { records: self.state.events[..count].iter(), tops: self.state.tops })
+        Ok(Events { records: self.state.events.take().iter(), tops: self.state.tops })
     }
 
     /// Keys and values of all rows.
     fn run_layers(&mut self, kind: StepKind, pool: &dyn Pool) {
         let isa = self.isa;
-        let State { forward, kv, rows, tables, fresh, copies, drafting, .. } = &mut self.state;
-        let rows = &rows[..self.row_count];
+        let State { forward, kv, rows, tables, blocks, drafting, .. } = &mut self.state;
+        let rows = &rows[..];
         let (model, forward) = match (kind, &self.draft_model, drafting) {
             (StepKind::Draft, Some(draft), Some(drafting)) => {
                 if let Some(own) = &mut drafting.own {
@@ -164,11 +163,11 @@ impl Engine<'_, '_> {
             }
             _ => (&self.model, forward),
         };
-        kv.copy_blocks(pool, &copies[..self.copy_count]);
-        self.copy_count = 0;
-        let tables = State::tables(tables, &self.limits);
-        forward.layers(isa, pool, model, kv, rows, tables, &fresh[..self.fresh_count]);
-        self.fresh_count = 0;
+        let work = blocks.pending_work();
+        kv.copy_blocks(pool, work.copies);
+        let tables = State::tables(tables.cells(), &self.limits);
+        forward.layers(isa, pool, model, kv, rows, tables, work.fresh);
+        blocks.finish_work();
     }
 }
 
