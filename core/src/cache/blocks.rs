@@ -159,7 +159,8 @@ mod tests {
         blocks.release(1, true);
         blocks.release(3, false);
         assert!(blocks.are_conserved(|block| usize::from(block == 0)) && !blocks.are_conserved(|_| 0));
-        // Block 2 is revived with its contents; of the others, the one not worth keeping goes first.
+        // Block 2 is revived with its contents; of the others, the one that is not worth keeping
+        // goes first.
         assert!(blocks.share(2));
         assert_eq!((blocks.take(), blocks.take(), blocks.take()), (Some(3), Some(1), None));
         assert_eq!((0..4).map(|block| blocks.generation(block)).max(), Some(2));

@@ -1,4 +1,5 @@
-//! Which full blocks hold which tokens, so that the beginning of a prompt need not be computed again.
+//! Which full blocks hold which tokens, so that the beginning of a prompt need not be computed
+//! again.
 //!
 //! A block is known by its [`BlockKey`]: the block before it (its number *and* generation, or none
 //! at position 0), its 16 token ids, and a salt. By induction the key names all tokens up to the

@@ -190,8 +190,8 @@ impl Engine<'_, '_> {
         prefix
     }
 
-    /// The running sequence that has computed the most of a sequence's tokens beyond the first
-    /// `from`, within the block that begins there.
+    /// The running sequence that has computed more of a sequence's tokens beyond the first `from`
+    /// than all others, within the block that holds position `from`.
     fn find_donor(&self, slot: u32, from: usize) -> Option<Donor> {
         let receiver = &self.state.sequences[slot as usize];
         let wanted = &self.state.tokens_of(slot)[..receiver.reusable() as usize];

@@ -5,7 +5,7 @@ use super::state::{Outcome, OutcomeKind, State};
 use super::step::{Masks, Observer, output, planned, samples};
 use crate::model::RowOutput;
 use crate::pool::{Phase, Pool, Serial};
-use crate::sampling::{History, SampleError, Scratch, sample, token_logprob};
+use crate::sampling::{Draw, History, SampleError, Scratch, sample, token_logprob};
 use crate::tensor::Shared;
 
 impl Engine<'_, '_> {
@@ -104,17 +104,16 @@ impl Engine<'_, '_> {
                 let bias = &bias.of(row.sequence)[..sequence.bias_count as usize];
                 let mask = masks.of(row_index);
                 outcome.has_mask = u32::from(mask.is_some());
-                let drawn = sample(
-                    isa,
-                    logits,
-                    &sequence.params,
-                    bias.iter().map(|entry| (entry.token, entry.amount)),
-                    History { prompt, output },
-                    (mask, banned),
-                    (sequence.choice, u64::from(end)),
-                    &mut scratch,
-                    &mut top[..wanted],
-                );
+                let draw = Draw {
+                    params: &sequence.params,
+                    history: History { prompt, output },
+                    mask,
+                    banned,
+                    choice: sequence.choice,
+                    position: u64::from(end),
+                };
+                let bias = bias.iter().map(|entry| (entry.token, entry.amount));
+                let drawn = sample(isa, logits, bias, &draw, &mut scratch, &mut top[..wanted]);
                 match drawn {
                     Ok(sampled) => {
                         outcome.kind = OutcomeKind::Token;

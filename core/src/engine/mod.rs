@@ -72,7 +72,7 @@ pub struct Engine<'w, 's> {
     plan_count: u64,
     counters: Counters,
     speculation: Speculation,
-    /// Steps of the model that drafts since the last of the served one.
+    /// Steps of the draft model since the last of the served one.
     drafts_in_a_row: usize,
     last_row_count: usize,
 }
@@ -80,19 +80,19 @@ pub struct Engine<'w, 's> {
 /// What an engine is doing: cheap to read after every step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Sequences that run.
+    /// Sequences that hold blocks and take part in steps.
     pub running: usize,
-    /// Sequences that wait.
+    /// Sequences that hold no blocks, new ones and preempted ones.
     pub waiting: usize,
-    /// KV blocks nobody holds.
+    /// KV blocks that no sequence holds, whether empty or cached.
     pub free_blocks: usize,
     /// KV blocks in all.
     pub blocks: usize,
-    /// Steps executed.
+    /// Steps of the served model that were executed.
     pub steps: u64,
     /// Rows of the last step.
     pub last_rows: usize,
-    /// Sequences that lost their blocks to others.
+    /// Times that a sequence lost its blocks to others.
     pub preemptions: u64,
 }
 
@@ -165,7 +165,7 @@ impl<'w, 's> Engine<'w, 's> {
         &self.counters
     }
 
-    /// Says where guesses come from, from the next plan on. It cannot change a bit.
+    /// Says where draft tokens come from, from the next plan on. It cannot change a bit.
     pub fn set_speculation(&mut self, speculation: Speculation) {
         self.speculation = speculation;
     }

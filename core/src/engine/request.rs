@@ -24,7 +24,7 @@ pub struct Request<'a> {
     pub first_choice: u32,
     /// How many choices are made (`n`): each is a sequence of its own, sampled with (seed, choice).
     pub choices: u32,
-    /// How tokens are drawn; the same for all choices.
+    /// How the tokens of all choices are drawn.
     pub params: SamplingParams,
     /// Token ids, and what is added to their logits before sampling.
     pub logit_bias: &'a [(u32, f32)],
@@ -74,7 +74,7 @@ pub enum Refusal {
     ContextExceeded {
         /// Ids of `prompt` and `generated` together.
         prompt_tokens: usize,
-        /// [`EngineLimits::model_len`](super::EngineLimits::model_len).
+        /// Positions of a sequence: [`EngineLimits::model_len`](super::EngineLimits::model_len).
         model_len: usize,
     },
     /// It could never run, even alone.
@@ -101,12 +101,12 @@ pub enum Refusal {
         field: &'static str,
         /// How many entries it has.
         given: usize,
-        /// How many fit.
+        /// How many fit, by the engine's limits.
         max: usize,
     },
     /// The queue is full: the request may be sent again later.
     QueueFull {
-        /// [`EngineLimits::queue`](super::EngineLimits::queue).
+        /// Sequences that may wait: [`EngineLimits::queue`](super::EngineLimits::queue).
         queue: usize,
     },
 }

@@ -114,8 +114,8 @@ impl Engine<'_, '_> {
         rows_max.saturating_sub(self.decoding_count() + left_to_prompts)
     }
 
-    /// Finds a block for the last token of each sequence that decodes, before draft tokens take any.
-    /// Where there is none, the last running sequence is preempted.
+    /// Finds a block for the last token of each sequence that decodes, before draft tokens take
+    /// any. Where there is none, the last running sequence is preempted.
     fn reserve_decodes(&mut self, rows_max: usize) {
         let (mut at, mut count) = (0, 0);
         while at < self.state.running.len() && count < rows_max {

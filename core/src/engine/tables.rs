@@ -6,7 +6,7 @@
 use super::sequence::Sequence;
 use crate::memory::{ArenaError, Carver, FixedVec, Plain};
 
-/// `[slots, stride]` cells.
+/// A table with one row of cells for each slot: `[slots, stride]`.
 #[derive(Debug)]
 pub(super) struct SlotTable<'s, T> {
     cells: &'s mut [T],

@@ -204,7 +204,7 @@ impl<'s> World<'s> {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// Salt, which of the texts that share beginnings, and its length.
+    /// Salt, which of the lists of tokens that share beginnings, and its length.
     Begin(u64, usize, usize),
     /// Which sequence, and positions.
     Plan(usize, usize),
@@ -217,7 +217,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let len = prop_oneof![1_usize..60, Just(16), Just(32), Just(48)];
     let salt = prop_oneof![5 => Just(0_u64), 1 => Just(1)];
     prop_oneof![
-        4 => (salt, 0_usize..4, len).prop_map(|(salt, text, len)| Operation::Begin(salt, text, len)),
+        4 => (salt, 0_usize..4, len).prop_map(|(salt, variant, len)| Operation::Begin(salt, variant, len)),
         8 => (any::<usize>(), 1_usize..40).prop_map(|(at, count)| Operation::Plan(at, count)),
         6 => Just(Operation::Run),
         3 => any::<usize>().prop_map(Operation::End),
@@ -225,10 +225,12 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Token ids of which two texts have the first 5, 21 or 37 in common.
-fn tokens(text: usize, len: usize) -> Vec<u32> {
-    let own = [0, 5, 21, 37][text];
-    (0..len).map(|i| if text > 0 && i >= own { text as u32 * 100 + i as u32 } else { i as u32 }).collect()
+/// Token ids, of which two variants have the first 5, 21 or 37 in common.
+fn tokens(variant: usize, len: usize) -> Vec<u32> {
+    let own = [0, 5, 21, 37][variant];
+    (0..len)
+        .map(|i| if variant > 0 && i >= own { variant as u32 * 100 + i as u32 } else { i as u32 })
+        .collect()
 }
 
 fn drive(operations: Vec<Operation>, count: usize) -> [usize; 3] {
@@ -238,7 +240,7 @@ fn drive(operations: Vec<Operation>, count: usize) -> [usize; 3] {
     for operation in operations {
         let live = world.sequences.len();
         match operation {
-            Operation::Begin(salt, text, len) if live < 5 => world.begin(salt, tokens(text, len)),
+            Operation::Begin(salt, variant, len) if live < 5 => world.begin(salt, tokens(variant, len)),
             Operation::Plan(at, count) if live > 0 => world.plan(at % live, count),
             Operation::Run => world.run(),
             Operation::End(at) if live > 0 => world.end(at % live),

@@ -1,7 +1,7 @@
 //! How many draft tokens pay, from what became of those before.
 //!
-//! If each draft token is accepted with probability a, k of them yield `1 + a + … + a^k` tokens in a
-//! step that costs `1 + k·c`, c being the cost of making and verifying one (Leviathan, Kalman and
+//! If each draft token is accepted with probability a, k of them yield `1 + a + … + a^k` tokens in
+//! a step that costs `1 + k·c`, c being the cost of making and verifying one (Leviathan, Kalman and
 //! Matias, 2023, theorem 3.8). The best k is taken; where even that does not pay, none are made for
 //! a while, which is twice as long each time.
 

@@ -1,5 +1,5 @@
-//! Draft tokens, by look-up and by a draft model: what they may take, and what a broken one must not
-//! spoil.
+//! Draft tokens, by look-up and by a draft model: what they may take, and what a broken one must
+//! not spoil.
 use super::*;
 
 #[test]
@@ -114,8 +114,8 @@ fn a_draft_model_that_is_the_served_one_is_always_accepted() {
         // The first token comes of the prompt; then five a step.
         assert!(counters.steps <= 16, "{counters:?}");
         if kv_tokens == 112 {
-            // A token is computed into that cache once, not again with each draft token after it; the
-            // last tokens of each request are not computed.
+            // A token is computed into that cache once, not again with each draft token after it;
+            // the last tokens of each request are not computed.
             assert!((84..19 + 41 + 5 + 31).contains(&counters.draft_rows), "{counters:?}");
         }
     }
