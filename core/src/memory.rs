@@ -3,10 +3,15 @@
 //! The core never allocates. Every table and buffer is sized before anything runs; the host lends
 //! one `&mut [u8]` per arena, and [`Arena::carve`] cuts typed, zeroed, 64-byte-aligned regions from
 //! it. A [`Layout`] counts the same regions without memory, so one function that names each region
-//! once serves both the plan and the carving ([`Carver`]): they cannot disagree.
+//! once serves both the plan and the carving ([`Carver`]): they cannot disagree. [`FixedVec`] is a
+//! vector over a region.
 //!
 //! In debug builds every region is followed by a guard of 64 patterned bytes; [`Guards::check`]
 //! names a region whose end was overrun.
+mod fixed_vec;
+
+pub use fixed_vec::FixedVec;
+
 use half::bf16;
 
 /// Alignment of every region, in bytes: a cache line, and the widest vector register.

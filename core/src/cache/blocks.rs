@@ -1,23 +1,25 @@
-//! Who has which block.
+//! Reference counts of blocks, and the list of free ones. [`BlockPool`](super::BlockPool) is the
+//! only caller; a block's whole life is drawn there.
 //!
-//! Free blocks form a list, the next to hand out first. A block whose contents may be wanted again
-//! goes to its end when its last holder lets go, so that it stays intact longest and a prefix cache
-//! can revive it; others go to its front. A block's generation counts how often it was handed out,
-//! so that whoever remembers a block can tell that it is another one by now.
+//! Free blocks form a list; the one at its front is handed out next. When the last holder of a
+//! block lets go, a block whose contents may be wanted again goes to the end of the list, so that
+//! it stays intact longest and the prefix cache can revive it; every other block goes to the front.
+//! A block's generation counts how often it was handed out, so that whoever remembers a block can
+//! tell whether it has become another one since.
 use crate::memory::{ArenaError, Carver};
 
-/// Names a block: 16 positions in all layers.
+/// The number of a block, from 0: it names the same 16 positions in the planes of all layers.
 pub type BlockId = u32;
 
-/// Reference counts of blocks, and the list of free ones.
+/// Reference counts, generations and the free list, for a fixed number of blocks.
 #[derive(Debug)]
-pub struct Blocks<'s> {
-    /// Holders of each block; 0 is free.
+pub(super) struct Blocks<'s> {
+    /// How many sequences hold each block; a block that none holds is free.
     references: &'s mut [u32],
-    /// How often each block was handed out.
+    /// How often each block was handed out, modulo 2³².
     generations: &'s mut [u32],
-    /// The free list, linked both ways through one node more than there are blocks: that one closes
-    /// the ring.
+    /// The free list: a ring linked both ways through one node more than there are blocks. The
+    /// additional node stands between the end of the list and its front.
     next: &'s mut [u32],
     previous: &'s mut [u32],
     free_count: usize,
@@ -25,7 +27,7 @@ pub struct Blocks<'s> {
 
 impl<'s> Blocks<'s> {
     /// Carves the tables for `count` blocks, all free.
-    pub fn carve(carver: &mut impl Carver<'s>, count: usize) -> Result<Self, ArenaError> {
+    pub(super) fn carve(carver: &mut impl Carver<'s>, count: usize) -> Result<Self, ArenaError> {
         let references = carver.carve("block references", count)?;
         let generations = carver.carve("block generations", count)?;
         let next: &mut [u32] = carver.carve("free blocks", count + 1)?;
@@ -39,28 +41,29 @@ impl<'s> Blocks<'s> {
         Ok(Self { references, generations, next, previous, free_count })
     }
 
-    /// Blocks in all.
-    pub fn count(&self) -> usize {
+    /// How many blocks there are, free or held.
+    pub(super) fn count(&self) -> usize {
         self.references.len()
     }
 
-    /// Blocks nobody holds.
-    pub fn free_count(&self) -> usize {
+    /// How many blocks no sequence holds, whether or not their contents can still be found.
+    pub(super) fn free_count(&self) -> usize {
         self.free_count
     }
 
-    /// Holders of a block.
-    pub fn references(&self, block: BlockId) -> u32 {
+    /// How many sequences hold a block.
+    pub(super) fn references(&self, block: BlockId) -> u32 {
         self.references[block as usize]
     }
 
-    /// How often a block was handed out.
-    pub fn generation(&self, block: BlockId) -> u32 {
+    /// How often a block was handed out, modulo 2³².
+    pub(super) fn generation(&self, block: BlockId) -> u32 {
         self.generations[block as usize]
     }
 
-    /// Hands out the first free block, as a new one.
-    pub fn take(&mut self) -> Option<BlockId> {
+    /// Hands out the block at the front of the free list, in a new generation; `None` if all are
+    /// held.
+    pub(super) fn take(&mut self) -> Option<BlockId> {
         let block = self.next[self.count()];
         if self.free_count == 0 {
             return None;
@@ -71,9 +74,9 @@ impl<'s> Blocks<'s> {
         Some(block)
     }
 
-    /// Another holder for a block, as what it is: one that is held, or a free one that still has
-    /// its contents. Tells whether it was free.
-    pub fn share(&mut self, block: BlockId) -> bool {
+    /// Adds a holder to a block without changing its generation: the block is held already, or it
+    /// is free and still has its contents. Returns whether it was free.
+    pub(super) fn share(&mut self, block: BlockId) -> bool {
         let was_free = self.references[block as usize] == 0;
         if was_free {
             self.unlink(block);
@@ -82,12 +85,12 @@ impl<'s> Blocks<'s> {
         was_free
     }
 
-    /// One holder less; free when it was the last, to be handed out late if its contents are worth
-    /// keeping.
+    /// Takes a holder from a block. If that was the last one the block becomes free: it is handed
+    /// out after all others if it is `worth_keeping`, before them otherwise.
     ///
     /// # Panics
-    /// If it has none.
-    pub fn release(&mut self, block: BlockId, worth_keeping: bool) {
+    /// If nobody holds the block.
+    pub(super) fn release(&mut self, block: BlockId, worth_keeping: bool) {
         let references = &mut self.references[block as usize];
         assert!(*references > 0, "a block is released once for each holder");
         *references -= 1;
@@ -102,13 +105,14 @@ impl<'s> Blocks<'s> {
         }
     }
 
-    /// Moves a free block to where the next one is taken from.
-    pub fn take_next(&mut self, block: BlockId) {
+    /// Moves a free block to the front of the free list.
+    pub(super) fn move_to_front(&mut self, block: BlockId) {
         self.unlink(block);
         self.references[block as usize] = 1;
         self.release(block, false);
     }
 
+    /// Takes a free block out of the free list.
     fn unlink(&mut self, block: BlockId) {
         debug_assert_eq!(self.references[block as usize], 0);
         let (next, previous) = (self.next[block as usize], self.previous[block as usize]);
@@ -117,9 +121,9 @@ impl<'s> Blocks<'s> {
         self.free_count -= 1;
     }
 
-    /// Whether every block has as many references as `held` says, and the free list holds just
-    /// those without any.
-    pub fn are_conserved(&self, held: impl Fn(BlockId) -> usize) -> bool {
+    /// Whether every block has as many references as `held` says, and the free list consists of
+    /// exactly the blocks without any.
+    pub(super) fn are_conserved(&self, held: impl Fn(BlockId) -> usize) -> bool {
         let ring = self.count() as u32;
         let (mut at, mut listed) = (self.next[ring as usize], 0);
         while at != ring && listed <= self.count() {
@@ -155,7 +159,8 @@ mod tests {
         blocks.release(1, true);
         blocks.release(3, false);
         assert!(blocks.are_conserved(|block| usize::from(block == 0)) && !blocks.are_conserved(|_| 0));
-        // 2 comes back as what it is; of the others the worthless one goes first.
+        // Block 2 is revived with its contents; of the others, the one that is not worth keeping
+        // goes first.
         assert!(blocks.share(2));
         assert_eq!((blocks.take(), blocks.take(), blocks.take()), (Some(3), Some(1), None));
         assert_eq!((0..4).map(|block| blocks.generation(block)).max(), Some(2));

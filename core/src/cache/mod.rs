@@ -1,16 +1,22 @@
-//! Pages of keys and values.
+//! The paged cache of keys and values.
 //!
-//! A **block** names 16 positions of one sequence in *all* layers; [`planes`] says where its keys
-//! and values lie, [`blocks`] who has it, [`prefix_index`] which text it holds once it is full, and
-//! a sequence's block table is the list of its blocks in order of position. The placement of blocks
-//! is invisible to every result.
-pub mod blocks;
+//! A **block** names 16 positions of one sequence in *all* layers. [`planes`] says where the keys
+//! and values of a block lie, [`pool`] who holds it and what becomes of it, from the first time it
+//! is taken to the last time it is released. A sequence's block table lists its blocks in order of
+//! position. No result depends on which blocks a sequence got.
+//!
+//! The pool stands on two parts that nobody else sees: `blocks` (reference counts and the free
+//! list) and `prefix_index` (which full block holds which tokens).
 pub mod planes;
-pub mod prefix_index;
+pub mod pool;
 
-pub use blocks::{BlockId, Blocks};
+mod blocks;
+mod prefix_index;
+
+pub use blocks::BlockId;
 pub use planes::{KvCache, KvLayout};
-pub use prefix_index::PrefixIndex;
+pub use pool::BlockPool;
+pub use prefix_index::{BlockKey, Found};
 
 /// Positions of a block: the lanes of a vector, so that one instruction scores a whole block.
 pub const BLOCK: usize = 16;

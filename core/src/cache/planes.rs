@@ -1,7 +1,7 @@
-//! Where keys and values lie.
+//! Where the keys and values of each block lie.
 //!
-//! `plane[layer][K | V][block][kv head]`, each head's part 64-byte aligned. For a head of width D,
-//! D' being D rounded up to 16:
+//! The planes are `[layer][K | V][block][kv head]`, each head's part of a block 64-byte aligned.
+//! For a head of width D, D' being D rounded up to 16, a part is:
 //!
 //! * K f32 `[D][16]`, bf16 `[D / 2][16][2]`, int8 `[D / 4][16][4]`: lanes are the block's
 //!   positions, so scoring a block against a query is one accumulator and no sum across lanes.
@@ -9,54 +9,56 @@
 //!   and quads are neighbouring positions.
 //!
 //! Both are the layout of a weight panel, so the micro-kernel of the matrix product serves
-//! attention. Behind its signed 8-bit elements (D rounded up to 4) a part of int8 keys has each
-//! position's **start** (`[16]` i32, `−128 Σ k`: queries are offset by 128) and scale (`[16]` f32),
-//! a part of values the scales. A scale is its position's alone: one for the block would change
-//! with each position written. [`KvLayout`] is the only place that knows the size of a part.
+//! attention. A part of int8 keys has, after its signed 8-bit elements (D rounded up to 4), a
+//! zero-point correction (`[16]` i32, `−128 Σ k`: queries are offset by 128) and a scale (`[16]`
+//! f32) for each position; a part of int8 values has the scales only. A scale belongs to one
+//! position, since a scale of the whole block would change with each position written.
+//! [`KvLayout`] is the only place that knows the size of a part.
 //!
-//! A block is zeroed when it is handed out: positions not yet written hold finite numbers, which a
-//! probability of zero cancels exactly.
+//! A block is zeroed after it was taken: positions that are not written yet then hold finite
+//! numbers, which a probability of zero cancels exactly.
 use super::{BLOCK, BlockId};
 use crate::dtype::KvFormat;
 use crate::isa::LANES;
 use crate::memory::{ArenaError, Carver, REGION_ALIGN};
 use crate::pool::{Phase, Pool};
 
-/// Bytes of the starts of a block's keys.
+/// Bytes of the zero-point corrections of one head's keys in a block.
 pub const STARTS_BYTES: usize = BLOCK * size_of::<i32>();
-/// Bytes of the scales of a block.
+/// Bytes of the scales of one head's keys or values in a block.
 pub const SCALES_BYTES: usize = BLOCK * size_of::<f32>();
 
-/// Keys or values.
+/// Which of a layer's two planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Plane {
+    /// The keys of all blocks of a layer, which come first.
     Keys = 0,
+    /// The values of all blocks of a layer.
     Values = 1,
 }
 
-/// The sizes of the planes.
+/// Everything from which the sizes and offsets of the planes follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvLayout {
-    /// How elements are stored.
+    /// How each element of a key or value is stored.
     pub format: KvFormat,
-    /// Layers.
+    /// Transformer layers, each with planes of its own.
     pub layer_count: usize,
-    /// Key and value heads.
+    /// Heads of keys and values, which several heads of queries may share.
     pub kv_head_count: usize,
-    /// Width of a head, D.
+    /// The width of a head in elements, D.
     pub head_dim: usize,
-    /// Blocks of every plane.
+    /// Blocks in every plane.
     pub block_count: usize,
 }
 
 impl KvLayout {
-    /// D', the width of a head's values in storage.
+    /// D', the width in elements at which a head's values are stored.
     pub fn value_dim(&self) -> usize {
         self.head_dim.next_multiple_of(LANES)
     }
 
-    /// Bytes of one head's elements of one block in a plane; starts and scales lie behind them.
+    /// Bytes of the elements in one head's part of a block; corrections and scales come after them.
     #[inline(always)]
     pub fn element_bytes(&self, plane: Plane) -> usize {
         let width = match (plane, self.format) {
@@ -67,7 +69,7 @@ impl KvLayout {
         width * BLOCK * self.format.element_bytes()
     }
 
-    /// Bytes of one head's part of one block in a plane.
+    /// Bytes of one head's part of a block in a plane.
     #[inline(always)]
     pub fn head_bytes(&self, plane: Plane) -> usize {
         let behind = match (self.format, plane) {
@@ -83,17 +85,17 @@ impl KvLayout {
         self.head_bytes(plane) * self.kv_head_count
     }
 
-    /// Bytes of one layer: all keys, then all values.
+    /// Bytes of the two planes of one layer.
     pub fn layer_bytes(&self) -> usize {
         (self.block_bytes(Plane::Keys) + self.block_bytes(Plane::Values)) * self.block_count
     }
 
-    /// Bytes of everything.
+    /// Bytes of the planes of all layers.
     pub fn total_bytes(&self) -> usize {
         self.layer_bytes() * self.layer_count
     }
 
-    /// Where a head's part of a block starts, in bytes.
+    /// Where a head's part of a block begins, in bytes from the first plane's start.
     #[inline(always)]
     pub fn offset(&self, layer: usize, plane: Plane, block: usize, kv_head: usize) -> usize {
         debug_assert!(layer < self.layer_count && block < self.block_count && kv_head < self.kv_head_count);
@@ -108,7 +110,7 @@ impl KvLayout {
     }
 }
 
-/// A block to be copied to another.
+/// The copying of one block to another, in all layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct BlockCopy {
@@ -120,7 +122,7 @@ pub struct BlockCopy {
 
 crate::memory::plain!(BlockCopy { from, to });
 
-/// The planes themselves.
+/// The bytes of all planes.
 #[derive(Debug)]
 pub struct KvCache<'s> {
     layout: KvLayout,
@@ -128,23 +130,23 @@ pub struct KvCache<'s> {
 }
 
 impl<'s> KvCache<'s> {
-    /// Carves the planes.
+    /// Carves the planes of this layout, all zero.
     pub fn carve(carver: &mut impl Carver<'s>, layout: KvLayout) -> Result<Self, ArenaError> {
         let bytes = carver.carve::<u8>("KV blocks", layout.total_bytes())?;
         Ok(Self { layout, bytes })
     }
 
-    /// The sizes.
+    /// The layout for which the planes were carved.
     pub fn layout(&self) -> &KvLayout {
         &self.layout
     }
 
-    /// For tests: every byte of every plane.
+    /// Every byte of every plane, for tests that fill the blocks with NaN before they are used.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.bytes
     }
 
-    /// Copies blocks, one pair `(from, to)` after the other, in all layers.
+    /// Makes the copies one after the other; the target of one may be the source of an earlier one.
     pub fn copy_blocks(&mut self, pool: &dyn Pool, copies: &[BlockCopy]) {
         if copies.is_empty() {
             return;
@@ -175,7 +177,7 @@ impl<'s> KvCache<'s> {
     }
 }
 
-/// The planes, shared by the tasks of a step.
+/// A handle to the planes that the tasks of a phase share.
 ///
 /// Within a phase tasks either write, each its own positions of its own heads, or read. That is the
 /// promise made by whoever calls the unsafe methods of the kernels that take a view.
@@ -194,13 +196,13 @@ unsafe impl Send for KvView<'_> {}
 unsafe impl Sync for KvView<'_> {}
 
 impl KvView<'_> {
-    /// The sizes.
+    /// The layout for which the planes were carved.
     #[inline(always)]
     pub fn layout(&self) -> &KvLayout {
         &self.layout
     }
 
-    /// The start of a head's part of a block: `head_bytes` readable and writable bytes, 64-byte
+    /// A pointer to a head's part of a block: `head_bytes` readable and writable bytes, 64-byte
     /// aligned.
     ///
     /// # Panics

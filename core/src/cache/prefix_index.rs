@@ -1,95 +1,115 @@
-//! Which full blocks hold which tokens, so that a prompt's beginning need not be computed again.
+//! Which full blocks hold which tokens, so that the beginning of a prompt need not be computed
+//! again.
 //!
-//! A block is known by the block before it (its identity *and* generation, or none), its 16 ids and
-//! a salt. By induction that names the whole text up to its end: the parent cannot have become
-//! another block without its generation telling. The hash only finds candidates; ids, salt and
-//! parent are compared, so that two texts with one hash are two texts.
+//! A block is known by its [`BlockKey`]: the block before it (its number *and* generation, or none
+//! at position 0), its 16 token ids, and a salt. By induction the key names all tokens up to the
+//! block's end, since a parent that was handed out anew has another generation. The hash only finds
+//! candidates; ids, salt and parent are compared, so two prefixes with one hash stay apart.
 //!
-//! One entry for each block of the cache, chained into as many buckets: nothing is ever allocated,
-//! and a block that is handed out anew leaves the index in a few steps.
-use super::{BLOCK, BlockId, Blocks};
+//! There is one entry for each block of the cache, chained into about as many buckets: nothing is
+//! ever allocated, and a block leaves the index in as many steps as its bucket has entries.
+use super::BLOCK;
+use super::blocks::{BlockId, Blocks};
 use crate::memory::{ArenaError, Carver};
 
-/// What comes before a block.
+/// What comes before a block: another block as it is now, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parent {
-    /// The block before, plus one; 0 at the beginning of a text.
+pub(super) struct Parent {
+    /// The number of the block before, plus one; 0 where the block begins at position 0.
     block: u32,
     generation: u32,
 }
 
 impl Parent {
-    /// Nothing: the text begins here.
-    pub const NONE: Parent = Parent { block: 0, generation: 0 };
+    /// The parent of a block that begins at position 0.
+    pub(super) const NONE: Parent = Parent { block: 0, generation: 0 };
 
-    /// A block, as what it is now.
-    pub fn of(block: BlockId, blocks: &Blocks<'_>) -> Self {
+    /// A block in its present generation.
+    pub(super) fn of(block: BlockId, blocks: &Blocks<'_>) -> Self {
         Self { block: block + 1, generation: blocks.generation(block) }
+    }
+}
+
+/// What a full block is known by: two blocks with equal keys hold the same keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockKey {
+    salt: u64,
+    parent: Parent,
+    ids: [u32; BLOCK],
+}
+
+impl BlockKey {
+    /// The key of the block that holds `ids` after `parent`, among sequences with this salt.
+    pub(super) fn new(parent: Parent, salt: u64, ids: [u32; BLOCK]) -> Self {
+        Self { salt, parent, ids }
     }
 }
 
 /// What a look into the index found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// The block.
+    /// The block with that key.
     Block(BlockId),
-    /// A block with these ids, but after a block that has become another.
+    /// A block with these ids, but its parent has been handed out anew since: its keys and values
+    /// belong to other tokens before it.
     Orphan,
-    /// No such block.
+    /// No block holds these ids there.
     Nothing,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    salt: u64,
-    parent: Parent,
-    /// The next block of the bucket, plus one.
+    key: BlockKey,
+    /// The number of the next block in the bucket, plus one; 0 at the end of the chain.
     next: u32,
+    /// 1 if the block can be found, else 0: the rest of the entry then means nothing.
     is_indexed: u32,
-    ids: [u32; BLOCK],
 }
 
 crate::memory::plain!(Parent { block, generation });
-crate::memory::plain!(Entry { salt, parent, next, is_indexed, ids });
+crate::memory::plain!(BlockKey { salt, parent, ids });
+crate::memory::plain!(Entry { key, next, is_indexed });
 
-/// The index.
+/// The index over all blocks of a cache.
 #[derive(Debug)]
-pub struct PrefixIndex<'s> {
-    /// By block.
+pub(super) struct PrefixIndex<'s> {
+    /// `[blocks]`
     entries: &'s mut [Entry],
-    /// First block of each bucket, plus one; as many as a power of two.
+    /// The number of the first block of each bucket, plus one, or 0; their count is a power of two.
     buckets: &'s mut [u32],
 }
 
 impl<'s> PrefixIndex<'s> {
     /// Carves an empty index for `count` blocks.
-    pub fn carve(carver: &mut impl Carver<'s>, count: usize) -> Result<Self, ArenaError> {
+    pub(super) fn carve(carver: &mut impl Carver<'s>, count: usize) -> Result<Self, ArenaError> {
         let entries = carver.carve("prefix index", count)?;
         let buckets = carver.carve("prefix index buckets", count.next_power_of_two())?;
         Ok(Self { entries, buckets })
     }
 
     /// Whether a block can be found.
-    pub fn contains(&self, block: BlockId) -> bool {
+    pub(super) fn contains(&self, block: BlockId) -> bool {
         self.entries[block as usize].is_indexed != 0
     }
 
-    /// The ids of a block that can be found.
-    pub fn ids(&self, block: BlockId) -> Option<&[u32; BLOCK]> {
-        self.contains(block).then(|| &self.entries[block as usize].ids)
+    /// The token ids of a block that can be found.
+    pub(super) fn ids(&self, block: BlockId) -> Option<&[u32; BLOCK]> {
+        self.contains(block).then(|| &self.entries[block as usize].key.ids)
     }
 
-    /// Looks for the block that holds `ids` after `parent`.
-    pub fn find(&self, parent: Parent, salt: u64, ids: &[u32; BLOCK]) -> Found {
-        let mut at = self.buckets[self.bucket(parent, salt, ids)];
+    /// Looks for the block with a key.
+    pub(super) fn find(&self, key: &BlockKey) -> Found {
+        let mut at = self.buckets[self.bucket(key)];
         let mut found = Found::Nothing;
         while at != 0 {
             let entry = &self.entries[at as usize - 1];
-            let same_text = entry.salt == salt && entry.parent.block == parent.block && entry.ids == *ids;
-            if same_text && entry.parent.generation == parent.generation {
+            let has_ids = entry.key.ids == key.ids;
+            let is_alike =
+                has_ids && entry.key.salt == key.salt && entry.key.parent.block == key.parent.block;
+            if is_alike && entry.key.parent.generation == key.parent.generation {
                 return Found::Block(at - 1);
             }
-            if same_text {
+            if is_alike {
                 found = Found::Orphan;
             }
             at = entry.next;
@@ -97,22 +117,22 @@ impl<'s> PrefixIndex<'s> {
         found
     }
 
-    /// Makes a block findable; it must not be already.
-    pub fn insert(&mut self, block: BlockId, parent: Parent, salt: u64, ids: &[u32; BLOCK]) {
-        debug_assert!(!self.contains(block));
-        let bucket = self.bucket(parent, salt, ids);
+    /// Makes a block findable that is not so yet.
+    pub(super) fn insert(&mut self, block: BlockId, key: &BlockKey) {
+        debug_assert!(!self.contains(block), "a block has one entry in the prefix index");
+        let bucket = self.bucket(key);
         let next = self.buckets[bucket];
-        self.entries[block as usize] = Entry { salt, parent, next, is_indexed: 1, ids: *ids };
+        self.entries[block as usize] = Entry { key: *key, next, is_indexed: 1 };
         self.buckets[bucket] = block + 1;
     }
 
-    /// Forgets a block, if it was known.
-    pub fn remove(&mut self, block: BlockId) {
+    /// Takes a block out of the index, if it is there.
+    pub(super) fn remove(&mut self, block: BlockId) {
         let entry = self.entries[block as usize];
         if entry.is_indexed == 0 {
             return;
         }
-        let bucket = self.bucket(entry.parent, entry.salt, &entry.ids);
+        let bucket = self.bucket(&entry.key);
         let mut at = self.buckets[bucket];
         if at == block + 1 {
             self.buckets[bucket] = entry.next;
@@ -127,12 +147,12 @@ impl<'s> PrefixIndex<'s> {
         self.entries[block as usize].is_indexed = 0;
     }
 
-    /// The generation is left out: a block whose parent has become another is in the bucket where
-    /// it is looked for, and refused.
-    fn bucket(&self, parent: Parent, salt: u64, ids: &[u32; BLOCK]) -> usize {
-        let mut hash = salt ^ u64::from(parent.block).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        for id in ids {
-            hash = (hash ^ u64::from(*id)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    /// The bucket of a key. The parent's generation is left out, so that a block whose parent was
+    /// handed out anew stands in the bucket where it is looked for, and is told apart as an orphan.
+    fn bucket(&self, key: &BlockKey) -> usize {
+        let mut hash = key.salt ^ u64::from(key.parent.block).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for id in key.ids {
+            hash = (hash ^ u64::from(id)).wrapping_mul(0xff51_afd7_ed55_8ccd);
             hash ^= hash >> 32;
         }
         hash as usize & (self.buckets.len() - 1)
@@ -151,21 +171,23 @@ mod tests {
         let mut arena = Arena::new(memory.bytes(1 << 14)).unwrap();
         let mut blocks = Blocks::carve(&mut arena, 3).unwrap();
         let mut index = PrefixIndex::carve(&mut arena, 3).unwrap();
-        let (a, b) = ([7; BLOCK], [8; BLOCK]);
         let (first, second) = (blocks.take().unwrap(), blocks.take().unwrap());
-        index.insert(first, Parent::NONE, 5, &a);
+        let first_key = BlockKey::new(Parent::NONE, 5, [7; BLOCK]);
+        index.insert(first, &first_key);
         let parent = Parent::of(first, &blocks);
-        index.insert(second, parent, 5, &b);
-        assert_eq!(index.find(Parent::NONE, 5, &a), Found::Block(first));
-        assert_eq!(index.find(Parent::NONE, 6, &a), Found::Nothing);
-        assert_eq!(index.find(parent, 5, &b), Found::Block(second));
-        assert_eq!(index.find(Parent::NONE, 5, &b), Found::Nothing);
-        // The first block becomes another; what followed it follows nothing that can be found.
+        let second_key = BlockKey::new(parent, 5, [8; BLOCK]);
+        index.insert(second, &second_key);
+        assert_eq!(index.find(&first_key), Found::Block(first));
+        assert_eq!(index.find(&BlockKey { salt: 6, ..first_key }), Found::Nothing);
+        assert_eq!(index.find(&second_key), Found::Block(second));
+        assert_eq!(index.find(&BlockKey { parent: Parent::NONE, ..second_key }), Found::Nothing);
+        // The first block is handed out anew; the second then follows a block that is gone.
         index.remove(first);
         blocks.release(first, false);
         assert_eq!(blocks.take(), Some(first));
-        assert_eq!(index.find(Parent::NONE, 5, &a), Found::Nothing);
-        assert_eq!(index.find(Parent::of(first, &blocks), 5, &b), Found::Orphan);
+        assert_eq!(index.find(&first_key), Found::Nothing);
+        let parent = Parent::of(first, &blocks);
+        assert_eq!(index.find(&BlockKey { parent, ..second_key }), Found::Orphan);
         index.remove(second);
         index.remove(second);
         assert!(!index.contains(second) && index.ids(second).is_none());
@@ -178,16 +200,16 @@ mod tests {
         let mut index = PrefixIndex::carve(&mut arena, 9).unwrap();
         // Few buckets for many blocks: chains of every length.
         index.buckets = &mut index.buckets[..2];
-        let ids = |block: u32| [block * 31; BLOCK];
+        let key = |block: u32| BlockKey::new(Parent::NONE, 0, [block * 31; BLOCK]);
         for round in 0..5 {
             for block in 0..9 {
-                index.insert(block, Parent::NONE, 0, &ids(block));
+                index.insert(block, &key(block));
             }
             for i in 0..9 {
                 let block = (i * 4 + round) % 9;
-                assert_eq!(index.find(Parent::NONE, 0, &ids(block)), Found::Block(block));
+                assert_eq!(index.find(&key(block)), Found::Block(block));
                 index.remove(block);
-                assert_eq!(index.find(Parent::NONE, 0, &ids(block)), Found::Nothing);
+                assert_eq!(index.find(&key(block)), Found::Nothing);
             }
         }
     }

@@ -1,71 +1,71 @@
 //! What has happened in an engine since it began: for metrics, and for a simulator that must know
 //! what it reached.
 
-/// Counts of events; none of them feeds back into what is computed.
+/// Counts of events since the engine began; none of them feeds back into what is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Steps of the served model.
+    /// Steps of the served model that were executed.
     pub steps: u64,
-    /// Rows of them.
+    /// Rows of the served model's steps.
     pub rows: u64,
-    /// Steps of the model that drafts.
+    /// Steps of the draft model that were executed.
     pub draft_steps: u64,
-    /// Rows of them.
+    /// Rows of the draft model's steps.
     pub draft_rows: u64,
     /// Requests that were refused.
     pub refusals: u64,
-    /// Sequences that lost their blocks to others.
+    /// Times that a sequence lost its blocks to others.
     pub preemptions: u64,
-    /// Sequences that began with positions that were there already.
+    /// Sequences that began with positions from the cache.
     pub prefix_hits: u64,
-    /// Those positions.
+    /// Positions that sequences took from the cache.
     pub hit_tokens: u64,
-    /// Sequences whose every full block was there, the last one's last token computed again because
-    /// its logits are needed: the prompt ends at a block's end.
+    /// Sequences that end with a cached block: all their blocks were there, and the last token was
+    /// computed again because its logits are needed.
     pub boundary_hits: u64,
-    /// Sequences that would have been such, but whose last block was computed again for want of one
-    /// to copy it into.
+    /// Sequences that end with a cached block, but whose last block was computed again because
+    /// there was none to copy it into.
     pub boundary_recomputes: u64,
     /// Blocks that had the right tokens but followed a parent that is gone, and were not used.
     pub stale_parents: u64,
-    /// Sequences that found their prefix but had to compute it, because its rows yield something.
+    /// Sequences whose prefix was cached but was computed again, because its rows yield something.
     pub warm_echoes: u64,
-    /// Blocks that nobody held and that a hit brought back.
+    /// Cached blocks that no sequence held until a hit revived them.
     pub revivals: u64,
     /// Blocks that were copied because their next writer shared them.
     pub copies: u64,
-    /// Blocks that were computed twice at the same time, of which one was kept.
+    /// Blocks that two sequences computed at the same time, and of which one was kept.
     pub merged_blocks: u64,
-    /// Sequences that were left waiting for a prefix that another was computing; counted once a
-    /// plan.
+    /// Sequences that were left waiting for a prefix that another one was computing; counted once
+    /// in each plan.
     pub deferrals: u64,
-    /// Guesses from the request's own text.
+    /// Draft tokens from a look into the request's own tokens.
     pub lookup: DraftCounters,
-    /// Guesses of a model.
+    /// Draft tokens of a draft model.
     pub model: DraftCounters,
     /// Sequences that were cancelled while they waited.
     pub cancelled_waiting: u64,
-    /// While their prompt was computed.
+    /// Sequences that were cancelled while their prompt was computed.
     pub cancelled_prefill: u64,
-    /// While they decoded.
+    /// Sequences that were cancelled while they decoded.
     pub cancelled_decode: u64,
 }
 
-/// What became of guesses.
+/// What became of the draft tokens of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DraftCounters {
-    /// Tokens that were verified.
+    /// Draft tokens that were compared with the token that the served model drew.
     pub verified: u64,
-    /// Of these, equal to the token that the served model drew.
+    /// Verified ones that were equal to it.
     pub accepted: u64,
-    /// Guesses that were wrong; what followed them was not looked at.
+    /// Verified ones that were not; the draft tokens after such a one are dropped unverified.
     pub rejected: u64,
-    /// Tokens of the verified that were drawn under a mask.
+    /// Verified ones whose position was drawn under a mask.
     pub masked: u64,
 }
 
 impl DraftCounters {
-    /// What came since an earlier reading.
+    /// The difference to an earlier reading of the same counters.
     pub fn since(&self, before: &Self) -> Self {
         Self {
             verified: self.verified - before.verified,

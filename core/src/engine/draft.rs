@@ -9,11 +9,13 @@
 //! cache it writes keys and values past what is settled, in the sequence's own blocks; the served
 //! model computes those positions again before anyone reads them. With a cache of its own it first
 //! catches up with the text.
+pub(super) mod length;
+mod lookup;
+
 use super::Engine;
-use super::lookup;
 use super::sequence::{Source, UNDECIDED};
 use super::speculate::SpeculationMode;
-use crate::model::{Row, RowOutput};
+use crate::model::RowOutput;
 
 /// Tokens that must match before guesses are made from them: a single one matches everywhere.
 const MATCH_LEAST: usize = 3;
@@ -31,7 +33,7 @@ impl Engine<'_, '_> {
             return;
         }
         let is_forced = speculation.mode == SpeculationMode::Forced;
-        let spare = self.rows_for_guesses(most);
+        let spare = self.rows_for_drafts(most);
         let spare = if is_forced { spare } else { spare.min(AUTO_ROWS_MAX.saturating_sub(count)) };
         let each = self.limits.draft_len.min(spare / count) as u32;
         // A guess for each is a row for each, in a step that is longer than that of one row.
@@ -50,7 +52,7 @@ impl Engine<'_, '_> {
                     true => (room, 1),
                     false => (sequence.lookup_length.best(room, 0.0, row), MATCH_LEAST),
                 };
-                let tokens = &mut self.state.tokens[slot * self.limits.model_len..][..self.limits.model_len];
+                let tokens = self.state.tokens.of_mut(slot as u32);
                 let found = lookup::propose(tokens, sequence.token_count as usize, most as usize, least);
                 sequence.draft_count = found as u32;
                 sequence.draft_goal = found as u32;
@@ -75,7 +77,7 @@ impl Engine<'_, '_> {
             return false;
         }
         let mut at = 0;
-        while at < self.state.running.len() && self.row_count < most {
+        while at < self.state.running.len() && self.state.rows.len() < most {
             let slot = self.state.running.as_slice()[at];
             at += 1;
             let sequence = self.state.sequences[slot as usize];
@@ -88,7 +90,7 @@ impl Engine<'_, '_> {
             let known = (sequence.token_count + sequence.draft_count) as usize;
             let positions = if has_own {
                 let from = sequence.draft_computed as usize;
-                from..known.min(from + most - self.row_count)
+                from..known.min(from + most - self.state.rows.len())
             } else if self.reserve(slot, known - sequence.computed as usize) + sequence.computed as usize
                 == known
             {
@@ -100,12 +102,9 @@ impl Engine<'_, '_> {
             };
             for position in positions {
                 let output = if position + 1 == known { RowOutput::Logits } else { RowOutput::None };
-                let token = self.state.tokens[slot as usize * self.limits.model_len + position];
-                self.state.rows[self.row_count] =
-                    Row { token, position: position as u32, sequence: slot, output };
-                self.row_count += 1;
+                self.add_row(slot, position as u32, output);
             }
         }
-        self.row_count > 0
+        !self.state.rows.is_empty()
     }
 }

@@ -1,27 +1,27 @@
 //! What a step tells its host.
 use super::Engine;
+use super::limits::EngineLimits;
 use super::request::RequestId;
 use super::sequence::Sequence;
-use super::state::retain;
 use crate::sampling::TokenLogprob;
 
 /// One thing that happened to one choice of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event<'e> {
-    /// The request.
+    /// The request, as `submit` named it.
     pub request: RequestId,
-    /// The choice.
+    /// Which of the request's choices, counted from its `first_choice`.
     pub choice: u32,
-    /// What happened.
+    /// What happened to it.
     pub kind: EventKind<'e>,
 }
 
-/// What happened.
+/// What happened to a choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum EventKind<'e> {
     /// The next output token.
     Token {
-        /// Its id.
+        /// The id that was drawn.
         token: u32,
         /// Its log-probability under the raw logits.
         logprob: f32,
@@ -30,22 +30,21 @@ pub enum EventKind<'e> {
     },
     /// The log-probability of a prompt token given those before it.
     PromptLogprob {
-        /// The token's index in the prompt, from 1.
+        /// The token's index in the prompt, from 1: nothing precedes the first token.
         position: usize,
-        /// Its id.
+        /// The id that stands there.
         token: u32,
-        /// Its log-probability.
+        /// Its log-probability under the raw logits of the row before.
         logprob: f32,
         /// The likeliest alternatives, best first, if they were asked for.
         top: &'e [TokenLogprob],
     },
-    /// It runs from now on (again, if it was preempted before); this many of its first positions
-    /// were in the cache.
+    /// It runs from now on; again, if it was preempted before.
     Admitted {
-        /// Positions that need not be computed.
+        /// Positions at its beginning that were in the cache and need not be computed.
         cached_tokens: usize,
     },
-    /// Its blocks were taken for others; it will be recomputed, to the same bits.
+    /// Its blocks were taken for others; it waits, and will be computed again to the same bits.
     Preempted,
     /// No more events will come for this choice.
     Finished(FinishReason),
@@ -60,17 +59,17 @@ pub enum FinishReason {
     Length,
     /// A logit was NaN or infinite: the model or its weights are broken.
     NonFinite {
-        /// The position whose logits they were.
+        /// The position of the row that had these logits.
         position: usize,
     },
-    /// The mask allowed no token.
+    /// The mask allowed no token of the vocabulary.
     MaskEmpty,
     /// The runner lost its device while the request ran. The tokens that were told hold; the
     /// request goes on to the same bits wherever it is resumed with the same fingerprint.
     DeviceLost,
 }
 
-/// An event as the engine's table holds it.
+/// An event as the engine's table holds it; the fields that its kind does not need are 0.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     pub(super) request: u64,
@@ -79,6 +78,7 @@ pub(super) struct Record {
     pub(super) token: u32,
     pub(super) position: u32,
     pub(super) logprob: f32,
+    /// Where its alternatives begin in the table of alternatives.
     pub(super) top_start: u32,
     pub(super) top_count: u32,
 }
@@ -98,7 +98,15 @@ pub(super) enum RecordKind {
 }
 
 impl Record {
-    /// Something that happened to a choice, with nothing more to say about it.
+    /// The largest number of events that one step and the plans before it can leave: a row yields
+    /// at most a prompt log-probability, a token and an end; plans preempt and admit a sequence at
+    /// most once each, as [`Engine::preempted`] explains; and a sequence without a row ends if the
+    /// device is lost.
+    pub(super) fn count_max(limits: &EngineLimits) -> usize {
+        3 * limits.rows + 3 * limits.slots()
+    }
+
+    /// The record of an event that has nothing to say beyond its kind.
     pub(super) fn of(sequence: &Sequence, kind: RecordKind) -> Self {
         Self {
             request: sequence.request,
@@ -151,34 +159,31 @@ impl<'e> Iterator for Events<'e> {
 }
 
 impl Engine<'_, '_> {
-    /// Notes something for the end of the step. The table has room for all that a step and the
-    /// plans before it can say: see [`preempted`](Self::preempted) for the plans.
+    /// Notes an event for the end of the step.
+    ///
+    /// # Panics
+    /// If the table is full, which [`Record::count_max`] rules out: an event that was dropped would
+    /// leave a client waiting for ever.
     pub(super) fn push_event(&mut self, record: Record) {
-        debug_assert!(self.event_count < self.state.events.len(), "the table of events is full");
-        if let Some(place) = self.state.events.get_mut(self.event_count) {
-            *place = record;
-            self.event_count += 1;
-        }
+        self.state.events.push(record).expect("the table of events has room for all that a step can say");
     }
 
     /// Notes that a sequence lost its blocks. If it was admitted by a plan that was not executed,
     /// its host never heard of that and need not hear of either: however many plans are dropped, a
-    /// sequence has two events of them at most.
+    /// sequence has at most two events of them.
     pub(super) fn preempted(&mut self, sequence: &Sequence) {
-        let noted = &self.state.events[..self.event_count];
-        let last = noted.iter().rposition(|record| record.is_of(sequence));
-        match last.filter(|at| noted[*at].kind == RecordKind::Admitted) {
+        let events = &mut self.state.events;
+        let last = events.iter().rposition(|record| record.is_of(sequence));
+        match last.filter(|at| events[*at].kind == RecordKind::Admitted) {
             Some(at) => {
-                self.state.events.copy_within(at + 1..self.event_count, at);
-                self.event_count -= 1;
+                events.remove(at);
             }
             None => self.push_event(Record::of(sequence, RecordKind::Preempted)),
         }
     }
 
-    /// Forgets what was noted of a sequence that is cancelled.
+    /// Forgets the events of a sequence that is cancelled.
     pub(super) fn drop_events_of(&mut self, sequence: &Sequence) {
-        let noted = &mut self.state.events[..self.event_count];
-        self.event_count = retain(noted, |record| !record.is_of(sequence));
+        self.state.events.retain(|record| !record.is_of(sequence));
     }
 }

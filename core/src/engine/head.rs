@@ -7,17 +7,15 @@ use crate::model::{DeviceLost, HeadOutput, RowOutput};
 use core::ops::Range;
 
 impl Engine<'_, '_> {
-    /// Notes the indices of the step's rows that the head runs for; returns how many they are.
-    pub(super) fn pick_head_rows(&mut self, kind: StepKind) -> usize {
-        let mut count = 0;
-        for (i, row) in self.state.rows[..self.row_count].iter().enumerate() {
+    /// Notes the indices of the step's rows that the head runs for.
+    pub(super) fn pick_head_rows(&mut self, kind: StepKind) {
+        self.state.head_rows.clear();
+        for (i, row) in self.state.rows.iter().enumerate() {
             let sequence = &self.state.sequences[row.sequence as usize];
             if row.output != RowOutput::None || output(sequence, row, kind) != RowOutput::None {
-                self.state.head_rows[count] = i as u32;
-                count += 1;
+                self.state.head_rows.push(i as u32).expect("there is room for each row of a step");
             }
         }
-        count
     }
 
     /// Runs the head for some of the head rows and draws from their logits, into `outcomes`.

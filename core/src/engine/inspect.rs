@@ -8,7 +8,7 @@ impl Engine<'_, '_> {
     pub fn tables(&self) -> impl Iterator<Item = (RequestId, u32, &[BlockId])> {
         self.state.running.as_slice().iter().map(|slot| {
             let sequence = &self.state.sequences[*slot as usize];
-            let table = self.state.table_of(*slot, &self.limits);
+            let table = self.state.table_of(*slot);
             (RequestId(sequence.request), sequence.choice, table)
         })
     }
@@ -22,12 +22,7 @@ impl Engine<'_, '_> {
     /// not there. By age alone a block goes after all that follow it; here it may leave them
     /// behind, which changes what is found but no answer.
     pub fn forget_block(&mut self, block: BlockId) -> bool {
-        let is_cached = self.state.blocks.references(block) == 0 && self.state.index.contains(block);
-        if is_cached {
-            self.state.index.remove(block);
-            self.state.blocks.take_next(block);
-        }
-        is_cached
+        self.state.blocks.forget(block)
     }
 
     /// Checks that blocks are conserved, that the prefix index tells the truth, and that no region
@@ -40,11 +35,11 @@ impl Engine<'_, '_> {
         }
         for slot in self.state.running.as_slice() {
             let sequence = &self.state.sequences[*slot as usize];
-            let table = self.state.table_of(*slot, &self.limits);
-            let text = self.state.tokens_of(*slot, &self.limits).chunks_exact(BLOCK);
-            let mut indexed = table.iter().zip(text).take(sequence.indexed as usize);
-            if !indexed.all(|(block, ids)| self.state.index.ids(*block).is_some_and(|of| of[..] == *ids)) {
-                return Err("a block in the prefix index holds another text");
+            let table = self.state.table_of(*slot);
+            let tokens = self.state.tokens_of(*slot).chunks_exact(BLOCK);
+            let mut indexed = table.iter().zip(tokens).take(sequence.indexed as usize);
+            if !indexed.all(|(block, ids)| self.state.blocks.ids(*block).is_some_and(|of| of[..] == *ids)) {
+                return Err("a block in the prefix index holds other tokens");
             }
         }
         self.guards.check()

@@ -9,13 +9,13 @@ use crate::model::{ForwardLimits, ModelConfig, RunnerLimits};
 pub struct EngineLimits {
     /// Positions of a sequence, prompt and output together.
     pub model_len: usize,
-    /// Sequences that run at once.
+    /// Sequences (choices of requests) that run at once.
     pub sequences: usize,
-    /// Sequences (choices of requests) that wait, beyond those that run.
+    /// Sequences that may wait, beyond those that run.
     pub queue: usize,
     /// Tokens that the KV blocks hold, all sequences together; rounded up to whole blocks.
     pub kv_tokens: usize,
-    /// Rows of a step.
+    /// The largest number of rows of a step: activations are sized for it.
     pub rows: usize,
     /// Rows whose logits are computed at a time.
     pub head_rows: usize,
@@ -23,13 +23,13 @@ pub struct EngineLimits {
     pub kv_format: KvFormat,
     /// Workers of the pools that will be used: scratch is per worker.
     pub workers: usize,
-    /// Tokens guessed at a time for a sequence, at most; 0 makes no room for speculation.
+    /// The largest number of draft tokens of a sequence at a time; 0 turns speculation off.
     pub draft_len: usize,
-    /// Alternatives that a logprob may list.
+    /// The largest number of alternatives that are listed beside a token.
     pub top_logprobs: usize,
-    /// Entries of a request's logit bias.
+    /// The largest number of entries of a request's logit bias.
     pub logit_bias: usize,
-    /// Token ids that may end a request.
+    /// The largest number of token ids that may end a request.
     pub stop_ids: usize,
 }
 

@@ -10,8 +10,7 @@ impl Engine<'_, '_> {
         while let Some(slot) = self.state.running.as_slice().first().copied() {
             let sequence = self.state.sequences[slot as usize];
             self.push_event(Record::of(&sequence, RecordKind::DeviceLost));
-            self.drop_block_work_of(slot);
-            self.state.free(slot, &self.limits);
+            self.state.free(slot);
         }
         for block in 0..self.state.blocks.count() as BlockId {
             self.forget_block(block);

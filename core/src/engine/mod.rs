@@ -16,13 +16,15 @@
 //! What a step computes is computed by a [`Runner`](crate::model::Runner), the CPU's or a device's;
 //! the engine itself touches neither weights nor KV.
 //!
-//! Several small machines: [`request`] (what was asked), [`memory_plan`] and [`limits`] (memory),
-//! `sequence` (one choice's tokens and standing), `state` (the tables), `submit` (who is let in),
-//! [`schedule`] (rows of the next step) with `admit` (who begins, and with what of the cache) and
-//! `draft` (draft tokens: [`speculate`], `lookup`, `draft_length`, `drafting`), [`step`] (handing
-//! them to the runner) with `head` (what comes back), `sampler` (drawing from it), `conclude` (what
-//! follows) and `loss` (what follows if the runner loses its device), [`event`] (what came of it),
-//! [`counters`] (how often), [`generate`] (a loop over it), `inspect` (what only tests ask).
+//! The engine is made of several small machines: [`request`] (what was asked), [`memory_plan`] and
+//! [`limits`] (memory), `sequence` (one choice's tokens and standing), `tables` and `state` (what
+//! is kept of all of them), `submit` (who is let in), [`schedule`] (rows of the next step) with
+//! `admit` (who begins, and with what of the cache) and `draft` (draft tokens: [`speculate`],
+//! `draft/lookup`, `draft/length`, `drafting`), [`step`] (handing the rows to the runner) with
+//! `head` (what comes back), `sampler` (drawing from it), `conclude` (what follows) and `loss` (what
+//! follows if the runner loses its device), [`event`] (what came of it), [`counters`] (how often),
+//! [`generate`] (a loop over it), and `inspect` (what only tests ask). Who holds which KV block is
+//! [`cache::pool`](crate::cache::pool)'s alone.
 pub mod counters;
 pub mod event;
 pub mod generate;
@@ -36,16 +38,15 @@ pub mod step;
 mod admit;
 mod conclude;
 mod draft;
-mod draft_length;
 mod drafting;
 mod head;
 mod inspect;
-mod lookup;
 mod loss;
 mod sampler;
 mod sequence;
 mod state;
 mod submit;
+mod tables;
 
 pub use counters::{Counters, DraftCounters};
 pub use event::{Event, EventKind, Events, FinishReason};
@@ -77,10 +78,6 @@ pub struct Engine<'w, 's> {
     guards: Guards<'s>,
     /// The plan that may be executed.
     planned: Option<PlanId>,
-    row_count: usize,
-    fresh_count: usize,
-    copy_count: usize,
-    event_count: usize,
     next_request: u64,
     plan_count: u64,
     counters: Counters,
@@ -93,19 +90,19 @@ pub struct Engine<'w, 's> {
 /// What an engine is doing: cheap to read after every step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Sequences that run.
+    /// Sequences that hold blocks and take part in steps.
     pub running: usize,
-    /// Sequences that wait.
+    /// Sequences that hold no blocks, new ones and preempted ones.
     pub waiting: usize,
-    /// KV blocks nobody holds.
+    /// KV blocks that no sequence holds, whether empty or cached.
     pub free_blocks: usize,
     /// KV blocks in all.
     pub blocks: usize,
-    /// Steps executed.
+    /// Steps of the served model that were executed.
     pub steps: u64,
     /// Rows of the last step.
     pub last_rows: usize,
-    /// Sequences that lost their blocks to others.
+    /// Times that a sequence lost its blocks to others.
     pub preemptions: u64,
 }
 
@@ -175,10 +172,6 @@ impl<'w, 's> Engine<'w, 's> {
             state,
             guards: arena.finish(),
             planned: None,
-            row_count: 0,
-            fresh_count: 0,
-            copy_count: 0,
-            event_count: 0,
             next_request: 0,
             plan_count: 0,
             counters: Counters::default(),

@@ -2,7 +2,7 @@
 use crate::model::RowOutput;
 use crate::sampling::SamplingParams;
 
-/// Names a request for as long as the engine lives; never reused.
+/// The number of a request, unique for as long as the engine lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
@@ -20,22 +20,22 @@ pub struct Request<'a> {
     /// context, or they end in one of `stop_ids` beyond `min_tokens`), no token comes and the end
     /// does.
     pub generated: &'a [u32],
-    /// The first choice's index; `choices` sequences are numbered from it.
+    /// The number of the first choice; the others are numbered from it.
     pub first_choice: u32,
-    /// How many choices (`n`): each is a sequence of its own, sampled with (seed, choice).
+    /// How many choices are made (`n`): each is a sequence of its own, sampled with (seed, choice).
     pub choices: u32,
-    /// How tokens are drawn.
+    /// How the tokens of all choices are drawn.
     pub params: SamplingParams,
-    /// Added to logits before sampling.
+    /// Token ids, and what is added to their logits before sampling.
     pub logit_bias: &'a [(u32, f32)],
     /// Ids that end the output; the id itself is reported as the last token.
     pub stop_ids: &'a [u32],
-    /// Output tokens at most, `generated` included.
+    /// The largest number of output tokens, `generated` included.
     pub max_tokens: usize,
     /// Output tokens before which `stop_ids` cannot be drawn.
     pub min_tokens: usize,
-    /// Greater is sooner: each step of priority is worth a head start of [`PRIORITY_ROWS`] rows, so
-    /// that nobody waits for ever.
+    /// A higher one goes first: each step of priority is worth a head start of [`PRIORITY_ROWS`]
+    /// rows, and no more, so that nobody waits for ever.
     pub priority: i8,
     /// Prefixes are shared only among requests with the same salt.
     pub cache_salt: u64,
@@ -66,47 +66,47 @@ impl<'a> Request<'a> {
 /// Why a request was not taken.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Refusal {
-    /// No prompt.
+    /// The prompt has no token: there is nothing that a first token could follow.
     EmptyPrompt,
     /// No output was asked for and the prompt yields nothing either, or no choices.
     NothingAsked,
     /// The prompt leaves no room for a token, or `generated` goes beyond the context.
     ContextExceeded {
-        /// Ids given.
+        /// Ids of `prompt` and `generated` together.
         prompt_tokens: usize,
-        /// Positions there are.
+        /// Positions of a sequence: [`EngineLimits::model_len`](super::EngineLimits::model_len).
         model_len: usize,
     },
     /// It could never run, even alone.
     KvCapacityExceeded {
-        /// Tokens it may need.
+        /// Tokens at which it may end.
         needed_tokens: usize,
-        /// Tokens there are.
+        /// Tokens that all KV blocks together hold.
         kv_tokens: usize,
     },
     /// An id outside the vocabulary.
     TokenOutOfRange {
-        /// Which argument.
+        /// The field of [`Request`] that holds it.
         field: &'static str,
-        /// The id.
+        /// The first such id.
         token: u32,
-        /// Ids there are.
+        /// Ids of the vocabulary; all are below it.
         vocab_size: usize,
     },
     /// A sampling parameter that makes no sense.
     Parameter(crate::sampling::ParamError),
     /// More entries than the engine was sized for.
     TooMany {
-        /// Which argument.
+        /// The field of [`Request`] or of its parameters.
         field: &'static str,
-        /// How many were given.
+        /// How many entries it has.
         given: usize,
-        /// How many fit.
-        most: usize,
+        /// How many fit, by the engine's limits.
+        max: usize,
     },
-    /// The queue is full: try again later.
+    /// The queue is full: the request may be sent again later.
     QueueFull {
-        /// Sequences that may wait.
+        /// Sequences that may wait: [`EngineLimits::queue`](super::EngineLimits::queue).
         queue: usize,
     },
 }
@@ -128,8 +128,8 @@ impl core::fmt::Display for Refusal {
                 write!(f, "{field} holds token id {token}, but the vocabulary has {vocab_size} ids")
             }
             Self::Parameter(error) => error.fmt(f),
-            Self::TooMany { field, given, most } => {
-                write!(f, "{field} has {given} entries, but at most {most} are supported")
+            Self::TooMany { field, given, max } => {
+                write!(f, "{field} has {given} entries, but at most {max} are supported")
             }
             Self::QueueFull { queue } => write!(f, "the queue is full: {queue} sequences wait already"),
         }

@@ -5,10 +5,11 @@ use super::schedule::StepKind;
 use super::sequence::Sequence;
 use super::state::{Bias, Outcome, OutcomeKind};
 use super::step::{Masks, output, samples};
+use super::tables::SlotTable;
 use crate::isa::Isa;
 use crate::model::{Row, RowOutput};
 use crate::pool::{Phase, Pool, Serial};
-use crate::sampling::{History, SampleError, Scratch, TokenLogprob, sample, token_logprob};
+use crate::sampling::{Draw, History, SampleError, Scratch, TokenLogprob, sample, token_logprob};
 use crate::tensor::{Rows, Shared};
 use core::ops::Range;
 
@@ -24,9 +25,9 @@ pub(super) struct Sampler<'a> {
     head_rows: &'a [u32],
     rows: &'a [Row],
     sequences: &'a [Sequence],
-    tokens: &'a [u32],
-    bias: &'a [Bias],
-    stops: &'a [u32],
+    tokens: &'a SlotTable<'a, u32>,
+    bias: &'a SlotTable<'a, Bias>,
+    stops: &'a SlotTable<'a, u32>,
     /// `[tasks, vocab]`
     logits: Rows<'a, f32>,
     /// One for each task.
@@ -61,11 +62,11 @@ impl<'a> Sampler<'a> {
             masks,
             first: range.start,
             head_rows: &state.head_rows[range],
-            rows: state.rows,
+            rows: &state.rows,
             sequences: state.sequences,
-            tokens: state.tokens,
-            bias: state.bias,
-            stops: state.stops,
+            tokens: &state.tokens,
+            bias: &state.bias,
+            stops: &state.stops,
             logits,
             outcomes: Shared::new(state.outcomes),
             tops: Shared::new(state.tops),
@@ -126,7 +127,7 @@ impl<'a> Sampler<'a> {
             has_mask: 0,
         };
         if output(sequence, row, self.kind) == RowOutput::NextLogprob {
-            let next = self.tokens[row.sequence as usize * self.limits.model_len + row.position as usize + 1];
+            let next = self.tokens.of(row.sequence)[row.position as usize + 1];
             match token_logprob(self.isa, self.logits.row(task), next, &mut prompt_top[..wanted]) {
                 Ok((logprob, count)) => {
                     (outcome.next_logprob, outcome.next_top_count) = (logprob, count as u32);
@@ -144,27 +145,26 @@ impl<'a> Sampler<'a> {
     fn draw(&self, task: usize, top: &mut [TokenLogprob], scratch: &mut Scratch<'_>, outcome: &mut Outcome) {
         let row_index = self.head_rows[task] as usize;
         let row = &self.rows[row_index];
-        let (slot, limits) = (row.sequence as usize, &self.limits);
-        let sequence = &self.sequences[slot];
+        let slot = row.sequence;
+        let sequence = &self.sequences[slot as usize];
         let end = row.position + 1;
-        let so_far = &self.tokens[slot * limits.model_len..][..end as usize];
+        let so_far = &self.tokens.of(slot)[..end as usize];
         let (prompt, output) = so_far.split_at(sequence.prompt_len as usize);
-        let stops = &self.stops[slot * limits.stop_ids..][..sequence.stop_count as usize];
+        let stops = &self.stops.of(slot)[..sequence.stop_count as usize];
         let banned = if end < sequence.stop_from_len { stops } else { &[] };
-        let bias = &self.bias[slot * limits.logit_bias..][..sequence.bias_count as usize];
+        let bias = &self.bias.of(slot)[..sequence.bias_count as usize];
         let mask = self.masks.of(row_index);
         outcome.has_mask = u32::from(mask.is_some());
-        let drawn = sample(
-            self.isa,
-            self.logits.row(task),
-            &sequence.params,
-            bias.iter().map(|entry| (entry.token, entry.amount)),
-            History { prompt, output },
-            (mask, banned),
-            (sequence.choice, u64::from(end)),
-            scratch,
-            top,
-        );
+        let draw = Draw {
+            params: &sequence.params,
+            history: History { prompt, output },
+            mask,
+            banned,
+            choice: sequence.choice,
+            position: u64::from(end),
+        };
+        let bias = bias.iter().map(|entry| (entry.token, entry.amount));
+        let drawn = sample(self.isa, self.logits.row(task), bias, &draw, scratch, top);
         match drawn {
             Ok(sampled) => {
                 outcome.kind = OutcomeKind::Token;

@@ -1,27 +1,28 @@
-//! Speculation: tokens are guessed, the guesses' rows are computed together with the last token's,
-//! and a guess counts when the served model draws the same token (Leviathan, Kalman and Matias,
-//! 2023, with exact equality in place of rejection sampling: noise is a function of the position,
-//! so the target's draw at a position does not depend on who proposed what). It changes how many
-//! tokens a step yields, never which.
-
+//! Speculative decoding, as the host sets it up.
+//!
+//! A cheap source proposes draft tokens, their rows are computed together with the last token's,
+//! and a draft token is accepted when the served model draws the same one (Leviathan, Kalman and
+//! Matias, 2023, with exact equality in place of rejection sampling: noise is a function of the
+//! position, so the target's draw at a position does not depend on who proposed what). It changes
+//! how many tokens a step yields, never which.
 pub use crate::model::{DraftCache, DraftModel};
 
-/// Where guesses come from, and when.
+/// Where draft tokens come from, and when.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speculation {
-    /// From the request's own prompt and output.
+    /// Whether they come from the request's own prompt and output.
     pub lookup: bool,
-    /// From the model that drafts, if the engine has one.
+    /// Whether they come from the draft model, if the engine has one.
     pub model: bool,
-    /// When.
+    /// Whether only as many are made as have paid so far.
     pub mode: SpeculationMode,
-    /// What each row beyond the first costs a step, in steps of one row; as the host measured it.
+    /// What each row beyond the first adds to a step, in steps of one row, as the host measured it.
     pub row_cost: f32,
-    /// What a step of the model that drafts costs, in steps of the served model of as many rows.
+    /// What a step of the draft model costs, in steps of the served model with as many rows.
     pub draft_cost: f32,
 }
 
-/// When guesses are made.
+/// When draft tokens are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpeculationMode {
     /// Where they have paid so far, and as many as pay.
@@ -31,7 +32,7 @@ pub enum SpeculationMode {
 }
 
 impl Speculation {
-    /// No guesses.
+    /// No draft tokens; the costs are those of a host that has not measured any.
     pub const OFF: Speculation = Speculation {
         lookup: false,
         model: false,

@@ -79,7 +79,7 @@ pub enum StepError {
         /// Workers of the pool.
         found: usize,
         /// Workers that have scratch.
-        most: usize,
+        max: usize,
     },
 }
 
@@ -89,8 +89,8 @@ impl core::fmt::Display for StepError {
             Self::StalePlan => f.write_str(
                 "the plan is not the latest, was executed already, or lost a request that was cancelled",
             ),
-            Self::TooManyWorkers { found, most } => {
-                write!(f, "the pool has {found} workers, but the engine was sized for {most}")
+            Self::TooManyWorkers { found, max } => {
+                write!(f, "the pool has {found} workers, but the engine was sized for {max}")
             }
         }
     }
@@ -101,14 +101,14 @@ impl core::error::Error for StepError {}
 impl Engine<'_, '_> {
     /// The rows of a plan, in order; none if it is stale.
     pub fn rows(&self, plan: PlanId) -> impl Iterator<Item = PlannedRow> + '_ {
-        let count = if self.planned == Some(plan) { self.row_count } else { 0 };
+        let count = if self.planned == Some(plan) { self.state.rows.len() } else { 0 };
         self.state.rows[..count].iter().map(move |row| planned(&self.state, row, plan.kind))
     }
 
     /// Prompt, output and draft tokens up to and including a planned row: what the token drawn from
     /// it follows.
     pub fn context(&self, row: &PlannedRow) -> &[u32] {
-        &self.state.tokens[row.slot as usize * self.limits.model_len..][..row.position + 1]
+        &self.state.tokens.of(row.slot)[..row.position + 1]
     }
 
     /// Runs a planned step on `runner`, which is the one of the last step, or, after a loss,
@@ -129,38 +129,38 @@ impl Engine<'_, '_> {
         if self.planned != Some(plan) {
             return Err(StepError::StalePlan);
         }
-        let (found, most) = (pool.workers(), self.limits.workers);
-        if found > most {
-            return Err(StepError::TooManyWorkers { found, most });
+        let (found, max) = (pool.workers(), self.limits.workers);
+        if found > max {
+            return Err(StepError::TooManyWorkers { found, max });
         }
         self.planned = None;
         self.enqueue_layers(plan.kind, runner);
         self.finish_step(plan.kind, &masks, Resources { runner, pool, observer });
-        self.last_row_count = core::mem::take(&mut self.row_count);
+        self.last_row_count = self.state.rows.take().len();
         debug_assert_eq!(self.guards.check(), Ok(()));
-        let count = core::mem::take(&mut self.event_count);
-        Ok(Events { records: self.state.events[..count].iter(), tops: self.state.tops })
+        Ok(Events { records: self.state.events.take().iter(), tops: self.state.tops })
     }
 
     /// Hands the step's rows to the runner, and what must be done to blocks before.
     fn enqueue_layers(&mut self, kind: StepKind, runner: &mut dyn Runner) {
-        let State { rows, tables, fresh, copies, drafting, .. } = &self.state;
-        let rows = &rows[..self.row_count];
+        let State { rows, tables, blocks, drafting, .. } = &mut self.state;
         let own = drafting.as_ref().and_then(|drafting| drafting.own.as_ref());
         if let (StepKind::Draft, Some(own)) = (kind, own) {
             // The served model's blocks are not touched, so their turn comes with its next step.
             runner.layers(kind, rows, State::tables(own.tables, &self.limits), &[]);
             return;
         }
-        runner.copy_blocks(&copies[..self.copy_count]);
-        runner.layers(kind, rows, State::tables(tables, &self.limits), &fresh[..self.fresh_count]);
-        (self.copy_count, self.fresh_count) = (0, 0);
+        let work = blocks.pending_work();
+        runner.copy_blocks(work.copies);
+        runner.layers(kind, rows, State::tables(tables.cells(), &self.limits), work.fresh);
+        blocks.finish_work();
     }
 
     /// Waits for the rows that yield something, as many at a time as the head takes, and draws all
     /// conclusions.
     fn finish_step(&mut self, kind: StepKind, masks: &Masks<'_>, mut with: Resources<'_>) {
-        let count = self.pick_head_rows(kind);
+        self.pick_head_rows(kind);
+        let count = self.state.head_rows.len();
         let mut start = 0;
         while start < count {
             let end = count.min(start + self.limits.head_rows);

@@ -1,29 +1,38 @@
-//! Who is let in, what a request must be, and how it becomes sequences; and who is sent away.
+//! Requests in and out: what one must be, how it becomes sequences, and how it is cancelled.
 use super::Engine;
-use super::draft_length::DraftLength;
-use super::request::PRIORITY_ROWS;
-use super::request::{Refusal, Request, RequestId};
+use super::draft::length::DraftLength;
+use super::request::{PRIORITY_ROWS, Refusal, Request, RequestId};
 use super::sequence::{Sequence, Source, Standing, UNDECIDED};
 use super::state::Bias;
 use crate::cache::BLOCK;
 use crate::model::RowOutput;
+use crate::sampling::ParamError;
 
-/// What the lowest and the highest priority are worth at most: added to every arrival, so that no
-/// head start goes below zero.
+/// The largest head start that a priority can give or cost, in rows. It is added to every arrival,
+/// so that no head start goes below zero.
 const HEAD_START_MAX: u64 = 128 * PRIORITY_ROWS;
+
+/// One choice of a request that was let in.
+struct Choice<'r> {
+    id: RequestId,
+    request: &'r Request<'r>,
+    choice: u32,
+    /// The count of tokens at which it ends.
+    end_len: usize,
+}
 
 impl Engine<'_, '_> {
     /// Takes a request, or says why not. What it needs is copied.
     pub fn submit(&mut self, request: &Request<'_>) -> Result<RequestId, Refusal> {
         let end_len = self.check(request).inspect_err(|_| self.counters.refusals += 1)?;
         let id = RequestId(self.next_request);
-        let mut slots = 0..self.state.sequences.len();
+        let mut slots = 0..self.state.sequences.len() as u32;
         for i in 0..request.choices {
-            let free = slots.find(|slot| self.state.sequences[*slot].standing == Standing::Free);
-            // `check` counted them.
-            let Some(slot) = free else { break };
-            self.fill(slot, id, request, request.first_choice.wrapping_add(i), end_len);
-            self.state.waiting.insert(slot as u32, &*self.state.sequences);
+            let free = slots.find(|slot| self.state.sequences[*slot as usize].standing == Standing::Free);
+            let slot = free.expect("`check` counted the free slots");
+            let choice = request.first_choice.wrapping_add(i);
+            self.fill(slot, &Choice { id, request, choice, end_len });
+            self.state.waiting.insert(slot, self.state.sequences);
         }
         self.next_request += 1;
         Ok(id)
@@ -42,8 +51,8 @@ impl Engine<'_, '_> {
 
     fn cancel_those(&mut self, ends: impl Fn(&Sequence) -> bool) -> bool {
         let mut found = false;
-        for slot in 0..self.state.sequences.len() {
-            let sequence = self.state.sequences[slot];
+        for slot in 0..self.state.sequences.len() as u32 {
+            let sequence = self.state.sequences[slot as usize];
             if sequence.standing != Standing::Free && ends(&sequence) {
                 let count = match sequence.standing {
                     Standing::Running if sequence.pending() > 1 => &mut self.counters.cancelled_prefill,
@@ -52,8 +61,7 @@ impl Engine<'_, '_> {
                 };
                 *count += 1;
                 self.drop_events_of(&sequence);
-                self.drop_block_work_of(slot as u32);
-                self.state.free(slot as u32, &self.limits);
+                self.state.free(slot);
                 found = true;
             }
         }
@@ -64,9 +72,9 @@ impl Engine<'_, '_> {
         found
     }
 
-    /// Everything that a request must be; returns the number of tokens at which it ends.
+    /// Everything that a request must be; returns the count of tokens at which it ends. Of several
+    /// faults the first one checked is named: a client sees them in this order.
     fn check(&self, request: &Request<'_>) -> Result<usize, Refusal> {
-        let limits = &self.limits;
         if request.prompt.is_empty() {
             return Err(Refusal::EmptyPrompt);
         }
@@ -74,6 +82,22 @@ impl Engine<'_, '_> {
         if yields_nothing || request.choices == 0 {
             return Err(Refusal::NothingAsked);
         }
+        let end_len = self.check_length(request)?;
+        request.params.check().map_err(Refusal::Parameter)?;
+        self.check_entries(request)?;
+        self.check_token_ids(request)?;
+        let limits = &self.limits;
+        let taken = self.state.waiting.len() + self.state.running.len();
+        let room = limits.slots() - taken;
+        if request.choices as usize > room {
+            return Err(Refusal::QueueFull { queue: limits.queue });
+        }
+        Ok(end_len)
+    }
+
+    /// Whether context and KV cache can hold it; returns the count of tokens at which it ends.
+    fn check_length(&self, request: &Request<'_>) -> Result<usize, Refusal> {
+        let limits = &self.limits;
         let prompt_tokens = request.prompt.len().saturating_add(request.generated.len());
         // What was resumed at the end of the context ends there; a new request is asked to leave
         // room.
@@ -90,54 +114,56 @@ impl Engine<'_, '_> {
         if end_len > kv_tokens {
             return Err(Refusal::KvCapacityExceeded { needed_tokens: end_len, kv_tokens });
         }
-        request.params.check().map_err(Refusal::Parameter)?;
-        let slots = limits.slots();
-        for (field, given, most) in [
-            ("choices", request.choices as usize, slots),
+        Ok(end_len)
+    }
+
+    /// Whether its lists fit into the tables, and every bias is a number.
+    fn check_entries(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        let limits = &self.limits;
+        for (field, given, max) in [
+            ("choices", request.choices as usize, limits.slots()),
             ("logit_bias", request.logit_bias.len(), limits.logit_bias),
             ("stop_ids", request.stop_ids.len(), limits.stop_ids),
             ("top_logprobs", request.params.top_logprobs as usize, limits.top_logprobs),
         ] {
-            if given > most {
-                return Err(Refusal::TooMany { field, given, most });
+            if given > max {
+                return Err(Refusal::TooMany { field, given, max });
             }
         }
         if request.logit_bias.iter().any(|(_, amount)| !amount.is_finite()) {
-            let error =
-                crate::sampling::ParamError { name: "logit_bias", expected: "made of finite numbers" };
+            let error = ParamError { name: "logit_bias", expected: "made of finite numbers" };
             return Err(Refusal::Parameter(error));
         }
+        Ok(())
+    }
+
+    /// Whether every id that will be looked up is in the vocabulary.
+    fn check_token_ids(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let vocab_size = self.config.vocab_size;
         let bias_ids = request.logit_bias.iter().map(|(token, _)| *token);
         let ids = request.prompt.iter().copied().map(|token| ("prompt", token));
         let ids = ids.chain(request.generated.iter().copied().map(|token| ("generated", token)));
         let mut ids = ids.chain(bias_ids.map(|token| ("logit_bias", token)));
-        if let Some((field, token)) = ids.find(|(_, token)| *token as usize >= vocab_size) {
-            return Err(Refusal::TokenOutOfRange { field, token, vocab_size });
+        match ids.find(|(_, token)| *token as usize >= vocab_size) {
+            Some((field, token)) => Err(Refusal::TokenOutOfRange { field, token, vocab_size }),
+            None => Ok(()),
         }
-        let taken = self.state.waiting.len() + self.state.running.len();
-        let room = slots - taken;
-        if request.choices as usize > room {
-            return Err(Refusal::QueueFull { queue: limits.queue });
-        }
-        Ok(end_len)
     }
 
-    fn fill(&mut self, slot: usize, id: RequestId, request: &Request<'_>, choice: u32, end_len: usize) {
-        let limits = &self.limits;
+    /// Copies what a choice needs into the tables, as a sequence that waits.
+    fn fill(&mut self, slot: u32, choice: &Choice<'_>) {
+        let Choice { id, request, choice, end_len } = *choice;
         let head_start = i64::from(request.priority) * PRIORITY_ROWS as i64;
-        let tokens = &mut self.state.tokens[slot * limits.model_len..];
         let prompt_len = request.prompt.len();
         let token_count = prompt_len + request.generated.len();
+        let tokens = self.state.tokens.of_mut(slot);
         tokens[..prompt_len].copy_from_slice(request.prompt);
         tokens[prompt_len..token_count].copy_from_slice(request.generated);
-        let bias = &mut self.state.bias[slot * limits.logit_bias..];
-        for (entry, (token, amount)) in bias.iter_mut().zip(request.logit_bias) {
+        for (entry, (token, amount)) in self.state.bias.of_mut(slot).iter_mut().zip(request.logit_bias) {
             *entry = Bias { token: *token, amount: *amount };
         }
-        self.state.stops[slot * limits.stop_ids..][..request.stop_ids.len()]
-            .copy_from_slice(request.stop_ids);
-        self.state.sequences[slot] = Sequence {
+        self.state.stops.of_mut(slot)[..request.stop_ids.len()].copy_from_slice(request.stop_ids);
+        self.state.sequences[slot as usize] = Sequence {
             standing: Standing::Waiting,
             request: id.0,
             choice,

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use std::vec;
 use std::vec::Vec;
 
-mod guesses;
+mod draft;
 
 #[derive(Clone, Debug)]
 struct Ask {
@@ -75,21 +75,26 @@ impl Rig<'_> {
     }
 }
 
-/// How guesses are made.
+/// How draft tokens are made.
 #[derive(Clone, Copy, Debug)]
-struct Guess {
+struct Drafts {
     speculation: Speculation,
-    /// The cache of a drafting model, and whether it is the served one itself.
+    /// The cache of a draft model, and whether that is the served model itself.
     drafter: Option<(DraftCache, bool)>,
 }
 
-const NO_GUESS: Guess = Guess { speculation: Speculation::OFF, drafter: None };
+const NO_DRAFTS: Drafts = Drafts { speculation: Speculation::OFF, drafter: None };
 
 /// Runs the asks together; answers by ask and choice, and what happened.
-fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize], guess: Guess) -> (Vec<Vec<Answer>>, Counters) {
+fn run(
+    asks: &[Ask],
+    limits: EngineLimits,
+    budgets: &[usize],
+    drafts: Drafts,
+) -> (Vec<Vec<Answer>>, Counters) {
     let config = config(Architecture::Llama, WeightFormat::Bf16);
     let draft_config = crate::model::ModelConfig {
-        weight_format: if guess.drafter.is_some_and(|(_, same)| !same) {
+        weight_format: if drafts.drafter.is_some_and(|(_, same)| !same) {
             WeightFormat::Int4
         } else {
             WeightFormat::Bf16
@@ -98,18 +103,18 @@ fn run(asks: &[Ask], limits: EngineLimits, budgets: &[usize], guess: Guess) -> (
     };
     let (mut weights, mut draft_weights) = (image(&config), image(&draft_config));
     let draft_model = parse(&mut draft_weights, &draft_config);
-    let drafter = guess.drafter.map(|(cache, _)| DraftModel { model: draft_model, cache });
+    let drafter = drafts.drafter.map(|(cache, _)| DraftModel { model: draft_model, cache });
     let models = (parse(&mut weights, &config), drafter);
-    with_models(models, limits, Isa::detect(), |engine| drive(engine, asks, budgets, guess))
+    with_models(models, limits, Isa::detect(), |engine| drive(engine, asks, budgets, drafts))
 }
 
 fn drive(
     engine: &mut Rig<'_>,
     asks: &[Ask],
     budgets: &[usize],
-    guess: Guess,
+    drafts: Drafts,
 ) -> (Vec<Vec<Answer>>, Counters) {
-    engine.set_speculation(guess.speculation);
+    engine.set_speculation(drafts.speculation);
     engine.cpu.kv_bytes_mut().fill(0xff);
     let mut answers: Vec<Vec<Answer>> =
         asks.iter().map(|ask| vec![(vec![], vec![], None); ask.choices as usize]).collect();
@@ -174,19 +179,19 @@ fn drive(
     (answers, *engine.counters())
 }
 
-/// A text that others begin with too, and that repeats itself; then something of its own, or
-/// nothing.
+/// Tokens that other prompts begin with too, and that repeat themselves; then tokens of its own, or
+/// none.
 fn prompt() -> impl Strategy<Value = Vec<u32>> {
     let shared = (0_usize..3, prop_oneof![0_usize..49, Just(16), Just(32), Just(48)]);
-    (shared, prop::collection::vec(0_u32..150, 0..12)).prop_map(|((text, len), own)| {
+    (shared, prop::collection::vec(0_u32..150, 0..12)).prop_map(|((which, len), own)| {
         let shared =
-            (0..len).map(|i| [[7, 8, 9, 7, 11, 12], [7, 8, 9, 10, 11, 12], [3, 3, 3, 3, 3, 4]][text][i % 6]);
+            (0..len).map(|i| [[7, 8, 9, 7, 11, 12], [7, 8, 9, 10, 11, 12], [3, 3, 3, 3, 3, 4]][which][i % 6]);
         let prompt: Vec<u32> = shared.chain(own).collect();
         if prompt.is_empty() { vec![1] } else { prompt }
     })
 }
 
-fn guess() -> impl Strategy<Value = Guess> {
+fn drafts() -> impl Strategy<Value = Drafts> {
     let drafter = prop_oneof![
         Just(None),
         Just(Some((DraftCache::Shared, false))),
@@ -195,7 +200,7 @@ fn guess() -> impl Strategy<Value = Guess> {
         Just(Some((DraftCache::Own, true))),
     ];
     let mode = prop_oneof![Just(SpeculationMode::Auto), Just(SpeculationMode::Forced)];
-    (any::<bool>(), any::<bool>(), mode, drafter).prop_map(|(lookup, model, mode, drafter)| Guess {
+    (any::<bool>(), any::<bool>(), mode, drafter).prop_map(|(lookup, model, mode, drafter)| Drafts {
         speculation: Speculation { lookup, model, mode, ..Speculation::OFF },
         drafter,
     })
@@ -241,13 +246,13 @@ proptest! {
     fn every_schedule_gives_each_request_what_it_gets_alone(
         asks in prop::collection::vec(ask(), 1..7),
         budgets in prop::collection::vec(1_usize..30, 1..4),
-        guess in guess(),
+        drafts in drafts(),
         draft_len in 0_usize..7,
     ) {
-        let (together, _) = run(&asks, EngineLimits { draft_len, ..limits() }, &budgets, guess);
+        let (together, _) = run(&asks, EngineLimits { draft_len, ..limits() }, &budgets, drafts);
         for (ask, answers) in asks.iter().zip(&together) {
             let alone = Ask { arrival: 0, cancel_after: None, ..ask.clone() };
-            let alone = &run(&[alone], EngineLimits { kv_tokens: 960, ..limits() }, &[24], NO_GUESS).0[0];
+            let alone = &run(&[alone], EngineLimits { kv_tokens: 960, ..limits() }, &[24], NO_DRAFTS).0[0];
             for (answer, alone) in answers.iter().zip(alone) {
                 let len = answer.0.len();
                 prop_assert!(ask.cancel_after.is_some() || len == alone.0.len());
@@ -261,7 +266,7 @@ proptest! {
     }
 }
 
-/// The model in an image of that configuration.
+/// Parses the image of a model with this configuration.
 fn parse<'m>(image: &'m mut Memory, config: &crate::model::ModelConfig) -> PackedModel<'m> {
     let total = ImageLayout::new(config, &[]).unwrap().total_bytes();
     PackedModel::parse(image.bytes(total)).unwrap()
@@ -283,7 +288,7 @@ fn with_models<R>(
     test(&mut Rig { engine, cpu })
 }
 
-/// The same of one model.
+/// An engine without a draft model, of a small Qwen 3.
 fn with_engine<R>(limits: EngineLimits, test: impl FnOnce(&mut Rig<'_>) -> R) -> R {
     let config = config(Architecture::Qwen3, WeightFormat::F32);
     let mut weights = image(&config);
@@ -323,7 +328,7 @@ fn a_resumed_request_goes_on_as_if_it_had_never_stopped() {
     });
 }
 
-/// Why a request ends, and the tokens that come before.
+/// How many tokens a request yields, and why it ends.
 fn end(engine: &mut Rig<'_>, request: &Request<'_>) -> (usize, FinishReason) {
     engine.submit(request).unwrap();
     let (mut count, mut end) = (0, None);
@@ -359,9 +364,9 @@ fn what_is_resumed_at_its_end_ends() {
     });
 }
 
-/// All blocks hold its text, so there is none to copy the last one into.
+/// All blocks hold its tokens, so there is none to copy the last one into.
 #[test]
-fn a_cached_text_may_fill_the_kv_cache() {
+fn a_cached_prompt_may_fill_the_kv_cache() {
     for blocks in 1..3 {
         let tokens = blocks * BLOCK;
         with_engine(EngineLimits { model_len: tokens, kv_tokens: tokens, ..limits() }, |engine| {
@@ -378,7 +383,7 @@ fn a_cached_text_may_fill_the_kv_cache() {
 
 #[test]
 fn what_is_cancelled_leaves_no_events_and_no_choice_of_its_own() {
-    let prompt = text(20);
+    let prompt = token_ids(20);
     with_engine(limits(), |engine| {
         for _ in 0..100 {
             let id = engine.submit(&Request::greedy(&prompt, 3)).unwrap();
@@ -405,7 +410,7 @@ fn what_is_cancelled_leaves_no_events_and_no_choice_of_its_own() {
     });
 }
 
-/// Positions whose logits came as prompt outputs, and how many hidden states.
+/// The positions whose logits came as prompt outputs, and how many hidden states came.
 struct Count(Vec<usize>, usize);
 
 impl Observer for Count {
@@ -487,7 +492,7 @@ fn prompt_outputs_come_once_each_though_prompts_are_computed_again() {
     }
 }
 
-/// Who has no row in a step takes no block for it, which another may need more.
+/// A sequence without a row in a step takes no block for it: another may need that one more.
 #[test]
 fn blocks_are_taken_for_the_rows_of_a_step_alone() {
     for rows in 1..=3 {
@@ -499,13 +504,13 @@ fn blocks_are_taken_for_the_rows_of_a_step_alone() {
             engine.execute(plan, &mut ()).unwrap();
             assert_eq!(engine.decoding_count(), 3);
             engine.plan(Budget { rows }).unwrap();
-            assert_eq!(engine.fresh_count, rows);
+            assert_eq!(engine.state.blocks.pending_work().fresh.len(), rows);
         });
     }
 }
 
 /// A block that is given back before its step has run must leave the list of blocks to be zeroed:
-/// it will be there again.
+/// once it is taken again, it is there again.
 #[test]
 fn plans_that_are_dropped_leave_no_fresh_blocks_behind() {
     with_engine(EngineLimits { kv_tokens: 64, queue: 1, ..limits() }, |engine| {
@@ -515,8 +520,8 @@ fn plans_that_are_dropped_leave_no_fresh_blocks_behind() {
             let leaves = engine.submit(&Request::greedy(&[4; 17], 5)).unwrap();
             let plan = engine.plan(Budget::UNLIMITED).unwrap();
             assert!(engine.cancel(leaves), "{i}");
-            let fresh = &engine.state.fresh[..engine.fresh_count];
-            assert_eq!(fresh, &engine.state.tables[..1], "the block of the one that stays");
+            let fresh = engine.state.blocks.pending_work().fresh;
+            assert_eq!(fresh, &engine.state.tables.of(0)[..1], "the block of the one that stays");
             assert_eq!(engine.execute(plan, &mut ()).unwrap_err(), StepError::StalePlan);
         }
         engine.check_invariants().unwrap();
@@ -548,13 +553,13 @@ fn what_cannot_be_served_is_refused_with_its_numbers() {
         );
         assert_eq!(
             refused(engine, Request { stop_ids: &[1; 4], ..base }),
-            Refusal::TooMany { field: "stop_ids", given: 4, most: 3 }
+            Refusal::TooMany { field: "stop_ids", given: 4, max: 3 }
         );
         let params = SamplingParams { top_p: 2.0, ..base.params };
         assert!(matches!(refused(engine, Request { params, ..base }), Refusal::Parameter(_)));
         assert_eq!(
             refused(engine, Request { choices: 5, ..base }),
-            Refusal::TooMany { field: "choices", given: 5, most: 4 }
+            Refusal::TooMany { field: "choices", given: 5, max: 4 }
         );
         for _ in 0..3 {
             engine.submit(&base).unwrap();
@@ -600,7 +605,7 @@ fn limits_that_make_no_sense_are_named() {
     assert!(matches!(error, MemoryPlanError::Arena(_)), "{error}");
 }
 
-/// Asks greedily, at once, and alone unless told otherwise.
+/// A greedy request for one choice that is never cancelled.
 fn plain(prompt: &[u32], max_tokens: usize, arrival: usize) -> Ask {
     Ask {
         prompt: prompt.to_vec(),
@@ -615,35 +620,36 @@ fn plain(prompt: &[u32], max_tokens: usize, arrival: usize) -> Ask {
     }
 }
 
-fn text(len: u32) -> Vec<u32> {
+fn token_ids(len: u32) -> Vec<u32> {
     (0..len).map(|i| (i * i + 3 * i) % 149).collect()
 }
 
 #[test]
 fn a_prefix_is_computed_once_for_all_who_share_it() {
     // All at once: one computes, the others wait for it and compute what is their own.
-    let asks: Vec<Ask> = (0..3).map(|i| plain(&[&text(40)[..], &[100 + i, 7, 8]].concat(), 4, 0)).collect();
-    let (_, counters) = run(&asks, EngineLimits { kv_tokens: 480, ..limits() }, &[24], NO_GUESS);
+    let asks: Vec<Ask> =
+        (0..3).map(|i| plain(&[&token_ids(40)[..], &[100 + i, 7, 8]].concat(), 4, 0)).collect();
+    let (_, counters) = run(&asks, EngineLimits { kv_tokens: 480, ..limits() }, &[24], NO_DRAFTS);
     // Two full blocks, and half of a third that the first one holds.
     assert_eq!((counters.prefix_hits, counters.hit_tokens), (2, 80));
     assert!(counters.deferrals >= 2 && counters.copies >= 1);
     assert_eq!(counters.rows, 43 + 2 * 3 + 3 * 3);
     // With salts of their own nobody shares.
     let salted: Vec<Ask> = asks.iter().zip(0..).map(|(ask, salt)| Ask { salt, ..ask.clone() }).collect();
-    let (_, counters) = run(&salted, EngineLimits { kv_tokens: 480, ..limits() }, &[24], NO_GUESS);
+    let (_, counters) = run(&salted, EngineLimits { kv_tokens: 480, ..limits() }, &[24], NO_DRAFTS);
     assert_eq!((counters.prefix_hits, counters.rows), (0, 3 * 43 + 3 * 3));
     // Later: the blocks are free, and are revived; a prompt that ends with a block has its last row
     // computed again.
-    let later = [plain(&text(32), 2, 0), plain(&text(32), 2, 30), plain(&text(33), 2, 60)];
-    let (_, counters) = run(&later, limits(), &[24], NO_GUESS);
+    let later = [plain(&token_ids(32), 2, 0), plain(&token_ids(32), 2, 30), plain(&token_ids(33), 2, 60)];
+    let (_, counters) = run(&later, limits(), &[24], NO_DRAFTS);
     assert_eq!((counters.boundary_hits, counters.hit_tokens, counters.copies), (1, 31 + 32, 1));
     assert!(counters.revivals >= 3);
 }
 
 #[test]
 fn choices_share_their_prompt_and_the_block_it_ends_in() {
-    let ask = Ask { choices: 3, ..plain(&text(20), 6, 0) };
-    let (_, counters) = run(&[ask], limits(), &[24], NO_GUESS);
+    let ask = Ask { choices: 3, ..plain(&token_ids(20), 6, 0) };
+    let (_, counters) = run(&[ask], limits(), &[24], NO_DRAFTS);
     // Each but the first computes the last row of the prompt again, for its own draw, in a copy of
     // the block.
     assert_eq!((counters.hit_tokens, counters.copies), (2 * 19, 2));
@@ -677,9 +683,9 @@ fn a_long_prompt_does_not_hold_up_who_is_ahead_of_it() {
     with_engine(EngineLimits { kv_tokens: 288, ..limits() }, |engine| {
         // The second choice waits for the first one's prompt, so the long one is let past it: for
         // as long as that takes.
-        let short = text(20);
+        let short = token_ids(20);
         let choices = engine.submit(&Request { choices: 2, ..Request::greedy(&short, 2) }).unwrap();
-        let long: Vec<u32> = text(90).into_iter().rev().collect();
+        let long: Vec<u32> = token_ids(90).into_iter().rev().collect();
         let long = engine.submit(&Request::greedy(&long, 1)).unwrap();
         let mut ends = vec![];
         while let Some(plan) = engine.plan(Budget { rows: 24 }) {
@@ -697,7 +703,7 @@ fn a_long_prompt_does_not_hold_up_who_is_ahead_of_it() {
 #[test]
 fn nobody_waits_for_what_is_computed_behind_them() {
     with_engine(EngineLimits { kv_tokens: 288, ..limits() }, |engine| {
-        let shared = text(60);
+        let shared = token_ids(60);
         let low = engine.submit(&Request { priority: -5, ..Request::greedy(&shared, 1) }).unwrap();
         let mut ends = vec![];
         let mut ids = vec![low];
@@ -708,8 +714,8 @@ fn nobody_waits_for_what_is_computed_behind_them() {
                 }
             }
             if ids.len() < 2 {
-                // The text that the low one has begun; in the end it gets the high one's blocks, or
-                // what it has itself.
+                // The tokens that the low one has begun; in the end it gets the high one's blocks,
+                // or uses its own.
                 ids.push(engine.submit(&Request { priority: 5, ..Request::greedy(&shared, 1) }).unwrap());
             }
         }
@@ -721,7 +727,7 @@ fn nobody_waits_for_what_is_computed_behind_them() {
 #[test]
 fn who_waits_for_a_prefix_keeps_a_slot() {
     with_engine(EngineLimits { sequences: 2, kv_tokens: 288, ..limits() }, |engine| {
-        let short = text(20);
+        let short = token_ids(20);
         let choices = engine.submit(&Request { choices: 2, ..Request::greedy(&short, 4) }).unwrap();
         // It could begin in the first step, and would then keep the second choice waiting to its
         // end.

@@ -1,4 +1,4 @@
-//! Drawing a token.
+//! Drawing one token: the steps of sampling, in their order.
 use super::error::SampleError;
 use super::filters;
 use super::logprobs::{TokenLogprob, best, normaliser};
@@ -8,47 +8,62 @@ use super::penalties::{self, History};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::softmax::exp_weights;
 
-/// A drawn token.
+/// What a draw came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampled {
-    /// Its id.
+    /// The id that was drawn.
     pub token: u32,
     /// Its log-probability under the raw logits.
     pub logprob: f32,
-    /// How many alternatives were listed.
+    /// How many alternatives were written to `top`.
     pub top_count: usize,
 }
 
-/// What a draw works in: each as long as the vocabulary.
+/// The memory that a draw works in: each part is as long as the vocabulary.
 #[derive(Debug)]
 pub struct Scratch<'a> {
-    /// Adjusted logits.
+    /// Logits after bias, penalties, mask and temperature.
     pub adjusted: &'a mut [f32],
     /// Weights, `e^(z − max)`.
     pub weights: &'a mut [f32],
-    /// Ids.
+    /// Ids in the order of their weights, as far as a filter needs it.
     pub ids: &'a mut [u32],
-    /// Occurrences; zero between draws.
+    /// How often each id occurs in the history; zero between draws.
     pub counts: &'a mut [u32],
 }
 
-/// Draws the token at `position` of `choice`; `logits` are raw, one for each id of the vocabulary.
-/// `mask` has a bit for each id, set if it is allowed. `banned` ids are not drawn. The likeliest
-/// alternatives go to `top`.
+/// What a draw depends on besides logits and bias.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw<'a> {
+    /// How the request wants its tokens drawn.
+    pub params: &'a SamplingParams,
+    /// The tokens before `position`, which the penalties look at.
+    pub history: History<'a>,
+    /// A bit for each id of the vocabulary, set if the id may be drawn; id 0 is the lowest bit of
+    /// the first word. Without a mask every id may.
+    pub mask: Option<&'a [u32]>,
+    /// Ids that are not drawn, whatever the mask says.
+    pub banned: &'a [u32],
+    /// Which of its request's choices is drawn for.
+    pub choice: u32,
+    /// The position of the token that is drawn.
+    pub position: u64,
+}
+
+/// Draws a token from raw logits, one for each id of the vocabulary, to which `bias` is added. The
+/// likeliest alternatives go to `top`.
 ///
 /// # Panics
 /// If the scratch is not as long as the logits.
 pub fn sample(
     isa: Isa,
     logits: &[f32],
-    params: &SamplingParams,
     bias: impl Iterator<Item = (u32, f32)>,
-    history: History<'_>,
-    (mask, banned): (Option<&[u32]>, &[u32]),
-    (choice, position): (u32, u64),
+    draw: &Draw<'_>,
     scratch: &mut Scratch<'_>,
     top: &mut [TokenLogprob],
 ) -> Result<Sampled, SampleError> {
+    let Draw { params, history, mask, banned, choice, position } = *draw;
     let normaliser = normaliser(isa, logits)?;
     let top_count = best(logits, &normaliser, top);
     let len = logits.len();
@@ -77,7 +92,7 @@ pub fn sample(
     let token = if params.temperature == 0.0 {
         likeliest
     } else {
-        // From the greatest down, so that no temperature, however small, makes an infinity of it.
+        // Relative to the maximum, so that no temperature, however small, makes it infinite.
         for z in adjusted.iter_mut() {
             *z = (*z - max) / params.temperature;
         }
@@ -96,7 +111,7 @@ pub fn sample(
     Ok(Sampled { token, logprob: normaliser.logprob(logits[token as usize]), top_count })
 }
 
-/// The first of the greatest elements.
+/// The index of the maximum, the lowest of several, and the maximum itself.
 fn argmax(x: &[f32]) -> (u32, f32) {
     let mut best = (0, f32::NEG_INFINITY);
     for (i, x) in x.iter().enumerate() {
@@ -107,9 +122,10 @@ fn argmax(x: &[f32]) -> (u32, f32) {
     best
 }
 
-/// The id whose `z + noise` is greatest, ties to the lower id; over all ids or some.
+/// Finds the id whose `z + noise` is the maximum, ties to the lower id.
 struct NoisyArgmax<'a> {
     z: &'a [f32],
+    /// The ids that take part; all of them without a list.
     ids: Option<&'a [u32]>,
     key: NoiseKey,
 }
@@ -147,7 +163,7 @@ mod tests {
 
     #[test]
     fn equal_sums_go_to_the_lower_id_in_whatever_order_ids_come() {
-        // So great that no noise changes them.
+        // So large that no noise changes them.
         let z = [1e30; 40];
         let descending: [u32; 40] = core::array::from_fn(|i| 39 - i as u32);
         for (ids, expected) in [(None, 0), (Some(&descending[..]), 0), (Some(&[9, 30, 5, 7]), 5)] {

@@ -3,12 +3,12 @@ use super::error::SampleError;
 use crate::isa::Isa;
 use crate::kernels::softmax::{Normaliser, log_sum_exp};
 
-/// A token with its log-probability.
+/// A token of the vocabulary and how likely it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenLogprob {
-    /// The id.
+    /// The id in the vocabulary.
     pub token: u32,
-    /// Its log-probability.
+    /// The natural logarithm of its probability under the raw logits.
     pub logprob: f32,
 }
 
@@ -18,7 +18,8 @@ pub(super) fn normaliser(isa: Isa, logits: &[f32]) -> Result<Normaliser, SampleE
     log_sum_exp(isa, logits).ok_or(SampleError::NonFinite)
 }
 
-/// The likeliest `top.len()` tokens, best first, ties to the lower id; returns how many there are.
+/// Fills `top` with the likeliest tokens, best first, ties to the lower id; returns how many there
+/// are.
 pub(super) fn best(logits: &[f32], normaliser: &Normaliser, top: &mut [TokenLogprob]) -> usize {
     let mut count = 0;
     for (token, logit) in logits.iter().enumerate() {
@@ -38,8 +39,8 @@ pub(super) fn best(logits: &[f32], normaliser: &Normaliser, top: &mut [TokenLogp
     count
 }
 
-/// The log-probability of `token` under `logits`, and the likeliest `top.len()` tokens; returns
-/// (logprob, how many).
+/// Returns the log-probability of `token` under `logits`, and how many of the likeliest tokens it
+/// wrote to `top`.
 pub fn token_logprob(
     isa: Isa,
     logits: &[f32],

@@ -2,8 +2,8 @@
 //! choice, position, history).
 //!
 //! In this order: log-probabilities of the raw logits ([`logprobs`]); logit bias and penalties
-//! ([`penalties`]); the mask; temperature; top-k, top-p and min-p ([`filters`]); and the greatest
-//! of `logit / T + Gumbel noise` ([`noise`]), which draws from the softmax of what is left (Gumbel,
+//! ([`penalties`]); the mask; temperature; top-k, top-p and min-p ([`filters`]); and the maximum of
+//! `logit / T + Gumbel noise` ([`noise`]), which draws from the softmax of what is left (Gumbel,
 //! 1954). The noise depends on (seed, choice, position, token id) alone, so a token drawn again for
 //! any reason (preemption, speculation, another replica) is the same token. Ties go to the lower
 //! id.
@@ -15,7 +15,7 @@ pub mod noise;
 pub mod params;
 pub mod penalties;
 
-pub use draw::{Sampled, Scratch, sample};
+pub use draw::{Draw, Sampled, Scratch, sample};
 pub use error::SampleError;
 pub use logprobs::{TokenLogprob, token_logprob};
 pub use params::{ParamError, SamplingParams};

@@ -16,28 +16,28 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// What all tokens of one draw share.
+/// The part of the noise's argument that all tokens of one draw share: seed, choice and position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoiseKey(u64);
 
 impl NoiseKey {
-    /// The key of one draw.
+    /// The key of the draw at `position` of `choice`.
     pub fn new(seed: u64, choice: u32, position: u64) -> Self {
         let key = mix(seed.wrapping_add(GAMMA));
         let key = mix(key ^ u64::from(choice).wrapping_add(1).wrapping_mul(GAMMA));
         Self(mix(key ^ position.wrapping_add(1).wrapping_mul(GAMMA)))
     }
 
-    /// `v` in (0, 1) for a token.
+    /// The uniform number `v` of a token, in (0, 1].
     #[inline(always)]
     pub fn uniform(self, token: u32) -> f32 {
         let word = mix(self.0.wrapping_add(u64::from(token).wrapping_add(1).wrapping_mul(GAMMA)));
-        // The sum is exact in f64; rounding to f32 may reach 1, which `exponential` bears.
+        // The sum is exact in f64; rounding to f32 may reach 1, which `exponential` allows.
         ((word >> 11) as f64 + 0.5) as f32 * (1.0 / 9_007_199_254_740_992.0)
     }
 }
 
-/// Gumbel noise of sixteen tokens.
+/// Gumbel noise of sixteen tokens, one in each lane.
 #[inline(always)]
 pub fn gumbel<S: Simd>(s: S, key: NoiseKey, tokens: [u32; LANES]) -> S::F {
     let mut v = [0.0; LANES];

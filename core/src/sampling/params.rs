@@ -4,13 +4,13 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 pub struct SamplingParams {
-    /// 0 takes the likeliest token.
+    /// Divides the logits; 0 takes the likeliest token.
     pub temperature: f32,
-    /// Only the `top_k` likeliest tokens; 0 is off.
+    /// Only the `top_k` likeliest tokens are drawn; 0 is off.
     pub top_k: u32,
-    /// Only the likeliest tokens whose probabilities reach this sum; 1 is off.
+    /// Only the likeliest tokens whose probabilities reach this sum are drawn; 1 is off.
     pub top_p: f32,
-    /// Only tokens at least this fraction as likely as the likeliest; 0 is off.
+    /// Only tokens that are at least this fraction as likely as the likeliest are drawn; 0 is off.
     pub min_p: f32,
     /// Divides positive logits, multiplies negative ones, of tokens in prompt or output; 1 is off.
     pub repetition_penalty: f32,
@@ -18,7 +18,7 @@ pub struct SamplingParams {
     pub presence_penalty: f32,
     /// Subtracted from the logits of tokens in the output, once for each occurrence.
     pub frequency_penalty: f32,
-    /// With choice and position, what the noise is made from.
+    /// The noise is made from the seed, the choice and the position.
     pub seed: u64,
     /// How many of the likeliest alternatives are listed beside each token.
     pub top_logprobs: u32,
@@ -38,7 +38,7 @@ impl SamplingParams {
         top_logprobs: 0,
     };
 
-    /// Refuses what makes no sense, by name.
+    /// Refuses parameters outside their ranges, and names the first.
     pub fn check(&self) -> Result<(), ParamError> {
         let within = |name, value: f32, low: f32, high: f32, expected| {
             if value >= low && value <= high { Ok(()) } else { Err(ParamError { name, expected }) }
@@ -68,12 +68,12 @@ crate::memory::plain!(SamplingParams {
     top_logprobs
 });
 
-/// A parameter that makes no sense.
+/// A parameter outside its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParamError {
     /// The parameter, as the API names it.
     pub name: &'static str,
-    /// What it must be.
+    /// The range, in words that follow "must be".
     pub expected: &'static str,
 }
 

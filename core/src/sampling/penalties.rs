@@ -1,16 +1,16 @@
-//! What is done to single tokens' logits before anything else: bias and penalties.
+//! Bias and penalties, which change the logits of single tokens before anything else does.
 use super::params::SamplingParams;
 
-/// The tokens so far.
+/// The tokens before the one that is drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct History<'a> {
-    /// The prompt.
+    /// Ids that the repetition penalty looks at.
     pub prompt: &'a [u32],
-    /// The output so far.
+    /// Ids that all penalties look at.
     pub output: &'a [u32],
 }
 
-/// Set in a count once the token was seen in prompt or output.
+/// The bit that is set in a token's count once its penalties were applied.
 const SEEN: u32 = 1 << 31;
 
 /// Adds `bias` and applies the penalties to `logits`. `counts` is as long and zero, before and

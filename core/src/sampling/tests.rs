@@ -27,22 +27,15 @@ impl Owned {
     }
 }
 
-const NOTHING: History<'static> = History { prompt: &[], output: &[] };
+/// A draw at position 0 of the first choice, with no history, mask or bans.
+fn first_draw(params: &SamplingParams) -> Draw<'_> {
+    let history = History { prompt: &[], output: &[] };
+    Draw { params, history, mask: None, banned: &[], choice: 0, position: 0 }
+}
 
 fn draw(isa: Isa, logits: &[f32], params: &SamplingParams, position: u64, owned: &mut Owned) -> u32 {
-    sample(
-        isa,
-        logits,
-        params,
-        [].into_iter(),
-        NOTHING,
-        (None, &[]),
-        (0, position),
-        &mut owned.scratch(),
-        &mut [],
-    )
-    .unwrap()
-    .token
+    let draw = Draw { position, ..first_draw(params) };
+    sample(isa, logits, [].into_iter(), &draw, &mut owned.scratch(), &mut []).unwrap().token
 }
 
 /// The probabilities that should remain, by a full sort in f64.
@@ -109,7 +102,7 @@ fn frequencies_are_the_filtered_probabilities() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
     #[test]
-    fn every_path_draws_the_same_token_from_the_kept_set(
+    fn every_instruction_set_draws_the_same_token_from_the_kept_set(
         seed: u64, n in 1_usize..300, scale in 0.1_f32..20.0, temperature in 0.05_f32..3.0,
         top_k in 0_u32..50, top_p in 0.05_f32..1.2, min_p in 0.0_f32..0.3, position: u64,
     ) {
@@ -161,7 +154,7 @@ proptest! {
 }
 
 #[test]
-fn greedy_takes_the_first_of_the_greatest() {
+fn greedy_takes_the_first_of_the_maxima() {
     let mut owned = Owned::new(5);
     let logits = [1.0, 3.0, 3.0, -2.0, 3.0];
     assert_eq!(draw(Isa::detect(), &logits, &SamplingParams::GREEDY, 0, &mut owned), 1);
@@ -177,21 +170,9 @@ fn masks_and_bans_are_obeyed() {
     let logits = [5.0, 4.0, 3.0, 2.0];
     let mut owned = Owned::new(4);
     let mut with = |mask: Option<&[u32]>, banned: &[u32]| {
-        let mut scratch = owned.scratch();
-        let params = SamplingParams::GREEDY;
-        let at = (0, 0);
-        sample(
-            Isa::detect(),
-            &logits,
-            &params,
-            [].into_iter(),
-            NOTHING,
-            (mask, banned),
-            at,
-            &mut scratch,
-            &mut [],
-        )
-        .map(|sampled| sampled.token)
+        let draw = Draw { mask, banned, ..first_draw(&SamplingParams::GREEDY) };
+        let sampled = sample(Isa::detect(), &logits, [].into_iter(), &draw, &mut owned.scratch(), &mut []);
+        sampled.map(|sampled| sampled.token)
     };
     assert_eq!(with(Some(&[0b1100]), &[]), Ok(2));
     assert_eq!(with(None, &[0, 1]), Ok(2));
@@ -207,18 +188,8 @@ fn logprobs_are_of_the_raw_logits_and_sorted() {
     let params = SamplingParams { temperature: 0.5, ..SamplingParams::GREEDY };
     let bias = [(4, 100.0)];
     let mut scratch = owned.scratch();
-    let sampled = sample(
-        Isa::detect(),
-        &logits,
-        &params,
-        bias.into_iter(),
-        NOTHING,
-        (None, &[]),
-        (0, 0),
-        &mut scratch,
-        &mut top,
-    )
-    .unwrap();
+    let draw = first_draw(&params);
+    let sampled = sample(Isa::detect(), &logits, bias.into_iter(), &draw, &mut scratch, &mut top).unwrap();
     assert_eq!(sampled.token, 4);
     assert_eq!(top.map(|t| t.token), [1, 2, 0]);
     let sum: f64 = logits.iter().map(|x| libm::exp(f64::from(*x))).sum();
@@ -270,7 +241,7 @@ fn parameters_that_make_no_sense_are_refused_by_name() {
 }
 
 #[test]
-fn the_smallest_temperature_is_greedy_and_the_greatest_logits_are_numbers() {
+fn the_smallest_temperature_is_greedy_and_the_largest_logits_are_numbers() {
     let logits = [-3e38, 1e30, 3e38, 2.9e38, 7.0];
     let mut owned = Owned::new(5);
     for (temperature, top_k) in [(1e-45, 0), (1e-9, 3), (1e-3, 0), (1.0, 2)] {

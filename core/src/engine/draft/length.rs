@@ -1,54 +1,54 @@
-//! How many guesses pay, from what became of those before.
+//! How many draft tokens pay, from what became of those before.
 //!
-//! If each guess is right with probability a, k guesses yield `1 + a + … + a^k` tokens in a step
-//! that costs `1 + k·c`, c being what making and verifying one costs (Leviathan, Kalman and Matias,
-//! 2023, theorem 3.8). The best k is taken; where even that does not pay, none are made for a
-//! while, twice as long each time.
+//! If each draft token is accepted with probability a, k of them yield `1 + a + … + a^k` tokens in
+//! a step that costs `1 + k·c`, c being the cost of making and verifying one (Leviathan, Kalman and
+//! Matias, 2023, theorem 3.8). The best k is taken; where even that does not pay, none are made for
+//! a while, which is twice as long each time.
 
-/// What is known of a sequence's guesses of one kind.
+/// What is known of a sequence's draft tokens from one source.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
-pub(super) struct DraftLength {
-    /// How likely a guess is right, by the latest ones.
+pub(in crate::engine) struct DraftLength {
+    /// The estimated probability that a draft token is accepted, from the latest outcomes.
     rate: f32,
-    /// Steps for which no guesses are made.
+    /// Steps for which no draft tokens are made from now on.
     rest: u32,
-    /// Steps of the next rest.
+    /// Steps for which none are made the next time that they do not pay.
     next_rest: u32,
 }
 
 crate::memory::plain!(DraftLength { rate, rest, next_rest });
 
 impl DraftLength {
-    /// Nothing is known: guesses are tried.
-    pub(super) const NEW: DraftLength = DraftLength { rate: 0.7, rest: 0, next_rest: 4 };
-    /// The longest rest.
+    /// Nothing is known yet, and draft tokens are tried.
+    pub(in crate::engine) const NEW: DraftLength = DraftLength { rate: 0.7, rest: 0, next_rest: 4 };
+    /// The longest rest, in steps.
     const REST_MAX: u32 = 256;
-    /// What one more outcome weighs.
+    /// The weight of one more outcome in the estimate.
     const WEIGHT: f32 = 0.15;
-    /// Guesses pay when they make a step better by this much.
+    /// Draft tokens pay if they yield this many times the tokens for the cost of a step.
     const WORTH: f32 = 1.05;
 
-    /// A guess was right.
-    pub(super) fn accept(&mut self) {
+    /// Notes that a draft token was accepted.
+    pub(in crate::engine) fn accept(&mut self) {
         self.rate += (1.0 - self.rate) * Self::WEIGHT;
         self.next_rest = Self::NEW.next_rest;
     }
 
-    /// A guess was wrong.
-    pub(super) fn reject(&mut self) {
+    /// Notes that a draft token was rejected.
+    pub(in crate::engine) fn reject(&mut self) {
         self.rate -= self.rate * Self::WEIGHT;
     }
 
-    /// How many guesses to make now, at most `most`, if making one costs `draft` and verifying it
-    /// `row` of a step.
-    pub(super) fn best(&mut self, most: u32, draft: f32, row: f32) -> u32 {
+    /// How many draft tokens to make now, up to `max`, if making one costs `draft` and verifying it
+    /// `row`, both in steps of one row.
+    pub(in crate::engine) fn best(&mut self, max: u32, draft: f32, row: f32) -> u32 {
         if self.rest > 0 {
             self.rest -= 1;
             return 0;
         }
         let (mut tokens, mut power, mut best) = (1.0, 1.0, (0, Self::WORTH));
-        for k in 1..=most {
+        for k in 1..=max {
             power *= self.rate;
             tokens += power;
             let gain = tokens / (1.0 + k as f32 * (draft + row));
@@ -56,7 +56,7 @@ impl DraftLength {
                 best = (k, gain);
             }
         }
-        if best.0 == 0 && most > 0 {
+        if best.0 == 0 && max > 0 {
             self.rest = self.next_rest;
             self.next_rest = (2 * self.next_rest).min(Self::REST_MAX);
             self.rate = Self::NEW.rate;
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guesses_that_are_right_get_longer_and_wrong_ones_end() {
+    fn drafts_that_are_accepted_get_longer_and_rejected_ones_end() {
         let mut length = DraftLength::NEW;
         let at_first = length.best(8, 0.0, 0.05);
         assert!((1..8).contains(&at_first));

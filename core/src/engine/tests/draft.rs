@@ -1,10 +1,10 @@
-//! Guesses: by look-up and by a model that drafts; what they may take, and what a broken one may
+//! Draft tokens, by look-up and by a draft model: what they may take, and what a broken one must
 //! not spoil.
 use super::*;
 
 #[test]
-fn guesses_leave_rows_to_prompts() {
-    let prompt = text(20);
+fn draft_tokens_leave_rows_to_prompts() {
+    let prompt = token_ids(20);
     let limits = EngineLimits { draft_len: 4, kv_tokens: 288, ..limits() };
     with_engine(limits, |engine| {
         engine.set_speculation(Speculation { mode: SpeculationMode::Forced, ..Speculation::LOOKUP });
@@ -13,14 +13,14 @@ fn guesses_leave_rows_to_prompts() {
         }
         let (mut late, mut left) = (None, 20);
         while let Some(plan) = engine.plan(Budget { rows: 10 }) {
-            let guesses = engine.rows(plan).filter(|row| row.drafted > 0).count();
+            let drafts = engine.rows(plan).filter(|row| row.drafted > 0).count();
             match late {
                 Some(late) if left > 0 => {
                     let rows = engine.rows(plan).filter(|row| row.request == late).count();
-                    assert!(rows >= left.min(PREFILL_ROWS_MIN), "{rows} rows beside {guesses} guesses");
+                    assert!(rows >= left.min(PREFILL_ROWS_MIN), "{rows} rows beside {drafts} draft tokens");
                     left -= rows;
                 }
-                None if guesses == 8 => late = Some(engine.submit(&Request::greedy(&[9; 20], 1)).unwrap()),
+                None if drafts == 8 => late = Some(engine.submit(&Request::greedy(&[9; 20], 1)).unwrap()),
                 _ => {}
             }
             let _ = engine.execute(plan, &mut ()).unwrap();
@@ -29,15 +29,15 @@ fn guesses_leave_rows_to_prompts() {
     });
 }
 
-/// A guess's keys and values stand in the block beside those of rows that do not see them.
+/// A draft token's keys and values stand in the block beside those of rows that do not see them.
 #[test]
-fn a_guess_that_has_no_finite_numbers_spoils_no_row() {
+fn a_draft_token_without_finite_numbers_spoils_no_row() {
     for format in crate::dtype::KvFormat::ALL {
-        broken_guess(format);
+        broken_draft(format);
     }
 }
 
-fn broken_guess(kv_format: crate::dtype::KvFormat) {
+fn broken_draft(kv_format: crate::dtype::KvFormat) {
     struct Hidden(usize);
     impl Observer for Hidden {
         fn hidden(&mut self, _row: &PlannedRow, _hidden: &[f32]) {
@@ -47,7 +47,7 @@ fn broken_guess(kv_format: crate::dtype::KvFormat) {
     let served_config = config(Architecture::Llama, WeightFormat::F32);
     let draft_config = crate::model::ModelConfig { layer_count: 1, ..served_config };
     let limits = EngineLimits { draft_len: 3, kv_format, head_rows: 1, ..limits() };
-    // The prompt's last row yields something, is sampled from, and has guesses beside it.
+    // The prompt's last row yields something, is sampled from, and has draft tokens beside it.
     let request = Request { prompt_output: RowOutput::Hidden, ..Request::greedy(&[5, 9], 12) };
     let outputs = |engine: &mut Rig<'_>| {
         engine.set_speculation(Speculation {
@@ -74,55 +74,55 @@ fn broken_guess(kv_format: crate::dtype::KvFormat) {
     let (mut served, mut drafting) = (image(&served_config), image(&draft_config));
     let models = (parse(&mut served, &served_config), None);
     let (alone, _) = with_models(models, limits, Isa::detect(), outputs);
-    // What the model that drafts says first, where the served one says something else.
+    // The draft model's first token, which the served model never draws.
     let models = (parse(&mut drafting, &draft_config), None);
     let first = |engine: &mut Rig<'_>| tokens(engine, &Request::greedy(&[5, 9], 1))[0];
-    let guess = with_models(models, EngineLimits { draft_len: 0, ..limits }, Isa::detect(), first);
+    let draft = with_models(models, EngineLimits { draft_len: 0, ..limits }, Isa::detect(), first);
     assert!(
-        guess != 5 && guess != 9 && alone.iter().all(|(token, _)| *token != guess),
-        "{guess} is none of {alone:?}"
+        draft != 5 && draft != 9 && alone.iter().all(|(token, _)| *token != draft),
+        "{draft} is none of {alone:?}"
     );
-    let mut broken = image_without(&served_config, Some(guess as usize));
+    let mut broken = image_without(&served_config, Some(draft as usize));
     let drafter = DraftModel { model: parse(&mut drafting, &draft_config), cache: DraftCache::Own };
     let models = (parse(&mut broken, &served_config), Some(drafter));
     let (beside, counters) = with_models(models, limits, Isa::detect(), outputs);
     assert_eq!(beside, alone);
     assert!(counters.model.rejected > 0, "{counters:?}");
-    // Rows that do see it are told, on every path.
+    // Rows that do see it end their request, whatever the instruction set.
     for isa in Isa::available().iter() {
         let models = (parse(&mut broken, &served_config), None);
-        let seeing = |engine: &mut Rig<'_>| end(engine, &Request::greedy(&[5, guess, 9], 2)).1;
+        let seeing = |engine: &mut Rig<'_>| end(engine, &Request::greedy(&[5, draft, 9], 2)).1;
         let reason = with_models(models, limits, *isa, seeing);
         assert_eq!(reason, FinishReason::NonFinite { position: 2 }, "{isa:?}");
     }
 }
 
 #[test]
-fn a_model_that_drafts_what_it_serves_is_always_right() {
+fn a_draft_model_that_is_the_served_one_is_always_accepted() {
     // In 96 positions one is preempted on the way; 112 have room for both at their full length.
     for (cache, kv_tokens) in [(DraftCache::Shared, 96), (DraftCache::Own, 96), (DraftCache::Own, 112)] {
         let speculation = Speculation { model: true, mode: SpeculationMode::Forced, ..Speculation::OFF };
         let params =
             SamplingParams { temperature: 0.9, seed: 5, frequency_penalty: 0.2, ..SamplingParams::GREEDY };
-        let asks = [Ask { params, ..plain(&text(19), 41, 0) }, plain(&text(5), 31, 3)];
+        let asks = [Ask { params, ..plain(&token_ids(19), 41, 0) }, plain(&token_ids(5), 31, 3)];
         let limits = EngineLimits { draft_len: 4, kv_tokens, ..limits() };
         let (answers, counters) =
-            run(&asks, limits, &[24], Guess { speculation, drafter: Some((cache, true)) });
-        assert_eq!(answers, run(&asks, limits, &[24], NO_GUESS).0);
+            run(&asks, limits, &[24], Drafts { speculation, drafter: Some((cache, true)) });
+        assert_eq!(answers, run(&asks, limits, &[24], NO_DRAFTS).0);
         assert_eq!(counters.model.accepted, counters.model.verified, "{cache:?}");
         assert_eq!(counters.preemptions > 0, kv_tokens == 96, "{counters:?}");
         // The first token comes of the prompt; then five a step.
         assert!(counters.steps <= 16, "{counters:?}");
         if kv_tokens == 112 {
-            // A token is computed into that cache once, not again with each guess after it; each
-            // request's last ones are not.
+            // A token is computed into that cache once, not again with each draft token after it;
+            // the last tokens of each request are not computed.
             assert!((84..19 + 41 + 5 + 31).contains(&counters.draft_rows), "{counters:?}");
         }
     }
 }
 
 #[test]
-fn what_repeats_itself_is_looked_up() {
+fn tokens_that_repeat_themselves_are_looked_up() {
     let bias = [(7, 1e4)];
     let request = Request { logit_bias: &bias, ..Request::greedy(&[1, 2, 3], 60) };
     with_engine(EngineLimits { draft_len: 6, ..limits() }, |engine| {
