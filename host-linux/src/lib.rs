@@ -14,4 +14,5 @@ pub mod mmap;
 pub mod pool;
 pub mod runtime;
 pub mod serve;
+pub mod sys;
 pub mod text;
