@@ -1,18 +1,21 @@
 //! The Linux host of `verbatim-core`: a library, and the binary `verbatim`.
 //!
-//! * [`memory`]: anonymous memory for arenas. [`mmap`]: mapped files. [`cpu`]: how many workers.
-//!   [`pool`]: the futex pool.
-//! * [`runtime`]: a model with its engine running. [`serve`]: the HTTP server. [`cli`]: the command
-//!   line.
-//! * [`text`]: between strings and ids.
+//! Lowest first; a module imports only from those above it:
+//! * [`sys`]: calls to the operating system, and the only `unsafe` code beside the [`pool`].
 //! * [`load`]: from a checkpoint or an image file to a packed model.
+//! * [`text`]: between strings and token ids.
+//! * [`runtime`]: a model with its engine running, for any program that embeds one.
+//! * [`serve`]: the HTTP server.
+//! * [`cli`]: the command line. Only here is anything printed, and only here do messages name
+//!   flags.
+#![deny(unsafe_code)]
 pub mod cli;
-pub mod cpu;
 pub mod load;
-pub mod memory;
-pub mod mmap;
+#[allow(unsafe_code)]
 pub mod pool;
 pub mod runtime;
 pub mod serve;
 pub mod sys;
 pub mod text;
+
+pub use sys::{cpu, memory, mmap};

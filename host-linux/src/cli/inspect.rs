@@ -1,8 +1,8 @@
 //! `verbatim inspect`: what a model is and what it will take.
 use super::args::ModelArgs;
 use super::generate::Bar;
-use crate::cpu::model_name;
 use crate::runtime::ServedModel;
+use crate::sys::cpu::model_name;
 use verbatim_core::NUMERICS_VERSION;
 use verbatim_core::cache::BLOCK;
 use verbatim_core::engine::{DraftCache, SpeculationMode};

@@ -17,8 +17,7 @@ pub fn main() -> ExitCode {
     if !matches!(command, Command::Serve(_)) {
         // `verbatim inspect | head` should end quietly, as other programs do; a server must outlive
         // its clients.
-        // SAFETY: the default action runs no code of ours.
-        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        crate::sys::signals::end_at_closed_pipes();
     }
     let result = match command {
         Command::Serve(args) => args

@@ -24,8 +24,8 @@ use super::generation_config::GenerationDefaults;
 use super::pack::{
     AUX_FILES, Compress, LoadedModel, Progress, WeightChoice, generation_defaults, lock, slower_in_12_bits,
 };
-use crate::memory::{AlignedMemory, WeightMemory};
-use crate::mmap::MappedFile;
+use crate::sys::memory::{AlignedMemory, WeightMemory};
+use crate::sys::mmap::MappedFile;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
@@ -190,12 +190,8 @@ impl<'p> ImageFile<'p> {
     /// The image in memory, of which the head is read.
     fn memory(&self, copy: bool) -> Result<WeightMemory, LoadError> {
         if !copy {
-            // SAFETY: as the module's documentation asks of whoever serves a mapped file. What it
-            // holds is read as numbers, of which any are valid, at places that the head says, and
-            // the head is a copy.
-            let mapped = unsafe { MappedFile::new(&self.file, self.len, self.head) };
-            let mapped =
-                mapped.map_err(|error| read_error(self.path, "map (--copy reads it instead)", error))?;
+            let mapped = MappedFile::served(&self.file, self.len, self.head);
+            let mapped = mapped.map_err(|error| read_error(self.path, "map", error))?;
             return Ok(WeightMemory::Mapped(mapped));
         }
         let mut memory = AlignedMemory::new(self.len)

@@ -12,7 +12,7 @@ use super::folder::Folder;
 use super::generation_config::{GenerationDefaults, parse_generation_config};
 use super::plan::{LEAF_ROWS, Parts, Plan, Segment, Source};
 use super::safetensors::Checkpoint;
-use crate::memory::{AlignedMemory, WeightMemory};
+use crate::sys::memory::{AlignedMemory, WeightMemory};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -646,4 +646,5 @@ impl<'p> Packer<'p> {
 }
 
 #[cfg(test)]
+#[allow(unsafe_code)] // a pool for tests: `Pool` is an unsafe trait
 pub(super) mod tests;

@@ -7,7 +7,7 @@
 use super::costs::{Costs, StepRows};
 use super::step_budget::StepBudget;
 use super::{Drafter, OwnedRequest, ServedModel};
-use crate::memory::AlignedMemory;
+use crate::sys::memory::AlignedMemory;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};

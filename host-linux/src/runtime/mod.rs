@@ -23,13 +23,13 @@ pub use options::Options;
 pub use request::OwnedRequest;
 pub use speculation::{Drafter, Speculate};
 
-use crate::cpu::{WorkerCount, allow_matrix_unit, available_memory, worker_count};
 use crate::load::resolve::CacheLocations;
 use crate::load::{
     ImageAccess, LoadedModel, Progress, RuntimeChoices, WeightChoice, builtin, image_file, load_model,
     resolve, short_form,
 };
 use crate::pool::FutexPool;
+use crate::sys::cpu::{WorkerCount, allow_matrix_unit, available_memory, worker_count};
 use crate::text::{ChatTemplate, Tokenizer};
 use verbatim_core::cache::BLOCK;
 use verbatim_core::dtype::{KvFormat, WeightFormat};

@@ -3,21 +3,18 @@
 use super::exchange::Exchange;
 use super::gate::{self, Handover, ID_HEADER};
 use super::routes::dispatch;
-use super::server::Server;
-use crate::sys::entropy::draw_id;
+use super::server::{Server, draw_id};
+use crate::sys::signals::{catch_stop_signals, stop_is_requested};
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long running requests may go on after the signal to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
-
-/// Whether a signal has asked the server to stop.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Binds the port. An error, such as that the port is in use, names host and port.
 pub(super) fn listen(host: &str, port: u16) -> Result<TcpListener, String> {
@@ -43,16 +40,9 @@ impl Drop for PrivateDirectory {
     }
 }
 
-extern "C" fn on_signal(_: libc::c_int) {
-    STOP.store(true, Ordering::Relaxed);
-}
-
 /// Serves until SIGINT or SIGTERM, then waits [`DRAIN_TIME`] for running requests.
 pub(super) fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), String> {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler only stores to an atomic.
-        unsafe { libc::signal(signal, on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t) };
-    }
+    catch_stop_signals();
     let directory = PrivateDirectory::new()?;
     let socket = directory.0.join("http");
     let inner = UnixListener::bind(&socket).map_err(|error| format!("{}: {error}", socket.display()))?;
@@ -60,7 +50,7 @@ pub(super) fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), Str
     let handover = Arc::new(Handover::default());
     gate::open(listener, socket, Arc::clone(&handover))?;
     let in_flight = Arc::new(AtomicUsize::new(0));
-    while !STOP.load(Ordering::Relaxed) {
+    while !stop_is_requested() {
         let request = match http.recv_timeout(Duration::from_millis(200)) {
             Ok(Some(request)) => request,
             Ok(None) => continue,

@@ -20,11 +20,11 @@ mod routes;
 pub mod server;
 pub mod sse;
 
-pub use crate::sys::entropy::draw_seed;
+pub use server::draw_seed;
 
-use crate::cpu::model_name;
 use crate::load::Progress;
 use crate::runtime::{EngineHandle, Options, ServedModel};
+use crate::sys::cpu::model_name;
 use observe::Log;
 use server::{Server, now};
 use std::sync::Arc;

@@ -8,9 +8,8 @@ use crate::runtime::{Delta, Ending, Generation, OwnedRequest, Part, ServedModel}
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
 use crate::serve::observe::Usage;
-use crate::serve::server::{Server, now};
+use crate::serve::server::{Server, draw_id, now};
 use crate::serve::sse::Events;
-use crate::sys::entropy::draw_id;
 use serde_json::{Value, json};
 
 /// Reads a body. The names that mean nothing here are added to `ignored`, also where the body is

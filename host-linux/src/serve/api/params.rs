@@ -5,7 +5,7 @@
 use super::fields::Fields;
 use crate::runtime::{OwnedRequest, ServedModel};
 use crate::serve::error::ApiError;
-use crate::sys::entropy::draw_seed;
+use crate::serve::server::draw_seed;
 use serde_json::Value;
 use verbatim_core::sampling::SamplingParams;
 

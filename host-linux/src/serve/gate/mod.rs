@@ -17,13 +17,13 @@ mod head;
 mod incoming;
 
 use super::error::ApiError;
+use crate::sys::sockets::{raise_descriptor_limit, wait_for_either};
 use head::Head;
 pub(super) use head::ID_HEADER;
 use incoming::{Incoming, Missing};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -107,7 +107,8 @@ struct Gate {
 /// Starts the thread that accepts connections for as long as the process lives. Requests go to the
 /// Unix `socket`.
 pub(super) fn open(listener: TcpListener, socket: PathBuf, handover: Arc<Handover>) -> Result<(), String> {
-    raise_file_limit();
+    // A connection takes up to six descriptors.
+    raise_descriptor_limit();
     let gate =
         Arc::new(Gate { socket, handover, handing_over: Mutex::new(()), connections: AtomicUsize::new(0) });
     let accept = move || {
@@ -121,18 +122,6 @@ pub(super) fn open(listener: TcpListener, socket: PathBuf, handover: Arc<Handove
     };
     let spawned = std::thread::Builder::new().name("verbatim-gate".to_owned()).spawn(accept);
     spawned.map(|_| ()).map_err(|error| format!("the gate's thread cannot be started: {error}"))
-}
-
-/// Raises the limit on descriptors, which is 1024 as a rule: a connection takes up to six.
-fn raise_file_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls get a valid rlimit. Failure leaves the limit as it was.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max.min(1 << 16).max(limit.rlim_cur);
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
-    }
 }
 
 /// Counts a connection until it is dropped.
@@ -235,17 +224,8 @@ fn hand_over(gate: &Gate, head: &Head, body: &[u8]) -> std::io::Result<(UnixStre
 fn relay(stream: &TcpStream, incoming: &mut Incoming<'_>, mut inner: UnixStream, client: &Client) -> bool {
     let mut piece = vec![0; 16 << 10];
     loop {
-        let listen = if incoming.ahead() < AHEAD_MAX { libc::POLLIN } else { 0 };
-        let mut fds = [
-            libc::pollfd { fd: inner.as_raw_fd(), events: libc::POLLIN, revents: 0 },
-            libc::pollfd { fd: stream.as_raw_fd(), events: listen, revents: 0 },
-        ];
-        // SAFETY: two descriptors that are open, in an array of two.
-        let ready = unsafe { libc::poll(fds.as_mut_ptr(), 2, -1) };
-        if ready < 0 {
-            continue; // interrupted
-        }
-        if fds[0].revents != 0 {
+        let Some(ready) = wait_for_either(&inner, stream, incoming.ahead() < AHEAD_MAX) else { continue };
+        if ready.first {
             match inner.read(&mut piece) {
                 Ok(0) => return true,
                 Ok(count) => {
@@ -257,11 +237,10 @@ fn relay(stream: &TcpStream, incoming: &mut Incoming<'_>, mut inner: UnixStream,
                 Err(_) => return false,
             }
         }
-        let is_broken = fds[1].revents & (libc::POLLERR | libc::POLLNVAL) != 0;
         let at_end = |incoming: &mut Incoming<'_>| {
             matches!(incoming.fill(Instant::now() + AHEAD_TIME), Ok(0) | Err(Missing::Closed))
         };
-        if is_broken || (fds[1].revents != 0 && at_end(incoming)) {
+        if ready.second_is_broken || (ready.second && at_end(incoming)) {
             client.leave();
             return false;
         }

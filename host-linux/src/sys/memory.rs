@@ -1,6 +1,6 @@
-//! Anonymous memory for an image: zeroed, 2 MiB-aligned, huge pages advised; and [`WeightMemory`],
-//! that or a file's.
-use crate::mmap::MappedFile;
+//! Memory that weights and engines lie in: anonymous ([`AlignedMemory`]: zeroed, 2 MiB-aligned, huge
+//! pages advised), or that or a mapped file ([`WeightMemory`]).
+use super::mmap::MappedFile;
 use std::io;
 use std::ptr::NonNull;
 
@@ -26,7 +26,7 @@ impl AlignedMemory {
         Self::with_pages(len, true)
     }
 
-    /// The same, with huge pages advised or forbidden.
+    /// Maps `len` bytes for which huge pages are advised or forbidden.
     pub fn with_pages(len: usize, huge: bool) -> io::Result<AlignedMemory> {
         let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
         let mapping_len = len.max(1).checked_add(HUGE_PAGE).ok_or_else(too_large)?;
@@ -53,14 +53,14 @@ impl AlignedMemory {
         Ok(memory)
     }
 
-    /// The bytes.
+    /// All bytes, to read.
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: `start + len` bytes lie within the mapping, initialised (zeros at first), and
         // only `&mut self` writes them.
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr().add(self.start), self.len) }
     }
 
-    /// The bytes, to write.
+    /// All bytes, to write.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as above, and the borrow is unique.
         unsafe { std::slice::from_raw_parts_mut(self.mapping.as_ptr().add(self.start), self.len) }
@@ -77,14 +77,14 @@ impl Drop for AlignedMemory {
 /// The memory that an image lies in.
 #[derive(Debug)]
 pub enum WeightMemory {
-    /// Of this process alone.
+    /// Anonymous memory of this process alone.
     Own(AlignedMemory),
-    /// A file's pages, shared with whoever maps it too.
+    /// A file's pages, shared with every process that maps the file.
     Mapped(MappedFile),
 }
 
 impl WeightMemory {
-    /// The bytes.
+    /// All bytes of the image.
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Own(memory) => memory.as_slice(),

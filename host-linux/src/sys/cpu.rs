@@ -1,7 +1,7 @@
-//! How many workers a machine is good for, what its CPU is called, and leave to use its matrix
-//! unit.
+//! How many workers a machine is good for, how much memory is free, what the CPU is called, and
+//! permission to use its matrix unit.
 //!
-//! Workers are the least of: the CPUs this process may run on (affinity), the CPU time its cgroup
+//! The number of workers is the lowest of: the CPUs this process may run on (affinity), the CPU time its cgroup
 //! may use (quota, rounded down), and the physical cores (two threads of a core share the vector
 //! units that a kernel keeps busy).
 use std::collections::BTreeSet;
@@ -11,30 +11,30 @@ use verbatim_core::isa::Isa;
 /// A number of workers and what bounds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerCount {
-    /// How many.
+    /// Threads, the caller's included; at least 1.
     pub workers: usize,
-    /// Which bound won.
+    /// The lowest bound, which decided.
     pub bound: Bound,
 }
 
 /// What bounds the number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// `--threads`.
+    /// The caller gave the number.
     Requested,
     /// The CPUs this process may run on.
     Affinity,
     /// The cgroup's quota.
     Quota,
-    /// Physical cores.
+    /// The physical cores.
     Cores,
 }
 
 impl Bound {
-    /// In words.
+    /// What to call the bound in a report.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Requested => "--threads",
+            Self::Requested => "request",
             Self::Affinity => "CPU affinity",
             Self::Quota => "cgroup quota",
             Self::Cores => "physical cores",
@@ -42,7 +42,7 @@ impl Bound {
     }
 }
 
-/// `requested`, or what the machine is good for.
+/// As many workers as are requested, else as many as the machine is good for.
 pub fn worker_count(requested: Option<usize>) -> WorkerCount {
     if let Some(workers) = requested {
         return WorkerCount { workers: workers.max(1), bound: Bound::Requested };
@@ -52,13 +52,13 @@ pub fn worker_count(requested: Option<usize>) -> WorkerCount {
         (physical_cores(Path::new("/sys/devices/system/cpu")), Bound::Cores),
         (cgroup_quota(), Bound::Quota),
     ];
-    let mut least = WorkerCount { workers: usize::MAX, bound: Bound::Affinity };
+    let mut min = WorkerCount { workers: usize::MAX, bound: Bound::Affinity };
     for (workers, bound) in bounds {
-        if let Some(workers) = workers.filter(|workers| *workers < least.workers) {
-            least = WorkerCount { workers: workers.max(1), bound };
+        if let Some(workers) = workers.filter(|workers| *workers < min.workers) {
+            min = WorkerCount { workers: workers.max(1), bound };
         }
     }
-    least
+    min
 }
 
 fn affinity() -> usize {
@@ -87,10 +87,10 @@ fn physical_cores(root: &Path) -> Option<usize> {
     (!cores.is_empty()).then_some(cores.len())
 }
 
-/// The least quota of this process's cgroup and those above it, in whole CPUs, at least 1.
+/// The lowest quota of this process's cgroup and those above it, in whole CPUs, at least 1.
 fn cgroup_quota() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mut least: Option<usize> = None;
+    let mut min: Option<usize> = None;
     for (root, path) in cgroup_paths(&text) {
         let mut path = Some(Path::new(&path));
         while let Some(here) = path {
@@ -101,11 +101,11 @@ fn cgroup_quota() -> Option<usize> {
                 let read = |name| std::fs::read_to_string(folder.join(name)).ok();
                 parse_cfs(&read("cpu.cfs_quota_us")?, &read("cpu.cfs_period_us")?)
             });
-            least = least.into_iter().chain(quota).min();
+            min = min.into_iter().chain(quota).min();
             path = here.parent();
         }
     }
-    least
+    min
 }
 
 /// Where the hierarchies that can limit CPU time are mounted, and this process's path in each.
@@ -141,8 +141,8 @@ fn parse_cfs(quota: &str, period: &str) -> Option<usize> {
 }
 
 /// Asks Linux for the state of the matrix unit (AMX), without which the unit cannot be used, and
-/// tells the core. Where there is no such unit, or a kernel before 5.16, nothing happens: paths
-/// without it are the same bits.
+/// tells the core. Where there is no such unit, or a kernel before 5.16, nothing happens: the other
+/// instruction sets give the same bits.
 pub fn allow_matrix_unit() {
     #[cfg(target_arch = "x86_64")]
     {
@@ -158,7 +158,7 @@ pub fn allow_matrix_unit() {
     }
 }
 
-/// What the CPU calls itself.
+/// The name of the CPU model, as Linux tells it.
 pub fn model_name() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find_map(|line| {
@@ -168,7 +168,7 @@ pub fn model_name() -> String {
     name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-/// Memory that this process may still take, in bytes: the least of what the system has and what the
+/// Memory that this process may still take, in bytes: the lower of what the system has and what the
 /// cgroup leaves.
 pub fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 
-/// A file, mapped.
+/// A file mapped for reading; unmapped when dropped.
 #[derive(Debug)]
 pub struct MappedFile {
     start: NonNull<u8>,
@@ -29,6 +29,16 @@ fn page_bytes() -> io::Result<usize> {
 }
 
 impl MappedFile {
+    /// Maps a file that is to be served, as [`MappedFile::new`] does.
+    ///
+    /// The module doc of [`image_file`](crate::load::image_file) says what whoever serves such a
+    /// file owes, and what becomes of the process otherwise; it is the duty that `new` names.
+    pub(crate) fn served(file: &File, len: usize, head: usize) -> io::Result<MappedFile> {
+        // SAFETY: the operator keeps the file as it is, as documented. Its bytes are read as
+        // numbers, of which any are valid, at places that the head says, and the head is a copy.
+        unsafe { Self::new(file, len, head) }
+    }
+
     /// Maps the first `len` bytes of a file, of which it copies the first `head`, up to a whole
     /// page. Both are at least 1.
     ///
@@ -83,7 +93,7 @@ impl MappedFile {
         file.read_exact_at(out, 0)
     }
 
-    /// The bytes.
+    /// The mapped bytes of the file, its beginning as it was when it was mapped.
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: `len` bytes from `start` are mapped as long as `self` lives; those of our own are
         // only written before `new` returns, and for the others its caller vouches.
