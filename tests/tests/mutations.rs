@@ -14,7 +14,10 @@ use verbatim::load::random::{Recipe, TemporaryDirectory};
 use verbatim::load::{ImageAccess, LoadError, LoadedModel, NoProgress, WeightChoice, load_model};
 use verbatim::memory::AlignedMemory;
 use verbatim::runtime::{Options, ServedModel};
-use verbatim::serve::request::{Endpoint, parse};
+use verbatim::serve::api::answer::parse;
+use verbatim::serve::api::chat::Chat;
+use verbatim::serve::api::completions::Completions;
+use verbatim::serve::api::dialect::Dialect;
 use verbatim::text::{ChatTemplate, TemplateInput, Tokenizer};
 use verbatim_core::model::PackedModel;
 use verbatim_core::pool::Serial;
@@ -266,10 +269,9 @@ fn request_bodies() {
         "messages": [{"role": "system", "content": "x"}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}],
         "max_completion_tokens": 5, "logprobs": true, "top_logprobs": 3, "temperature": 0, "n": 1,
     });
-    for (name, endpoint, body) in [
-        ("/v1/completions", Endpoint::Completions, completion),
-        ("/v1/chat/completions", Endpoint::Chat, chat),
-    ] {
+    let endpoints: [(_, &dyn Dialect, _); 2] =
+        [("/v1/completions", &Completions, completion), ("/v1/chat/completions", &Chat, chat)];
+    for (name, dialect, body) in endpoints {
         cases(name, 8_000, |draws| {
             let mut value = body.clone();
             fields(draws, &mut value);
@@ -277,7 +279,7 @@ fn request_bodies() {
             if draws.below(3) == 0 {
                 bytes(draws, &mut text);
             }
-            parse(endpoint, &text, &model).is_ok()
+            parse(dialect, &text, &model, &mut Vec::new()).is_ok()
         });
     }
 }

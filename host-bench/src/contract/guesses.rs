@@ -99,7 +99,7 @@ fn of_real_copies(table: &mut Table, machine: Machine<'_>) -> Result<(), String>
         let input = TemplateInput {
             messages: messages.to_vec(),
             add_generation_prompt: true,
-            variables: verbatim::serve::special_tokens(&tokenizer),
+            variables: verbatim::text::conversation::template_variables(&tokenizer),
             ..TemplateInput::default()
         };
         let rendered = template.render(&input).map_err(|error| error.to_string())?;

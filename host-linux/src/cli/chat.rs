@@ -1,7 +1,7 @@
 //! `verbatim chat`: a conversation on a terminal.
 use super::args::ChatArgs;
 use super::generate::Session;
-use crate::text::{TemplateInput, TextError};
+use crate::text::ChatEncoder;
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
 
@@ -9,7 +9,8 @@ use std::io::{BufRead, Write};
 pub(super) fn chat(args: &ChatArgs) -> Result<(), String> {
     let session = Session::open(&args.model)?;
     let model = &session.model;
-    let template = model.template.as_ref().ok_or_else(|| TextError::NoTemplate.to_string())?;
+    let encoder = ChatEncoder::new(&model.tokenizer, model.template.as_ref());
+    let encoder = encoder.map_err(|error| error.to_string())?;
     eprintln!("{} ({}); /reset forgets, /exit ends", model.name, model.fingerprint);
     let mut messages: Vec<Value> = Vec::new();
     let mut lines = std::io::stdin().lock().lines();
@@ -27,15 +28,8 @@ pub(super) fn chat(args: &ChatArgs) -> Result<(), String> {
             }
             _ => {}
         }
-        messages.push(json!({"role": "user", "content": model.tokenizer.guard(&line)}));
-        let input = TemplateInput {
-            messages: messages.clone(),
-            add_generation_prompt: true,
-            variables: crate::serve::special_tokens(&model.tokenizer),
-            ..TemplateInput::default()
-        };
-        let rendered = template.render(&input).map_err(|error| error.to_string())?;
-        let ids = model.tokenizer.encode_chat(&rendered).map_err(|error| error.to_string())?;
+        messages.push(json!({"role": "user", "content": line}));
+        let ids = encoder.encode(&messages).map_err(|error| error.to_string())?;
         if ids.len() >= model.limits.model_len {
             eprintln!(
                 "the conversation fills the context of {} tokens: /reset to go on",
@@ -46,6 +40,6 @@ pub(super) fn chat(args: &ChatArgs) -> Result<(), String> {
         }
         let request = session.request(&args.sampling, ids)?;
         let answer = session.stream(request, &args.sampling)?;
-        messages.push(json!({"role": "assistant", "content": model.tokenizer.guard(&answer)}));
+        messages.push(json!({"role": "assistant", "content": answer}));
     }
 }

@@ -1,4 +1,4 @@
-//! Errors as OpenAI's clients expect them.
+//! Errors in the shape that OpenAI's clients expect.
 use crate::runtime::engine_thread::SubmitError;
 use serde_json::{Value, json};
 use verbatim_core::engine::Refusal;
@@ -14,21 +14,23 @@ pub struct ApiError {
     pub param: Option<String>,
     /// A word that programs can compare.
     pub code: Option<&'static str>,
+    /// The methods that the path takes, where the method is what is wrong.
+    pub allow: Option<String>,
 }
 
 impl ApiError {
-    /// 400: the request makes no sense.
+    /// An error of status 400: the request makes no sense. An empty `param` blames none.
     pub fn invalid(param: &str, message: impl Into<String>) -> Self {
         let param = (!param.is_empty()).then(|| param.to_owned());
-        Self { status: 400, message: message.into(), param, code: None }
+        Self { status: 400, message: message.into(), param, code: None, allow: None }
     }
 
-    /// Something else than the request is to blame.
+    /// An error that something else than the request is to blame for.
     pub fn server(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None }
+        Self { status, message: message.into(), param: None, code: None, allow: None }
     }
 
-    /// The `type` of OpenAI's errors.
+    /// The `type` that OpenAI's API gives errors of this status.
     fn kind(&self) -> &'static str {
         match self.status {
             429 => "rate_limit_error",
@@ -37,11 +39,23 @@ impl ApiError {
         }
     }
 
-    /// The body.
+    /// The body of the response, which is also the event of an error within a stream.
     pub fn body(&self) -> Value {
         json!({"error": {
             "message": self.message, "type": self.kind(), "param": self.param, "code": self.code,
         }})
+    }
+
+    /// The headers that go with the error.
+    pub fn headers(&self) -> Vec<(&'static str, &str)> {
+        let mut headers = Vec::new();
+        if self.status == 429 {
+            headers.push(("Retry-After", "1"));
+        }
+        if let Some(methods) = &self.allow {
+            headers.push(("Allow", methods));
+        }
+        headers
     }
 }
 

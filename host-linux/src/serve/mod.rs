@@ -1,37 +1,37 @@
 //! The OpenAI API over HTTP.
 //!
-//! * `gate`: connections, bounded in bytes and time, in front of tiny_http; [`http`]: the routes,
-//!   on it.
-//! * [`error`]: errors in OpenAI's shape. [`request`]: bodies to requests, every parameter checked.
-//! * [`respond`]: generations to bodies and [`events`].
+//! A request passes these files in turn:
+//!
+//! * `gate`: connections, bounded in bytes and time, in front of tiny_http. `http`: tiny_http, a
+//!   thread for each request, and the end of the server.
+//! * `routes`: the table of routes, and the way from route through guards and handler to observer.
+//! * [`guards`]: what must hold before a handler runs; the place for keys and limits.
+//! * [`api`]: the endpoints. They see a request as an [`exchange`].
+//! * [`error`]: errors as clients expect them. [`sse`]: streams of events.
+//! * [`observe`]: what is told of a request after its answer; the place for metrics and logs.
+pub mod api;
 pub mod error;
-pub mod events;
+pub mod exchange;
 mod gate;
-pub mod http;
-pub mod request;
-pub mod respond;
+pub mod guards;
+mod http;
+pub mod observe;
+mod routes;
+pub mod server;
+pub mod sse;
+
+pub use server::draw_seed;
 
 use crate::load::Progress;
 use crate::runtime::{EngineHandle, Options, ServedModel};
 use crate::sys::cpu::model_name;
-use crate::text::Tokenizer;
-use serde_json::{Map, Value};
+use observe::Log;
+use server::{Server, now};
 use std::sync::Arc;
 
-/// Everything a handler needs.
-#[derive(Debug)]
-pub struct Server {
-    /// The model.
-    pub model: Arc<ServedModel>,
-    /// Its engine.
-    pub engine: EngineHandle,
-    /// Seconds since the epoch at which it was loaded.
-    pub created: u64,
-}
-
-/// Loads the model and serves until told to stop.
+/// Loads the model and serves it until a signal asks the process to stop. Errors are one line.
 pub fn serve(options: &Options, host: &str, port: u16, progress: &dyn Progress) -> Result<(), String> {
-    // A port in use is told before minutes of loading.
+    // An error about the port should come before minutes of loading.
     let listener = http::listen(host, port)?;
     let model = Arc::new(ServedModel::open(options, progress)?);
     model.tell_notes();
@@ -58,29 +58,11 @@ pub fn serve(options: &Options, host: &str, port: u16, progress: &dyn Progress) 
     };
     eprintln!("listening on http://{address}; try");
     eprintln!("  curl http://{address}/v1/{path} -H 'Content-Type: application/json' -d '{body}'");
-    let server = Arc::new(Server { model, engine: engine.clone(), created: now() });
+    let observer = Box::<Log>::default();
+    let server = Arc::new(Server { model, engine: engine.clone(), created: now(), observer });
     let result = http::run(listener, &server);
     engine.stop();
-    // What it had to say it said on standard error.
+    // A panic of the thread was reported on standard error.
     let _ = thread.join();
     result
-}
-
-/// Seconds since the epoch: for `created` fields, nothing else.
-pub(crate) fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// A seed for a caller who gave none, from the system's entropy; below 2^53, so that every JSON
-/// reader keeps it.
-pub fn draw_seed() -> Result<u64, String> {
-    crate::sys::entropy::draw_seed()
-        .map_err(|error| format!("the system gave no entropy for a seed: {error}"))
-}
-
-/// `bos_token`, `eos_token`, …: variables of chat templates.
-pub fn special_tokens(tokenizer: &Tokenizer) -> Map<String, Value> {
-    let names = ["bos_token", "eos_token", "unk_token", "pad_token"];
-    let pair = |name: &str| Some((name.to_owned(), Value::String(tokenizer.special_token(name)?)));
-    names.into_iter().filter_map(pair).collect()
 }

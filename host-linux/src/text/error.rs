@@ -12,6 +12,15 @@ pub enum TextError {
     },
     /// The model has no chat template.
     NoTemplate,
+    /// A message of a conversation is not what it should be.
+    Message {
+        /// Its index in the conversation.
+        index: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A conversation was rendered to nothing.
+    EmptyPrompt,
     /// A template refused the conversation, or could not be rendered with it.
     Template(String),
     /// Text could not be encoded or ids not decoded.
@@ -25,6 +34,8 @@ impl std::fmt::Display for TextError {
             Self::NoTemplate => f.write_str(
                 "the model has no chat template: give one with --chat-template, or use raw completions",
             ),
+            Self::Message { index, problem } => write!(f, "messages[{index}]: {problem}"),
+            Self::EmptyPrompt => f.write_str("the rendered prompt is empty"),
             Self::Template(problem) => write!(f, "chat template: {problem}"),
             Self::Encoding(problem) => f.write_str(problem),
         }

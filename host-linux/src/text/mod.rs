@@ -2,14 +2,17 @@
 //!
 //! * [`tokenizer`]: text to ids, as Hugging Face's `tokenizers` does it.
 //! * [`template`]: a conversation to the text that a model was trained on.
+//! * [`conversation`]: messages to the ids of a prompt, through template and tokenizer.
 //! * [`detokenize`]: ids to text, a token at a time, never half a character.
 //! * [`stop`]: stop strings, held back while they may still come.
+pub mod conversation;
 pub mod detokenize;
 pub mod error;
 pub mod stop;
 pub mod template;
 pub mod tokenizer;
 
+pub use conversation::ChatEncoder;
 pub use detokenize::Detokenizer;
 pub use error::TextError;
 pub use stop::StopMatcher;

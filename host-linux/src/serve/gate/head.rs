@@ -1,20 +1,23 @@
-//! The head of an HTTP/1 request: as much of it as must be known to relay it safely.
+//! The head of an HTTP/1 request, as far as it must be known to relay the request safely.
 //!
-//! What two parsers may understand differently (two lengths, a length beside chunks, folded lines,
-//! bare carriage returns) is refused, because another parser reads the request after this one.
+//! Another parser reads the request after this one. So this one refuses what two parsers may
+//! understand differently: two lengths, a length beside chunks, folded lines, bare carriage returns.
 use crate::serve::error::ApiError;
 
-/// Bytes of a head at most.
+/// The header by which a handler finds the [client](super::Client) of its request. A client's own
+/// header of that name is dropped.
+pub(in crate::serve) const ID_HEADER: &str = "x-verbatim-client";
+/// The largest head, in bytes.
 pub(super) const HEAD_MAX: usize = 32 << 10;
-/// Headers at most.
+/// The largest number of headers.
 const HEADERS_MAX: usize = 100;
 
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// So many bytes.
+    /// By its length in bytes.
     Length(u64),
-    /// Chunks.
+    /// By the framing of chunks.
     Chunked,
 }
 
@@ -23,17 +26,17 @@ pub(super) enum Framing {
 pub(super) struct Head {
     /// Method, target and version.
     pub(super) line: String,
-    /// The headers that are passed on: not those that say how this connection is framed.
+    /// The headers that are passed on, without those that frame this connection.
     pub(super) headers: Vec<(String, String)>,
     /// How the body is delimited.
     pub(super) framing: Framing,
-    /// The connection ends with the answer.
+    /// Whether the connection ends with the answer.
     pub(super) close: bool,
-    /// The client waits for `100 Continue` before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
 }
 
-/// Where the head of `bytes` ends, its empty line included.
+/// The length of the head at the start of `bytes`, its empty line included, if it is whole.
 pub(super) fn end_of_head(bytes: &[u8]) -> Option<usize> {
     let end = |separator: &[u8]| {
         bytes.windows(separator.len()).position(|window| window == separator).map(|at| at + separator.len())
@@ -46,7 +49,7 @@ fn refused(status: u16, message: &str) -> ApiError {
 }
 
 impl Head {
-    /// Parses a head, its empty line included.
+    /// Parses a head that ends with its empty line. An error has the status to answer with.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
         let wrong = |what: &str| refused(400, &format!("the request is not HTTP: {what}"));
         let text = std::str::from_utf8(bytes).map_err(|_| wrong("its head is not UTF-8"))?;
@@ -76,7 +79,7 @@ impl Head {
             line: line.to_owned(),
             headers: Vec::new(),
             framing: Framing::Length(0),
-            // What HTTP/1.0 knows as the end of a stream is the end of the connection.
+            // In HTTP/1.0 only the end of the connection ends a stream.
             close: version == "HTTP/1.0",
             expects_continue: false,
         };
@@ -93,7 +96,7 @@ impl Head {
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => {
                     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-                    // More digits than a u64 holds are more than anyone may send.
+                    // A length beyond a u64 is beyond every limit.
                     let parsed = value.parse().unwrap_or(u64::MAX);
                     if !digits || length.is_some_and(|other| other != parsed) {
                         return Err(wrong("its Content-Length"));
@@ -109,9 +112,9 @@ impl Head {
                 }
                 "expect" if value.eq_ignore_ascii_case("100-continue") => head.expects_continue = true,
                 "expect" => return Err(refused(417, "the only expectation known here is 100-continue")),
-                "keep-alive" | "upgrade" | "te" | "trailer" | super::ID_HEADER => {}
-                // tiny_http ends the connection without a word when a header is not ASCII; none
-                // that matters here is.
+                "keep-alive" | "upgrade" | "te" | "trailer" | ID_HEADER => {}
+                // tiny_http ends the connection without an answer when a header is not ASCII. No
+                // header that is used here is one.
                 _ if !value.is_ascii() => {}
                 _ => head.headers.push((name.to_owned(), value.to_owned())),
             }

@@ -1,27 +1,27 @@
-//! What a client sends: heads and bodies, each bounded in bytes and in time.
+//! Reads what a client sends: heads and bodies, each bounded in bytes and in time.
 use super::head::{Framing, HEAD_MAX, Head, end_of_head};
 use crate::serve::error::ApiError;
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// Bytes of a body at most.
+/// The largest body, in bytes.
 pub(super) const BODY_MAX: usize = 16 << 20;
 /// How long a connection may be idle between requests.
 const IDLE: Duration = Duration::from_secs(75);
-/// How long a head may take from its first byte.
+/// How long a head may take to arrive, from its first byte.
 const HEAD_TIME: Duration = Duration::from_secs(20);
-/// How long a body may take.
+/// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(120);
-/// Bytes of a line that says how long a chunk is, or of a trailer, at most.
+/// The longest line between chunks, which has a chunk's size or a trailer, in bytes.
 const CHUNK_LINE_MAX: usize = 4096;
 
 /// Why there is no request.
 #[derive(Debug)]
 pub(super) enum Missing {
-    /// The client is gone, or was idle for too long: nobody waits for an answer.
+    /// The client is gone or was idle for too long, so nobody waits for an answer.
     Closed,
-    /// The client is told why, and the connection ends.
+    /// The client is told the error, and the connection ends.
     Refused(ApiError),
 }
 
@@ -35,7 +35,7 @@ fn refused(status: u16, message: String) -> Missing {
     Missing::Refused(ApiError { status, ..ApiError::invalid("", message) })
 }
 
-/// A connection's bytes, those read ahead among them.
+/// The bytes that a connection sends, and those of them that were read ahead.
 #[derive(Debug)]
 pub(super) struct Incoming<'s> {
     stream: &'s TcpStream,
@@ -47,18 +47,19 @@ impl<'s> Incoming<'s> {
         Self { stream, ahead: Vec::new() }
     }
 
-    /// Bytes that were read and not used.
+    /// The number of bytes that were read and not yet used.
     pub(super) fn ahead(&self) -> usize {
         self.ahead.len()
     }
 
-    /// Reads what is there, waiting until `deadline` for the first byte; 0 at the end.
+    /// Reads what has arrived and waits until `deadline` for the first byte. Returns the number of
+    /// bytes, which is 0 at the end of the connection.
     pub(super) fn fill(&mut self, deadline: Instant) -> Result<usize, Missing> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(refused(408, "the request took too long to arrive".to_owned()));
         }
-        // A socket that cannot be given a time-out is none any more.
+        // A socket that takes no time-out is closed.
         self.stream.set_read_timeout(Some(left)).map_err(|_| Missing::Closed)?;
         let mut piece = [0; 16 << 10];
         loop {
@@ -76,7 +77,7 @@ impl<'s> Incoming<'s> {
         }
     }
 
-    /// The next request's head.
+    /// Reads the head of the next request.
     pub(super) fn head(&mut self) -> Result<Head, Missing> {
         if self.ahead.is_empty() {
             match self.fill(Instant::now() + IDLE) {
@@ -86,7 +87,7 @@ impl<'s> Incoming<'s> {
         }
         let deadline = Instant::now() + HEAD_TIME;
         loop {
-            // Empty lines before a request are left from the one before.
+            // Some clients send an empty line after a body, which is no part of the next request.
             let empty = self.ahead.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             self.ahead.drain(..empty);
             let end = end_of_head(&self.ahead);
@@ -104,7 +105,7 @@ impl<'s> Incoming<'s> {
         }
     }
 
-    /// The body that goes with a head, whole.
+    /// Reads the whole body that follows a head.
     pub(super) fn body(&mut self, framing: Framing) -> Result<Vec<u8>, Missing> {
         let deadline = Instant::now() + BODY_TIME;
         match framing {
@@ -134,7 +135,7 @@ impl<'s> Incoming<'s> {
                         return Err(refused(400, "the request is not HTTP: the end of a chunk".to_owned()));
                     }
                 }
-                // Trailers, which nobody reads.
+                // Trailers are skipped.
                 while !self.line(deadline)?.is_empty() {}
                 Ok(body)
             }

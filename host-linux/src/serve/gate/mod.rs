@@ -3,22 +3,23 @@
 //! tiny_http gives each connection a thread without limit, waits for bytes without limit, ends at
 //! the first connection that cannot be accepted, allocates whatever a `Content-Length` says, and
 //! tells nobody when a client leaves. So clients connect to the gate. It reads whole requests,
-//! bounded in bytes and time ([`incoming`], [`head`]), hands each over a Unix socket of its own to
-//! tiny_http, well-formed, and copies the answer back while it watches the client:
+//! bounded in bytes and time ([`incoming`], [`head`]), hands each well-formed one to tiny_http over
+//! a Unix socket of its own, and copies the answer back while it watches the client:
 //!
 //! ```text
 //! client ── TCP ──► gate: one request, whole ── Unix ──► tiny_http ──► handler
-//!        ◄────────── bytes as they come ◄─────────────────┘   └── asks [`Visitor::has_left`]
+//!        ◄────────── bytes as they come ◄─────────────────┘   └── asks [`Client::has_left`]
 //! ```
 //!
-//! A connection is a thread here, at most [`CONNECTIONS_MAX`] of them; beyond that a client is told
-//! 503 at once.
+//! Each connection has a thread, and there are at most [`CONNECTIONS_MAX`]. A client beyond them
+//! gets 503 at once.
 mod head;
 mod incoming;
 
 use super::error::ApiError;
 use crate::sys::sockets::{raise_descriptor_limit, wait_for_either};
 use head::Head;
+pub(super) use head::ID_HEADER;
 use incoming::{Incoming, Missing};
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -29,87 +30,87 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The header by which a handler finds its [`Visitor`]; a client's own is dropped.
-pub(super) const ID_HEADER: &str = "x-verbatim-visitor";
-/// Connections at once.
+/// Connections that are open at once.
 const CONNECTIONS_MAX: usize = 512;
 /// How long a client may take to read a piece of its answer.
 const WRITE_TIME: Duration = Duration::from_secs(60);
-/// How long tiny_http may take to see a request.
+/// How long tiny_http may take to hand a request to a handler.
 const ARRIVAL_TIME: Duration = Duration::from_secs(5);
-/// How long to wait for bytes that poll has seen.
+/// How long to wait for bytes that `poll` has reported.
 const AHEAD_TIME: Duration = Duration::from_millis(100);
 /// Bytes that a client may send ahead while its answer is written.
 const AHEAD_MAX: usize = 64 << 10;
 
-/// The client behind a request.
+/// The client that waits for the answer to a request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Visitor(Arc<AtomicBool>);
+pub(super) struct Client {
+    has_left: Arc<AtomicBool>,
+}
 
-impl Visitor {
+impl Client {
     /// Whether the client has closed its connection.
     pub(super) fn has_left(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.has_left.load(Ordering::Relaxed)
     }
 
     fn leave(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.has_left.store(true, Ordering::Relaxed);
     }
 }
 
-/// The requests that are on their way from the gate to a handler.
+/// The clients whose requests are on their way from the gate to a handler.
 #[derive(Debug, Default)]
-pub(super) struct Visitors {
-    waiting: Mutex<HashMap<u64, Visitor>>,
+pub(super) struct Handover {
+    waiting: Mutex<HashMap<u64, Client>>,
     taken: Condvar,
     next: AtomicU64,
 }
 
-impl Visitors {
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Visitor>> {
+impl Handover {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce(&self) -> (u64, Visitor) {
-        let (id, visitor) = (self.next.fetch_add(1, Ordering::Relaxed), Visitor::default());
-        self.waiting().insert(id, visitor.clone());
-        (id, visitor)
+    fn announce(&self) -> (u64, Client) {
+        let (id, client) = (self.next.fetch_add(1, Ordering::Relaxed), Client::default());
+        self.waiting().insert(id, client.clone());
+        (id, client)
     }
 
-    /// The visitor of a request, by the value of its [`ID_HEADER`].
-    pub(super) fn take(&self, id: Option<&str>) -> Visitor {
-        let visitor = id.and_then(|id| self.waiting().remove(&id.parse().ok()?));
+    /// The client of a request, by the value of its [`ID_HEADER`].
+    pub(super) fn take(&self, id: Option<&str>) -> Client {
+        let client = id.and_then(|id| self.waiting().remove(&id.parse().ok()?));
         self.taken.notify_all();
-        visitor.unwrap_or_default()
+        client.unwrap_or_default()
     }
 
-    /// Waits until the request was taken; whether it was.
+    /// Waits until a handler takes the request; `false` if none does within [`ARRIVAL_TIME`].
     fn was_taken(&self, id: u64) -> bool {
-        let still = |waiting: &mut HashMap<u64, Visitor>| waiting.contains_key(&id);
+        let still = |waiting: &mut HashMap<u64, Client>| waiting.contains_key(&id);
         let waited = self.taken.wait_timeout_while(self.waiting(), ARRIVAL_TIME, still);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
         waiting.remove(&id).is_none()
     }
 }
 
-/// Where connections go.
+/// What all connections share.
 #[derive(Debug)]
 struct Gate {
     socket: PathBuf,
-    visitors: Arc<Visitors>,
-    /// tiny_http trusts a count of idle threads that lags behind, so requests are handed over one
-    /// by one.
+    handover: Arc<Handover>,
+    /// Held while a request is handed over. Requests go one by one, because tiny_http trusts a
+    /// count of its idle threads that lags behind.
     handing_over: Mutex<()>,
     connections: AtomicUsize,
 }
 
-/// Accepts connections on threads of their own, for as long as the process lives. Requests go to
-/// the Unix `socket`.
-pub(super) fn open(listener: TcpListener, socket: PathBuf, visitors: Arc<Visitors>) -> Result<(), String> {
+/// Starts the thread that accepts connections for as long as the process lives. Requests go to the
+/// Unix `socket`.
+pub(super) fn open(listener: TcpListener, socket: PathBuf, handover: Arc<Handover>) -> Result<(), String> {
     // A connection takes up to six descriptors.
     raise_descriptor_limit();
     let gate =
-        Arc::new(Gate { socket, visitors, handing_over: Mutex::new(()), connections: AtomicUsize::new(0) });
+        Arc::new(Gate { socket, handover, handing_over: Mutex::new(()), connections: AtomicUsize::new(0) });
     let accept = move || {
         loop {
             match listener.accept() {
@@ -123,10 +124,10 @@ pub(super) fn open(listener: TcpListener, socket: PathBuf, visitors: Arc<Visitor
     spawned.map(|_| ()).map_err(|error| format!("the gate's thread cannot be started: {error}"))
 }
 
-/// One of [`CONNECTIONS_MAX`], given back when dropped.
-struct Place(Arc<Gate>);
+/// Counts a connection until it is dropped.
+struct OpenConnection(Arc<Gate>);
 
-impl Drop for Place {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -134,9 +135,9 @@ impl Drop for Place {
 
 fn admit(gate: &Arc<Gate>, stream: TcpStream) {
     let busy = gate.connections.fetch_add(1, Ordering::Relaxed);
-    let place = Place(Arc::clone(gate));
-    // Streams are small pieces that should not wait for each other, and a reader that stopped must
-    // not hold a thread.
+    let connection = OpenConnection(Arc::clone(gate));
+    // The small pieces of a stream should not wait for each other, and a client that stops reading
+    // must not hold a thread.
     let _ = stream.set_nodelay(true);
     let _ = stream.set_write_timeout(Some(WRITE_TIME));
     if busy >= CONNECTIONS_MAX {
@@ -144,7 +145,7 @@ fn admit(gate: &Arc<Gate>, stream: TcpStream) {
         return write_error(&stream, &ApiError::server(503, "too many connections at once"));
     }
     let serve = move || {
-        let gate = &place.0;
+        let gate = &connection.0;
         let mut incoming = Incoming::new(&stream);
         // Each turn is one request; `false` ends the connection.
         while turn(gate, &stream, &mut incoming) {}
@@ -155,7 +156,7 @@ fn admit(gate: &Arc<Gate>, stream: TcpStream) {
     }
 }
 
-/// Reads one request and relays it; whether another may follow.
+/// Reads one request and relays it; `true` if another may follow.
 fn turn(gate: &Gate, stream: &TcpStream, incoming: &mut Incoming<'_>) -> bool {
     let request = incoming.head().and_then(|head| {
         if head.expects_continue && incoming.ahead() == 0 {
@@ -174,7 +175,7 @@ fn turn(gate: &Gate, stream: &TcpStream, incoming: &mut Incoming<'_>) -> bool {
         }
     };
     match hand_over(gate, &head, &body) {
-        Ok((inner, visitor)) => relay(stream, incoming, inner, &visitor) && !head.close,
+        Ok((inner, client)) => relay(stream, incoming, inner, &client) && !head.close,
         Err(error) => {
             refuse(stream, &ApiError::server(503, format!("the request could not be taken: {error}")));
             false
@@ -182,10 +183,10 @@ fn turn(gate: &Gate, stream: &TcpStream, incoming: &mut Incoming<'_>) -> bool {
     }
 }
 
-/// Sends a request to tiny_http, and waits until it is seen.
-fn hand_over(gate: &Gate, head: &Head, body: &[u8]) -> std::io::Result<(UnixStream, Visitor)> {
+/// Sends a request to tiny_http and waits until a handler has taken it.
+fn hand_over(gate: &Gate, head: &Head, body: &[u8]) -> std::io::Result<(UnixStream, Client)> {
     let _one_by_one = gate.handing_over.lock().unwrap_or_else(PoisonError::into_inner);
-    let (id, visitor) = gate.visitors.announce();
+    let (id, client) = gate.handover.announce();
     let mut text = format!("{}\r\n", head.line);
     for (name, value) in &head.headers {
         text.push_str(&format!("{name}: {value}\r\n"));
@@ -197,30 +198,30 @@ fn hand_over(gate: &Gate, head: &Head, body: &[u8]) -> std::io::Result<(UnixStre
     let send = || {
         let mut inner = UnixStream::connect(&gate.socket)?;
         inner.write_all(text.as_bytes())?;
-        // A body larger than the socket's buffer is read by the handler, which takes the request
-        // first.
+        // The socket's buffer has no room for a larger body, which the handler reads after it has
+        // taken the request.
         let mut writer = inner.try_clone()?;
         if body.len() <= 64 << 10 {
             writer.write_all(body)?;
         } else {
             let body = body.to_vec();
-            // It ends with the connection, whatever the handler does.
+            // The thread ends with the connection, whatever the handler does.
             std::thread::Builder::new().spawn(move || drop(writer.write_all(&body)))?;
         }
         Ok(inner)
     };
     let sent = send();
     if sent.is_err() {
-        gate.visitors.take(Some(&id.to_string()));
-    } else if !gate.visitors.was_taken(id) {
+        gate.handover.take(Some(&id.to_string()));
+    } else if !gate.handover.was_taken(id) {
         return Err(std::io::Error::other("no handler took it"));
     }
-    sent.map(|inner| (inner, visitor))
+    sent.map(|inner| (inner, client))
 }
 
-/// Copies the answer to the client until its end; whether it came whole. A client that closes its
-/// connection has left.
-fn relay(stream: &TcpStream, incoming: &mut Incoming<'_>, mut inner: UnixStream, visitor: &Visitor) -> bool {
+/// Copies the answer to the client until its end; `true` if all of it was copied. A client that
+/// closes its connection has left.
+fn relay(stream: &TcpStream, incoming: &mut Incoming<'_>, mut inner: UnixStream, client: &Client) -> bool {
     let mut piece = vec![0; 16 << 10];
     loop {
         let Some(ready) = wait_for_either(&inner, stream, incoming.ahead() < AHEAD_MAX) else { continue };
@@ -229,7 +230,7 @@ fn relay(stream: &TcpStream, incoming: &mut Incoming<'_>, mut inner: UnixStream,
                 Ok(0) => return true,
                 Ok(count) => {
                     if (&mut &*stream).write_all(&piece[..count]).is_err() {
-                        visitor.leave();
+                        client.leave();
                         return false;
                     }
                 }
@@ -240,7 +241,7 @@ fn relay(stream: &TcpStream, incoming: &mut Incoming<'_>, mut inner: UnixStream,
             matches!(incoming.fill(Instant::now() + AHEAD_TIME), Ok(0) | Err(Missing::Closed))
         };
         if ready.second_is_broken || (ready.second && at_end(incoming)) {
-            visitor.leave();
+            client.leave();
             return false;
         }
     }
@@ -267,8 +268,8 @@ fn write_error(mut stream: &TcpStream, error: &ApiError) {
     let _ = stream.write_all(text.as_bytes());
 }
 
-/// Tells the client why its request is not taken, and ends the connection in a way that lets it
-/// read that.
+/// Tells the client why its request is refused, and ends the connection so that the client can
+/// still read the answer.
 fn refuse(mut stream: &TcpStream, error: &ApiError) {
     write_error(stream, error);
     // A connection closed with unread bytes is reset, and the answer may be lost with it.

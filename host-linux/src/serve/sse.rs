@@ -1,4 +1,4 @@
-//! Server-sent events.
+//! Server-sent events, the framing of streamed answers.
 use serde_json::Value;
 use std::io::Write;
 use tiny_http::{HTTPVersion, Request};
@@ -17,12 +17,12 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    /// Sends the head of the answer to `request`; without one, everything goes nowhere.
+    /// Sends the head of the answer to `request`. Without a request everything goes nowhere.
     pub(super) fn open(request: Option<Request>, headers: &[(&str, &str)]) -> Self {
         let Some(request) = request else {
             return Self { writer: Box::new(std::io::sink()), chunked: false };
         };
-        // HTTP/1.0 knows no chunks: the end of the connection ends the stream.
+        // HTTP/1.0 has no chunks, so the end of the connection ends the stream.
         let chunked = *request.http_version() >= HTTPVersion(1, 1);
         let mut head =
             String::from("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n");
@@ -50,12 +50,12 @@ impl Events {
         self.writer.flush()
     }
 
-    /// One event.
+    /// Sends `value` as one event. An error means that the client is gone.
     pub fn send(&mut self, value: &Value) -> std::io::Result<()> {
         self.write(&format!("data: {value}\n\n"))
     }
 
-    /// The last event, and the end.
+    /// Sends the event that ends every stream, and ends the answer.
     pub fn done(&mut self) -> std::io::Result<()> {
         self.write("data: [DONE]\n\n")?;
         if self.chunked {

@@ -1,0 +1,264 @@
+//! Runs the generation that a body asks for, and sends it in the words of a dialect: whole, or as
+//! events.
+use super::dialect::{ChoiceText, Dialect, Labels, TokenTexts, listed_tokens};
+use super::fields::{self, Fields};
+use super::names;
+use super::params::ParsedBody;
+use crate::runtime::{Delta, Ending, Generation, OwnedRequest, Part, ServedModel};
+use crate::serve::error::ApiError;
+use crate::serve::exchange::Exchange;
+use crate::serve::observe::Usage;
+use crate::serve::server::{Server, draw_id, now};
+use crate::serve::sse::Events;
+use serde_json::{Value, json};
+
+/// Reads a body. The names that mean nothing here are added to `ignored`, also where the body is
+/// refused for another reason.
+pub fn parse(
+    dialect: &dyn Dialect,
+    body: &[u8],
+    model: &ServedModel,
+    ignored: &mut Vec<String>,
+) -> Result<ParsedBody, ApiError> {
+    let object = fields::object(body)?;
+    let fields = Fields::new(&object);
+    ignored.extend(names::check(&fields)?);
+    dialect.parse(&fields, model)
+}
+
+/// Reads the body of a request, generates what it asks for, and answers.
+pub fn generate(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    let server = exchange.server;
+    let body = exchange.body()?;
+    let parsed = parse(dialect, &body, &server.model, &mut exchange.record.ignored)?;
+    let id = draw_id();
+    let seed = parsed.seed.to_string();
+    let headers = [("x-request-id", id.as_str()), ("x-verbatim-seed", seed.as_str())];
+    let answer = Answer::new(server, dialect, &parsed, &id);
+    let mut generation = start(exchange, &parsed)?;
+    if parsed.streaming.stream {
+        let mut events = exchange.open_events(&headers);
+        // A client that reads no more has ended the request: dropping the generation cancels it.
+        let _ = answer.stream(&mut generation, &mut events);
+        exchange.record.usage = usage(&parsed, &generation);
+    } else {
+        let whole = answer.whole(&mut generation);
+        exchange.record.usage = usage(&parsed, &generation);
+        exchange.send_json(200, &whole?, &headers);
+    }
+    Ok(())
+}
+
+/// Submits the requests of a body; they end when the client leaves.
+fn start<'s>(exchange: &Exchange<'s>, parsed: &ParsedBody) -> Result<Generation<'s>, ApiError> {
+    let Server { model, engine, .. } = exchange.server;
+    let generation = Generation::start(model, engine, parsed.requests.clone(), &parsed.stop)?;
+    let client = exchange.client.clone();
+    Ok(generation.while_wanted(Box::new(move || !client.has_left())))
+}
+
+/// What was generated elsewhere counts as if it had been generated here.
+fn usage(parsed: &ParsedBody, generation: &Generation<'_>) -> Usage {
+    let mut usage = Usage::default();
+    let mut first = 0;
+    for request in &parsed.requests {
+        let choices = first..first + request.choices as usize;
+        first = choices.end;
+        usage.prompt_tokens += request.prompt.len();
+        usage.completion_tokens += choices.clone().map(|at| generation.tokens(at)).sum::<usize>();
+        // What the other choices found in the cache, the first one may have put there.
+        usage.cached_tokens += generation.cached_tokens(choices.start).min(request.prompt.len());
+    }
+    usage
+}
+
+fn usage_json(usage: Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    })
+}
+
+fn finish_reason(ending: Ending) -> Result<&'static str, ApiError> {
+    match ending {
+        Ending::Stop => Ok("stop"),
+        Ending::Length => Ok("length"),
+        Ending::Error(error) => Err(ApiError::server(500, error)),
+    }
+}
+
+fn token_ids(deltas: &[Delta]) -> Value {
+    deltas.iter().filter_map(|delta| delta.token).map(|at| at.token).collect()
+}
+
+/// A choice of an answer, and how far the answer has come with it.
+struct ChoiceState<'p> {
+    index: usize,
+    request: &'p OwnedRequest,
+    /// Characters before its next token; 0 where no logprobs are listed.
+    offset: usize,
+    /// Whether no event has told a token of it.
+    is_first: bool,
+}
+
+/// What all parts of one answer share.
+struct Answer<'a> {
+    server: &'a Server,
+    dialect: &'a dyn Dialect,
+    labels: Labels,
+    parsed: &'a ParsedBody,
+    id: String,
+    created: u64,
+}
+
+impl<'a> Answer<'a> {
+    fn new(server: &'a Server, dialect: &'a dyn Dialect, parsed: &'a ParsedBody, id: &str) -> Self {
+        let labels = dialect.labels();
+        let id = format!("{}-{id}", labels.id_prefix);
+        Self { server, dialect, labels, parsed, id, created: now() }
+    }
+
+    fn texts(&self) -> TokenTexts<'a> {
+        TokenTexts(&self.server.model.tokenizer)
+    }
+
+    /// The choices of all prompts, in order.
+    fn choices(&self) -> Vec<ChoiceState<'a>> {
+        let mut choices = Vec::new();
+        for request in &self.parsed.requests {
+            let first = choices.len();
+            let offset = if self.parsed.logprobs { self.offset(request) } else { 0 };
+            for i in 0..request.choices as usize {
+                // A choice that is resumed keeps its number.
+                let index = first + request.first_choice as usize + i;
+                choices.push(ChoiceState { index, request, offset, is_first: true });
+            }
+        }
+        choices
+    }
+
+    /// Characters before a request's next token. They depend on its ids alone, so a stream that is
+    /// resumed counts as one that was not cut.
+    fn offset(&self, request: &OwnedRequest) -> usize {
+        let prompt = self.server.model.tokenizer.decode(&request.prompt, true).unwrap_or_default();
+        let generated = request.generated.iter().map(|token| self.texts().char_count(*token));
+        prompt.chars().count() + generated.sum::<usize>()
+    }
+
+    fn logprobs(&self, deltas: &[Delta], choice: &mut ChoiceState<'_>) -> Value {
+        self.dialect.logprobs(self.texts(), &listed_tokens(deltas), &mut choice.offset)
+    }
+
+    /// A body or an event with these choices.
+    fn shell(&self, object: &str, choices: Vec<Value>) -> Value {
+        json!({
+            "id": self.id,
+            "object": object,
+            "created": self.created,
+            "model": self.server.model.name,
+            "system_fingerprint": self.server.model.fingerprint,
+            "choices": choices,
+        })
+    }
+
+    /// The whole answer in one body.
+    fn whole(&self, generation: &mut Generation<'_>) -> Result<Value, ApiError> {
+        let mut choices = self.choices();
+        let mut outputs: Vec<(Vec<Delta>, &'static str)> = vec![(Vec::new(), ""); choices.len()];
+        for (at, part) in generation.by_ref() {
+            match part {
+                Part::Delta(delta) => outputs[at].0.push(delta),
+                Part::End(ending) => outputs[at].1 = finish_reason(ending)?,
+            }
+        }
+        let choices = choices.iter_mut().zip(&outputs).map(|(choice, (deltas, finish_reason))| {
+            let text: String = deltas.iter().map(|delta| delta.text.as_str()).collect();
+            let logprobs = if self.parsed.logprobs { self.logprobs(deltas, choice) } else { Value::Null };
+            let (index, text, finish_reason) = (choice.index, Some(text.as_str()), Some(*finish_reason));
+            let mut value = self.dialect.whole_choice(ChoiceText { index, text, logprobs, finish_reason });
+            if self.parsed.token_ids {
+                value["token_ids"] = token_ids(deltas);
+                value["prompt_token_ids"] = json!(choice.request.prompt);
+            }
+            value
+        });
+        let mut body = self.shell(self.labels.object, choices.collect());
+        body["usage"] = usage_json(usage(self.parsed, generation));
+        body["verbatim"] = json!({"seed": self.parsed.seed});
+        Ok(body)
+    }
+
+    /// The answer as events. An error of the generation is the last event; an error of the
+    /// connection is returned.
+    fn stream(&self, generation: &mut Generation<'_>, events: &mut Events) -> std::io::Result<()> {
+        let mut choices = self.choices();
+        for opening in choices.iter().filter_map(|choice| self.dialect.opening(choice.index)) {
+            events.send(&self.chunk(vec![opening]))?;
+        }
+        for (at, part) in generation.by_ref() {
+            let choice = &mut choices[at];
+            let value = match part {
+                Part::Delta(delta) => self.delta(delta, choice),
+                Part::End(ending) => match finish_reason(ending) {
+                    Ok(reason) => Some(self.end(choice.index, reason)),
+                    Err(error) => {
+                        events.send(&error.body())?;
+                        return events.done();
+                    }
+                },
+            };
+            if let Some(value) = value {
+                events.send(&self.chunk(vec![value]))?;
+            }
+        }
+        if self.parsed.streaming.include_usage {
+            let mut last = self.chunk(Vec::new());
+            last["usage"] = usage_json(usage(self.parsed, generation));
+            events.send(&last)?;
+        }
+        events.done()
+    }
+
+    /// An event. Where the last one tells the usage, the others say that they do not.
+    fn chunk(&self, choices: Vec<Value>) -> Value {
+        let mut chunk = self.shell(self.labels.chunk_object, choices);
+        if self.parsed.streaming.include_usage {
+            chunk["usage"] = Value::Null;
+        }
+        chunk
+    }
+
+    /// The choice in a token's event; none where there is nothing to tell yet. Text that is held
+    /// back waits; what else is told of its token comes at once, so that tokens stay in order.
+    fn delta(&self, delta: Delta, choice: &mut ChoiceState<'_>) -> Option<Value> {
+        let ParsedBody { logprobs, token_ids: ids, .. } = *self.parsed;
+        let is_told = (logprobs || ids) && delta.token.is_some();
+        if delta.text.is_empty() && !is_told {
+            return None;
+        }
+        let deltas = [delta];
+        let logprobs = if logprobs && is_told { self.logprobs(&deltas, choice) } else { Value::Null };
+        let text = Some(deltas[0].text.as_str());
+        let mut value = self.dialect.chunk_choice(ChoiceText {
+            index: choice.index,
+            text,
+            logprobs,
+            finish_reason: None,
+        });
+        if ids {
+            value["token_ids"] = token_ids(&deltas);
+            if std::mem::take(&mut choice.is_first) {
+                value["prompt_token_ids"] = json!(choice.request.prompt);
+            }
+        }
+        Some(value)
+    }
+
+    /// The choice in the event that ends it.
+    fn end(&self, index: usize, reason: &'static str) -> Value {
+        let finish_reason = Some(reason);
+        self.dialect.chunk_choice(ChoiceText { index, text: None, logprobs: Value::Null, finish_reason })
+    }
+}

@@ -1,0 +1,113 @@
+//! The names of parameters: what is known, and what is refused because it would change the answer
+//! and is not supported.
+use super::fields::Fields;
+use crate::serve::error::ApiError;
+use serde_json::{Map, Value};
+
+/// Tells whether a value of a parameter leaves the answer as it is without the parameter.
+type Harmless = fn(&Value) -> bool;
+
+/// Parameters that are not supported and would change the answer, each with the predicate for the
+/// values that would not.
+const UNSUPPORTED: [(&str, Harmless); 22] = [
+    ("best_of", |v| v.as_f64() == Some(1.0)),
+    ("echo", |v| v == &Value::Bool(false)),
+    ("suffix", |v| v.as_str() == Some("")),
+    ("prompt_logprobs", |_| false),
+    ("stop_token_ids", |v| v.as_array().is_some_and(Vec::is_empty)),
+    ("include_stop_str_in_output", |v| v == &Value::Bool(false)),
+    ("return_tokens_as_token_ids", |v| v == &Value::Bool(false)),
+    ("response_format", |v| v.get("type").and_then(Value::as_str) == Some("text")),
+    ("structured_outputs", |_| false),
+    ("guided_json", |_| false),
+    ("guided_regex", |_| false),
+    ("guided_choice", |_| false),
+    ("guided_grammar", |_| false),
+    ("tools", |v| v.as_array().is_some_and(Vec::is_empty)),
+    ("tool_choice", |v| matches!(v.as_str(), Some("none" | "auto"))),
+    ("functions", |v| v.as_array().is_some_and(Vec::is_empty)),
+    ("function_call", |v| v.as_str() == Some("none")),
+    ("audio", |_| false),
+    ("modalities", |v| v.as_array().is_some_and(|list| list.iter().all(|m| m == "text"))),
+    ("chat_template_kwargs", |v| v.as_object().is_some_and(Map::is_empty)),
+    ("add_generation_prompt", |v| v == &Value::Bool(true)),
+    ("continue_final_message", |v| v == &Value::Bool(false)),
+];
+
+/// Parameters that have an effect at one endpoint or at all.
+const USED: [&str; 26] = [
+    "model",
+    "prompt",
+    "messages",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "stop",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "ignore_eos",
+    "min_tokens",
+    "n",
+    "resume",
+    "return_token_ids",
+    "priority",
+    "cache_salt",
+];
+
+/// Parameters that are accepted and have no effect, because they cannot change the answer.
+const WITHOUT_EFFECT: [&str; 8] = [
+    "user",
+    "store",
+    "metadata",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "parallel_tool_calls",
+    "request_id",
+];
+
+/// Refuses a body with a parameter that would change the answer and is not supported. Returns the
+/// names that mean nothing here, which are ignored.
+pub fn check(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
+    for (name, is_harmless) in UNSUPPORTED {
+        if let Some(value) = fields.get(name)
+            && !is_harmless(value)
+        {
+            return Err(ApiError::invalid(name, format!("{name} = {value} is not supported")));
+        }
+    }
+    let is_known = |name: &str| {
+        USED.contains(&name)
+            || WITHOUT_EFFECT.contains(&name)
+            || UNSUPPORTED.iter().any(|(other, _)| *other == name)
+    };
+    Ok(fields.names().filter(|name| !is_known(name)).map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fields::object;
+    use super::*;
+
+    #[test]
+    fn names_are_refused_ignored_or_known() {
+        let check = |body: &[u8]| check(&Fields::new(&object(body).unwrap()));
+        assert_eq!(check(br#"{"prompt": "a", "x": 1, "echo": false, "y": null}"#).unwrap(), ["x", "y"]);
+        let error = check(br#"{"x": 1, "echo": true}"#).unwrap_err();
+        assert_eq!((error.status, error.param.as_deref()), (400, Some("echo")));
+        for (name, _) in UNSUPPORTED {
+            let is_known = USED.contains(&name) || WITHOUT_EFFECT.contains(&name);
+            assert!(!is_known, "{name} is both refused and known");
+        }
+    }
+}
