@@ -1,11 +1,12 @@
 //! The fingerprint: everything that can change a bit of an answer changes it, each by itself;
 //! nothing else does.
 use serde_json::json;
-use verbatim::load::random::{Recipe, TensorData};
 use verbatim::load::{ImageAccess, NoProgress};
 use verbatim::runtime::{Options, ServedModel};
+use verbatim_tests::checkpoint::TensorData;
 use verbatim_tests::fixture::{Files, config_json, tiny_tensors};
 use verbatim_tests::paths;
+use verbatim_tests::recipe::Recipe;
 
 fn options() -> Options {
     Options { threads: Some(1), max_seqs: 1, weights: Some("f32".to_owned()), ..Options::default() }

@@ -6,7 +6,7 @@ use verbatim_tests::sim::shrink::shrink;
 
 const STEPS: u64 = 300;
 
-/// Runs seeds; a failure tells its story.
+/// Runs seeds; a failure is shrunk and told.
 fn seeds(range: std::ops::Range<u64>) -> Summary {
     let mut summary = Summary::default();
     for seed in range {

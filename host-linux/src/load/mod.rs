@@ -8,7 +8,6 @@
 //! * [`pack`]: every tensor read, hashed and packed in one parallel pass, into an image in memory.
 //! * [`image_file`]: an image written to a file, and a file served from, mapped or copied.
 //! * [`fingerprint`]: the hash that names a model and everything about it that can change a bit.
-//! * [`random`]: models with weights from a formula, for tests.
 //!
 //! ```text
 //! config.json ──► ModelConfig ──► ImageLayout ──► memory
@@ -27,7 +26,6 @@ pub mod generation_config;
 pub mod image_file;
 pub mod pack;
 mod plan;
-pub mod random;
 pub mod resolve;
 pub mod safetensors;
 
@@ -37,4 +35,5 @@ pub use folder::Folder;
 pub use generation_config::GenerationDefaults;
 pub use image_file::ImageAccess;
 pub use pack::{AUX_FILES, Compress, LoadedModel, NoProgress, Progress, WeightChoice, load_model};
+pub use plan::shapes as tensor_shapes;
 pub use resolve::resolve;

@@ -116,7 +116,7 @@ fn names(kind: TensorKind, layer: usize, c: &ModelConfig) -> Vec<(String, Vec<us
 }
 
 /// Every tensor of a checkpoint for the model: name and shape, each once.
-pub(crate) fn shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>, LoadError> {
+pub fn shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>, LoadError> {
     let layout =
         ImageLayout::new(config, &[]).map_err(|error| LoadError::image(Path::new("config.json"), error))?;
     Ok(layout.tensors().flat_map(|(kind, layer, _)| names(kind, layer.unwrap_or(0), config)).collect())
