@@ -1,5 +1,5 @@
 //! Matrix products at the shapes of language models: packed formats beside each other, the
-//! machine's limits, and the usual ways.
+//! machine's limits, and plain implementations.
 //!
 //! Weights are as many copies of a matrix as exceed the last-level cache, used in turn, so that
 //! every product reads memory as a model does. A row of the table is one product of `M` rows; its
@@ -11,7 +11,7 @@ use std::time::Instant;
 use verbatim::cpu::worker_count;
 use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
-use verbatim_core::dtype::{Coded, Int8, OperandFormat, WeightFormat, bf16, bf16_operand};
+use verbatim_core::dtype::{Bf16x12 as Coded, Int8, OperandFormat, WeightFormat, bf16, bf16_operand};
 use verbatim_core::isa::{Isa, LANES, Simd, SimdOp};
 use verbatim_core::kernels::matmul::coded::{coded_len, encode};
 use verbatim_core::kernels::matmul::cut::Cut;
@@ -33,24 +33,23 @@ pub(crate) const SHAPES: [(&str, usize, usize); 5] = [
     ("lm_head", 2048, 32000),
 ];
 const ROWS: [usize; 9] = [1, 2, 4, 8, 12, 16, 32, 128, 512];
-/// Bytes of weights to rotate through, at least.
+/// The least bytes of weights that are used in turn.
 const ROTATE_BYTES: usize = 320 << 20;
-/// Seconds of a measurement, about.
+/// About how many seconds a measurement takes.
 const TIME: f64 = 0.1;
 
-/// How rows and columns go to workers.
+/// How a product is cut for the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Split {
     /// Each worker has all columns for some rows.
     Rows,
     /// Each worker has some columns for all rows.
     Columns,
-    /// What the engine does: columns, and rows too where there are more workers than columns are
-    /// worth.
+    /// As the engine cuts it: by columns, and by rows too where columns are too few for all workers.
     Auto,
 }
 
-/// What is asked on the command line.
+/// The command line.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GemmArgs {
     /// Weight formats [default: all].
@@ -59,7 +58,7 @@ pub(crate) struct GemmArgs {
     /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable.
     #[arg(long, default_value = "auto")]
     isa: String,
-    /// Numbers of rows.
+    /// The numbers of rows to measure.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<usize>,
     /// How the product is cut for the workers.
@@ -68,8 +67,8 @@ pub(crate) struct GemmArgs {
     /// Workers [default: as for serving].
     #[arg(long)]
     threads: Option<usize>,
-    /// Besides: scalar code, plain SIMD over unpacked rows, tiles over unpacked rows, OpenBLAS if
-    /// it was built in (f32).
+    /// Also measures scalar code, plain SIMD over unpacked rows, tiles over unpacked rows, and
+    /// OpenBLAS if it was built in (f32).
     #[arg(long)]
     baselines: bool,
 }
@@ -82,11 +81,11 @@ fn noise(i: usize) -> f32 {
     (quarter(0) + quarter(16) + quarter(32) + quarter(48)) * 0.04
 }
 
-/// Copies of a packed weight.
+/// A packed weight, copied until no cache holds all copies.
 pub(crate) struct Weights {
     format: WeightFormat,
     memory: AlignedMemory,
-    /// Of one copy.
+    /// Bytes of one copy.
     pub(crate) bytes: usize,
     copies: usize,
     k: usize,
@@ -94,7 +93,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Packs one panel of noise and repeats it: what it holds does not matter, where it lies does.
+    /// Packs one panel of noise and repeats it: its values do not change the speed, its place does.
     pub(crate) fn new(format: WeightFormat, k: usize, n: usize) -> Result<Self, String> {
         let rows: Vec<u8> = (0..PANEL * k).flat_map(|i| noise(i).to_le_bytes()).collect();
         let panel_bytes = panel_len(format, k) * format.element_bytes();
@@ -118,7 +117,7 @@ impl Weights {
         Ok(Self { format, memory, bytes, copies, k, n })
     }
 
-    /// One of the copies.
+    /// The copy to use in turn `i`.
     pub(crate) fn linear(&self, copy: usize) -> Linear<'_> {
         let bytes = &self.memory.as_slice()[copy % self.copies * self.bytes..][..self.bytes];
         let aligned = "panels are multiples of 64 bytes";
@@ -133,7 +132,7 @@ impl Weights {
     }
 }
 
-/// Numbers where the engine would have them: from a cache line on, in huge pages if there are some.
+/// Memory as the engine has it: aligned to cache lines, in huge pages if there are some.
 struct Aligned<T>(AlignedMemory, PhantomData<T>);
 
 impl<T: AnyBits> Aligned<T> {
@@ -194,7 +193,7 @@ impl Operands {
     }
 }
 
-/// The best seconds of a product, over a while.
+/// The best time of a product in seconds.
 pub(crate) fn best(mut product: impl FnMut(usize)) -> f64 {
     let mut best = f64::MAX;
     let begin = Instant::now();
@@ -250,7 +249,7 @@ fn bound(limits: &Limits, weights: &Weights, rows: usize) -> f64 {
     multiplied_at(limits, weights, rows).max(weights.bytes as f64 / limits.read)
 }
 
-/// Seconds that the products alone need at least.
+/// Seconds that the arithmetic alone needs at least.
 pub(crate) fn multiplied_at(limits: &Limits, weights: &Weights, rows: usize) -> f64 {
     let peak = match weights.format.operands() {
         OperandFormat::F32 => limits.f32_fma,
@@ -261,7 +260,7 @@ pub(crate) fn multiplied_at(limits: &Limits, weights: &Weights, rows: usize) -> 
     operations / peak
 }
 
-/// Prints the table.
+/// Prints the table of all shapes, formats and row counts.
 pub(crate) fn report(args: &GemmArgs, json: bool) -> Result<(), String> {
     let isa = Isa::from_name(&args.isa).ok_or_else(|| format!("--isa {}: this CPU has it not", args.isa))?;
     let workers = worker_count(args.threads).workers;
@@ -297,7 +296,7 @@ pub(crate) fn report(args: &GemmArgs, json: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// `out[r, n] = act[r] · weight[n]` over rows as a checkpoint has them, the plain ways.
+/// `out[r, n] = act[r] · weight[n]` over rows as a checkpoint has them, by plain implementations.
 enum Plain {
     Scalar,
     Simd,

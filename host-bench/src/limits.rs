@@ -3,7 +3,7 @@
 //! Bandwidth: sums over more than any cache holds, by several access patterns, with and without
 //! huge pages; the best that any reached in the run is the limit. Peaks: 24 independent
 //! accumulators in registers, enough for the latency of any of the instructions. Patterns
-//! alternate, and the best of several rounds counts: a shared machine only ever takes away.
+//! alternate, and the best of several rounds counts: other users of a machine only slow it down.
 use super::report::{Line, Report};
 use super::tile_peak;
 use std::hint::black_box;
@@ -20,8 +20,8 @@ const ROUNDS: usize = 4;
 const STEPS: usize = 2_000_000;
 const ACCUMULATORS_MAX: usize = 24;
 
-/// Accumulators of a peak loop: as many as a path's registers hold, 24 of them or, in two registers
-/// each, 6.
+/// Accumulators of a peak loop: as many as the instruction set's registers hold, 24 of them, or 6 in
+/// two registers each.
 const fn accumulators<S: Simd>() -> usize {
     if S::TILE_ROWS >= ACCUMULATORS_MAX / 2 { ACCUMULATORS_MAX } else { 6 }
 }
@@ -38,15 +38,15 @@ impl SimdOp for Accumulators {
 /// The limits, for one worker and for all.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
-    /// Bytes a second.
+    /// Bytes read in a second.
     pub(crate) read: f64,
-    /// Operations a second (two for each multiply-add).
+    /// f32 operations a second, two for each multiply-add.
     pub(crate) f32_fma: f64,
     /// Likewise.
     pub(crate) bf16_dot: f64,
     /// Likewise.
     pub(crate) int8_dot: f64,
-    /// Likewise, by a unit that multiplies tiles; 0 without one.
+    /// int8 operations a second of a unit that multiplies tiles; 0 without one.
     pub(crate) int8_tiles: f64,
 }
 
@@ -162,8 +162,8 @@ impl SimdOp for QuadPeak {
         };
         let mut acc = [zero; ACCUMULATORS_MAX];
         for _ in 0..self.0 {
-            // Where it takes several instructions, those that do not add must not be done once for
-            // all.
+            // Where a product takes several instructions, the compiler must not move those that do
+            // not add out of the loop.
             let (a, b) = black_box((a, b));
             for x in &mut acc[..accumulators::<S>()] {
                 *x = s.dot_quads(a, b, *x);
@@ -224,8 +224,7 @@ impl Reader {
         })
     }
 
-    /// The best of all patterns right now: on a shared machine it is another number in the next
-    /// minute.
+    /// The best of all patterns now. On a shared machine it differs from minute to minute.
     pub(crate) fn now(&self, pool: &dyn Pool) -> f64 {
         PATTERNS.into_iter().map(|pattern| self.rate(pool, pattern, 2)).fold(0.0, f64::max)
     }
@@ -259,7 +258,7 @@ pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result
     Ok(Limits { read, int8_tiles, ..peaks(pool) })
 }
 
-/// What vectors' arithmetic allows right now; no bandwidth, no tiles.
+/// Measures the peaks of vector instructions only.
 pub(crate) fn peaks(pool: &dyn Pool) -> Limits {
     let isa = Isa::detect();
     let lanes = (STEPS * isa.run(Accumulators) * LANES) as f64;

@@ -16,8 +16,8 @@ use verbatim_core::pool::{Phase, Pool};
 use verbatim_core::tensor::Shared;
 
 const COPY_BYTES: usize = 512 << 20;
-/// Turns of whatever is compared; the best of each counts, for a shared machine only ever takes
-/// away.
+/// How often each side of a comparison is measured, in turns. The best counts, since other users of
+/// a machine only ever slow it down.
 const TURNS: usize = 5;
 /// Seconds in which a mapped image is to be open.
 const OPEN_BAR_S: f64 = 0.1;
@@ -54,11 +54,11 @@ fn forget(path: &Path) {
 
 /// Makes the peak of resident memory what is resident now.
 fn forget_peak() {
-    // Where it is not allowed, the peak is that of the whole run.
+    // Where the system does not allow it, the peak is that of the whole run.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Loads, and says how many seconds it took.
+/// Loads the model and returns the seconds that it took.
 fn timed(
     path: &Path,
     choice: WeightChoice,
@@ -74,7 +74,7 @@ fn verdict(holds: bool) -> &'static str {
     if holds { "holds" } else { "DOES NOT HOLD" }
 }
 
-/// A file that is removed in the end.
+/// A file that is removed when the value is dropped.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
@@ -83,7 +83,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Prints packing where the path is a checkpoint, then its image, or the one that the path is.
+/// Measures packing, if the path is a checkpoint, and then opening the image.
 pub(crate) fn report(
     model: &ModelChoice,
     choice: WeightChoice,
@@ -110,7 +110,7 @@ pub(crate) fn report(
     image(&report, &file.0, choice, &pool)
 }
 
-/// A checkpoint, packed in memory.
+/// Measures packing a checkpoint into memory.
 fn packing(
     report: &Report,
     path: &Path,
@@ -155,7 +155,7 @@ fn packing(
     last.ok_or_else(|| "nothing was loaded".to_owned())
 }
 
-/// An image, in every way that it can be opened.
+/// Measures an image in every way that it can be opened.
 fn image(report: &Report, path: &Path, choice: WeightChoice, pool: &FutexPool) -> Result<(), String> {
     let bytes = std::fs::metadata(path).map_or(0, |data| data.len()) as f64;
     report.section(&format!("image of {:.2} GB", bytes / 1e9));

@@ -7,7 +7,7 @@
 //! * [`load`]: how long does loading take?
 //! * [`quality`]: how far does a weight or KV format take a model from f32?
 //! * [`peer`]: how do others do on the same machine?
-//! * [`bars`]: does everything hold that we say of ourselves?
+//! * [`bars`]: does every claim about speed hold?
 //! * [`contract`]: what does it cost that answers are the same, and what does it make possible?
 //! * [`make_model`]: a checkpoint of a real shape with random weights.
 mod bars;
@@ -33,8 +33,9 @@ use std::process::ExitCode;
 use verbatim::load::WeightChoice;
 use verbatim_core::dtype::KvFormat;
 
-/// Measures Verbatim beside the machine's limits and its peers. Quote ratios, never absolute
-/// figures: machines differ.
+/// Measures Verbatim beside the machine's limits and its peers.
+///
+/// Quote ratios, never absolute figures: machines differ.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -45,16 +46,16 @@ struct Arguments {
     json: bool,
 }
 
-/// How weights are stored.
+/// The flags that choose a weight format.
 #[derive(Debug, Args)]
 struct Weights {
     /// Weight format: f32, bf16, int8 or int4 [default: the source's own].
     #[arg(long)]
     weights: Option<String>,
-    /// Weight format of the head: one of these, or same.
+    /// Weight format of the output head: one of these, or same.
     #[arg(long)]
     head: Option<String>,
-    /// bf16 in 12 bits a weight: auto (as for any number of sequences), on or off.
+    /// 12-bit bf16: auto (only where it is faster for any number of sequences), on or off.
     #[arg(long)]
     compress: Option<String>,
 }
@@ -69,15 +70,15 @@ impl Weights {
 enum Command {
     /// Read bandwidth by several access patterns, and peaks of f32 FMA, bf16 dot and int8 dot.
     Limits {
-        /// Workers [default: as for serving].
+        /// Worker threads [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
     },
     /// Matrix products at the shapes of language models, format by format, beside the limits.
     Gemm(gemm::GemmArgs),
-    /// Latency of handing work to all workers: the futex pool, channels, rayon, new threads.
+    /// Latency of handing work to all workers, by the futex pool, channels, rayon and new threads.
     Pool {
-        /// Workers [default: as for serving].
+        /// Worker threads [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
     },
@@ -88,7 +89,7 @@ enum Command {
         model: ModelChoice,
         #[command(flatten)]
         weights: Weights,
-        /// Workers at most [default: as for serving].
+        /// Worker threads, at most [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
         /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or
@@ -102,14 +103,14 @@ enum Command {
         #[arg(long, default_value_t = 32)]
         tokens: usize,
     },
-    /// Packing from a cold and a warm page cache, beside a copy; the image mapped, copied,
-    /// verified; decode from either.
+    /// Time to pack a checkpoint from a cold and a warm page cache, beside a plain copy; time to
+    /// open its image mapped, copied and verified; decode from either.
     Load {
         #[command(flatten)]
         model: ModelChoice,
         #[command(flatten)]
         weights: Weights,
-        /// Workers [default: as for serving].
+        /// Worker threads [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
     },
@@ -118,17 +119,17 @@ enum Command {
     Quality {
         /// A checkpoint's directory [default: the built-in model].
         path: Option<PathBuf>,
-        /// The text; its beginning is used.
+        /// A text file, of which the beginning is used.
         #[arg(long)]
         text: PathBuf,
-        /// Tokens of it that are scored.
+        /// Number of tokens that are scored.
         #[arg(long, default_value_t = 1024)]
         tokens: usize,
-        /// Tokens of a window; each window begins anew.
+        /// Tokens of a window; each window begins with an empty context.
         #[arg(long, default_value_t = 256)]
         window: usize,
     },
-    /// llama.cpp and torch on the same machine, in turns with ours.
+    /// Speed of llama.cpp and torch on the same machine, in turns with ours.
     Peer {
         #[command(flatten)]
         model: ModelChoice,
@@ -136,40 +137,40 @@ enum Command {
         weights: Weights,
         #[command(flatten)]
         peers: peer::PeerArgs,
-        /// Workers of both [default: as for serving].
+        /// Worker threads of both [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
     },
-    /// Everything that we say of our speed, measured: case, value, bar, holds or not. Minutes.
+    /// Every claim about speed: case, value, bar, and whether it holds. Takes minutes.
     Bars {
         #[command(flatten)]
         model: ModelChoice,
         #[command(flatten)]
         peers: bars::BarsArgs,
-        /// Workers [default: as for serving].
+        /// Worker threads [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
     },
     /// Mixed traffic, shared prefixes, speculation, and a stream beside a long prompt, each with
-    /// its bar. Minutes.
+    /// its bar. Takes minutes.
     Contract {
         #[command(flatten)]
         model: ModelChoice,
         #[command(flatten)]
         contract: contract::ContractArgs,
-        /// Workers [default: as for serving].
+        /// Worker threads [default: as for serving].
         #[arg(long)]
         threads: Option<usize>,
     },
     /// Write a checkpoint with random Gaussian bf16 weights (σ 0.02, seeded).
     MakeModel {
-        /// Its shape: tinyllama, smollm2, llama3.2-1b, small.
+        /// The model's shape: tinyllama, smollm2, llama3.2-1b or small.
         #[arg(long, default_value = "tinyllama")]
         shape: String,
-        /// The seed.
+        /// The seed of the weights.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Where to.
+        /// The directory to write.
         directory: PathBuf,
     },
 }

@@ -86,7 +86,7 @@ pub(crate) fn put_tokenizer(directory: &Path) -> Result<(), String> {
     std::fs::write(&path, tokenizer.to_string()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Writes the checkpoint.
+/// Writes the checkpoint of a shape into a directory.
 pub(crate) fn make(shape: &str, seed: u64, directory: &Path) -> Result<(), String> {
     let config = config(shape)?;
     let wrong = |error: std::io::Error| format!("{}: {error}", directory.display());

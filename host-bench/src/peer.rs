@@ -1,7 +1,7 @@
 //! Peers on the same machine in the same run: llama.cpp's own benchmarks, and torch (oneDNN)
 //! through a script, alternating with ours.
 //!
-//! Nothing of a peer is built or fetched here: paths to its programs and files are given.
+//! Peers are neither built nor fetched here: the command line names their programs and files.
 use super::gemm::{Split, Weights, packed};
 use super::model::{ModelChoice, batch, load};
 use super::report::{Line, Report, median};
@@ -15,23 +15,23 @@ use verbatim::pool::FutexPool;
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::isa::Isa;
 
-/// Where llama.cpp is.
+/// The flags that name llama.cpp's programs.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct LlamaPrograms {
-    /// llama.cpp's llama-bench.
+    /// Path of llama.cpp's llama-bench.
     #[arg(long)]
     pub(crate) llama_bench: Option<PathBuf>,
-    /// llama.cpp's llama-batched-bench.
+    /// Path of llama.cpp's llama-batched-bench.
     #[arg(long)]
     pub(crate) llama_batched_bench: Option<PathBuf>,
 }
 
-/// Where the peers are.
+/// The flags that name the peers.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct PeerArgs {
     #[command(flatten)]
     pub(crate) llama: LlamaPrograms,
-    /// The same model for llama.cpp, in the format to compare with.
+    /// A GGUF file of the same model, in the format to compare with.
     #[arg(long)]
     pub(crate) gguf: Option<PathBuf>,
     /// A Python with torch, for oneDNN's products.
@@ -85,8 +85,8 @@ pub(crate) fn llama_batched(
     rate.ok_or_else(|| "llama-batched-bench: no speed_tg in its output".to_owned())
 }
 
-/// How many times the second the first is: the median of some rounds of both in turn. A shared
-/// machine that changes its mind changes it for the two of a round alike.
+/// The ratio of the first figure to the second: the median over rounds of both in turn. What slows
+/// a shared machine down slows both of a round.
 pub(crate) fn ratio(
     rounds: usize,
     mut ours: impl FnMut() -> Result<f64, String>,
@@ -124,15 +124,14 @@ pub(crate) fn ours(
         let case = Case { rounds: 1, ..Case::one(depth.max(16), 32) };
         return Ok(1.0 / run(loaded, isa, pool, &case)?.decode);
     }
-    // The last rows of a context that ends with the model's positions, a token and what it needs
-    // short of it.
+    // The context must end within the model's positions, with room for what is decoded.
     let len = (depth + prompt).min(loaded.model().config().position_count.saturating_sub(2));
     let case = Case { rounds: 1, rows: prompt, ..Case::one(len, 1) };
     let (rows, seconds) = *run(loaded, isa, pool, &case)?.prefill.last().ok_or("no prefill step")?;
     Ok(rows as f64 / seconds)
 }
 
-/// Prints the ratios.
+/// Prints the ratios of all formats.
 pub(crate) fn report(
     model: &ModelChoice,
     choice: WeightChoice,

@@ -10,11 +10,11 @@ use verbatim::load::{AUX_FILES, Folder, LoadedModel, NoProgress, WeightChoice, b
 use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
 use verbatim::text::Tokenizer;
-use verbatim_bench::q4_0;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{Engine, EngineLimits, MemoryPlan, Observer, PlannedRow, Request};
 use verbatim_core::isa::Isa;
 use verbatim_core::model::RowOutput;
+use verbatim_tests::q4_0;
 
 const FORMATS: [WeightFormat; 4] = WeightFormat::ALL;
 
@@ -80,10 +80,10 @@ fn windows(loaded: &LoadedModel, text: &Path, tokens: usize, window: usize) -> R
     if windows.is_empty() { Err(format!("{}: too short", text.display())) } else { Ok(windows) }
 }
 
-/// What is measured: a name, the weights, how they and the KV cache are stored.
+/// One line of the table: a name, the weights, and how they and the KV cache are stored.
 type QualityCase = (String, Folder, WeightChoice, KvFormat);
 
-/// The formats, and what else is measured beside them.
+/// All lines of the table: the formats, and another engine's rounding beside them.
 fn cases(folder: &Folder) -> Vec<QualityCase> {
     let of = |name: &str, choice, kv| (name.to_owned(), folder.clone(), choice, kv);
     let weights = |format: &WeightFormat| of(format.name(), WeightChoice::all(*format), KvFormat::F32);

@@ -13,7 +13,7 @@ pub(crate) struct Report {
     json: bool,
 }
 
-/// One figure.
+/// One figure of a report, with what it is compared with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line {
     pub(crate) case: String,
@@ -21,11 +21,11 @@ pub(crate) struct Line {
     pub(crate) unit: &'static str,
     /// The most that the machine could do, in the same unit, measured in the same run.
     pub(crate) limit: Option<f64>,
-    /// What another did in the same run: who, and how much.
+    /// A peer's name, and its figure in the same run.
     pub(crate) peer: Option<(String, f64)>,
-    /// What the value must reach.
+    /// The bar that the value must reach.
     pub(crate) bar: Option<Bar>,
-    /// What is to be said besides.
+    /// A remark.
     pub(crate) note: String,
 }
 
@@ -71,13 +71,13 @@ impl Line {
         Self { note: note.into(), ..self }
     }
 
-    /// The share of the limit.
+    /// The value as a share of the limit.
     pub(crate) fn share(&self) -> Option<f64> {
         self.limit.map(|limit| self.value / limit)
     }
 }
 
-/// The middle one of some figures; 0 of none.
+/// The median; 0 if there are no figures.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
@@ -126,14 +126,14 @@ impl Report {
         Self { bench, json }
     }
 
-    /// A heading, for people.
+    /// Prints a heading, in a table only.
     pub(crate) fn section(&self, title: &str) {
         if !self.json {
             println!("{title}");
         }
     }
 
-    /// A figure.
+    /// Prints one figure.
     pub(crate) fn line(&self, line: &Line) {
         if self.json {
             let (peer, ratio) = match &line.peer {
@@ -167,7 +167,7 @@ impl Report {
         println!("{}{}", if line.note.is_empty() { "" } else { "  " }, line.note);
     }
 
-    /// What was not measured, and why.
+    /// Says what was not measured, and why.
     pub(crate) fn left_out(&self, case: &str, why: &str) {
         if self.json {
             println!("{}", json!({"bench": self.bench, "case": case, "value": null, "note": why}));

@@ -12,49 +12,49 @@ use verbatim_core::kernels::matmul::panel::{PANEL, panel_len};
 use verbatim_core::model::ModelConfig;
 use verbatim_core::pool::{Phase, Pool};
 
-/// What is run.
+/// One case: how many sequences, how long, in how many rounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
-    /// Sequences at once.
+    /// Sequences that run at once.
     pub(crate) sequences: usize,
-    /// Tokens of each prompt.
+    /// Prompt tokens of each sequence.
     pub(crate) prompt: usize,
     /// Tokens decoded by each.
     pub(crate) tokens: usize,
-    /// Rows of a step at most.
+    /// Rows of a step, at most.
     pub(crate) rows: usize,
-    /// How often; the best counts.
+    /// Rounds, of which the best counts.
     pub(crate) rounds: usize,
-    /// `None` is as for serving.
+    /// The KV format; `None` is as for serving.
     pub(crate) kv_format: Option<KvFormat>,
 }
 
 impl Case {
-    /// One sequence.
+    /// The case of one sequence.
     pub(crate) fn one(prompt: usize, tokens: usize) -> Self {
         Self { sequences: 1, prompt, tokens, rows: 512, rounds: 3, kv_format: None }
     }
 }
 
-/// What came out, in seconds.
+/// The times of a case, in seconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Speed {
-    /// Of each prefill step, in order: its rows and the best time.
+    /// The rows and the best time of each prefill step, in order.
     pub(crate) prefill: Vec<(usize, f64)>,
-    /// Of a decode step of all sequences: the median of a round, and of those the best.
+    /// The time of a decode step of all sequences: the best of the rounds' medians.
     pub(crate) decode: f64,
-    /// Of all decode steps of all rounds together.
+    /// The time of all decode steps of all rounds together.
     pub(crate) decode_sum: f64,
 }
 
 impl Speed {
-    /// Of the whole prompt.
+    /// The time of the whole prompt.
     pub(crate) fn prompt_s(&self) -> f64 {
         self.prefill.iter().map(|(_, s)| s).sum()
     }
 }
 
-/// Runs a case.
+/// Runs a case on a loaded model.
 pub(crate) fn run(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, case: &Case) -> Result<Speed, String> {
     let config = *loaded.model().config();
     let len = case.prompt + case.tokens + 1;
@@ -104,7 +104,7 @@ pub(crate) fn run(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, case: &Case) 
         }
         if !steps.is_empty() {
             speed.decode_sum += steps.iter().sum::<f64>();
-            // The median of a round: a pause of the machine is not the model's.
+            // The median leaves out pauses of the machine.
             speed.decode = speed.decode.min(median(steps));
         }
     }
@@ -140,8 +140,7 @@ pub(crate) fn operations(c: &ModelConfig, rows: usize) -> f64 {
 /// A pool that notes how long the tasks of each phase took.
 pub(crate) struct Timed<'p> {
     pool: &'p dyn Pool,
-    /// Of each phase: for each worker the time spent in its tasks; the longest of a run is added
-    /// up.
+    /// The time of each phase: in each run, that of the worker whose tasks took longest.
     phases: Mutex<Vec<(Phase, Duration)>>,
 }
 
@@ -150,7 +149,7 @@ impl<'p> Timed<'p> {
         Self { pool, phases: Mutex::new(Vec::new()) }
     }
 
-    /// Seconds by phase since the last call.
+    /// Takes the seconds of each phase since the last call.
     pub(crate) fn take(&self) -> Vec<(Phase, Duration)> {
         std::mem::take(&mut self.phases.lock().expect("nobody panics with the lock"))
     }

@@ -1,12 +1,12 @@
 //! What a matrix unit for bytes (AMX) does at most: products of tiles that stay in their registers.
 use verbatim_core::isa::Isa;
 
-/// Operations of a round, two for each multiply-add; 0 where the path has no such unit.
+/// Operations of a round, two for each multiply-add; 0 where the instruction set has no such unit.
 pub(crate) fn operations(isa: Isa) -> f64 {
     if isa.name() == "avx512-amx" { 4.0 * 2.0 * 16.0 * 16.0 * 64.0 } else { 0.0 }
 }
 
-/// So many rounds of four products that do not wait for each other.
+/// Runs rounds of four products that do not wait for each other.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn run(isa: Isa, rounds: usize) {
     use std::arch::asm;
@@ -24,8 +24,8 @@ pub(crate) fn run(isa: Isa, rounds: usize) {
     config.palette[0] = 1;
     config.row_bytes[..8].fill(64);
     config.rows[..8].fill(16);
-    // SAFETY: a path of that name is a proof that the CPU has the unit and the system lets us use
-    // it. Configuring zeroes the tiles; no memory is written.
+    // SAFETY: an instruction set of that name is a proof that the CPU has the unit and the system
+    // lets us use it. Configuring zeroes the tiles; no memory is written.
     unsafe {
         asm!(
             "ldtilecfg [{config}]",
@@ -44,6 +44,6 @@ pub(crate) fn run(isa: Isa, rounds: usize) {
     }
 }
 
-/// Nothing: there is no such unit.
+/// Does nothing: there is no such unit.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn run(_: Isa, _: usize) {}

@@ -1,6 +1,6 @@
 //! Random numbers of a seed (splitmix64), the same on every machine.
 
-/// What a stream advances by.
+/// The step of a stream: the golden ratio in 64 bits, as splitmix64 has it.
 pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A bijection of 64 bits that mixes them well.
@@ -15,12 +15,12 @@ pub fn mix(mut z: u64) -> u64 {
 pub struct Draws(u64);
 
 impl Draws {
-    /// The stream of a seed.
+    /// The stream that a seed starts.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// 64 bits.
+    /// The next 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
@@ -31,7 +31,7 @@ impl Draws {
         (self.bits() % end as u64) as usize
     }
 
-    /// One of some things.
+    /// Draws one element of a slice that is not empty.
     pub fn pick<'t, T>(&mut self, things: &'t [T]) -> &'t T {
         &things[self.below(things.len())]
     }

@@ -1,11 +1,13 @@
 //! A tiny model with a tokenizer of single bytes, as the files of a checkpoint: what tests of
 //! loading and serving spoil.
+use crate::checkpoint::{TensorData, safetensors_to};
+use crate::recipe::Recipe;
+use crate::temporary::TemporaryDirectory;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use verbatim::load::Folder;
-use verbatim::load::random::{Recipe, TemporaryDirectory, TensorData, safetensors_to};
 
 /// A tokenizer of single bytes: 256 letters, `<s>` and `</s>`.
 ///
@@ -61,7 +63,7 @@ pub fn tokenizer_config_json() -> Value {
 pub struct Files(pub BTreeMap<String, Vec<u8>>);
 
 impl Files {
-    /// The tiny model's.
+    /// The files of the tiny model, unspoiled.
     pub fn tiny() -> Self {
         let mut files = Self(BTreeMap::new());
         files.put_json("config.json", &config_json());
@@ -75,12 +77,12 @@ impl Files {
         files
     }
 
-    /// Sets a file to some JSON.
+    /// Replaces a file by JSON text.
     pub fn put_json(&mut self, name: &str, value: &Value) {
         self.0.insert(name.to_owned(), value.to_string().into_bytes());
     }
 
-    /// Sets a file to some tensors.
+    /// Replaces the weights by some tensors.
     ///
     /// # Panics
     /// Never: memory can be written.
@@ -90,7 +92,7 @@ impl Files {
         self.0.insert(name.to_owned(), bytes);
     }
 
-    /// A JSON file, to be changed.
+    /// Parses a JSON file, so that a test can change it.
     ///
     /// # Panics
     /// If it is not there or no JSON.
@@ -100,13 +102,13 @@ impl Files {
         self.put_json(name, &value);
     }
 
-    /// As a folder in memory.
+    /// The files as a folder in memory, which the loader takes.
     pub fn folder(&self) -> Folder {
         let files = self.0.iter().map(|(name, bytes)| (name.clone(), Arc::from(bytes.as_slice()))).collect();
         Folder::Memory { name: PathBuf::from("tiny"), files }
     }
 
-    /// As a directory on disk.
+    /// Writes the files into a directory.
     ///
     /// # Panics
     /// If it cannot be written.

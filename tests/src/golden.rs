@@ -1,14 +1,16 @@
 //! The goldens of `tests/goldens`, and the random models that they describe.
+use crate::checkpoint::{TensorData, write_safetensors};
+use crate::recipe::random_tensor;
+use crate::temporary::TemporaryDirectory;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use verbatim::load::random::{TemporaryDirectory, TensorData, random_tensor, write_safetensors};
 
 /// The folder of goldens.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens")
 }
 
-/// Reads one golden.
+/// Reads a golden's JSON file.
 ///
 /// # Panics
 /// If it is not there or not what `T` says: goldens are part of the repository.
@@ -60,7 +62,7 @@ pub struct PositionGolden {
     pub next: (u32, f64),
 }
 
-/// A greedy continuation.
+/// The greedy continuation of the prompt.
 #[derive(Debug, Deserialize)]
 #[allow(missing_docs)]
 pub struct GreedyGolden {
@@ -68,7 +70,7 @@ pub struct GreedyGolden {
     pub logprobs: Vec<f64>,
 }
 
-/// The same positions under bf16.
+/// What transformers computes at these positions with bf16 weights.
 #[derive(Debug, Deserialize)]
 #[allow(missing_docs)]
 pub struct Bf16Golden {

@@ -1,5 +1,7 @@
 //! What the tests share: where test data lies, the goldens, and a bare runner of the forward pass.
 //!
+//! * [`recipe`]: random models from a formula; [`checkpoint`]: their files; [`temporary`]:
+//!   directories for them. [`q4_0`]: another engine's rounding, as a yardstick.
 //! * [`chat`]: messages as the built-in model's template renders them.
 //! * [`data`]: files that are not in the repository; a test that needs one is skipped by name
 //!   without it.
@@ -11,7 +13,9 @@
 //! * [`mutants`]: planted bugs, and the copy of the tree in which they are built.
 //! * [`pools`]: pools that permute what they are given.
 //! * [`sim`]: the simulator, which `verbatim-sim` and a test run.
+//! * [`source`]: Rust sources as text, for the test that keeps the tree tidy.
 pub mod chat;
+pub mod checkpoint;
 pub mod data;
 pub mod draws;
 pub mod fixture;
@@ -20,12 +24,16 @@ pub mod mutants;
 pub mod mutate;
 pub mod pools;
 pub mod process;
+pub mod q4_0;
+pub mod recipe;
 pub mod runner;
 pub mod sim;
+pub mod source;
+pub mod temporary;
 
 use verbatim_core::isa::{Available, Isa};
 
-/// The paths of this CPU, with its matrix unit where the system lets a process use it.
+/// The instruction sets of this CPU, with its matrix unit where the system lets a process use it.
 pub fn paths() -> Available {
     verbatim::cpu::allow_matrix_unit();
     Isa::available()

@@ -191,9 +191,9 @@ fn sources(root: &Path) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
     Ok(files)
 }
 
-/// The Rust sources of the repository as text.
-pub fn rust_sources() -> Result<Tree, String> {
-    let files = sources(&root()).map_err(|error| format!("{}: {error}", root().display()))?;
+/// The Rust sources below a repository's root as text.
+pub fn rust_sources(root: &Path) -> Result<Tree, String> {
+    let files = sources(root).map_err(|error| format!("{}: {error}", root.display()))?;
     let texts = files.into_iter().filter(|(path, _)| path.ends_with(".rs"));
     texts
         .map(|(path, bytes)| match String::from_utf8(bytes) {
@@ -226,7 +226,7 @@ pub fn build() -> Result<PathBuf, String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let target = std::path::absolute(target).map_err(|error| error.to_string())?.join("mutants");
     let (copy, built) = (target.join("tree"), target.join("build"));
-    let mut tree = rust_sources()?;
+    let mut tree = rust_sources(&root)?;
     plant(&mut tree)?;
     let mut files = sources(&root).map_err(|error| format!("{}: {error}", root.display()))?;
     files.extend(tree.into_iter().map(|(path, text)| (path, text.into_bytes())));

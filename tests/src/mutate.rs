@@ -26,7 +26,7 @@ pub fn bytes(draws: &mut Draws, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Every way down to a value, at most `most` of them.
+/// The paths of keys and indices to the values of a JSON text, at most `most` of them.
 fn paths(value: &Value, most: usize) -> Vec<String> {
     let mut found = vec![String::new()];
     let mut next = 0;
@@ -45,7 +45,7 @@ fn paths(value: &Value, most: usize) -> Vec<String> {
     found
 }
 
-/// Changes one field: another value, another field's value, or nothing at all in its place.
+/// Changes one field: it gets another value or another field's value, or it is removed.
 pub fn json(draws: &mut Draws, value: &mut Value) {
     let tricky = [
         json!(null),

@@ -1,8 +1,8 @@
-//! Pools that a result must not notice.
+//! Pools that run tasks in unusual orders, which must change no result.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use verbatim_core::pool::{Phase, Pool};
 
-/// Runs tasks in an order, and on workers, that a seed permutes anew in every run; one thread.
+/// Runs all tasks on one thread, in an order and under worker numbers that differ from run to run.
 #[derive(Debug)]
 pub struct Permuting {
     workers: usize,
@@ -10,7 +10,7 @@ pub struct Permuting {
 }
 
 impl Permuting {
-    /// As many workers as told.
+    /// A pool that claims to have this many workers.
     pub fn new(workers: usize) -> Self {
         assert!(workers > 0);
         Self { workers, runs: AtomicUsize::new(0) }
@@ -50,8 +50,8 @@ impl<P> Counting<P> {
         Self { inner, heads: AtomicUsize::new(0), products: AtomicUsize::new(0) }
     }
 
-    /// Products of layers, and of the head, since the last call. A product too small to be cut is
-    /// not seen here.
+    /// How many products of layers, and how many of the output head, ran since the last call. A
+    /// product that is too small to be cut does not reach the pool and is not counted.
     pub fn take(&self) -> (usize, usize) {
         (self.products.swap(0, Ordering::Relaxed), self.heads.swap(0, Ordering::Relaxed))
     }

@@ -29,7 +29,7 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// A command with none of the flags that the environment may hold.
+/// A command of the program without the environment's `VERBATIM_` variables.
 pub fn command() -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VERBATIM_")) {
@@ -51,13 +51,13 @@ pub fn output(args: &[&str]) -> Output {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    /// `host:port`.
+    /// Where it listens, as `host:port`.
     pub address: String,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Asked, not killed, so that it leaves nothing behind.
+        // A signal that it may handle, so that it leaves no socket behind.
         let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         if !asked.is_ok_and(|status| status.success()) {
             let _ = self.child.kill();
@@ -118,7 +118,7 @@ impl Running {
         (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
     }
 
-    /// The events of a stream, chunk framing taken off.
+    /// Posts JSON and returns the events of the stream, without the framing of chunks.
     ///
     /// # Panics
     /// If it is not a whole stream of JSON.

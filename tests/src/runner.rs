@@ -10,13 +10,13 @@ use verbatim_core::pool::Pool;
 /// How a sequence is run.
 #[derive(Clone, Copy)]
 pub struct Run<'a> {
-    /// The path.
+    /// The instruction set that computes.
     pub isa: Isa,
-    /// The pool.
+    /// The threads that run the tasks.
     pub pool: &'a dyn Pool,
-    /// The KV format.
+    /// How keys and values are stored.
     pub kv_format: KvFormat,
-    /// Rows of a step.
+    /// Rows of a step, at most.
     pub chunk: usize,
 }
 
@@ -31,8 +31,8 @@ fn carve<'a>(
     (forward, KvCache::carve(carver, layout).expect("KV fits"))
 }
 
-/// Feeds `ids` and gives the logits of each row for which `wanted` holds to `take`. `more` may
-/// append ids: it is asked after the last row, with its logits, until it returns `None`.
+/// Feeds `ids` and gives the logits of each row for which `wanted` holds to `take`. After the last
+/// row, `more` is given its logits and may append an id, until it returns `None`.
 ///
 /// # Panics
 /// If something does not fit: this is for tests.
@@ -102,7 +102,7 @@ pub fn logprobs(logits: &[f32]) -> Vec<f64> {
     logits.iter().map(|x| f64::from(*x) - f64::from(max) - sum.ln()).collect()
 }
 
-/// The greatest logit's id, ties to the lower.
+/// The id with the largest logit; the lowest id among equals.
 pub fn argmax(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (i, x) in logits.iter().enumerate() {

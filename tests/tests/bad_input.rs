@@ -1,13 +1,15 @@
-//! Every kind of wrong input to the program: one line on standard error that names what is wrong,
-//! an exit code that is not 0, no panic.
+//! Every kind of wrong input to the program ends in one line on standard error that names what is
+//! wrong, and in an exit code that is not 0; never in a panic.
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Output;
-use verbatim::load::random::{TemporaryDirectory, TensorData, random_tensor};
+use verbatim_tests::checkpoint::TensorData;
 use verbatim_tests::fixture::{Files, tiny_tensors};
 use verbatim_tests::process::{binary, command, output};
+use verbatim_tests::recipe::random_tensor;
+use verbatim_tests::temporary::TemporaryDirectory;
 
 /// Asserts that `output` is one line of error with all of `parts` in it, and nothing else.
 fn assert_refused(case: &str, output: &Output, parts: &[&str]) {

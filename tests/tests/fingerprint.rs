@@ -2,13 +2,14 @@
 //! nothing else does; and no release changes the fingerprint of a model that an earlier one served.
 use serde_json::json;
 use std::fmt::Write;
-use verbatim::load::random::{Recipe, TensorData};
 use verbatim::load::{Folder, ImageAccess, NoProgress, WeightChoice, load_model};
 use verbatim::runtime::{Options, ServedModel};
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::pool::Serial;
+use verbatim_tests::checkpoint::TensorData;
 use verbatim_tests::fixture::{Files, config_json, tiny_tensors};
 use verbatim_tests::golden::ModelGolden;
+use verbatim_tests::recipe::Recipe;
 use verbatim_tests::{data, paths};
 
 fn options() -> Options {

@@ -7,7 +7,7 @@ const COUNT: usize = 24;
 
 #[test]
 fn every_patch_applies_once_and_all_apply_together() {
-    let tree = rust_sources().unwrap();
+    let tree = rust_sources(&root()).unwrap();
     for patch in patches().unwrap() {
         patch.apply(&mut tree.clone()).unwrap();
     }
@@ -38,7 +38,7 @@ fn every_bug_stands_in_the_proof_obligations() {
 
 #[test]
 fn the_product_has_no_trace_of_them() {
-    for (path, text) in rust_sources().unwrap() {
+    for (path, text) in rust_sources(&root()).unwrap() {
         let is_product = path.starts_with("core/") || path.starts_with("host-linux/");
         assert!(!is_product || !text.contains("mutant"), "{path} speaks of mutants");
     }

@@ -10,7 +10,6 @@ mod embed;
 use serde_json::{Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use verbatim::load::image_file::{load_image, write_image};
-use verbatim::load::random::{Recipe, TemporaryDirectory};
 use verbatim::load::{ImageAccess, LoadError, LoadedModel, NoProgress, WeightChoice, load_model};
 use verbatim::memory::AlignedMemory;
 use verbatim::runtime::{Options, ServedModel};
@@ -25,6 +24,8 @@ use verbatim_tests::draws::Draws;
 use verbatim_tests::fixture::{Files, config_json};
 use verbatim_tests::mutate::{bytes, json as fields};
 use verbatim_tests::process::Running;
+use verbatim_tests::recipe::Recipe;
+use verbatim_tests::temporary::TemporaryDirectory;
 
 /// Runs `case` for each number in `0..count` (times `VERBATIM_MUTATIONS`); says how many gave
 /// something.

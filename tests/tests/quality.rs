@@ -5,12 +5,12 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use verbatim::load::{AUX_FILES, Folder, NoProgress, WeightChoice, builtin, load_model};
 use verbatim::text::{ChatTemplate, Tokenizer};
-use verbatim_bench::q4_0;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::pool::Serial;
 use verbatim_tests::chat;
 use verbatim_tests::golden::{folder, read};
 use verbatim_tests::paths;
+use verbatim_tests::q4_0;
 use verbatim_tests::runner::{Run, logprobs, run};
 
 /// Log-probabilities of every position of every text.
@@ -36,12 +36,12 @@ fn divergence(model: &Folder, format: WeightFormat, texts: &[Vec<u32>]) -> f64 {
     between(model, model, (format, KvFormat::F32), texts)
 }
 
-/// The same of a KV format, the weights in f32.
+/// The mean KL(f32 ‖ KV format) over the positions, with weights in f32.
 fn kv_divergence(model: &Folder, kv_format: KvFormat, texts: &[Vec<u32>]) -> f64 {
     between(model, model, (WeightFormat::F32, kv_format), texts)
 }
 
-/// The same of a model whose matrices were rounded as ggml's Q4_0 does, and then multiplied in f32.
+/// The mean KL(f32 ‖ Q4_0): matrices are rounded as ggml rounds them, then multiplied in f32.
 fn divergence_of_q4_0(model: &Folder, texts: &[Vec<u32>]) -> f64 {
     let rounded = q4_0::rounded(model, &AUX_FILES.map(|(name, _)| name)).expect("one file");
     between(model, &rounded, (WeightFormat::F32, KvFormat::F32), texts)
@@ -106,14 +106,14 @@ fn the_built_in_model_keeps_its_distribution() {
     int4_is_no_worse_than_q4_0("built-in model", &builtin::folder(), &texts);
 }
 
-/// Closer than weights of int8.
+/// int8 KV is closer to f32 than int8 weights are.
 fn int8_keys_and_values_are_close(name: &str, model: &Folder, texts: &[Vec<u32>]) {
     let [bf16, int8] = [KvFormat::Bf16, KvFormat::Int8].map(|format| kv_divergence(model, format, texts));
     println!("{name}: KL(f32 || bf16 KV) = {bf16:.2e}, KL(f32 || int8 KV) = {int8:.2e}");
     assert!((0.0..=2e-3).contains(&int8), "{int8:e}");
 }
 
-/// At fewer bits a weight, and with activations rounded besides.
+/// int4 is at least as close to f32 as Q4_0, at fewer bits a weight and with rounded activations.
 fn int4_is_no_worse_than_q4_0(name: &str, model: &Folder, texts: &[Vec<u32>]) {
     let (int4, q4_0) = (divergence(model, WeightFormat::Int4, texts), divergence_of_q4_0(model, texts));
     println!("{name}: KL(f32 || int4) = {int4:.2e}, KL(f32 || Q4_0) = {q4_0:.2e}");

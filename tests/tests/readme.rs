@@ -1,4 +1,4 @@
-//! What the README shows is what there is.
+//! The README's example is the file that the tests compile and run.
 
 #[test]
 fn the_host_in_the_readme_is_the_example() {

@@ -1,6 +1,6 @@
-//! Streams over HTTP: one that is cut at any token and taken up by another server goes on event for
-//! event as if it had not been cut; and the choices of a request are what each is alone, while they
-//! come interleaved.
+//! Streams over HTTP. One that is cut at any token and resumed at another server goes on event for
+//! event as if it had not been cut. The choices of a request come interleaved, and each is what it
+//! is alone.
 use serde_json::{Value, json};
 use verbatim_tests::fixture::Files;
 use verbatim_tests::process::Running;
@@ -11,7 +11,7 @@ fn serve(more: &[&str]) -> Running {
     Running::start(&[&["--served-model-name", "tiny", "--model", path], more].concat())
 }
 
-/// Two servers that share nothing but the model: other threads, other steps, another path.
+/// Two servers that share nothing but the model: threads, steps and instruction set differ.
 fn two() -> (Running, Running) {
     let other =
         ["--threads", "1", "--max-rows", "7", "--max-seqs", "2", "--isa", "portable", "--step-ms", "0"];
@@ -104,7 +104,7 @@ fn a_stream_cut_at_any_token_goes_on_elsewhere() {
         "stop"
     );
 
-    // The same from text; greedy; and to an end token.
+    // A prompt as text, greedy, up to a stop id.
     let mut greedy = ask.clone();
     greedy["prompt"] = json!("Once");
     greedy["temperature"] = json!(0);

@@ -11,7 +11,7 @@ const STEPS: u64 = 300;
 /// step has or what they yield, and says so in its commit.
 const EVENT_HASH: u64 = 0x5aca_f44a_e1c9_e9a9;
 
-/// Runs seeds; a failure tells its story.
+/// Runs seeds; a failure is shrunk and told.
 fn seeds(range: std::ops::Range<u64>) -> Summary {
     let mut summary = Summary::default();
     for seed in range {

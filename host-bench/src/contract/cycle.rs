@@ -41,7 +41,7 @@ fn place(bytes: &[u8], name: &str) -> Result<std::ops::Range<usize>, String> {
 }
 
 impl Cycle {
-    /// From a checkpoint of one file with a head of its own, as `make-model` writes them.
+    /// Reads a checkpoint of one file with an output head of its own, as `make-model` writes them.
     pub(super) fn new(directory: &Path) -> Result<Self, String> {
         let read = |name: &str| -> Result<Arc<[u8]>, String> {
             let path = directory.join(name);
@@ -69,7 +69,7 @@ impl Cycle {
         Ok(cycle)
     }
 
-    /// Ids of the vocabulary.
+    /// The size of the vocabulary.
     pub(super) fn vocab(&self) -> usize {
         self.vocab
     }
@@ -81,7 +81,8 @@ impl Cycle {
         Ok(())
     }
 
-    /// Loads it with a head that knows what follows the tokens of which `knows` holds.
+    /// Loads the model with an output head that knows the successors of the tokens for which
+    /// `knows` holds.
     pub(super) fn load(
         &mut self,
         knows: impl Fn(usize) -> bool,
@@ -106,14 +107,14 @@ impl Cycle {
     }
 }
 
-/// Whether a model that is to know a share of `right` of all tokens knows this one.
+/// Whether a model that knows the share `right` of all tokens knows this one.
 pub(super) fn is_known(token: usize, right: f64) -> bool {
     let mixed = (token as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
     (mixed as f64) < right * f64::from(1_u32 << 24)
 }
 
-/// `len` tokens as the model goes on from `first`.
+/// The `len` tokens with which the model goes on from `first`.
 pub(super) fn text(first: usize, len: usize, vocab: usize) -> Vec<u32> {
     std::iter::successors(Some(first), |token| Some(next(*token, vocab)))
         .take(len)

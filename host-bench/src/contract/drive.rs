@@ -12,7 +12,7 @@ use verbatim_core::model::Runner;
 use verbatim_core::pool::Pool;
 use verbatim_core::sampling::SamplingParams;
 
-/// A model, and what runs it.
+/// A model with the pool and the instruction set that run it.
 #[derive(Clone, Copy)]
 pub(super) struct Rig<'r> {
     pub(super) loaded: &'r LoadedModel,
@@ -21,7 +21,7 @@ pub(super) struct Rig<'r> {
     pub(super) pool: &'r dyn Pool,
 }
 
-/// A request.
+/// A request of a measurement.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     pub(super) prompt: Vec<u32>,
@@ -37,18 +37,18 @@ impl Ask {
     }
 }
 
-/// A step of the served model.
+/// What was measured of a step of the served model.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     pub(super) prefill_rows: usize,
     pub(super) decode_rows: usize,
-    /// With the drafts before it.
+    /// Its seconds, with those of the draft steps before it.
     pub(super) seconds: f64,
-    /// Requests that waited after it.
+    /// Requests that were waiting when it was done.
     pub(super) waiting: usize,
 }
 
-/// What came of a round of requests that arrived together.
+/// What was measured of requests that arrived together.
 #[derive(Clone, Debug)]
 pub(super) struct Round {
     pub(super) steps: Vec<Step>,
@@ -56,10 +56,10 @@ pub(super) struct Round {
     pub(super) first: Vec<f64>,
     /// Seconds to the last token of all.
     pub(super) last: f64,
-    /// Tokens of all, in the order in which they came.
+    /// The tokens of all requests, in the order in which they came.
     pub(super) ids: Vec<u32>,
-    /// What became of guesses: by lookup, by a model.
-    pub(super) guesses: [DraftCounters; 2],
+    /// Counters of draft tokens: of lookup, and of a draft model.
+    pub(super) drafts: [DraftCounters; 2],
 }
 
 impl Round {
@@ -73,9 +73,9 @@ impl Round {
     }
 }
 
-/// The share of guesses that were right, of those that were looked at.
-pub(super) fn acceptance(guesses: &[DraftCounters; 2]) -> f64 {
-    let sum = |of: fn(&DraftCounters) -> u64| guesses.iter().map(of).sum::<u64>() as f64;
+/// The share of verified draft tokens that were accepted.
+pub(super) fn acceptance(drafts: &[DraftCounters; 2]) -> f64 {
+    let sum = |of: fn(&DraftCounters) -> u64| drafts.iter().map(of).sum::<u64>() as f64;
     sum(|of| of.accepted) / sum(|of| of.verified).max(1.0)
 }
 
@@ -156,7 +156,7 @@ impl Rig<'_> {
             first: vec![0.0; asks.len()],
             last: 0.0,
             ids: Vec::new(),
-            guesses: Default::default(),
+            drafts: Default::default(),
         };
         let mut drafting = 0.0;
         loop {
@@ -190,7 +190,7 @@ impl Rig<'_> {
             }
         }
         let now = engine.counters();
-        round.guesses = [now.lookup.since(&before.lookup), now.model.since(&before.model)];
+        round.drafts = [now.lookup.since(&before.lookup), now.model.since(&before.model)];
         Ok(round)
     }
 }

@@ -11,9 +11,9 @@ use verbatim::runtime::engine_thread::{News, Update};
 use verbatim::runtime::{EngineHandle, Options, OwnedRequest, ServedModel};
 use verbatim_core::sampling::SamplingParams;
 
-/// Tokens of the prompt that arrives.
+/// The length of the prompt that arrives, in tokens.
 const PROMPT: usize = 2000;
-/// Gaps of the stream by itself.
+/// How many gaps of the stream are measured before the prompt arrives.
 const IDLE: usize = 24;
 const PATIENCE: Duration = Duration::from_secs(600);
 

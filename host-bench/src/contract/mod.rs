@@ -1,14 +1,14 @@
 //! What the contract costs, and what it makes possible at no cost: each case with its bar.
 //!
 //! * [`traffic`]: mixed traffic beside a fixed batch; a prefix that many prompts share.
-//! * [`guesses`]: speculation by lookup and by the model itself in int4, on text that is copied,
+//! * [`drafting`]: speculation by lookup and by the model itself in int4, on text that is copied,
 //!   random, and real.
 //! * [`gap`]: a running stream while a long prompt arrives.
 //! * [`cycle`]: the model that cycles; [`drive`]: requests through an engine.
 mod cycle;
+mod drafting;
 mod drive;
 mod gap;
-mod guesses;
 mod traffic;
 
 use super::model::ModelChoice;
@@ -18,7 +18,7 @@ use verbatim::cpu::worker_count;
 use verbatim::pool::FutexPool;
 use verbatim_core::isa::Isa;
 
-/// Which cases, and what they need besides the model.
+/// The cases to run, and what they need besides the model.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ContractArgs {
     /// Cases to run: mixed, prefix, cycle, copies, random, self, gap [default: all].
@@ -50,17 +50,17 @@ impl Table {
         self.report.line(&line.bar(bar));
     }
 
-    /// A ratio that must reach a bar.
+    /// Adds a ratio that must reach a bar.
     fn at_least(&mut self, case: &str, value: f64, bar: f64, note: &str) {
         self.row(Line::new(case, value, "x").note(note), Bar::AtLeast(bar));
     }
 
-    /// A time in milliseconds that must not pass a bar.
+    /// Adds a time in milliseconds that must not pass a bar.
     fn at_most_ms(&mut self, case: &str, value: f64, bar: f64, note: &str) {
         self.row(Line::new(case, value, "ms").note(note), Bar::AtMost(bar));
     }
 
-    /// A figure without a bar.
+    /// Adds a figure without a bar.
     fn figure(&mut self, case: &str, value: f64, unit: &'static str, note: &str) {
         self.report.line(&Line::new(case, value, unit).note(note));
     }
@@ -84,7 +84,7 @@ pub(crate) fn report(
     let mut table = Table { report: Report::new("contract", json, workers), failed: 0 };
     let machine = (isa, &pool);
     traffic::report(&mut table, (&path, model.access()), machine, &is_asked)?;
-    guesses::report(&mut table, (&path, model.access()), machine, &is_asked, &args.real)?;
+    drafting::report(&mut table, (&path, model.access()), machine, &is_asked, &args.real)?;
     drop(pool);
     if is_asked("gap") {
         gap::report(&mut table, &path, (&args.isa, threads), args.step_ms)?;

@@ -13,9 +13,9 @@ use verbatim_core::isa::Isa;
 const ROUNDS: usize = 3;
 /// Sequences that run at once.
 const SEQUENCES: usize = 8;
-const NO_GUESSES: (Speculation, usize) = (Speculation::OFF, 0);
+const NO_DRAFTS: (Speculation, usize) = (Speculation::OFF, 0);
 
-/// Ids that look like text: a function of the request and the position.
+/// Token ids that are a function of the request and the position.
 fn ids(request: usize, len: usize, vocab: usize) -> Vec<u32> {
     (0..len).map(|i| ((i * 7919 + request * 104_729 + 13) % vocab) as u32).collect()
 }
@@ -70,14 +70,14 @@ fn fixed(rounds: &[Round]) -> (f64, f64) {
 fn of_mixed(table: &mut Table, rig: &Rig<'_>) -> Result<(), String> {
     let vocab = rig.loaded.model().config().vocab_size;
     let uniform: Vec<Ask> = (0..SEQUENCES).map(|i| Ask::greedy(ids(i, 256, vocab), 32)).collect();
-    let (prompt, decode) = fixed(&rig.run(&uniform, SEQUENCES, NO_GUESSES, ROUNDS)?);
+    let (prompt, decode) = fixed(&rig.run(&uniform, SEQUENCES, NO_DRAFTS, ROUNDS)?);
     let asks: Vec<Ask> = (0..4 * SEQUENCES)
         .map(|i| {
             let draw = |salt: usize, span: usize| (i * 2_654_435_761 + salt).wrapping_mul(40_503) / 97 % span;
             Ask::greedy(ids(100 + i, 32 + draw(1, 449), vocab), 16 + draw(2, 33))
         })
         .collect();
-    let ratios = rig.run(&asks, SEQUENCES, NO_GUESSES, ROUNDS)?.into_iter().map(|round| {
+    let ratios = rig.run(&asks, SEQUENCES, NO_DRAFTS, ROUNDS)?.into_iter().map(|round| {
         let steps = round.steps.iter().take_while(|step| step.waiting > 0);
         let (expected, taken) = steps.fold((0.0, 0.0), |(expected, taken), step| {
             let cost = step.prefill_rows as f64 * prompt + step.decode_rows as f64 * decode;
@@ -104,13 +104,13 @@ fn of_prefix(table: &mut Table, rig: &Rig<'_>) -> Result<(), String> {
             .map(|i| {
                 let mut prompt = ids(0, shared, vocab);
                 prompt.extend(ids(1 + i, own, vocab));
-                // With a salt of its own nobody finds what another computed.
+                // With salts of their own, requests share nothing.
                 Ask { salt: if salted { 1 + i as u64 } else { 0 }, ..Ask::greedy(prompt, 4) }
             })
             .collect()
     };
-    let with = rig.run(&asks(false), count, NO_GUESSES, 2)?;
-    let without = rig.run(&asks(true), count, NO_GUESSES, 1)?;
+    let with = rig.run(&asks(false), count, NO_DRAFTS, 2)?;
+    let without = rig.run(&asks(true), count, NO_DRAFTS, 1)?;
     let best = with.iter().map(Round::mean_first).fold(f64::MAX, f64::min);
     table.at_least(
         "shared prefix: mean time to the first token, without the cache over with it",

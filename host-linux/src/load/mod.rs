@@ -9,7 +9,6 @@
 //! * [`pack`]: every tensor read, hashed and packed in one parallel pass, into an image in memory.
 //! * [`image_file`]: an image written to a file, and a file served from, mapped or copied.
 //! * [`fingerprint`]: the hash that names a model and everything about it that can change a bit.
-//! * [`random`]: models with weights from a formula, for tests.
 //!
 //! ```text
 //! config.json ──► ModelConfig ──► ImageLayout ──► memory
@@ -29,7 +28,6 @@ pub mod image_file;
 mod names;
 pub mod pack;
 mod plan;
-pub mod random;
 pub mod resolve;
 pub mod safetensors;
 
@@ -39,4 +37,5 @@ pub use folder::Folder;
 pub use generation_config::GenerationDefaults;
 pub use image_file::ImageAccess;
 pub use pack::{AUX_FILES, Compress, LoadedModel, NoProgress, Progress, WeightChoice, load_model};
+pub use plan::shapes as tensor_shapes;
 pub use resolve::resolve;

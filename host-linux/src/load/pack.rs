@@ -16,7 +16,7 @@ use crate::sys::memory::{AlignedMemory, WeightMemory};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use verbatim_core::dtype::{Coded, WeightFormat, bf16};
+use verbatim_core::dtype::{Bf16x12 as Coded, WeightFormat, bf16};
 use verbatim_core::isa::Isa;
 use verbatim_core::kernels::matmul::coded::{TooManyExponents, encode};
 use verbatim_core::kernels::matmul::pack::{NonFinite, convert, pack_panel};

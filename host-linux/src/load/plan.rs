@@ -103,7 +103,7 @@ fn tensors_of(kind: TensorKind, layer: usize, c: &ModelConfig) -> Vec<(String, V
 }
 
 /// Every tensor of a checkpoint for the model: name and shape, each once.
-pub(crate) fn shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>, LoadError> {
+pub fn shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>, LoadError> {
     let layout =
         ImageLayout::new(config, &[]).map_err(|error| LoadError::image(Path::new("config.json"), error))?;
     let tensors = layout.tensors();

@@ -74,9 +74,9 @@ fn repository(model: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::TemporaryDirectory;
     use super::*;
     use std::fs;
+    use verbatim_tests::temporary::TemporaryDirectory;
 
     #[test]
     fn a_path_or_a_name_in_the_cache() {

@@ -111,7 +111,7 @@ impl Drop for MappedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::random::TemporaryDirectory;
+    use verbatim_tests::temporary::TemporaryDirectory;
 
     #[test]
     fn the_head_is_a_copy_and_the_rest_is_the_file() {

@@ -1,4 +1,4 @@
-//! The planted bugs of this build and the switch between them. It exists in a copy of the tree only.
+//! The planted bugs of this build and the switch between them, in a copy of the tree only.
 //!
 //! `mutants!` with the list of bugs follows; it is written from the patches.
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};

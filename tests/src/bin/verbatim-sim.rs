@@ -10,29 +10,30 @@ use verbatim_tests::sim::report::{self, Summary};
 use verbatim_tests::sim::run::{Failure, run};
 use verbatim_tests::sim::shrink::{Small, shrink};
 
-/// Simulates a server of the real engine on a small model: one seed decides what is asked, when, in
-/// which memory, on which threads, with which guesses; every answer must be, bit for bit, what the
-/// request gets alone. Fails at the first that is not, and when a run as a whole missed an event
-/// that it is there to try.
+/// Simulates a server: the real engine with a small model, in virtual time.
+///
+/// One seed decides the requests, their arrival, memory, threads and draft tokens. Every answer must
+/// equal, bit for bit, the one that the request gets alone. The program fails at the first answer
+/// that differs, and when the runs together missed a class of events that they are there to try.
 #[derive(Debug, Parser)]
 #[command(name = "verbatim-sim")]
 struct Arguments {
-    /// Seeds to run.
+    /// How many seeds to run.
     #[arg(long, default_value_t = 64)]
     seeds: u64,
-    /// Steps of each, before faults stop and everything must finish.
+    /// Steps of each seed before faults stop and all requests must finish.
     #[arg(long, default_value_t = 400)]
     steps: u64,
-    /// The first seed.
+    /// The first seed; the others follow it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Seeds that run at a time.
+    /// How many seeds run at a time.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Makes only these requests, by number: what a failure prints.
+    /// Makes only the requests with these numbers. A failure prints them.
     #[arg(long, value_delimiter = ',')]
     only: Option<Vec<usize>>,
-    /// Switches features off: what a failure prints.
+    /// Switches features off. A failure prints them.
     #[arg(long, value_delimiter = ',', value_parser = feature)]
     without: Vec<Feature>,
     /// Runs every seed twice and compares the hash of its events.
@@ -44,7 +45,7 @@ struct Arguments {
     /// Switches every planted bug on in turn; each must be found within the seeds.
     #[arg(long, conflicts_with = "mutant")]
     mutants: bool,
-    /// Prints what each seed decides.
+    /// Prints the options that each seed draws.
     #[arg(long)]
     verbose: bool,
 }
@@ -61,7 +62,7 @@ impl Arguments {
         Setup { only: self.only.clone(), without, ..Setup::new(seed, self.steps) }
     }
 
-    /// A run that explains itself: nothing is to be shrunk, and one run need not reach everything.
+    /// Whether one seed is repeated: nothing is shrunk then, and no class of events must be reached.
     fn is_replay(&self) -> bool {
         self.seeds == 1
     }
@@ -152,7 +153,7 @@ fn simulate(arguments: &Arguments) -> (Summary, Duration, Option<(Setup, Failure
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let results = Mutex::new((Summary::default(), None));
-    // A bug is on or off in the whole process, and off while a judge runs.
+    // A bug is on or off in the whole process, and off during a solo run.
     let jobs = if arguments.mutant.is_some() { 1 } else { arguments.jobs.max(1) };
     std::thread::scope(|scope| {
         for _ in 0..jobs {

@@ -1,4 +1,4 @@
-//! All bits that one choice of a request gets to see, however they came.
+//! All bits that one choice of a request was given, whichever schedule produced them.
 use super::rng::fold;
 use std::collections::BTreeMap;
 use verbatim_core::engine::{EventKind, FinishReason, Observer, PlannedRow, RequestId};
@@ -8,22 +8,22 @@ use verbatim_core::sampling::TokenLogprob;
 /// What one choice of a request was told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// Output tokens.
+    /// The output tokens, in order.
     pub tokens: Vec<Told>,
     /// Log-probabilities of prompt tokens, and their positions.
     pub prompt: Vec<(usize, Told)>,
     /// Hashes of hidden states or logits of prompt rows, and their positions.
     pub rows: Vec<(usize, u64)>,
-    /// Why it ended.
+    /// Why the choice ended; `None` while it runs.
     pub end: Option<FinishReason>,
 }
 
 /// What a client is told of a token: the id, and the bits that came with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Told {
-    /// Its id.
+    /// The token's id.
     pub token: u32,
-    /// Its log-probability.
+    /// The bits of the token's log-probability.
     pub logprob_bits: u32,
     /// A hash of the alternatives' ids and log-probabilities.
     pub top_hash: u64,
@@ -39,7 +39,7 @@ impl Told {
 }
 
 impl Answer {
-    /// Notes an event; one after the end is an error.
+    /// Adds an event to the answer. An event after the end is an error.
     pub fn note(&mut self, kind: &EventKind<'_>) -> Result<(), String> {
         if let Some(end) = self.end {
             return Err(format!("{kind:?} came after the end ({end:?})"));
@@ -55,19 +55,19 @@ impl Answer {
         Ok(())
     }
 
-    /// Notes the logits or the hidden state of a prompt row.
+    /// Adds a hash of the logits or the hidden state of a prompt row.
     pub fn note_row(&mut self, position: usize, values: &[f32]) {
         let hash = values.iter().fold(values.len() as u64, |hash, x| fold(hash, u64::from(x.to_bits())));
         self.rows.push((position, hash));
     }
 
-    /// The output's ids.
+    /// The ids of the output tokens.
     pub fn ids(&self) -> Vec<u32> {
         self.tokens.iter().map(|told| told.token).collect()
     }
 
-    /// What differs from `alone`, of which the first `given` tokens were handed in. An answer that
-    /// was cut short need only be a beginning.
+    /// Describes the first difference from the solo answer `alone`, whose first `given` tokens were
+    /// part of the request. An answer that was cancelled need only be a beginning of it.
     pub fn compare(&self, alone: &Answer, given: usize) -> Result<(), String> {
         let cut = self.end.is_none();
         let expected = &alone.tokens[given.min(alone.tokens.len())..];
@@ -84,7 +84,7 @@ impl Answer {
 /// Answers of live choices, as events and the observer tell them.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// By request and choice.
+    /// The answers, by request and choice.
     pub answers: BTreeMap<(RequestId, u32), Answer>,
 }
 

@@ -8,7 +8,7 @@
 //! once for each other sequence, what it loses to a preemption. It has its next row before the
 //! engine has computed 4 × as many rows; since each step computes as many rows as its budget, the
 //! sequences and their blocks allow, that is 4 × (queued rows / rows of a step) steps. Rows of
-//! guesses do not count. The factor leaves room for what preemption computes twice.
+//! draft tokens do not count. The factor leaves room for what preemption computes twice.
 //!
 //! **Order.** Sequences run, and are let in, in the order of their arrival in rows, less the head
 //! start of their priority; but those behind may go before one whose text begins as a running
@@ -16,16 +16,16 @@
 //!
 //! **Sharing.** Sequences that hold one block hold it for the same text with the same salt.
 //!
-//! **Guesses** leave a full step [`PREFILL_ROWS_MIN`] rows for prompts that have as many left.
+//! **Draft tokens** leave a full step [`PREFILL_ROWS_MIN`] rows for prompts that have as many left.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use verbatim_core::cache::BLOCK;
 use verbatim_core::engine::request::PRIORITY_ROWS;
 use verbatim_core::engine::{Engine, Event, EventKind, PREFILL_ROWS_MIN, PlannedRow, RequestId, Status};
 
-/// One choice of one request.
+/// A choice of a request: the request's id and the choice's number.
 pub type Key = (RequestId, u32);
 
-/// The allowance over what is queued.
+/// How many times the queued rows a sequence may wait for.
 pub const WAIT_FACTOR: u64 = 4;
 
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ struct Live {
     end_len: u64,
     computed: u64,
     priority: i8,
-    /// What sequences run in the order of.
+    /// The key by which sequences are ordered: smaller ones run first.
     order: i64,
     is_running: bool,
     wait: Wait,
@@ -44,7 +44,7 @@ struct Live {
 struct Wait {
     since_rows: u64,
     queued_rows: u64,
-    /// Whose preemptions were counted.
+    /// The sequences whose loss by preemption was added already.
     requeued: BTreeSet<Key>,
 }
 
@@ -52,15 +52,15 @@ struct Wait {
 #[derive(Debug, Default)]
 pub struct Waiting {
     live: BTreeMap<Key, Live>,
-    /// Rows so far, guesses aside.
+    /// Rows computed so far, without those of draft tokens.
     rows: u64,
-    guess_rows: u64,
+    draft_rows: u64,
     /// The longest wait, in hundredths of what is allowed.
     pub worst_percent: u64,
 }
 
 impl Waiting {
-    /// Live sequences.
+    /// The number of live sequences.
     pub fn live_count(&self) -> usize {
         self.live.len()
     }
@@ -70,7 +70,7 @@ impl Waiting {
         self.live.values().map(|live| live.end_len - live.computed.min(live.end_len)).sum()
     }
 
-    /// A sequence came.
+    /// Notes that a sequence was submitted.
     pub fn submitted(&mut self, key: Key, end_len: usize, priority: i8) {
         for other in self.live.values_mut().filter(|other| other.priority < priority) {
             let head_start = (i64::from(priority) - i64::from(other.priority)) as u64 * PRIORITY_ROWS;
@@ -78,7 +78,7 @@ impl Waiting {
                 other.wait.queued_rows += end_len as u64;
             }
         }
-        let order = (self.rows + self.guess_rows) as i64 - i64::from(priority) * PRIORITY_ROWS as i64;
+        let order = (self.rows + self.draft_rows) as i64 - i64::from(priority) * PRIORITY_ROWS as i64;
         let wait = Wait { since_rows: 0, queued_rows: 0, requeued: BTreeSet::new() };
         let end_len = end_len as u64;
         self.live.insert(key, Live { end_len, computed: 0, priority, order, is_running: false, wait });
@@ -92,16 +92,16 @@ impl Waiting {
         }
     }
 
-    /// A choice left.
+    /// Notes that a choice ended or was cancelled.
     pub fn cancelled(&mut self, key: Key) {
         self.live.remove(&key);
     }
 
-    /// A step of the served model was executed.
+    /// Notes that a step of the served model was executed.
     pub fn stepped(&mut self, rows: &[PlannedRow]) {
         for row in rows {
             if row.drafted > 0 {
-                self.guess_rows += 1;
+                self.draft_rows += 1;
                 continue;
             }
             self.rows += 1;
@@ -115,8 +115,8 @@ impl Waiting {
         }
     }
 
-    /// Who was let in by a plan was the first to wait, those aside who wait for a text that another
-    /// computes.
+    /// Checks that the sequence which a plan admitted was the first of those that waited. Sequences
+    /// that wait for a prefix which another one computes may be passed.
     pub fn check_admissions(&self, before: &Running, now: &Running, texts: &Texts) -> Result<(), String> {
         for key in now.keys.difference(&before.keys) {
             let passed = self.first_waiting(now, texts).filter(|first| self.place(first) < self.place(key));
@@ -127,17 +127,17 @@ impl Waiting {
         Ok(())
     }
 
-    /// The plan of a step of so many rows, at most: its guesses have not crowded out the prompts
-    /// that run, or could.
-    pub fn check_guesses(
+    /// Checks that the draft tokens of a plan leave rows to prompts that run or could run; `rows` is
+    /// the row budget of the step.
+    pub fn check_drafts(
         &self,
         (rows, most): (&[PlannedRow], usize),
         before: &Running,
         now: &Running,
         texts: &Texts,
     ) -> Result<(), String> {
-        let guesses = rows.iter().filter(|row| row.drafted > 0).count();
-        if guesses == 0 || rows.len() < most {
+        let drafts = rows.iter().filter(|row| row.drafted > 0).count();
+        if drafts == 0 || rows.len() < most {
             return Ok(());
         }
         let (mut left, mut planned) = (0, 0);
@@ -148,14 +148,13 @@ impl Waiting {
                 Some(first) => text.ids.len() - first.position,
                 None => text.ids.len() - live.computed as usize,
             };
-            // Who begins now has its rows of the same ones, even if only one is left to compute.
+            // A sequence that begins now takes prefill rows, even if only one is left to compute.
             if pending > 1 || !before.keys.contains(key) {
                 left += pending;
                 planned += own.count();
             }
         }
-        // One that waits, but neither for a slot, nor for blocks, nor because someone was just sent
-        // back to the queue.
+        // A sequence that waits for none of these: a slot, blocks, one that was just preempted.
         if now.keys.len() < now.sequences
             && now.preemptions == before.preemptions
             && let Some(first) = self.first_waiting(now, texts)
@@ -167,15 +166,15 @@ impl Waiting {
         if planned >= left.min(PREFILL_ROWS_MIN) {
             return Ok(());
         }
-        Err(format!("{guesses} guesses in a full step, but of {left} rows of prompts only {planned}"))
+        Err(format!("{drafts} draft tokens in a full step, but of {left} rows of prompts only {planned}"))
     }
 
     fn place(&self, key: &Key) -> Option<(i64, Key)> {
         Some((self.live.get(key)?.order, *key))
     }
 
-    /// Who waits and is ahead of all others that do, those aside whose text begins as a running
-    /// one's: they may wait for it.
+    /// The first waiting sequence, not counting those whose tokens begin as a running one's: they may
+    /// wait for its blocks.
     fn first_waiting(&self, now: &Running, texts: &Texts) -> Option<Key> {
         let may_share = |key: &Key| {
             let Some(text) = texts.get(key) else { return true };
@@ -186,7 +185,7 @@ impl Waiting {
         waiting.min_by_key(|key| self.place(key)).copied()
     }
 
-    /// An event came.
+    /// Takes an event of the engine into account.
     pub fn event(&mut self, event: &Event<'_>) -> Result<(), String> {
         let key = (event.request, event.choice);
         let Some(live) = self.live.get_mut(&key) else {
@@ -225,7 +224,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// Nobody has waited too long.
+    /// Checks that no sequence has waited too long.
     pub fn check(&mut self) -> Result<(), String> {
         for (key, live) in &self.live {
             let wait = &live.wait;
@@ -243,8 +242,8 @@ impl Waiting {
     }
 }
 
-/// Who runs, as an engine's tables say; how many may, what blocks are left, and how often anyone
-/// was preempted.
+/// What an engine says of itself: which sequences run, how many may run, how many blocks are free,
+/// and how many preemptions there were.
 #[derive(Clone, Debug)]
 pub struct Running {
     keys: BTreeSet<Key>,
@@ -254,7 +253,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Now.
+    /// Reads the engine's tables as they are now.
     pub fn of(engine: &Engine<'_, '_>) -> Self {
         let keys = engine.tables().map(|(request, choice, _)| (request, choice)).collect();
         let Status { free_blocks, preemptions, .. } = engine.status();
@@ -265,16 +264,16 @@ impl Running {
 /// What a sequence computes, and among whom it may share it.
 #[derive(Clone, Debug)]
 pub struct Text {
-    /// The salt.
+    /// The cache salt of its request.
     pub salt: u64,
     /// Prompt and output so far.
     pub ids: Vec<u32>,
 }
 
-/// Those of the live sequences.
+/// The tokens and salts of the live sequences.
 pub type Texts = HashMap<Key, Text>;
 
-/// Sequences run in order, and who shares a block may.
+/// Checks that sequences run in order, and that only equal prefixes with equal salts share blocks.
 pub fn check_tables(engine: &Engine<'_, '_>, waiting: &Waiting, texts: &Texts) -> Result<(), String> {
     let mut last = None;
     let mut holders: HashMap<u32, (usize, Key)> = HashMap::new();
@@ -300,7 +299,7 @@ pub fn check_tables(engine: &Engine<'_, '_>, waiting: &Waiting, texts: &Texts) -
     Ok(())
 }
 
-/// Blocks and guards, and that the engine counts as many sequences as we do.
+/// Checks the engine's blocks and guards, and that it counts as many sequences as we do.
 pub fn check_engine(engine: &Engine<'_, '_>, waiting: &Waiting) -> Result<(), String> {
     engine.check_invariants().map_err(|what| format!("an invariant of the engine is broken: {what}"))?;
     let status = engine.status();

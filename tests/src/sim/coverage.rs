@@ -5,16 +5,16 @@ use verbatim_core::engine::{Counters, DraftCounters};
 
 macro_rules! classes {
     ($($name:ident = $label:literal;)*) => {
-        /// A class of events.
+        /// A class of events that runs must reach.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs)] // the labels are the documentation
         pub enum Class { $($name,)* }
 
         impl Class {
-            /// All of them.
+            /// All classes, in the order of the report.
             pub const ALL: &'static [Class] = &[$(Class::$name,)*];
 
-            /// What it is, in words.
+            /// The class in words, for the report.
             pub fn label(self) -> &'static str {
                 match self { $(Class::$name => $label,)* }
             }
@@ -62,12 +62,12 @@ classes! {
     TwoSplits = "contexts of three attention splits";
 }
 
-/// Counts by class.
+/// How often each class was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
-    /// How often, in the order of [`Class::ALL`].
+    /// Events, in the order of [`Class::ALL`].
     pub times: Vec<u64>,
-    /// In how many seeds.
+    /// Seeds in which the class was reached at all.
     pub seeds: Vec<u64>,
 }
 
@@ -79,12 +79,12 @@ impl Default for Coverage {
 }
 
 impl Coverage {
-    /// Counts events.
+    /// Adds `times` events of a class.
     pub fn add(&mut self, class: Class, times: u64) {
         self.times[class as usize] += times;
     }
 
-    /// Adds what an engine counted.
+    /// Adds the counters of an engine.
     pub fn add_counters(&mut self, c: &Counters, drafter: Drafter) {
         for (class, times) in [
             (Class::Preemptions, c.preemptions),

@@ -4,12 +4,12 @@
 use super::rng::fold;
 use crate::draws::mix;
 
-/// A constraint.
+/// A constraint on the output, as a function of the tokens before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Grammar {
-    /// Which of many.
+    /// Tells constraints of one kind apart.
     pub seed: u64,
-    /// How narrow it is.
+    /// How many tokens it allows.
     pub kind: GrammarKind,
 }
 
@@ -18,9 +18,9 @@ pub struct Grammar {
 pub enum GrammarKind {
     /// About half of the vocabulary.
     Half,
-    /// Three tokens at most: outputs repeat themselves, and guesses from the text come true.
+    /// Three tokens at most: outputs repeat themselves, so that lookup finds accepted tokens.
     Narrow,
-    /// Half, and nothing at all from this many tokens on.
+    /// About half, and nothing at all from this many tokens on.
     EndsAt(usize),
 }
 
@@ -30,7 +30,7 @@ pub fn mask_words(vocab_size: usize) -> usize {
 }
 
 impl Grammar {
-    /// What may follow `context`: a bit for each id, set if it is allowed.
+    /// Writes the mask of what may follow `context`: a bit for each id, set if it is allowed.
     pub fn allow(&self, context: &[u32], vocab_size: usize, mask: &mut [u32]) {
         let last = context.iter().rev().take(2).fold(self.seed, |key, token| fold(key, u64::from(*token)));
         mask.fill(0);

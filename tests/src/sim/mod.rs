@@ -14,12 +14,14 @@
 //! * [`workload`]: what it decides for each request; [`grammar`]: masks as a function of the tokens
 //!   before them.
 //! * [`world`]: the models, built once a process, and the memory and pools of a run.
+//! * [`ask`]: what decides a request's answer.
 //! * [`answer`]: all bits that a request gets to see; [`oracle`]: those that it gets alone.
 //! * [`checks`]: what holds after every step. [`coverage`]: which events a run reached.
 //! * [`run`]: the loop. [`shrink`]: from a failing seed to a small one. [`report`]: what a person
 //!   reads.
 //! * `hunt`: switches planted bugs on, in a build that has them ([`crate::mutants`]).
 pub mod answer;
+pub mod ask;
 pub mod checks;
 pub mod coverage;
 pub mod grammar;

@@ -10,19 +10,19 @@ use verbatim_core::isa::Isa;
 /// One run of the simulator: everything that its course depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setup {
-    /// What everything is drawn from.
+    /// The number from which everything is drawn.
     pub seed: u64,
     /// Steps to execute before faults stop and everything must finish.
     pub steps: u64,
     /// Requests that are made, by number; all if `None`. Numbers that are left out change no other
     /// request.
     pub only: Option<Vec<usize>>,
-    /// What is switched off.
+    /// Features that are switched off.
     pub without: Without,
 }
 
 impl Setup {
-    /// Everything that the seed says.
+    /// A run in which nothing is left out.
     pub fn new(seed: u64, steps: u64) -> Self {
         Self { seed, steps, only: None, without: Without::default() }
     }
@@ -35,10 +35,10 @@ macro_rules! features {
         pub enum Feature { $(#[doc = $doc] $name,)* }
 
         impl Feature {
-            /// All of them, what explains most first.
+            /// All features, those that explain most first.
             pub const ALL: &'static [Feature] = &[$(Feature::$name,)*];
 
-            /// Its name on the command line.
+            /// The feature's name on the command line.
             pub fn name(self) -> &'static str {
                 match self { $(Feature::$name => $label,)* }
             }
@@ -47,7 +47,7 @@ macro_rules! features {
 }
 
 features! {
-    Speculation = "speculation", "No guesses.";
+    Speculation = "speculation", "No drafting.";
     Cancels = "cancels", "Nobody leaves.";
     Drops = "drops", "Every plan is executed.";
     Resume = "resume", "Every request begins at its beginning.";
@@ -78,31 +78,31 @@ impl Without {
         self.0 >> feature as u32 & 1 == 1
     }
 
-    /// The same, and `feature` off.
+    /// These features and one more switched off.
     #[must_use]
     pub fn and(self, feature: Feature) -> Self {
         Self(self.0 | 1 << feature as u32)
     }
 
-    /// Those that are off.
+    /// The features that are off.
     pub fn list(self) -> impl Iterator<Item = Feature> {
         Feature::ALL.iter().copied().filter(move |feature| self.has(*feature))
     }
 }
 
-/// Who runs the tasks of a step.
+/// The pool that runs the tasks of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolKind {
     /// The calling thread, in order.
     Serial,
-    /// One thread plays that many workers, in an order that differs from run to run.
+    /// One thread in the part of that many workers, in an order that differs from run to run.
     Permuting(usize),
-    /// Threads.
+    /// That many threads of the host's pool.
     Futex(usize),
 }
 
 impl PoolKind {
-    /// Workers.
+    /// The number of workers that the pool has.
     pub fn workers(self) -> usize {
         match self {
             Self::Serial => 1,
@@ -111,10 +111,10 @@ impl PoolKind {
     }
 }
 
-/// Which model drafts.
+/// The model that drafts, if one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drafter {
-    /// None.
+    /// No draft model; there may still be lookup.
     None,
     /// The served model in int4, in the same blocks.
     Itself,
@@ -127,9 +127,9 @@ pub enum Drafter {
 pub enum BudgetKind {
     /// As many as the engine was sized for.
     Full,
-    /// Always as many.
+    /// The same number for every step.
     Fixed(usize),
-    /// Another number for each step.
+    /// A number drawn for each step.
     Varying,
 }
 
@@ -142,13 +142,13 @@ pub struct Options {
     pub limits: EngineLimits,
     /// The instruction set of the run.
     pub isa: Isa,
-    /// That of the solo runs.
+    /// The instruction set of the solo runs.
     pub oracle_isa: Isa,
-    /// Who runs tasks.
+    /// The pool that runs tasks.
     pub pool: PoolKind,
     /// Which model drafts.
     pub drafter: Drafter,
-    /// Rows of steps.
+    /// The row budgets of steps.
     pub budget: BudgetKind,
     /// Live sequences that the arrivals aim at.
     pub crowd: usize,
@@ -214,8 +214,8 @@ impl Options {
             logit_bias: 4,
             stop_ids: 3,
         };
-        // Where one comes after another, blocks are free between requests: they are lost, found and
-        // taken again.
+        // Where requests come one after another, blocks are free between them: they are evicted,
+        // found and taken again.
         let is_quiet = rng.percent(15);
         let crowd = if is_quiet { 1 } else { rng.within(5..=sequences + 3) };
         Self {
@@ -240,7 +240,7 @@ impl Options {
         }
     }
 
-    /// Where guesses come from from now on.
+    /// Draws how the engine drafts from now on.
     pub fn draw_speculation(&self, rng: &mut Rng) -> Speculation {
         let mode = rng.pick(&[SpeculationMode::Auto, SpeculationMode::Forced, SpeculationMode::Forced]);
         let kind = rng.below(8);
@@ -251,7 +251,7 @@ impl Options {
         Speculation { lookup: kind < 6, model, mode, ..Speculation::OFF }
     }
 
-    /// Rows of the next step.
+    /// Draws the row budget of the next step.
     pub fn draw_rows(&self, rng: &mut Rng) -> usize {
         let most = self.limits.rows;
         let varying = if rng.percent(30) { rng.within(1..=most.min(4)) } else { rng.within(1..=most) };

@@ -1,9 +1,9 @@
-//! The judge: each choice of a request alone, from its beginning, on one thread, in an engine that
-//! nobody else used.
+//! The solo runs: each choice of a request alone, from its beginning, on one thread, in an engine of
+//! its own.
 use super::answer::{Answer, Watch};
+use super::ask::Ask;
 use super::grammar::mask_words;
 use super::options::Options;
-use super::workload::Ask;
 use super::world::{self, Memory, VOCAB};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -29,7 +29,7 @@ impl Oracle {
         Self { model, options: options.clone(), answers: HashMap::new(), steps: 0 }
     }
 
-    /// The answer of request `i`, which is `ask`.
+    /// The answer to one choice of request `i`, whose key is `ask`.
     pub fn answer(&mut self, i: usize, ask: &Ask, choice: u32) -> Rc<Answer> {
         if let Some(answer) = self.answers.get(&(i, choice)) {
             return Rc::clone(answer);
@@ -43,7 +43,7 @@ impl Oracle {
         answer
     }
 
-    /// Drops what no later request refers to.
+    /// Drops the answers of requests before `i`, to which no later request refers.
     pub fn forget_before(&mut self, i: usize) {
         self.answers.retain(|(of, _), _| *of >= i);
     }

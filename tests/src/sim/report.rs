@@ -6,10 +6,10 @@ use super::shrink::Small;
 use std::fmt;
 use std::time::Duration;
 
-/// The sum of runs.
+/// The sum over runs.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// Runs.
+    /// The number of runs.
     pub seeds: u64,
     /// Of these, with contexts beyond two attention splits.
     pub long_seeds: u64,
@@ -18,7 +18,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Adds a run.
+    /// Adds the outcome of a run.
     pub fn add(&mut self, outcome: &Outcome) {
         let mut run = Self { seeds: 1, long_seeds: u64::from(outcome.is_long), total: outcome.clone() };
         run.total.coverage = Coverage::default();
@@ -26,7 +26,7 @@ impl Summary {
         self.merge(&run);
     }
 
-    /// Adds other runs.
+    /// Adds the sum over other runs.
     pub fn merge(&mut self, other: &Summary) {
         self.seeds += other.seeds;
         self.long_seeds += other.long_seeds;
@@ -67,7 +67,7 @@ impl Summary {
         list
     }
 
-    /// Everything, with the time that it took where that is of interest.
+    /// Writes the report, with the time that the runs took if it is given.
     pub fn print(&self, f: &mut impl fmt::Write, took: Option<Duration>) -> fmt::Result {
         let t = &self.total;
         write!(f, "{} seeds, {} steps", self.seeds, t.steps)?;
@@ -103,7 +103,7 @@ impl Summary {
     }
 }
 
-/// The command that runs a setup.
+/// The command line that repeats a run.
 pub fn command(setup: &Setup, mutant: Option<&str>) -> String {
     let mut command = "cargo run --release -p verbatim-tests --bin verbatim-sim -- --seeds 1".to_owned();
     command.push_str(&format!(" --seed {} --steps {}", setup.seed, setup.steps));
@@ -121,7 +121,7 @@ pub fn command(setup: &Setup, mutant: Option<&str>) -> String {
     command
 }
 
-/// The story of a failure.
+/// What a person reads of a failure: the seed, the shrunk run, and how to repeat it.
 pub fn story(setup: &Setup, small: &Small, mutant: Option<&str>) -> String {
     let Small { setup: smaller, failure, attempts } = small;
     let requests = smaller.only.as_ref().map_or("all".into(), |only| only.len().to_string());

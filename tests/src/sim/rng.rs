@@ -7,18 +7,18 @@ pub fn fold(hash: u64, value: u64) -> u64 {
     mix(hash.wrapping_add(GOLDEN) ^ value)
 }
 
-/// What a stream is for.
+/// The purpose of a stream, so that draws for one purpose do not move those for another.
 #[derive(Clone, Copy, Debug)]
 pub enum Stream {
-    /// What holds for a whole run.
+    /// The options of a whole run.
     Options = 1,
-    /// What one request is.
+    /// The contents of one request.
     Request,
-    /// What one turn of the loop does besides.
+    /// Cancels, budgets and other events of one turn of the loop.
     Tick,
     /// A text that prompts begin with.
     Text,
-    /// Weights.
+    /// The weights of the models.
     Weights,
 }
 
@@ -27,12 +27,12 @@ pub enum Stream {
 pub struct Rng(Draws);
 
 impl Rng {
-    /// The stream of that name.
+    /// The stream for a seed, a purpose and an index.
     pub fn new(seed: u64, stream: Stream, index: u64) -> Self {
         Self(Draws::new(fold(fold(mix(seed.wrapping_add(1)), stream as u64), index)))
     }
 
-    /// The next 64 bits.
+    /// The next 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0.bits()
     }
@@ -47,12 +47,12 @@ impl Rng {
         range.start() + self.below(range.end() - range.start() + 1)
     }
 
-    /// Whether it happens, so many times in a hundred.
+    /// True so many times in a hundred.
     pub fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// One of them.
+    /// Draws one element of a slice that is not empty.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         *self.0.pick(of)
     }

@@ -382,7 +382,7 @@ impl Run<'_, '_> {
         let now = Running::of(&self.engine);
         self.waiting.check_admissions(&before, &now, &texts)?;
         if plan.kind == StepKind::Target {
-            self.waiting.check_guesses((&rows, most), &before, &now, &texts)?;
+            self.waiting.check_drafts((&rows, most), &before, &now, &texts)?;
         }
         Ok(Some(plan))
     }

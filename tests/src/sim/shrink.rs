@@ -2,21 +2,21 @@
 use super::options::{Feature, Setup};
 use super::run::{Failure, run};
 
-/// Runs that shrinking may take.
+/// How many runs shrinking may take.
 const ATTEMPTS: usize = 120;
 
-/// A run that fails.
+/// The smallest failing run that was found.
 #[derive(Clone, Debug)]
 pub struct Small {
-    /// What to run.
+    /// The run.
     pub setup: Setup,
-    /// How it fails: not always as the first one did.
+    /// How it fails, which may differ from the first failure.
     pub failure: Failure,
-    /// Runs that it took to find.
+    /// How many runs it took to find.
     pub attempts: usize,
 }
 
-/// The smallest failing run that is found in a bounded number of tries.
+/// Looks for a smaller failing run in a bounded number of tries.
 pub fn shrink(setup: &Setup, failure: &Failure) -> Small {
     let first = Setup { steps: setup.steps.min(failure.step + 1), ..setup.clone() };
     let mut small = Small { setup: setup.clone(), failure: failure.clone(), attempts: 0 };
@@ -34,7 +34,7 @@ pub fn shrink(setup: &Setup, failure: &Failure) -> Small {
 }
 
 impl Small {
-    /// Takes the setup over if it fails too.
+    /// Keeps the setup if it fails, too.
     fn attempt(&mut self, setup: Setup) -> bool {
         if self.attempts >= ATTEMPTS || setup == self.setup {
             return false;

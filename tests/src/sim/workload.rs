@@ -1,6 +1,7 @@
 //! What a seed decides for each request. Requests come in waves of 16: within one, a prompt may
 //! repeat, extend or continue an earlier one's, so that prefixes are shared as in conversations;
 //! the answers that it continues are the oracle's.
+use super::ask::Ask;
 use super::grammar::{Grammar, GrammarKind};
 use super::options::{Feature, Options, Setup, TWO_SPLITS};
 use super::oracle::Oracle;
@@ -13,75 +14,33 @@ use verbatim_core::engine::Request;
 use verbatim_core::model::RowOutput;
 use verbatim_core::sampling::SamplingParams;
 
-/// What decides a request's answer, and nothing else.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    /// Token ids.
-    pub prompt: Vec<u32>,
-    /// How tokens are drawn.
-    pub params: SamplingParams,
-    /// Added to logits.
-    pub logit_bias: Vec<(u32, f32)>,
-    /// Ids that end it.
-    pub stop_ids: Vec<u32>,
-    /// Output tokens at most.
-    pub max_tokens: usize,
-    /// Output tokens before which no stop id is drawn.
-    pub min_tokens: usize,
-    /// What the prompt's rows yield.
-    pub prompt_output: RowOutput,
-    /// What constrains it.
-    pub grammar: Option<Grammar>,
-}
-
-impl Ask {
-    /// Whether what was said before counts in what is drawn.
-    pub fn is_penalized(&self) -> bool {
-        let SamplingParams { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.params;
-        (repetition_penalty, presence_penalty, frequency_penalty) != (1.0, 0.0, 0.0)
-    }
-
-    /// The request for one choice, from its beginning.
-    pub fn request(&self, choice: u32) -> Request<'_> {
-        Request {
-            first_choice: choice,
-            params: self.params,
-            logit_bias: &self.logit_bias,
-            stop_ids: &self.stop_ids,
-            min_tokens: self.min_tokens,
-            prompt_output: self.prompt_output,
-            ..Request::greedy(&self.prompt, self.max_tokens)
-        }
-    }
-}
-
-/// A moment at which a caller leaves.
+/// The moment at which a client leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancel {
-    /// So many turns after it came, whatever it is doing.
+    /// So many turns after the request came, whatever it is doing.
     After(u64),
-    /// When it has begun and no token has come.
+    /// When its first row was computed and no token has come.
     InPrefill,
     /// When so many tokens have come.
     AtToken(usize),
 }
 
-/// A request, and how it is made: none of the latter may change a bit.
+/// A request: its key, and circumstances that may not change a bit.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// What decides the answer.
+    /// The part that decides the answer.
     pub ask: Ask,
-    /// The first choice.
+    /// The number of the first choice.
     pub first_choice: u32,
-    /// How many.
+    /// How many choices are asked for.
     pub choices: u32,
-    /// Output tokens that are handed in.
+    /// Output tokens of an earlier answer that the request brings, to be resumed.
     pub generated: Vec<u32>,
-    /// Who is first.
+    /// The priority: lower is sooner.
     pub priority: i8,
-    /// Who may share.
+    /// The cache salt.
     pub cache_salt: u64,
-    /// When the caller leaves.
+    /// When the client leaves, if it does.
     pub cancel: Option<Cancel>,
     /// Whether it is cancelled between plan and execution rather than before the plan.
     pub cancel_late: bool,
@@ -92,7 +51,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// The request.
+    /// The request for the engine.
     pub fn request(&self) -> Request<'_> {
         Request {
             generated: &self.generated,
@@ -122,13 +81,13 @@ pub struct Workload {
 const WAVE: usize = 16;
 
 impl Workload {
-    /// The requests that the setup's seed says.
+    /// The workload of a run; requests are drawn when they are asked for.
     pub fn new(setup: &Setup, options: &Options) -> Self {
         let texts = (0..4).map(|i| text(setup.seed, i, options.limits.model_len)).collect();
         Self { setup: setup.clone(), options: options.clone(), texts, made: HashMap::new() }
     }
 
-    /// Request `i`.
+    /// Draws request `i`, or returns it as it was drawn before.
     pub fn request(&mut self, i: usize, oracle: &mut Oracle) -> Rc<Spec> {
         if let Some(spec) = self.made.get(&i) {
             return Rc::clone(spec);
@@ -145,7 +104,7 @@ impl Workload {
         let without = self.setup.without;
         let off = |feature| without.has(feature);
         let mut rng = Rng::new(self.setup.seed, Stream::Request, i as u64);
-        // A client that tries again.
+        // Resumed: a client that lost its stream and tries again.
         if rng.percent(8) && !i.is_multiple_of(WAVE) && !off(Feature::Sharing) {
             let before = self.request(i - 1, oracle);
             return Spec { cancel: None, forgets: None, ..(*before).clone() };
@@ -251,7 +210,7 @@ impl Workload {
         spec
     }
 
-    /// What request `i` does in such a group, if it is of one.
+    /// The part of request `i` in a group that makes an orphan, if it belongs to one.
     fn orphan_role(&self, i: usize) -> Option<OrphanRole> {
         let is_off = self.options.forget_percent == 0 || self.setup.without.has(Feature::Sharing);
         match i % WAVE {
@@ -280,7 +239,7 @@ impl Workload {
         params
     }
 
-    /// Tokens of a sequence at most.
+    /// The length at which sequences end.
     fn capacity(&self) -> usize {
         let limits = &self.options.limits;
         limits.model_len.min(limits.block_count() * BLOCK)

@@ -48,8 +48,8 @@ fn config(weights: WeightFormat, layer_count: usize) -> ModelConfig {
 }
 
 /// Random weights. Those of a layer are the same whatever the number of layers, so that a model of
-/// one layer often guesses what a model of two draws; the embedding is large beside what layers
-/// add, so that outputs fall into cycles and guesses from the text come true.
+/// one layer often draws what a model of two draws; the embedding is large beside what layers
+/// add, so that outputs fall into cycles and lookup proposes what is accepted.
 fn build(config: &ModelConfig) -> AlignedMemory {
     let layout = ImageLayout::new(config, &[]).expect("a layout");
     let mut memory = AlignedMemory::new(layout.total_bytes()).expect("memory");
@@ -82,12 +82,12 @@ fn model_of(weights: WeightFormat, layer_count: usize) -> PackedModel<'static> {
     PackedModel::parse(image.as_slice()).expect("an image")
 }
 
-/// The served model.
+/// The packed model that is served, built once for each format.
 pub fn served(weights: WeightFormat) -> PackedModel<'static> {
     model_of(weights, 2)
 }
 
-/// The model that drafts for it.
+/// The draft model.
 pub fn drafter(of: Drafter) -> Option<DraftModel<'static>> {
     match of {
         Drafter::None => None,
@@ -110,7 +110,7 @@ const MARGIN: usize = 4 * REGION_ALIGN;
 const PATTERN: u8 = 0xc3;
 
 impl Memory {
-    /// As many as told.
+    /// Memory of this many bytes, with margins.
     pub fn new(len: usize) -> Self {
         let bytes = vec![PATTERN; len + 2 * MARGIN + REGION_ALIGN];
         let start = MARGIN + bytes[MARGIN..].as_ptr().align_offset(REGION_ALIGN);
@@ -133,7 +133,7 @@ pub struct Margins<'a> {
 }
 
 impl Margins<'_> {
-    /// Whether nobody wrote there.
+    /// Whether the margins still hold their pattern.
     pub fn are_intact(&self) -> bool {
         self.before.iter().chain(self.behind).all(|byte| *byte == PATTERN)
     }

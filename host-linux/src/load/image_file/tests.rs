@@ -1,12 +1,12 @@
 //! Image files: read back, mapped twice, spoiled, cut, written under a running model.
 use super::super::NoProgress;
 use super::super::pack::tests::{Threads, load_from, recipe};
-use super::super::random::TemporaryDirectory;
 use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;
 use verbatim_core::isa::Isa;
 use verbatim_core::pool::Serial;
+use verbatim_tests::temporary::TemporaryDirectory;
 
 const ALL: [ImageAccess; 4] = [
     ImageAccess { copy: false, verify: false },

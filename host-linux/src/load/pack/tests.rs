@@ -1,7 +1,6 @@
 //! Whole directories: packed right for every type and shape, refused with exact messages when
 //! wrong.
 use super::super::image_file::{ImageAccess, load, write_image};
-use super::super::random::{Recipe, TemporaryDirectory, TensorData, write_safetensors};
 use super::super::{NoProgress, short_form};
 use super::*;
 use serde_json::{Value, json};
@@ -11,6 +10,9 @@ use verbatim_core::dtype::{KvFormat, bf16_operand};
 use verbatim_core::kernels::matmul::Linear;
 use verbatim_core::model::Embedding;
 use verbatim_core::pool::Serial;
+use verbatim_tests::checkpoint::{TensorData, write_safetensors};
+use verbatim_tests::recipe::Recipe;
+use verbatim_tests::temporary::TemporaryDirectory;
 
 /// Runs the tasks on three threads at once.
 pub(in crate::load) struct Threads;

@@ -1,16 +1,17 @@
-//! Models whose weights come from a formula: for tests, goldens and the self-test.
+//! Models whose weights come from a formula, for tests and goldens.
 //!
 //! Weight `i` of a tensor is a pure function of seed, name and `i`, so that a reference
-//! implementation in another language makes the same model from a recipe of a few lines:
+//! implementation in another language makes the same model from a recipe of a few lines. Values
+//! have 24 bits, so the first product of the last line is exact in f32:
 //!
 //! ```text
 //! h     = FNV-1a-64(name) XOR seed · 0x9E3779B97F4A7C15
 //! z     = splitmix64's finaliser of h + (i + 1) · 0x9E3779B97F4A7C15
-//! value = ((z >> 40) − 2^23) · 2^-23 · scale                      in f32: 24 bits, so the first product is exact
+//! value = ((z >> 40) − 2^23) · 2^-23 · scale
 //! ```
-use super::error::LoadError;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use crate::checkpoint::{TensorData, write_safetensors};
+use std::path::Path;
+use verbatim::load::LoadError;
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -31,64 +32,10 @@ pub fn random_tensor(seed: u64, name: &str, len: usize, scale: f32) -> Vec<f32> 
     (0..len).map(value).collect()
 }
 
-/// A tensor to be written.
-#[derive(Clone, Debug)]
-pub struct TensorData {
-    /// Its name.
-    pub name: String,
-    /// `F32`, `F16`, `BF16`.
-    pub dtype: &'static str,
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Its elements, little-endian.
-    pub bytes: Vec<u8>,
-}
-
-impl TensorData {
-    /// From f32 values, rounded to nearest even where `dtype` is narrower.
-    pub fn new(name: &str, dtype: &'static str, shape: &[usize], values: &[f32]) -> Self {
-        let bytes = match dtype {
-            "BF16" => values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
-            "F16" => values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
-            _ => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        };
-        Self { name: name.to_owned(), dtype, shape: shape.to_vec(), bytes }
-    }
-}
-
-/// A safetensors file with the tensors in the order given, into `out`.
-pub fn safetensors_to(out: &mut impl Write, tensors: &[TensorData]) -> std::io::Result<()> {
-    let mut header = serde_json::Map::new();
-    let mut offset = 0;
-    for tensor in tensors {
-        let end = offset + tensor.bytes.len();
-        let entry = serde_json::json!({
-            "dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [offset, end],
-        });
-        header.insert(tensor.name.clone(), entry);
-        offset = end;
-    }
-    let mut header = serde_json::Value::Object(header).to_string();
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    tensors.iter().try_for_each(|tensor| out.write_all(&tensor.bytes))
-}
-
-/// Writes a safetensors file with the tensors in the order given.
-pub fn write_safetensors(path: &Path, tensors: &[TensorData]) -> Result<(), LoadError> {
-    let write = || {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        safetensors_to(&mut file, tensors)?;
-        file.flush()
-    };
-    write().map_err(|error| LoadError::io(path, "write", error))
-}
-
 /// How the tensors whose names end with `suffix` are drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScaleRule {
-    /// The end of the name.
+    /// The end of the names that the rule is for.
     pub suffix: String,
     /// Values lie within this of the centre.
     pub scale: f32,
@@ -99,11 +46,11 @@ pub struct ScaleRule {
 /// A random model: a configuration, and how its weights are drawn.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// `config.json`.
+    /// The contents of `config.json`.
     pub config: serde_json::Value,
     /// The seed of every tensor.
     pub seed: u64,
-    /// `F32`, `F16` or `BF16`.
+    /// The type of the weights: `F32`, `F16` or `BF16`.
     pub dtype: &'static str,
     /// The first rule that fits a tensor's name holds; where none does, the scale is 0.
     pub scales: Vec<ScaleRule>,
@@ -146,11 +93,11 @@ impl Recipe {
         })
     }
 
-    /// The tensors of the model, in the order of the image.
+    /// Draws the tensors of the model, in the order in which the loader plans them.
     pub fn tensors(&self) -> Result<Vec<TensorData>, LoadError> {
         let text = self.config.to_string();
-        let config = super::config::parse_config(Path::new("config.json"), text.as_bytes())?;
-        let shapes = super::plan::shapes(&config.model)?;
+        let config = verbatim::load::config::parse_config(Path::new("config.json"), text.as_bytes())?;
+        let shapes = verbatim::load::tensor_shapes(&config.model)?;
         let tensor = |(name, shape): (String, Vec<usize>)| {
             let rule = self.scales.iter().find(|rule| name.ends_with(&rule.suffix));
             let scale = rule.map_or(0.0, |rule| rule.scale);
@@ -164,14 +111,11 @@ impl Recipe {
     }
 
     /// Writes `config.json` and the weights, in `shards` files.
-    pub fn write(&self, directory: &Path, shards: usize) -> Result<(), LoadError> {
-        let put = |name: &str, text: String| {
-            let path = directory.join(name);
-            std::fs::write(&path, text).map_err(|error| LoadError::io(&path, "write", error))
-        };
-        std::fs::create_dir_all(directory).map_err(|error| LoadError::io(directory, "create", error))?;
+    pub fn write(&self, directory: &Path, shards: usize) -> std::io::Result<()> {
+        let put = |name: &str, text: String| std::fs::write(directory.join(name), text);
+        std::fs::create_dir_all(directory)?;
         put("config.json", self.config.to_string())?;
-        let tensors = self.tensors()?;
+        let tensors = self.tensors().map_err(std::io::Error::other)?;
         if shards <= 1 {
             return write_safetensors(&directory.join("model.safetensors"), &tensors);
         }
@@ -182,36 +126,6 @@ impl Recipe {
             places.extend(part.iter().map(|tensor| (tensor.name.clone(), file.clone().into())));
         }
         put("model.safetensors.index.json", serde_json::json!({ "weight_map": places }).to_string())
-    }
-}
-
-/// A directory under the system's temporary one, removed when dropped.
-#[derive(Debug)]
-pub struct TemporaryDirectory(PathBuf);
-
-impl TemporaryDirectory {
-    /// A new, empty directory with `name` and a number of its own in its name.
-    ///
-    /// # Panics
-    /// If it cannot be created.
-    pub fn new(name: &str) -> Self {
-        use std::sync::atomic::{AtomicUsize, Ordering};
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("verbatim-{name}-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a temporary directory can be created");
-        Self(path)
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TemporaryDirectory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -2,7 +2,7 @@
 //! 4.5 bits a weight).
 //!
 //! The scale is the element of greatest magnitude over −8, so that this element is met exactly and
-//! one more level lies on its side. Matrices are rounded and widened again; what is multiplied is
+//! one more level lies on its side. Matrices are rounded and widened again, and products are in
 //! f32. Rows whose length is no multiple of 32 are rounded as if zeros followed. Norms and biases
 //! stay.
 use half::f16;
@@ -19,8 +19,8 @@ pub const BLOCK: usize = 32;
 /// Rounds up to 32 weights of a row in place.
 pub fn round_block(x: &mut [f32]) {
     assert!(x.len() <= BLOCK);
-    let greatest = x.iter().copied().fold(0.0_f32, |most, x| if x.abs() > most.abs() { x } else { most });
-    let scale = greatest / -8.0;
+    let largest = x.iter().copied().fold(0.0_f32, |max, x| if x.abs() > max.abs() { x } else { max });
+    let scale = largest / -8.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
     let stored = f16::from_f32(scale).to_f32();
     for x in x {

@@ -1,5 +1,5 @@
-//! Speculation: what it brings where text is copied, what it costs where nothing can be guessed,
-//! and what the model itself in int4 brings at the agreement that it has on real text.
+//! Speculation: what it gains where text is copied, what it costs where drafting fails, and what
+//! the same model in int4 gains at the agreement that it has on real text.
 use super::Table;
 use super::cycle::{Cycle, LONG_FROM, SHORT, is_known, text};
 use super::drive::{Ask, Rig, Round, acceptance};
@@ -17,11 +17,11 @@ use verbatim_core::engine::{DraftCache, DraftCounters, Speculation, SpeculationM
 use verbatim_core::isa::Isa;
 use verbatim_core::sampling::SamplingParams;
 
-/// Turns of whatever is compared.
+/// How often each side of a comparison is measured, in turns.
 const TURNS: usize = 5;
-/// As the server has it.
+/// Draft tokens a sequence has at most: the default of the server.
 const DRAFT_LEN: usize = 8;
-const NO_GUESSES: (Speculation, usize) = (Speculation::OFF, 0);
+const NO_DRAFTS: (Speculation, usize) = (Speculation::OFF, 0);
 const LOOKUP: (Speculation, usize) = (Speculation::LOOKUP, DRAFT_LEN);
 const BY_MODEL: Speculation = Speculation { lookup: false, ..Speculation::AUTO };
 
@@ -54,8 +54,8 @@ fn rig<'r>(loaded: &'r LoadedModel, (isa, pool): Machine<'r>) -> Rig<'r> {
     Rig { loaded, drafter: None, isa, pool }
 }
 
-/// Tokens a second of a single request with guesses over without, in turns: the median; and what
-/// became of the guesses.
+/// The speed of a single request with drafting as a multiple of that without, the median over
+/// rounds in turn; and the counters of draft tokens.
 fn gain(
     with: (&Rig<'_>, (Speculation, usize)),
     without: &Rig<'_>,
@@ -66,23 +66,23 @@ fn gain(
     let best = |rounds: &[Round]| rounds.iter().map(Round::decode_rate).fold(0.0, f64::max);
     let (mut ratios, mut last) = (Vec::new(), Default::default());
     for _ in 0..TURNS {
-        let guessed = with.0.run(asks, 1, with.1, rounds)?;
-        last = guessed[rounds - 1].guesses;
-        ratios.push(best(&guessed) / best(&without.run(asks, 1, NO_GUESSES, rounds)?));
+        let drafted = with.0.run(asks, 1, with.1, rounds)?;
+        last = drafted[rounds - 1].drafts;
+        ratios.push(best(&drafted) / best(&without.run(asks, 1, NO_DRAFTS, rounds)?));
     }
     Ok((median(ratios), last))
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.0} % of guesses right", 100.0 * share)
+    format!("{:.0} % of draft tokens accepted", 100.0 * share)
 }
 
 fn of_cycle(table: &mut Table, cycle: &mut Cycle, machine: Machine<'_>) -> Result<(), String> {
     let loaded = cycle.load(|_| true, WeightChoice::default(), machine.1)?;
     let rig = rig(&loaded, machine);
     let ask = Ask::greedy(text(5, 2 * SHORT, cycle.vocab()), 96);
-    let (ratio, guesses) = gain((&rig, LOOKUP), &rig, &ask, 1)?;
-    table.at_least("lookup: text that cycles, over no guesses", ratio, 2.0, &percent(acceptance(&guesses)));
+    let (ratio, drafts) = gain((&rig, LOOKUP), &rig, &ask, 1)?;
+    table.at_least("lookup: text that cycles, over no drafting", ratio, 2.0, &percent(acceptance(&drafts)));
     Ok(())
 }
 
@@ -107,13 +107,13 @@ fn of_real_copies(table: &mut Table, machine: Machine<'_>) -> Result<(), String>
         let room = loaded.model().config().position_count - prompt.len() - 1;
         Ok(Ask { stop_ids: loaded.generation().eos_ids.clone(), ..Ask::greedy(prompt, room.min(160)) })
     };
-    let first = rig.run(&[ask(&messages)?], 1, NO_GUESSES, 1)?;
+    let first = rig.run(&[ask(&messages)?], 1, NO_DRAFTS, 1)?;
     let story = tokenizer.decode(&first[0].ids, true).map_err(|error| error.to_string())?;
     messages.push(json!({"role": "assistant", "content": story}));
     messages.push(messages[0].clone());
-    let (ratio, guesses) = gain((&rig, LOOKUP), &rig, &ask(&messages)?, 5)?;
-    let note = format!("the built-in model's story again; {}", percent(acceptance(&guesses)));
-    table.at_least("lookup: real copies, over no guesses", ratio, 2.0, &note);
+    let (ratio, drafts) = gain((&rig, LOOKUP), &rig, &ask(&messages)?, 5)?;
+    let note = format!("the built-in model's story again; {}", percent(acceptance(&drafts)));
+    table.at_least("lookup: real copies, over no drafting", ratio, 2.0, &note);
     Ok(())
 }
 
@@ -123,9 +123,9 @@ fn of_random(table: &mut Table, loaded: &LoadedModel, machine: Machine<'_>) -> R
     let params = SamplingParams { temperature: 1.0, seed: 3, ..SamplingParams::GREEDY };
     let prompt = (0..64).map(|i| (i * 7919 % vocab) as u32).collect();
     let ask = Ask { params, ..Ask::greedy(prompt, 96) };
-    let (ratio, guesses) = gain((&rig, LOOKUP), &rig, &ask, 1)?;
-    let note = format!("{} tokens guessed in 96", guesses[0].verified);
-    table.at_least("lookup: random text, over no guesses", ratio, 0.97, &note);
+    let (ratio, drafts) = gain((&rig, LOOKUP), &rig, &ask, 1)?;
+    let note = format!("{} draft tokens in 96", drafts[0].verified);
+    table.at_least("lookup: random text, over no drafting", ratio, 0.97, &note);
     Ok(())
 }
 
@@ -134,7 +134,7 @@ fn tokenizer(loaded: &LoadedModel) -> Result<Tokenizer, String> {
     Tokenizer::new(json, loaded.file("tokenizer_config.json")).map_err(|error| error.to_string())
 }
 
-/// How often int4 draws the token that bf16 draws, on real models: the least over them.
+/// How often int4 draws the token that bf16 draws: the minimum over some real models.
 fn of_agreement(table: &mut Table, (isa, pool): Machine<'_>, real: &[PathBuf]) -> Result<f64, String> {
     let mut least = 1.0_f64;
     let folders = real.iter().map(|path| Folder::from(path.as_path()));
@@ -160,15 +160,15 @@ fn of_agreement(table: &mut Table, (isa, pool): Machine<'_>, real: &[PathBuf]) -
         }
         let speculation = Speculation { mode: SpeculationMode::Forced, ..BY_MODEL };
         let rounds = rig.run(&asks, 4, (speculation, 4), 1)?;
-        let share = acceptance(&rounds[0].guesses);
-        let name = format!("self: int4 guesses for bf16 that are right, {}", folder.path().display());
+        let share = acceptance(&rounds[0].drafts);
+        let name = format!("self: draft tokens of int4 that bf16 accepts, {}", folder.path().display());
         table.figure(&name, 100.0 * share, "%", "on its own text, at temperatures 0, 0.7 and 1");
         least = least.min(share);
     }
     Ok(least)
 }
 
-/// bf16 with itself in int4 as the model that drafts, whose guesses are made right as often as
+/// bf16 with the same model in int4 as the draft model, whose tokens are made right as often as
 /// those on real text were.
 fn of_itself(
     table: &mut Table,
@@ -189,13 +189,13 @@ fn of_itself(
         [("raw decode.bf16", Some(1.5), &raw), ("compressed decode.bf16", None, &compressed)]
     {
         let with = Rig { loaded, drafter: Some((&draft, DraftCache::Shared)), isa, pool };
-        let (ratio, guesses) = gain((&with, (BY_MODEL, DRAFT_LEN)), &rig(loaded, machine), &ask, 1)?;
+        let (ratio, drafts) = gain((&with, (BY_MODEL, DRAFT_LEN)), &rig(loaded, machine), &ask, 1)?;
         let note = format!(
             "{}, forced to the {:.0} % of real text",
-            percent(acceptance(&guesses)),
+            percent(acceptance(&drafts)),
             100.0 * agreement
         );
-        let case = format!("self: {name} with int4 guesses, over none");
+        let case = format!("self: {name} drafted by int4, over none");
         match bar {
             Some(bar) => table.at_least(&case, ratio, bar, &note),
             None => table.figure(&case, ratio, "x", &note),

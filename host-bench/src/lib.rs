@@ -1,2 +1,0 @@
-//! What measurements share with the tests: reference roundings of other engines.
-pub mod q4_0;
