@@ -5,6 +5,7 @@ mod generate;
 mod inspect;
 mod pack;
 mod selftest;
+mod serve;
 
 use args::{Arguments, Command};
 use clap::Parser;
@@ -20,10 +21,7 @@ pub fn main() -> ExitCode {
         crate::sys::signals::end_at_closed_pipes();
     }
     let result = match command {
-        Command::Serve(args) => args
-            .model
-            .options()
-            .and_then(|options| crate::serve::serve(&options, &args.host, args.port, &generate::Bar::new())),
+        Command::Serve(args) => serve::serve(&args),
         Command::Generate(args) => generate::generate(&args),
         Command::Chat(args) => chat::chat(&args),
         Command::Inspect(args) => inspect::inspect(&args),
