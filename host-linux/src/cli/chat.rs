@@ -1,15 +1,16 @@
 //! `verbatim chat`: a conversation on a terminal.
 use super::args::ChatArgs;
-use super::generate::Session;
+use super::generate::open_for_one;
 use crate::text::{TemplateInput, TextError};
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
 
-/// Reads a line, answers it, and so on; `/reset` forgets, `/exit` or end of input ends.
+/// Answers each line of input. `/reset` forgets the conversation; `/exit` or the end of input ends.
 pub(super) fn chat(args: &ChatArgs) -> Result<(), String> {
-    let session = Session::open(&args.model)?;
+    let session = open_for_one(&args.model)?;
     let model = &session.model;
-    let template = model.template.as_ref().ok_or_else(|| TextError::NoTemplate.to_string())?;
+    let no_template = || format!("{}, or give a template with --chat-template", TextError::NoTemplate);
+    let template = model.template.as_ref().ok_or_else(no_template)?;
     eprintln!("{} ({}); /reset forgets, /exit ends", model.name, model.fingerprint);
     let mut messages: Vec<Value> = Vec::new();
     let mut lines = std::io::stdin().lock().lines();

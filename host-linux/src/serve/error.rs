@@ -1,5 +1,5 @@
 //! Errors as OpenAI's clients expect them.
-use crate::runtime::engine_thread::SubmitError;
+use crate::runtime::SubmitError;
 use serde_json::{Value, json};
 use verbatim_core::engine::Refusal;
 

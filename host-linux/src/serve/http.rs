@@ -4,9 +4,10 @@ use super::Server;
 use super::error::ApiError;
 use super::events::Events;
 use super::gate::{self, ID_HEADER, Visitor, Visitors};
+use super::notice::{Notice, tell};
 use super::request::{Endpoint, parse};
 use super::respond::Answer;
-use crate::runtime::engine_thread::Load;
+use crate::runtime::EngineGauges;
 use crate::sys::signals::{catch_stop_signals, stop_is_requested};
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -72,10 +73,10 @@ pub fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), String> {
         });
         if let Err(error) = spawned {
             // Dropped with its closure, the request was answered with a 500.
-            eprintln!("note: a request was refused: no thread: {error}");
+            tell(&Notice::RequestRefused(error));
         }
     }
-    eprintln!("stopping");
+    tell(&Notice::Stopping);
     let since = Instant::now();
     while busy.load(Ordering::Relaxed) > 0 && since.elapsed() < DRAIN_TIME {
         std::thread::sleep(Duration::from_millis(20));
@@ -123,9 +124,9 @@ fn handle(server: &Server, mut request: Request, visitor: &Visitor) {
             send_json(request, 200, &json!({"object": "list", "data": [model]}), &[]);
         }
         "/health" | "/" => match server.engine.failure() {
-            Some(failure) => refuse(request, &ApiError::server(503, failure)),
+            Some(failure) => refuse(request, &ApiError::server(503, failure.to_string())),
             None => {
-                let load = health(&server.engine.load());
+                let load = health(&server.engine.gauges());
                 send_json(request, 200, &load, &[]);
             }
         },
@@ -143,8 +144,8 @@ fn handle(server: &Server, mut request: Request, visitor: &Visitor) {
 
 /// What the engine does now, and what it has done: tokens that were in the cache, and what became
 /// of guesses.
-fn health(load: &Load) -> Value {
-    let Load { status, counters } = load;
+fn health(gauges: &EngineGauges) -> Value {
+    let EngineGauges { status, counters } = gauges;
     let drafts = |of: &DraftCounters| json!({"verified": of.verified, "accepted": of.accepted});
     json!({
         "status": "ok", "running": status.running, "waiting": status.waiting, "steps": status.steps,

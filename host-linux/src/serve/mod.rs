@@ -4,18 +4,19 @@
 //!   on it.
 //! * [`error`]: errors in OpenAI's shape. [`request`]: bodies to requests, every parameter checked.
 //! * [`respond`]: generations to bodies and [`events`].
+//! * [`notice`]: what a running server tells its operator.
 pub mod error;
 pub mod events;
 mod gate;
 pub mod http;
+pub mod notice;
 pub mod request;
 pub mod respond;
 
-use crate::load::Progress;
-use crate::runtime::{EngineHandle, Options, ServedModel};
-use crate::sys::cpu::model_name;
+use crate::runtime::{EngineHandle, ServedModel};
 use crate::text::Tokenizer;
 use serde_json::{Map, Value};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 /// Everything a handler needs.
@@ -29,41 +30,9 @@ pub struct Server {
     pub created: u64,
 }
 
-/// Loads the model and serves until told to stop.
-pub fn serve(options: &Options, host: &str, port: u16, progress: &dyn Progress) -> Result<(), String> {
-    // A port in use is told before minutes of loading.
-    let listener = http::listen(host, port)?;
-    let model = Arc::new(ServedModel::open(options, progress)?);
-    model.tell_notes();
-    let (engine, thread) = EngineHandle::start(Arc::clone(&model), options.step_ms)?;
-    let address = listener.local_addr().map_err(|error| format!("{host}:{port}: {error}"))?;
-    eprintln!(
-        "{} ({}), weights {}, on {} with {}, {} worker{}",
-        model.name,
-        model.fingerprint,
-        model.loaded.residence(),
-        model_name(),
-        model.isa.name(),
-        model.workers.workers,
-        if model.workers.workers == 1 { "" } else { "s" },
-    );
-    if options.model.is_none() {
-        eprintln!("this is the small built-in demonstration model; --model PATH serves a real one");
-    }
-    let (path, body) = if model.template.is_some() {
-        let question = r#"{"messages": [{"role": "user", "content": "What is the capital of France?"}]}"#;
-        ("chat/completions", question)
-    } else {
-        ("completions", r#"{"prompt": "Once upon a time", "max_tokens": 32, "temperature": 0}"#)
-    };
-    eprintln!("listening on http://{address}; try");
-    eprintln!("  curl http://{address}/v1/{path} -H 'Content-Type: application/json' -d '{body}'");
-    let server = Arc::new(Server { model, engine: engine.clone(), created: now() });
-    let result = http::run(listener, &server);
-    engine.stop();
-    // What it had to say it said on standard error.
-    let _ = thread.join();
-    result
+/// Serves a model whose engine runs, until told to stop. The engine goes on.
+pub fn serve(listener: TcpListener, model: Arc<ServedModel>, engine: EngineHandle) -> Result<(), String> {
+    http::run(listener, &Arc::new(Server { model, engine, created: now() }))
 }
 
 /// Seconds since the epoch: for `created` fields, nothing else.

@@ -325,7 +325,7 @@ fn note_unknown(name: &str) {
     static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mut seen = SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if seen.len() < 100 && seen.insert(name.to_owned()) {
-        eprintln!("note: ignoring the unknown parameter {name:?}");
+        super::notice::tell(&super::notice::Notice::UnknownParameter(name.to_owned()));
     }
 }
 

@@ -4,7 +4,7 @@ use super::error::ApiError;
 use super::events::Events;
 use super::gate::Visitor;
 use super::request::{Endpoint, Parsed};
-use crate::runtime::{Delta, Ending, Generation, OwnedRequest, Part};
+use crate::runtime::{Delta, Ending, Generation, OwnedRequest, TextEvent, TextEventKind};
 use serde_json::{Value, json};
 use verbatim_core::sampling::TokenLogprob;
 
@@ -84,15 +84,15 @@ impl<'s> Answer<'s> {
         })
     }
 
-    fn start(&self, parsed: &Parsed) -> Result<Generation<'s>, ApiError> {
-        let visitor = self.visitor;
+    fn start(&self, parsed: &Parsed) -> Result<Generation, ApiError> {
+        let visitor = self.visitor.clone();
         let generation = Generation::start(
             &self.server.model,
             &self.server.engine,
             parsed.requests.clone(),
             &parsed.stop,
         )?;
-        Ok(generation.while_wanted(Box::new(|| !visitor.has_left())))
+        Ok(generation.while_wanted(move || !visitor.has_left()))
     }
 
     /// The choices of all prompts, in order.
@@ -123,10 +123,10 @@ impl<'s> Answer<'s> {
         let mut generation = self.start(parsed)?;
         let mut places = self.choices(parsed);
         let mut outputs: Vec<(Vec<Delta>, &str)> = vec![(Vec::new(), ""); places.len()];
-        for (at, part) in generation.by_ref() {
-            match part {
-                Part::Delta(delta) => outputs[at].0.push(delta),
-                Part::End(ending) => outputs[at].1 = finish_reason(ending)?,
+        for TextEvent { choice: at, kind } in generation.by_ref() {
+            match kind {
+                TextEventKind::Delta(delta) => outputs[at].0.push(delta),
+                TextEventKind::End(ending) => outputs[at].1 = finish_reason(ending)?,
             }
         }
         let mut choices = Vec::new();
@@ -191,7 +191,7 @@ impl<'s> Answer<'s> {
     fn stream_to(
         &self,
         parsed: &Parsed,
-        mut generation: Generation<'s>,
+        mut generation: Generation,
         events: &mut Events,
     ) -> std::io::Result<()> {
         let mut places = self.choices(parsed);
@@ -204,10 +204,10 @@ impl<'s> Answer<'s> {
                 events.send(&self.chunk(parsed, first))?;
             }
         }
-        for (at, part) in generation.by_ref() {
+        for TextEvent { choice: at, kind } in generation.by_ref() {
             let place = &mut places[at];
-            let piece = match part {
-                Part::Delta(delta) => {
+            let piece = match kind {
+                TextEventKind::Delta(delta) => {
                     // Text that is held back waits; what else is said of its token comes at once,
                     // so that tokens stay in order.
                     let is_told = (parsed.logprobs || parsed.token_ids) && delta.token.is_some();
@@ -230,7 +230,7 @@ impl<'s> Answer<'s> {
                     }
                     piece
                 }
-                Part::End(ending) => match finish_reason(ending) {
+                TextEventKind::End(ending) => match finish_reason(ending) {
                     Ok(reason) => self.piece(place.index, None, Value::Null, Some(reason)),
                     Err(error) => {
                         events.send(&error.body())?;
@@ -267,13 +267,13 @@ fn finish_reason(ending: Ending) -> Result<&'static str, ApiError> {
     match ending {
         Ending::Stop => Ok("stop"),
         Ending::Length => Ok("length"),
-        Ending::Error(error) => Err(ApiError::server(500, error)),
+        Ending::Error(error) => Err(ApiError::server(500, error.to_string())),
     }
 }
 
 /// What was generated elsewhere counts as if it had been generated here; a prompt counts once for
 /// all its choices.
-fn usage(parsed: &Parsed, generation: &Generation<'_>) -> Value {
+fn usage(parsed: &Parsed, generation: &Generation) -> Value {
     let (mut prompt_tokens, mut completion_tokens, mut cached_tokens) = (0, 0, 0);
     let mut first = 0;
     for request in &parsed.requests {

@@ -22,9 +22,7 @@ impl std::fmt::Display for TextError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File { file, problem } => write!(f, "{file}: {problem}"),
-            Self::NoTemplate => f.write_str(
-                "the model has no chat template: give one with --chat-template, or use raw completions",
-            ),
+            Self::NoTemplate => f.write_str("the model has no chat template; use raw completions"),
             Self::Template(problem) => write!(f, "chat template: {problem}"),
             Self::Encoding(problem) => f.write_str(problem),
         }

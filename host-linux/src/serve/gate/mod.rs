@@ -17,6 +17,7 @@ mod head;
 mod incoming;
 
 use super::error::ApiError;
+use super::notice::{Notice, tell};
 use crate::sys::sockets::{raise_descriptor_limit, wait_for_either};
 use head::Head;
 use incoming::{Incoming, Missing};
@@ -151,7 +152,7 @@ fn admit(gate: &Arc<Gate>, stream: TcpStream) {
     };
     // Without a thread the stream is dropped, which the client sees as a closed connection.
     if let Err(error) = std::thread::Builder::new().name("verbatim-client".to_owned()).spawn(serve) {
-        eprintln!("note: a connection was closed: no thread: {error}");
+        tell(&Notice::ConnectionClosed(error));
     }
 }
 
