@@ -84,7 +84,7 @@ pub(super) struct ModelArgs {
     threads: Option<usize>,
     /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable.
     /// All give the same bits.
-    #[arg(long, env = "VERBATIM_ISA", default_value = "auto")]
+    #[arg(long, env = "VERBATIM_ISA", value_name = "NAME", default_value = "auto")]
     isa: String,
     /// Length of the context in tokens, prompt and output together [default: the model's].
     #[arg(long, env = "VERBATIM_MAX_MODEL_LEN", value_name = "N")]
@@ -92,7 +92,7 @@ pub(super) struct ModelArgs {
     /// Sequences that run at once.
     #[arg(long, env = "VERBATIM_MAX_SEQS", value_name = "N", default_value_t = 8)]
     max_seqs: usize,
-    /// Sequences that wait for a place; a request beyond them is refused with status 429.
+    /// Sequences that may wait to run; a request beyond them is refused with status 429.
     #[arg(long, env = "VERBATIM_MAX_QUEUE", value_name = "N", default_value_t = 64)]
     max_queue: usize,
     /// Capacity of the KV cache in tokens [default: max-seqs x max-model-len, if that fits in 0.8
@@ -102,8 +102,8 @@ pub(super) struct ModelArgs {
     /// Tokens that a step computes, prompts included, at most.
     #[arg(long, env = "VERBATIM_MAX_ROWS", value_name = "N", default_value_t = 512)]
     max_rows: usize,
-    /// Milliseconds that a step should take at most: a long prompt is cut so that running streams
-    /// do not wait longer. 0 is no bound.
+    /// Milliseconds that a step should take at most. A long prompt is split over as many steps as
+    /// that takes, so that running streams do not wait. 0 is no bound.
     #[arg(long, env = "VERBATIM_STEP_MS", value_name = "N", default_value_t = 200)]
     step_ms: u64,
     /// Draft tokens and verify them together, for the same answers sooner: off; auto (from the text
@@ -205,10 +205,10 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     pub(super) model: ModelArgs,
     /// Address to listen on.
-    #[arg(long, env = "VERBATIM_HOST", default_value = "127.0.0.1")]
+    #[arg(long, env = "VERBATIM_HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(super) host: String,
-    /// Port to listen on.
-    #[arg(long, env = "VERBATIM_PORT", default_value_t = 8080)]
+    /// Port to listen on; 0 is any that is free.
+    #[arg(long, env = "VERBATIM_PORT", value_name = "N", default_value_t = 8080)]
     pub(super) port: u16,
 }
 

@@ -2,7 +2,7 @@
 //! left it.
 use super::engine::TokenEventKind;
 use super::error::GenerationError;
-use super::generation::{Delta, Ending};
+use super::event::{Delta, Ending};
 use super::request::OwnedRequest;
 use crate::text::{Detokenizer, StopMatcher, Tokenizer};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The draft model: a second model that proposes tokens for the served one to verify.
 use super::error::DraftError;
-use super::model::Loader;
+use super::loader::Loader;
 use super::options::{Drafting, ModelSource};
 use crate::load::resolve::CacheLocations;
 use crate::load::{Folder, LoadError, LoadedModel, WeightChoice, builtin, load_model, resolve};

@@ -24,12 +24,12 @@
 //!
 //! * [`options`]: what can be chosen. [`error`]: what can go wrong. [`note`]: what a user may not
 //!   expect.
-//! * [`model`]: options to a [`ServedModel`]. [`sizing`]: its limits, from options and free memory.
-//!   [`draft_model`]: a second model that proposes tokens.
+//! * [`model`]: options to a [`ServedModel`]. `loader`: from its source to its weights. [`sizing`]:
+//!   its limits, from options and free memory. [`draft_model`]: a second model that proposes tokens.
 //! * [`engine`]: the thread that runs the engine; callers talk to it through queues. [`pacing`]:
 //!   how much a step does, and what draft tokens cost.
-//! * [`generation`]: requests as text, in the order in which it comes. `choice`: one choice's
-//!   tokens detokenized, stop strings honoured.
+//! * [`generation`]: requests as text, in the order in which it comes, as [`event`]s. `choice`: one
+//!   choice's tokens detokenized, stop strings honoured.
 //!
 //! ```text
 //! OwnedRequest ──► Generation ──► EngineHandle ──► Command ──► engine thread ──► core's engine
@@ -39,7 +39,9 @@ mod choice;
 pub mod draft_model;
 pub mod engine;
 pub mod error;
+pub mod event;
 pub mod generation;
+mod loader;
 pub mod model;
 pub mod note;
 pub mod options;
@@ -52,7 +54,8 @@ pub use engine::{EngineGauges, EngineHandle, TokenEvent, TokenEventKind};
 pub use error::{
     DraftError, EngineError, EngineFailure, GenerationError, Limit, LimitError, OpenError, SubmitError,
 };
-pub use generation::{Delta, Ending, Generation, TextEvent, TextEventKind};
+pub use event::{Delta, Ending, TextEvent, TextEventKind};
+pub use generation::Generation;
 pub use model::ServedModel;
 pub use note::Note;
 pub use options::{Drafting, ModelSource, Options, TemplateSource};

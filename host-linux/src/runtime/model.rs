@@ -2,18 +2,14 @@
 //! planned, and its fingerprint.
 use super::draft_model::{LoadedDraftModel, Served};
 use super::error::OpenError;
+use super::loader::Loader;
 use super::note::Note;
-use super::options::{ModelSource, Options};
+use super::options::Options;
 use super::sizing::{self, KvDemand};
-use crate::load::resolve::CacheLocations;
-use crate::load::{
-    ImageAccess, LoadError, LoadedModel, Progress, RuntimeChoices, WeightChoice, builtin, image_file,
-    load_model, resolve, short_form,
-};
+use crate::load::{LoadedModel, Progress, RuntimeChoices, short_form};
 use crate::pool::FutexPool;
 use crate::sys::cpu::{WorkerCount, allow_matrix_unit, available_memory, worker_count};
 use crate::text::{ChatTemplate, Tokenizer};
-use std::path::Path;
 use std::sync::Arc;
 use verbatim_core::dtype::KvFormat;
 use verbatim_core::engine::{DraftCache, EngineLimits, MemoryPlan, Speculation};
@@ -99,41 +95,6 @@ impl ServedModel {
             fingerprint,
             notes,
         })
-    }
-}
-
-/// How models are loaded: the served one, and its draft model.
-#[derive(Clone, Copy)]
-pub(super) struct Loader<'l> {
-    pub(super) access: ImageAccess,
-    pub(super) pool: &'l FutexPool,
-    pub(super) progress: &'l dyn Progress,
-}
-
-impl Loader<'_> {
-    /// Loads a model; with it comes the name under which it is served where none is asked for.
-    pub(super) fn load(
-        &self,
-        source: &ModelSource,
-        weights: WeightChoice,
-    ) -> Result<(LoadedModel, String), LoadError> {
-        let at = |path: &Path| image_file::load(path, weights, self.access, self.pool, self.progress);
-        let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-        match source {
-            ModelSource::BuiltIn => {
-                let loaded = load_model(&builtin::folder(), weights, self.pool, self.progress)?;
-                Ok((loaded, builtin::NAME.to_owned()))
-            }
-            ModelSource::Path(path) => {
-                Ok((at(path)?, last(path).unwrap_or_else(|| path.display().to_string())))
-            }
-            ModelSource::Named(name) => {
-                let path = resolve(name, &CacheLocations::from_env())?;
-                let is_cached = name.contains('/') && !path.ends_with(name);
-                let file_name = if is_cached { None } else { last(&path) };
-                Ok((at(&path)?, file_name.unwrap_or_else(|| name.clone())))
-            }
-        }
     }
 }
 

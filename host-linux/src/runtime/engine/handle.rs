@@ -1,13 +1,14 @@
 //! Starting the engine thread, and sending it commands.
 use super::messages::{Command, Readers, TokenEvent};
+use super::shared::{EngineGauges, Shared};
 use super::thread;
 use crate::runtime::error::{EngineError, EngineFailure, SubmitError};
 use crate::runtime::{OwnedRequest, ServedModel};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use verbatim_core::engine::{Counters, Engine, RequestId, Status};
+use verbatim_core::engine::RequestId;
 
 /// Talks to the engine thread; cheap to clone. When all handles are dropped and nothing runs, the
 /// thread ends.
@@ -15,29 +16,6 @@ use verbatim_core::engine::{Counters, Engine, RequestId, Status};
 pub struct EngineHandle {
     commands: Sender<Command>,
     shared: Arc<Shared>,
-}
-
-/// What the engine is doing and what it has done, readable at any time.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EngineGauges {
-    /// What runs and waits now.
-    pub status: Status,
-    /// What was done since the engine started.
-    pub counters: Counters,
-}
-
-/// What the engine thread tells all handles.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    gauges: Mutex<EngineGauges>,
-    failure: Mutex<Option<EngineFailure>>,
-}
-
-impl Shared {
-    pub(super) fn store_gauges(&self, engine: &Engine<'_, '_>) {
-        let gauges = EngineGauges { status: engine.status(), counters: *engine.counters() };
-        *self.gauges.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
-    }
 }
 
 impl EngineHandle {
@@ -51,8 +29,7 @@ impl EngineHandle {
         let run = move || {
             let run = AssertUnwindSafe(|| thread::run(&model, step_ms, &inbox, &ready, &shared));
             if catch_unwind(run).is_err() {
-                let failure = Some(EngineFailure::Panicked);
-                *shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+                shared.store_failure(EngineFailure::Panicked);
             }
         };
         let thread = Builder::new().name("verbatim-engine".to_owned()).spawn(run);
@@ -105,11 +82,11 @@ impl EngineHandle {
 
     /// What the engine is doing, and what it has done, as of its latest step.
     pub fn gauges(&self) -> EngineGauges {
-        *self.shared.gauges.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.gauges()
     }
 
     /// Why the engine stopped, if it did by itself.
     pub fn failure(&self) -> Option<EngineFailure> {
-        *self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.failure()
     }
 }

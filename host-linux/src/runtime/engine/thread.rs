@@ -4,8 +4,8 @@
 //! blocks it: a request has no more events than tokens, and a few. A queue whose reader is gone
 //! cancels its requests. The thread never touches a socket. While there is nothing to do it sleeps
 //! on the command queue.
-use super::handle::Shared;
 use super::messages::{Command, Readers, TokenEventKind};
+use super::shared::Shared;
 use crate::runtime::error::EngineError;
 use crate::runtime::pacing::costs::{Costs, StepRows};
 use crate::runtime::pacing::step_budget::StepBudget;
