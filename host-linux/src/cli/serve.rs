@@ -1,7 +1,8 @@
 //! `verbatim serve`: the HTTP server, and what it says on standard error.
 use super::args::ServeArgs;
-use super::generate::Bar;
-use crate::runtime::{EngineHandle, ServedModel};
+use super::inspect::residence;
+use super::session::Session;
+use crate::runtime::{ModelSource, ServedModel};
 use crate::serve::notice::Notice;
 use crate::serve::observe::Log;
 use crate::sys::cpu::model_name;
@@ -13,29 +14,23 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), String> {
     let options = args.model.options()?;
     // An error about the port should come before minutes of loading.
     let listener = crate::serve::listen(&args.host, args.port)?;
-    let model = Arc::new(ServedModel::open(&options, &Bar::new())?);
-    model.tell_notes();
-    let (engine, thread) = EngineHandle::start(Arc::clone(&model), options.step_ms)?;
     let address = listener.local_addr().map_err(|error| format!("{}:{}: {error}", args.host, args.port))?;
-    announce(&model, options.model.is_none(), address);
+    let session = Session::open(&options)?;
+    announce(&session.model, options.model == ModelSource::BuiltIn, address);
     let log = Log::new(|notice| match notice {
         Notice::Stopping => eprintln!("{notice}"),
         _ => eprintln!("note: {notice}"),
     });
-    let result = crate::serve::serve(listener, model, engine.clone(), Arc::new(log));
-    engine.stop();
-    // A panic of the thread was reported on standard error.
-    let _ = thread.join();
-    result
+    crate::serve::serve(listener, Arc::clone(&session.model), session.engine.clone(), Arc::new(log))
 }
 
-/// Says what is served and where, and gives a command to try it.
+/// Says what is served, where, and a command to try it.
 fn announce(model: &ServedModel, is_built_in: bool, address: SocketAddr) {
     eprintln!(
         "{} ({}), weights {}, on {} with {}, {} worker{}",
         model.name,
         model.fingerprint,
-        model.loaded.residence(),
+        residence(model),
         model_name(),
         model.isa.name(),
         model.workers.workers,

@@ -22,8 +22,6 @@ mod routes;
 pub mod server;
 pub mod sse;
 
-pub use server::draw_seed;
-
 use crate::runtime::{EngineHandle, ServedModel};
 pub use http::listen;
 use observe::Observer;

@@ -138,7 +138,7 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
-            let options = Options { threads: Some(1), ..Options::default() };
+            let options = Options { workers: Some(1), ..Options::default() };
             let model = Arc::new(ServedModel::open(&options, &NoProgress).expect("the built-in model"));
             let started = EngineHandle::start(Arc::clone(&model), options.step_ms);
             let (engine, thread) = started.expect("an engine");

@@ -23,7 +23,7 @@ pub(super) fn now() -> u64 {
 }
 
 /// Draws a seed for a request without one. The error is a sentence for its client.
-pub fn draw_seed() -> Result<u64, String> {
+pub(super) fn draw_seed() -> Result<u64, String> {
     entropy::draw_seed().map_err(|error| format!("the system gave no entropy for a seed: {error}"))
 }
 
