@@ -30,8 +30,8 @@ use clap::{Args, Parser, Subcommand};
 use model::ModelChoice;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use verbatim::load::WeightChoice;
-use verbatim_core::dtype::KvFormat;
+use verbatim::load::{Compress, WeightChoice};
+use verbatim_core::dtype::{KvFormat, WeightFormat};
 
 /// Measures Verbatim beside the machine's limits and its peers.
 ///
@@ -62,7 +62,22 @@ struct Weights {
 
 impl Weights {
     fn choice(&self) -> Result<WeightChoice, String> {
-        WeightChoice::from_names(self.weights.as_deref(), self.head.as_deref(), self.compress.as_deref())
+        let format = |flag: &str, name: &str| {
+            let known = WeightFormat::ALL.into_iter().find(|format| format.name() == name);
+            known.ok_or_else(|| format!("--{flag} {name}: expected f32, bf16, int8 or int4"))
+        };
+        let head = self.head.as_deref().filter(|name| *name != "same");
+        Ok(WeightChoice {
+            format: self.weights.as_deref().map(|name| format("weights", name)).transpose()?,
+            head: head.map(|name| format("head", name)).transpose()?,
+            compress: match self.compress.as_deref() {
+                None | Some("auto") => Compress::Auto,
+                Some("on") => Compress::On,
+                Some("off") => Compress::Off,
+                Some(other) => return Err(format!("--compress {other}: expected auto, on or off")),
+            },
+            ..WeightChoice::default()
+        })
     }
 }
 

@@ -7,7 +7,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use verbatim::load::{NoProgress, WeightChoice, builtin, load_model};
-use verbatim::runtime::{Ending, EngineHandle, Generation, Options, OwnedRequest, Part, ServedModel};
+use verbatim::runtime::{
+    Ending, EngineHandle, Generation, Options, OwnedRequest, ServedModel, TextEvent, TextEventKind,
+};
 use verbatim::text::{ChatTemplate, Tokenizer};
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::pool::Serial;
@@ -72,7 +74,7 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
-        let options = Options { max_seqs: 32, threads: Some(1), ..Options::default() };
+        let options = Options { max_seqs: 32, workers: Some(1), ..Options::default() };
         let model = Arc::new(ServedModel::open(&options, &NoProgress).expect("the built-in model"));
         let (engine, _) = EngineHandle::start(Arc::clone(&model), options.step_ms).expect("an engine");
         Self { model, engine }
@@ -97,10 +99,10 @@ impl Demo {
                 Generation::start(&self.model, &self.engine, requests, &[]).expect("they are taken");
             let first = answers.len();
             answers.resize(first + prompts.len(), String::new());
-            for (at, part) in running {
-                match part {
-                    Part::Delta(delta) => answers[first + at].push_str(&delta.text),
-                    Part::End(ending) => assert!(!matches!(ending, Ending::Error(_))),
+            for TextEvent { choice: at, kind } in running {
+                match kind {
+                    TextEventKind::Delta(delta) => answers[first + at].push_str(&delta.text),
+                    TextEventKind::End(ending) => assert!(!matches!(ending, Ending::Error(_))),
                 }
             }
         }

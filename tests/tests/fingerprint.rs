@@ -2,9 +2,9 @@
 //! nothing else does; and no release changes the fingerprint of a model that an earlier one served.
 use serde_json::json;
 use std::fmt::Write;
-use verbatim::load::{Folder, ImageAccess, NoProgress, WeightChoice, load_model};
-use verbatim::runtime::{Options, ServedModel};
-use verbatim_core::dtype::WeightFormat;
+use verbatim::load::{Compress, Folder, ImageAccess, NoProgress, WeightChoice, load_model};
+use verbatim::runtime::{ModelSource, Options, ServedModel, TemplateSource};
+use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::pool::Serial;
 use verbatim_tests::checkpoint::TensorData;
 use verbatim_tests::fixture::{Files, config_json, tiny_tensors};
@@ -13,13 +13,17 @@ use verbatim_tests::recipe::Recipe;
 use verbatim_tests::{data, paths};
 
 fn options() -> Options {
-    Options { threads: Some(1), max_seqs: 1, weights: Some("f32".to_owned()), ..Options::default() }
+    Options { workers: Some(1), max_seqs: 1, weights: Some(WeightFormat::F32), ..Options::default() }
+}
+
+fn template(source: &str) -> Option<TemplateSource> {
+    Some(TemplateSource { name: "f".to_owned(), source: source.to_owned() })
 }
 
 /// The fingerprint of the files, served as the options say.
 fn of(files: &Files, options: &Options) -> String {
     let directory = files.directory("fingerprint");
-    let model = Some(directory.path().to_str().expect("UTF-8").to_owned());
+    let model = ModelSource::Path(directory.path().to_owned());
     let served = ServedModel::open(&Options { model, ..options.clone() }, &NoProgress);
     served.unwrap_or_else(|error| panic!("{error}")).fingerprint
 }
@@ -80,15 +84,14 @@ fn every_ingredient_changes_it() {
     files.put_tensors("model.safetensors", &widened);
     add("bf16 values as f32", &files, &options());
 
-    let text = |name: &str| Some(name.to_owned());
     let options_that_count = [
-        ("weights bf16", Options { weights: text("bf16"), ..options() }),
-        ("weights int8", Options { weights: text("int8"), ..options() }),
-        ("weights int4", Options { weights: text("int4"), ..options() }),
-        ("head int8", Options { head: text("int8"), ..options() }),
-        ("KV bf16", Options { kv: text("bf16"), ..options() }),
+        ("weights bf16", Options { weights: Some(WeightFormat::Bf16), ..options() }),
+        ("weights int8", Options { weights: Some(WeightFormat::Int8), ..options() }),
+        ("weights int4", Options { weights: Some(WeightFormat::Int4), ..options() }),
+        ("head int8", Options { head: Some(WeightFormat::Int8), ..options() }),
+        ("KV bf16", Options { kv_format: Some(KvFormat::Bf16), ..options() }),
         ("context", Options { max_model_len: Some(496), ..options() }),
-        ("a template", Options { chat_template_source: Some(("f".to_owned(), "z".to_owned())), ..options() }),
+        ("a template", Options { chat_template: template("z"), ..options() }),
     ];
     for (name, options) in options_that_count {
         add(name, &Files::tiny(), &options);
@@ -97,26 +100,22 @@ fn every_ingredient_changes_it() {
 
 #[test]
 fn nothing_else_changes_it() {
-    let options = || Options { weights: Some("bf16".to_owned()), ..options() };
+    let options = || Options { weights: Some(WeightFormat::Bf16), ..options() };
     let files = Files::tiny();
     let expected = of(&files, &options());
-    let text = |name: &str| Some(name.to_owned());
     let mut others = vec![
-        ("threads", Options { threads: Some(3), ..options() }),
-        ("compressed", Options { compress: text("on"), ..options() }),
-        ("not compressed", Options { compress: text("off"), ..options() }),
+        ("threads", Options { workers: Some(3), ..options() }),
+        ("compressed", Options { compress: Compress::On, ..options() }),
+        ("not compressed", Options { compress: Compress::Off, ..options() }),
         ("sequences", Options { max_seqs: 5, ..options() }),
         ("queue", Options { max_queue: 1, ..options() }),
         ("KV capacity", Options { kv_tokens: Some(4096), ..options() }),
         ("rows", Options { max_rows: 33, ..options() }),
         ("step budget", Options { step_ms: 7, ..options() }),
-        ("name", Options { served_model_name: text("other"), ..options() }),
+        ("name", Options { served_name: Some("other".to_owned()), ..options() }),
         ("the model's own context", Options { max_model_len: Some(512), ..options() }),
     ];
-    others.extend(paths().iter().map(|isa| {
-        let isa = isa.name().to_owned();
-        ("path", Options { isa, ..options() })
-    }));
+    others.extend(paths().iter().map(|isa| ("instruction set", Options { isa: Some(*isa), ..options() })));
     for (name, options) in others {
         assert_eq!(of(&files, &options), expected, "{name}");
     }
@@ -128,7 +127,7 @@ fn nothing_else_changes_it() {
     Recipe::uniform(config_json(), 5, "F32", 0.25, 0.25).write(directory.path(), 3).expect("written");
     std::fs::write(directory.path().join("config.json"), config).expect("written");
     let open = |path: &std::path::Path, access| {
-        let model = text(path.to_str().expect("UTF-8"));
+        let model = ModelSource::Path(path.to_owned());
         ServedModel::open(&Options { model, access, ..options() }, &NoProgress).expect("it loads")
     };
     let sharded = open(directory.path(), ImageAccess::default());

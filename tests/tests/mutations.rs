@@ -259,7 +259,7 @@ fn tokenizers_and_templates() {
 
 #[test]
 fn request_bodies() {
-    let model = ServedModel::open(&Options { threads: Some(1), ..Options::default() }, &NoProgress)
+    let model = ServedModel::open(&Options { workers: Some(1), ..Options::default() }, &NoProgress)
         .expect("the built-in model");
     let completion = json!({
         "model": "verbatim-demo", "prompt": "Hello", "max_tokens": 5, "temperature": 0.5, "top_p": 0.9, "top_k": 3, "min_p": 0.1,

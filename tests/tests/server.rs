@@ -164,6 +164,14 @@ fn what_is_wrong_is_said_in_openais_shape() {
     assert_eq!((status, &body["error"]["code"]), (400, &json!("context_length_exceeded")));
     assert_eq!(server.send("GET", "/nothing", "").0, 404);
     assert_eq!(server.send("GET", "/v1/completions", "").0, 405);
+    for (line, allow) in [("OPTIONS /health", "GET, HEAD"), ("HEAD /v1/chat/completions", "POST")] {
+        let answer =
+            raw(&server, format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{line}: {answer}");
+        assert!(answer.contains(&format!("\r\nAllow: {allow}\r\n")), "{line}: {answer}");
+    }
+    let answer = raw(&server, b"HEAD /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     assert_eq!(server.send("POST", "/v1/completions", "{").0, 400);
     assert_eq!(server.send("POST", "/v1/completions", "[]").0, 400);
     // Unknown and harmless parameters are accepted.

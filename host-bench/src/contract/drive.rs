@@ -2,7 +2,7 @@
 use std::time::Instant;
 use verbatim::load::LoadedModel;
 use verbatim::memory::AlignedMemory;
-use verbatim::runtime::costs::{Costs, StepRows};
+use verbatim::runtime::pacing::costs::{Costs, StepRows};
 use verbatim_core::engine::{
     Budget, DraftCache, DraftCounters, DraftModel, Engine, EngineLimits, EventKind, Masks, MemoryPlan,
     Request, Speculation, StepKind,

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use verbatim::load::NoProgress;
-use verbatim::runtime::engine_thread::{News, Update};
-use verbatim::runtime::{EngineHandle, Options, OwnedRequest, ServedModel};
+use verbatim::runtime::{
+    Drafting, EngineHandle, ModelSource, Options, OwnedRequest, ServedModel, TokenEvent, TokenEventKind,
+};
+use verbatim_core::isa::Isa;
 use verbatim_core::sampling::SamplingParams;
 
 /// The length of the prompt that arrives, in tokens.
@@ -18,14 +20,14 @@ const IDLE: usize = 24;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Waits for a token of either request: 0 is the stream, 1 the prompt.
-fn token(updates: &Receiver<Update>) -> Result<usize, String> {
+fn token(events: &Receiver<TokenEvent>) -> Result<usize, String> {
     loop {
-        let Update { choice, news } = updates.recv_timeout(PATIENCE).map_err(|error| error.to_string())?;
-        match news {
-            News::Token { .. } => return Ok(choice),
-            News::Admitted { .. } => {}
-            News::Finished(_) if choice == 1 => {}
-            News::Finished(reason) => return Err(format!("the stream ended: {reason:?}")),
+        let TokenEvent { choice, kind } = events.recv_timeout(PATIENCE).map_err(|error| error.to_string())?;
+        match kind {
+            TokenEventKind::Token { .. } => return Ok(choice),
+            TokenEventKind::Admitted { .. } => {}
+            TokenEventKind::Finished(_) if choice == 1 => {}
+            TokenEventKind::Finished(reason) => return Err(format!("the stream ended: {reason:?}")),
         }
     }
 }
@@ -33,27 +35,28 @@ fn token(updates: &Receiver<Update>) -> Result<usize, String> {
 pub(super) fn report(
     table: &mut Table,
     path: &Path,
-    (isa, threads): (&str, Option<usize>),
+    (isa, threads): (Isa, Option<usize>),
     step_ms: u64,
 ) -> Result<(), String> {
     let options = Options {
-        model: Some(path.to_str().ok_or("the path is not UTF-8")?.to_owned()),
-        threads,
-        isa: isa.to_owned(),
-        speculate: Some("off".to_owned()),
+        model: ModelSource::Path(path.to_owned()),
+        workers: threads,
+        isa: Some(isa),
+        drafting: Drafting::Off,
         ..Options::default()
     };
-    let model = Arc::new(ServedModel::open(&options, &NoProgress)?);
+    let model = Arc::new(ServedModel::open(&options, &NoProgress).map_err(|error| error.to_string())?);
     let vocab = model.loaded.model().config().vocab_size;
-    let (engine, thread) = EngineHandle::start(Arc::clone(&model), step_ms)?;
-    let (sender, updates) = channel();
+    let (engine, thread) =
+        EngineHandle::start(Arc::clone(&model), step_ms).map_err(|error| error.to_string())?;
+    let (sender, events) = channel();
     let submit = |prompt: Vec<u32>, max_tokens, number| {
         let request = OwnedRequest::new(prompt, SamplingParams::GREEDY, max_tokens);
         engine.submit(request, number, sender.clone()).map_err(|error| error.to_string())
     };
     let room = model.limits.model_len - 16;
     submit((0..16).collect(), room, 0)?;
-    token(&updates)?;
+    token(&events)?;
     let mut last = Instant::now();
     let mut gap = || {
         let now = Instant::now();
@@ -61,19 +64,19 @@ pub(super) fn report(
     };
     let mut idle = Vec::new();
     for _ in 0..IDLE {
-        token(&updates)?;
+        token(&events)?;
         idle.push(gap());
     }
     let prompt = (0..PROMPT).map(|i| (i * 7919 % vocab) as u32).collect();
     submit(prompt, 1, 1)?;
     let start = Instant::now();
     let mut gaps = Vec::new();
-    while token(&updates)? == 0 {
+    while token(&events)? == 0 {
         gaps.push(gap());
     }
     let first = start.elapsed().as_secs_f64();
     // The step that gave the prompt's first token gives the stream one too.
-    token(&updates)?;
+    token(&events)?;
     gaps.push(gap());
     let worst = gaps.iter().copied().fold(0.0, f64::max);
     let idle = median(idle);

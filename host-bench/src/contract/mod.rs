@@ -87,7 +87,7 @@ pub(crate) fn report(
     drafting::report(&mut table, (&path, model.access()), machine, &is_asked, &args.real)?;
     drop(pool);
     if is_asked("gap") {
-        gap::report(&mut table, &path, (&args.isa, threads), args.step_ms)?;
+        gap::report(&mut table, &path, (isa, threads), args.step_ms)?;
     }
     let failed = table.failed;
     if failed == 0 { Ok(()) } else { Err(format!("{failed} bars do not hold on this machine in this run")) }

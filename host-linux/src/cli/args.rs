@@ -1,9 +1,13 @@
-//! Flags: each is also an environment variable, `VERBATIM_` and its name.
-use crate::load::ImageAccess;
-use crate::runtime::Options;
+//! Flags, and the options that they stand for. Each flag is also an environment variable:
+//! `VERBATIM_` and its name. The comments on flags are the help texts, and docs/flags.md.
+use crate::load::{Compress, ImageAccess};
+use crate::runtime::{Drafting, ModelSource, Options, TemplateSource};
+use crate::sys::cpu::allow_matrix_unit;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
+use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::isa::Isa;
 
 /// Serves Llama-family models on CPUs. The answer to a request is the same, bit for bit, whatever
 /// else is served.
@@ -20,7 +24,7 @@ Examples:
   verbatim chat --model HuggingFaceTB/SmolLM2-135M-Instruct
   verbatim inspect --model ./TinyLlama-1.1B-Chat-v1.0      plan, memory, fingerprint
   verbatim pack ./TinyLlama-1.1B-Chat-v1.0 -o tiny.vb      one file that is served at once
-  verbatim selftest                                        do the bits hold on this CPU?"
+  verbatim selftest                                        check the bits on this CPU"
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -33,116 +37,167 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Serve the OpenAI API over HTTP (the default).
     Serve(ServeArgs),
-    /// Continue a prompt, raw; text on standard output, speed on standard error.
+    /// Continue a prompt as it stands, without a chat template. Text goes to standard output, speed
+    /// to standard error.
     Generate(GenerateArgs),
     /// Talk to a model through its chat template.
     Chat(ChatArgs),
-    /// Say what a model is, what it will take, and how it will run.
+    /// Print what a model is, the memory that it takes, and how it runs on this CPU.
     Inspect(ModelArgs),
-    /// Write a model as a packed image: one file that is served at once and carries tokenizer and
-    /// template.
+    /// Write a model as a packed image: one file that is served without packing and carries the
+    /// tokenizer and the chat template.
     Pack(PackArgs),
-    /// Run tiny models through every layer on every path and compare the bits with the stored hash.
+    /// Run tiny models with every instruction set of this CPU and compare the bits with the stored
+    /// hash.
     Selftest(SelftestArgs),
 }
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ModelArgs {
-    /// Directory of a checkpoint, packed image, or ORG/NAME in the local Hugging Face cache
-    /// [default: a small built-in demonstration model].
+    /// The model: a checkpoint's directory, a packed image, or ORG/NAME in the local Hugging Face
+    /// cache [default: a small built-in demonstration model].
     #[arg(long, env = "VERBATIM_MODEL", value_name = "PATH|ORG/NAME")]
     model: Option<String>,
     /// Weight format: f32, bf16, int8 or int4 [default: the source's own, bf16 for f16].
     #[arg(long, env = "VERBATIM_WEIGHTS", value_name = "FORMAT")]
     weights: Option<String>,
-    /// Weight format of the head: one of these, or same [default: same].
+    /// Weight format of the output head: f32, bf16, int8, int4 or same [default: same].
     #[arg(long, env = "VERBATIM_HEAD", value_name = "FORMAT")]
     head: Option<String>,
-    /// Store bf16 weights in 12 bits each, the same bits of every answer: auto (large models, where
-    /// max-seqs sequences decode faster so on this CPU; a packed image stays as it is), on or off
-    /// [default: auto].
+    /// Store bf16 weights in 12 bits each, which changes no answer: on, off, or auto, which does it
+    /// for a large checkpoint if it decodes max-seqs sequences faster on this CPU. A packed image
+    /// stays as it is [default: auto].
     #[arg(long, env = "VERBATIM_COMPRESS", value_name = "WHEN")]
     compress: Option<String>,
-    /// Of an image: check the weights' hash too, which reads the whole file.
+    /// Check the hash of a packed image's weights before serving it, which reads the whole file.
     #[arg(long, env = "VERBATIM_VERIFY", value_parser = BoolishValueParser::new())]
     verify: bool,
-    /// Of an image: read it into memory with huge pages, rather than serve from the mapped file.
+    /// Read a packed image into memory with huge pages. Otherwise it is served from the mapped
+    /// file.
     #[arg(long, env = "VERBATIM_COPY", value_parser = BoolishValueParser::new())]
     copy: bool,
-    /// KV format: f32, bf16 or int8 [default: f32 with f32 weights, else bf16].
+    /// Format of the KV cache: f32, bf16 or int8 [default: f32 with f32 weights, else bf16].
     #[arg(long, env = "VERBATIM_KV", value_name = "FORMAT")]
     kv: Option<String>,
-    /// Worker threads [default: the least of affinity, cgroup quota and physical cores].
+    /// Worker threads [default: the lowest of CPU affinity, cgroup quota and physical cores].
     #[arg(long, env = "VERBATIM_THREADS", value_name = "N")]
     threads: Option<usize>,
     /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable.
     /// All give the same bits.
-    #[arg(long, env = "VERBATIM_ISA", default_value = "auto")]
+    #[arg(long, env = "VERBATIM_ISA", value_name = "NAME", default_value = "auto")]
     isa: String,
-    /// Positions of a sequence, prompt and output together [default: the model's].
+    /// Length of the context in tokens, prompt and output together [default: the model's].
     #[arg(long, env = "VERBATIM_MAX_MODEL_LEN", value_name = "N")]
     max_model_len: Option<usize>,
     /// Sequences that run at once.
     #[arg(long, env = "VERBATIM_MAX_SEQS", value_name = "N", default_value_t = 8)]
     max_seqs: usize,
-    /// Sequences that wait; beyond that requests get 429.
+    /// Sequences that may wait to run; a request beyond them is refused with status 429.
     #[arg(long, env = "VERBATIM_MAX_QUEUE", value_name = "N", default_value_t = 64)]
     max_queue: usize,
-    /// KV cache capacity in tokens [default: max-seqs x max-model-len, if that fits in 0.8 of free
-    /// memory].
+    /// Capacity of the KV cache in tokens [default: max-seqs x max-model-len, if that fits in 0.8
+    /// of free memory].
     #[arg(long, env = "VERBATIM_KV_TOKENS", value_name = "N")]
     kv_tokens: Option<usize>,
-    /// Rows (tokens) of a step at most.
+    /// Tokens that a step computes, prompts included, at most.
     #[arg(long, env = "VERBATIM_MAX_ROWS", value_name = "N", default_value_t = 512)]
     max_rows: usize,
-    /// Milliseconds that a step should take at most; bounds its rows from measured speed. 0 is no
-    /// bound.
+    /// Milliseconds that a step should take at most. A long prompt is split over as many steps as
+    /// that takes, so that running streams do not wait. 0 is no bound.
     #[arg(long, env = "VERBATIM_STEP_MS", value_name = "N", default_value_t = 200)]
     step_ms: u64,
-    /// Guess tokens and verify them together, for the same answers sooner: off; auto (from the text
-    /// itself, where it pays); lookup (from the text, always); self (the same model in int4
-    /// guesses); or a smaller model with the same vocabulary, as --model [default: auto].
+    /// Draft tokens and verify them together, for the same answers sooner: off; auto (from the text
+    /// itself, where that pays); lookup (from the text itself, always); self (by the same model in
+    /// int4); or a smaller draft model with the same vocabulary, named as for --model
+    /// [default: auto].
     #[arg(long, env = "VERBATIM_SPECULATE", value_name = "HOW|PATH|ORG/NAME")]
     speculate: Option<String>,
     /// Name under which the model is served [default: the last part of its path].
     #[arg(long, env = "VERBATIM_SERVED_MODEL_NAME", value_name = "NAME")]
     served_model_name: Option<String>,
-    /// A Jinja chat template to use in place of the model's.
+    /// File with a Jinja chat template that replaces the model's own.
     #[arg(long, env = "VERBATIM_CHAT_TEMPLATE", value_name = "FILE")]
     chat_template: Option<String>,
 }
 
 impl ModelArgs {
-    /// The options that these flags say.
+    /// The options that these flags stand for.
     pub(super) fn options(&self) -> Result<Options, String> {
-        let chat_template_source = match &self.chat_template {
-            None => None,
-            Some(file) => {
-                let source = std::fs::read_to_string(file)
-                    .map_err(|error| format!("--chat-template {file}: {error}"))?;
-                Some((file.clone(), source))
-            }
-        };
+        let model = self.model.clone().map_or(ModelSource::BuiltIn, ModelSource::Named);
+        let weights = self.weights.as_deref().map(|name| weight_format("weights", name)).transpose()?;
+        let head = self.head.as_deref().filter(|name| *name != "same");
+        let head = head.map(|name| weight_format("head", name)).transpose()?;
         Ok(Options {
-            model: self.model.clone(),
-            weights: self.weights.clone(),
-            head: self.head.clone(),
-            compress: self.compress.clone(),
+            model,
+            weights,
+            head,
+            compress: self.compress.as_deref().map_or(Ok(Compress::Auto), compress)?,
             access: ImageAccess { copy: self.copy, verify: self.verify },
-            kv: self.kv.clone(),
-            threads: self.threads,
-            isa: self.isa.clone(),
+            kv_format: self.kv.as_deref().map(kv_format).transpose()?,
+            workers: self.threads,
+            isa: isa(&self.isa)?,
             max_model_len: self.max_model_len,
             max_seqs: self.max_seqs,
             max_queue: self.max_queue,
             kv_tokens: self.kv_tokens,
             max_rows: self.max_rows,
             step_ms: self.step_ms,
-            speculate: self.speculate.clone(),
-            served_model_name: self.served_model_name.clone(),
-            chat_template_source,
+            drafting: self.speculate.as_deref().map_or(Drafting::default(), drafting),
+            served_name: self.served_model_name.clone(),
+            chat_template: self.chat_template.as_deref().map(chat_template).transpose()?,
         })
     }
+}
+
+fn weight_format(flag: &str, name: &str) -> Result<WeightFormat, String> {
+    let known = WeightFormat::ALL.into_iter().find(|format| format.name() == name);
+    known.ok_or_else(|| {
+        let names = WeightFormat::ALL.map(WeightFormat::name).join(", ");
+        format!("--{flag} {name}: expected one of {names}")
+    })
+}
+
+fn compress(name: &str) -> Result<Compress, String> {
+    match name {
+        "auto" => Ok(Compress::Auto),
+        "on" => Ok(Compress::On),
+        "off" => Ok(Compress::Off),
+        _ => Err(format!("--compress {name}: expected auto, on or off")),
+    }
+}
+
+fn kv_format(name: &str) -> Result<KvFormat, String> {
+    KvFormat::from_name(name).ok_or_else(|| format!("--kv {name}: expected f32, bf16 or int8"))
+}
+
+/// `None` is the best of this CPU.
+fn isa(name: &str) -> Result<Option<Isa>, String> {
+    if name == "auto" {
+        return Ok(None);
+    }
+    // The matrix unit is available only to those who asked for it.
+    allow_matrix_unit();
+    let isa = Isa::from_name(name).ok_or_else(|| {
+        let known: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+        format!("--isa {name}: this CPU has {}", known.join(", "))
+    })?;
+    Ok(Some(isa))
+}
+
+/// Whatever is no keyword names a draft model.
+fn drafting(name: &str) -> Drafting {
+    match name {
+        "off" => Drafting::Off,
+        "auto" => Drafting::Lookup,
+        "lookup" => Drafting::LookupAlways,
+        "self" => Drafting::SameModel,
+        model => Drafting::Model(ModelSource::Named(model.to_owned())),
+    }
+}
+
+fn chat_template(file: &str) -> Result<TemplateSource, String> {
+    let source = std::fs::read_to_string(file).map_err(|error| format!("--chat-template {file}: {error}"))?;
+    Ok(TemplateSource { name: file.to_owned(), source })
 }
 
 #[derive(Clone, Debug, Args)]
@@ -150,31 +205,31 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     pub(super) model: ModelArgs,
     /// Address to listen on.
-    #[arg(long, env = "VERBATIM_HOST", default_value = "127.0.0.1")]
+    #[arg(long, env = "VERBATIM_HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(super) host: String,
-    /// Port to listen on.
-    #[arg(long, env = "VERBATIM_PORT", default_value_t = 8080)]
+    /// Port to listen on; 0 is any that is free.
+    #[arg(long, env = "VERBATIM_PORT", value_name = "N", default_value_t = 8080)]
     pub(super) port: u16,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct SamplingArgs {
-    /// Tokens to generate at most [default: the rest of the context].
+    /// Tokens to generate, at most [default: the rest of the context].
     #[arg(long, env = "VERBATIM_MAX_TOKENS", value_name = "N")]
     pub(super) max_tokens: Option<usize>,
-    /// 0 takes the likeliest token [default: the model's, else 1].
+    /// Temperature; 0 takes the likeliest token [default: the model's, else 1].
     #[arg(long, env = "VERBATIM_TEMPERATURE", value_name = "T")]
     pub(super) temperature: Option<f32>,
-    /// Only the K likeliest tokens; 0 is off [default: the model's].
+    /// Draw only from the K likeliest tokens; 0 is off [default: the model's].
     #[arg(long, env = "VERBATIM_TOP_K", value_name = "K")]
     pub(super) top_k: Option<u32>,
-    /// Only the likeliest tokens whose probabilities reach P [default: the model's].
+    /// Draw only from the likeliest tokens whose probabilities add up to P [default: the model's].
     #[arg(long, env = "VERBATIM_TOP_P", value_name = "P")]
     pub(super) top_p: Option<f32>,
-    /// Only tokens at least P times as likely as the likeliest.
+    /// Draw only from tokens at least P times as likely as the likeliest.
     #[arg(long, env = "VERBATIM_MIN_P", value_name = "P", default_value_t = 0.0)]
     pub(super) min_p: f32,
-    /// Seed of the noise; the same seed gives the same text [default: drawn, and told].
+    /// Seed of the draws; the same seed gives the same text [default: drawn, and printed].
     #[arg(long, env = "VERBATIM_SEED", value_name = "N")]
     pub(super) seed: Option<u64>,
     /// A string that ends the output; may be given several times.
@@ -188,7 +243,7 @@ pub(super) struct GenerateArgs {
     pub(super) model: ModelArgs,
     #[command(flatten)]
     pub(super) sampling: SamplingArgs,
-    /// The prompt; read from standard input when absent.
+    /// The prompt [default: read from standard input].
     pub(super) prompt: Option<String>,
 }
 
@@ -202,10 +257,10 @@ pub(super) struct ChatArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct PackArgs {
-    /// What to pack: as --model.
+    /// The model to pack, named as for --model.
     #[arg(value_name = "MODEL")]
     source: Option<String>,
-    /// The file to write; one that is there is replaced once the new one is complete.
+    /// The file to write. A file that is there is replaced once the new one is complete.
     #[arg(short, long, env = "VERBATIM_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -213,37 +268,114 @@ pub(super) struct PackArgs {
 }
 
 impl PackArgs {
-    /// What to load, and the file to write.
+    /// The options to load by, and the file to write.
     pub(super) fn options(&self) -> Result<(Options, &Path), String> {
         let mut options = self.model.options()?;
         // An environment that names the model to serve is no second model to pack.
-        let flag = options.model.filter(|model| std::env::var("VERBATIM_MODEL").as_ref() != Ok(model));
-        options.model = match (&self.source, flag) {
+        let flag = self.model.model.as_ref();
+        let flag = flag.filter(|model| std::env::var("VERBATIM_MODEL").as_ref() != Ok(model));
+        let model = match (&self.source, flag) {
             (Some(source), Some(flag)) => {
                 return Err(format!(
                     "pack: found two models, {source} and --model {flag}, expected one; -o names the file"
                 ));
             }
-            (Some(source), None) => Some(source.clone()),
-            (None, Some(flag)) => Some(flag),
-            (None, None) => self.model.model.clone(),
+            (Some(source), None) => Some(source),
+            (None, _) => self.model.model.as_ref(),
         };
-        if options.model.is_none() {
-            return Err("pack: found no model, expected verbatim pack MODEL -o FILE".to_owned());
-        }
+        let model = model.ok_or("pack: found no model, expected verbatim pack MODEL -o FILE")?;
+        options.model = ModelSource::Named(model.clone());
         let output = self.output.as_deref().filter(|output| !output.as_os_str().is_empty());
         let output = output.ok_or("pack: found no output, expected verbatim pack MODEL -o FILE")?;
-        // A hash over spoiled weights would pass them off as whole.
+        // An image of spoiled weights would carry a hash that says they are whole.
         options.access.verify = true;
-        // An image holds one model: none that drafts for it is loaded.
-        options.speculate = Some("off".to_owned());
+        // An image holds one model: no draft model is loaded.
+        options.drafting = Drafting::Off;
         Ok((options, output))
     }
 }
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct SelftestArgs {
-    /// Worker threads [default: as for serving].
+    /// Worker threads [default: the lowest of CPU affinity, cgroup quota and physical cores].
     #[arg(long, env = "VERBATIM_THREADS", value_name = "N")]
     pub(super) threads: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn options(args: &[&str]) -> Result<Options, String> {
+        Arguments::try_parse_from([&["verbatim"], args].concat()).unwrap().serve.model.options()
+    }
+
+    #[test]
+    fn flags_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_options() {
+        let given = options(&[
+            "--model",
+            "a/b",
+            "--weights",
+            "bf16",
+            "--head",
+            "int8",
+            "--compress",
+            "on",
+            "--kv",
+            "int8",
+            "--copy",
+            "--threads",
+            "3",
+            "--isa",
+            "portable",
+            "--max-model-len",
+            "9",
+            "--kv-tokens",
+            "64",
+            "--speculate",
+            "self",
+        ]);
+        let expected = Options {
+            model: ModelSource::Named("a/b".to_owned()),
+            weights: Some(WeightFormat::Bf16),
+            head: Some(WeightFormat::Int8),
+            compress: Compress::On,
+            kv_format: Some(KvFormat::Int8),
+            access: ImageAccess { copy: true, verify: false },
+            workers: Some(3),
+            isa: Some(Isa::PORTABLE),
+            max_model_len: Some(9),
+            kv_tokens: Some(64),
+            drafting: Drafting::SameModel,
+            ..Options::default()
+        };
+        assert_eq!(given, Ok(expected));
+        assert_eq!(options(&[]), Ok(Options::default()), "flags and library have the same defaults");
+        assert_eq!(options(&["--head", "same", "--compress", "auto"]), Ok(Options::default()));
+    }
+
+    #[test]
+    fn values_that_are_unknown_are_told_by_their_flag() {
+        let error = |args: &[&str]| options(args).unwrap_err();
+        assert_eq!(error(&["--compress", "yes"]), "--compress yes: expected auto, on or off");
+        assert_eq!(error(&["--kv", "int3"]), "--kv int3: expected f32, bf16 or int8");
+        assert!(error(&["--weights", "int3"]).starts_with("--weights int3: expected one of f32, bf16"));
+        assert!(error(&["--head", "bf16-coded"]).starts_with("--head bf16-coded: expected one of"));
+        assert!(error(&["--isa", "mmx"]).starts_with("--isa mmx: this CPU has portable"));
+        assert!(error(&["--chat-template", "/no/file"]).starts_with("--chat-template /no/file: "));
+    }
+
+    #[test]
+    fn what_is_no_keyword_names_a_draft_model() {
+        assert_eq!(drafting("off"), Drafting::Off);
+        assert_eq!(drafting("auto"), Drafting::default());
+        assert_eq!(drafting("lookup"), Drafting::LookupAlways);
+        assert_eq!(drafting("./small"), Drafting::Model(ModelSource::Named("./small".to_owned())));
+    }
 }

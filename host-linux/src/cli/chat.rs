@@ -1,16 +1,16 @@
 //! `verbatim chat`: a conversation on a terminal.
 use super::args::ChatArgs;
-use super::generate::Session;
-use crate::text::ChatEncoder;
+use super::generate::open_for_one;
+use crate::text::{ChatEncoder, TextError};
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
 
-/// Reads a line, answers it, and so on; `/reset` forgets, `/exit` or end of input ends.
+/// Answers each line of input. `/reset` forgets the conversation; `/exit` or the end of input ends.
 pub(super) fn chat(args: &ChatArgs) -> Result<(), String> {
-    let session = Session::open(&args.model)?;
+    let session = open_for_one(&args.model)?;
     let model = &session.model;
-    let encoder = ChatEncoder::new(&model.tokenizer, model.template.as_ref());
-    let encoder = encoder.map_err(|error| error.to_string())?;
+    let with_flag = |error: TextError| format!("{error}, or give a template with --chat-template");
+    let encoder = ChatEncoder::new(&model.tokenizer, model.template.as_ref()).map_err(with_flag)?;
     eprintln!("{} ({}); /reset forgets, /exit ends", model.name, model.fingerprint);
     let mut messages: Vec<Value> = Vec::new();
     let mut lines = std::io::stdin().lock().lines();

@@ -1,8 +1,9 @@
 //! `verbatim inspect`: what a model is and what it will take.
 use super::args::ModelArgs;
-use super::generate::Bar;
+use super::errors;
+use super::session::open;
 use crate::runtime::ServedModel;
-use crate::sys::cpu::model_name;
+use crate::sys::cpu::{Bound, model_name};
 use verbatim_core::NUMERICS_VERSION;
 use verbatim_core::cache::BLOCK;
 use verbatim_core::engine::{DraftCache, SpeculationMode};
@@ -12,33 +13,43 @@ fn megabytes(bytes: usize) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// Where guesses come from, and what that takes.
+/// Where draft tokens come from, and what that takes.
 fn speculation(served: &ServedModel) -> String {
-    let Some(drafter) = &served.drafter else {
+    let Some(draft) = &served.draft_model else {
         let when = match served.speculation.mode {
             _ if !served.speculation.lookup => return "off".to_owned(),
             SpeculationMode::Auto => "where they pay",
             SpeculationMode::Forced => "always",
         };
-        return format!("up to {} tokens from the text itself, {when}", served.limits.draft_len);
+        return format!("up to {} draft tokens from the text itself, {when}", served.limits.draft_len);
     };
-    let model = drafter.loaded.model();
-    let cache = match drafter.cache {
+    let model = draft.loaded.model();
+    let cache = match draft.cache {
         DraftCache::Shared => "KV shared",
         DraftCache::Own => "KV of its own",
     };
     format!(
-        "up to {} tokens by {}: {} as {}, {cache}; and from the text itself, where they pay",
+        "up to {} draft tokens by {}: {} as {}, {cache}; and from the text itself, where they pay",
         served.limits.draft_len,
-        drafter.loaded.path().display(),
+        draft.loaded.path().display(),
         megabytes(model.weight_bytes()),
         model.config().weight_format.name(),
     )
 }
 
-/// Prints model, plan, memory, path, fingerprint and what the flush touched.
+/// Where the weights of a model lie.
+pub(super) fn residence(served: &ServedModel) -> &'static str {
+    if served.loaded.is_mapped() { "mapped from the file" } else { "in memory of their own" }
+}
+
+/// What bounds the number of workers.
+fn bound_name(bound: Bound) -> &'static str {
+    if bound == Bound::Requested { "--threads" } else { bound.name() }
+}
+
+/// Prints what a model is: its shape, its memory, its instruction set and its fingerprint.
 pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
-    let served = ServedModel::open(&args.options()?, &Bar::new())?;
+    let served = open(&args.options()?)?;
     let model = served.loaded.model();
     let (c, limits) = (model.config(), &served.limits);
     println!("model        {} ({})", served.name, served.loaded.path().display());
@@ -58,7 +69,7 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
     let head = if c.head_format == c.weight_format { "" } else { ", head " };
     let head_format = if head.is_empty() { "" } else { c.head_format.name() };
     let weights = megabytes(model.weight_bytes());
-    let residence = served.loaded.residence();
+    let residence = residence(&served);
     println!("weights      {weights} as {}{head}{head_format}, {residence}", c.weight_format.name());
     println!("flushed      {} nonzero weights below 2^-50", model.flushed_count());
     println!("speculation  {}", speculation(&served));
@@ -77,13 +88,13 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
     }
     let known: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
     println!("CPU          {}", model_name());
-    println!("path         {} (of {})", served.isa.name(), known.join(", "));
-    println!("workers      {} ({})", served.workers.workers, served.workers.bound.name());
+    println!("instructions {} (of {})", served.isa.name(), known.join(", "));
+    println!("workers      {} ({})", served.workers.workers, bound_name(served.workers.bound));
     println!("chat         {}", if served.template.is_some() { "has a template" } else { "no template" });
     println!("numerics     version {NUMERICS_VERSION}");
     println!("fingerprint  {}", served.fingerprint);
-    for note in served.loaded.notes() {
-        println!("note         {note}");
+    for note in &served.notes {
+        println!("note         {}", errors::note(note));
     }
     Ok(())
 }

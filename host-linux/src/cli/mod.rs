@@ -1,10 +1,21 @@
-//! The command line.
+//! The command line: the only part of this crate that prints, and that knows flags.
+//!
+//! * `args`: flags to options. `errors`: errors of the library in words of flags.
+//! * `session`: a model with its engine running. `progress`: the bar while it loads.
+//! * One file a command: `serve`, `generate`, `chat`, `inspect`, `pack`, `selftest`.
+//! * `flags_doc`: docs/flags.md, from the help texts (a test).
 mod args;
 mod chat;
+mod errors;
+#[cfg(test)]
+mod flags_doc;
 mod generate;
 mod inspect;
 mod pack;
+mod progress;
 mod selftest;
+mod serve;
+mod session;
 
 use args::{Arguments, Command};
 use clap::Parser;
@@ -20,10 +31,7 @@ pub fn main() -> ExitCode {
         crate::sys::signals::end_at_closed_pipes();
     }
     let result = match command {
-        Command::Serve(args) => args
-            .model
-            .options()
-            .and_then(|options| crate::serve::serve(&options, &args.host, args.port, &generate::Bar::new())),
+        Command::Serve(args) => serve::serve(&args),
         Command::Generate(args) => generate::generate(&args),
         Command::Chat(args) => chat::chat(&args),
         Command::Inspect(args) => inspect::inspect(&args),

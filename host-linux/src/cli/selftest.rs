@@ -7,7 +7,7 @@ use verbatim_core::isa::Isa;
 use verbatim_core::pool::{Pool, Serial};
 use verbatim_core::selftest;
 
-/// Runs the core's self-test on every path, on one thread and on the pool.
+/// Runs the core's self-test on every instruction set, on one thread and on the pool.
 pub(super) fn selftest(args: &SelftestArgs) -> Result<(), String> {
     allow_matrix_unit();
     let workers = worker_count(args.threads).workers.min(64);
@@ -30,7 +30,7 @@ pub(super) fn selftest(args: &SelftestArgs) -> Result<(), String> {
         }
     }
     if wrong.is_empty() {
-        println!("ok: every path gives the stored bits");
+        println!("ok: every instruction set gives the stored bits");
         Ok(())
     } else {
         Err(format!("the bits differ on {}", wrong.join(", ")))

@@ -5,7 +5,7 @@ use super::folder::Folder;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The name under which it is served.
+/// The name under which the built-in model is served.
 pub const NAME: &str = "verbatim-demo";
 
 macro_rules! file {
@@ -23,7 +23,7 @@ const FILES: [(&str, &[u8]); 6] = [
     file!("tokenizer_config.json"),
 ];
 
-/// Its files, as they would lie in a directory.
+/// The files of the built-in model, as they would lie in a directory.
 pub fn folder() -> Folder {
     let files = FILES.iter().map(|(name, bytes)| ((*name).to_owned(), Arc::from(*bytes))).collect();
     Folder::Memory { name: PathBuf::from(NAME), files }

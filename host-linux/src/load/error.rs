@@ -14,68 +14,68 @@ pub enum LoadError {
         path: PathBuf,
         /// What was tried: `open`, `read`, `write`, …
         action: &'static str,
-        /// What it said.
+        /// The error that it gave.
         error: io::Error,
     },
     /// A file is not what it should be as a whole.
     Malformed {
-        /// The file.
+        /// The file that is malformed.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
     },
     /// A field of a JSON file.
     Field {
-        /// The file.
+        /// The JSON file.
         path: PathBuf,
-        /// The field.
+        /// The name of the field.
         field: String,
-        /// What it holds.
+        /// The value that it holds.
         found: String,
-        /// What it must hold.
+        /// The values that it may hold.
         expected: String,
     },
     /// A tensor is missing, mis-shaped, or not known.
     Tensor {
         /// The file, or the directory where no file has it.
         path: PathBuf,
-        /// The tensor.
+        /// The name of the tensor.
         name: String,
-        /// What was found.
+        /// The shape or type that was found.
         found: String,
-        /// What was expected.
+        /// The shape or type that was expected.
         expected: String,
     },
     /// A weight is NaN, infinite, or too large for the format.
     NonFinite {
-        /// The file.
+        /// The file that holds the tensor.
         path: PathBuf,
-        /// The tensor.
+        /// The name of the tensor.
         name: String,
-        /// Its row (0 for a vector).
+        /// The row of the weight (0 in a vector).
         row: usize,
-        /// Its column.
+        /// The column of the weight.
         column: usize,
-        /// The weight.
+        /// The weight, as it was read.
         value: f32,
         /// What weights are packed as.
         format: &'static str,
     },
-    /// A weight's exponents are too many for 12 bits a weight, which was asked for.
+    /// The exponents of a tensor are too many for 12-bit bf16, which was asked for.
     NotCodable {
-        /// The file.
+        /// The file that holds the tensor.
         path: PathBuf,
-        /// The tensor.
+        /// The name of the tensor.
         name: String,
     },
     /// A file became shorter while it was read.
     Shrunk {
-        /// The file.
+        /// The file that became shorter.
         path: PathBuf,
     },
-    /// `--model` names nothing.
+    /// No file and no cached model has this name.
     NotFound {
-        /// As given.
+        /// The name, as it was given.
         model: String,
         /// The places that were tried, with what was missing there.
         looked: Vec<PathBuf>,
@@ -84,7 +84,7 @@ pub enum LoadError {
     Image {
         /// The file, or the model's directory.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with the image.
         error: ImageError,
     },
 }
@@ -131,11 +131,11 @@ impl LoadError {
     }
 }
 
-/// Text from a file on one line and of bounded length.
+/// Makes text from a file one line of bounded length.
 pub(crate) fn shorten(text: &str) -> String {
-    const MOST: usize = 80;
-    let mut line: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
-    if text.chars().nth(MOST).is_some() {
+    const CHARS_MAX: usize = 80;
+    let mut line: String = text.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(CHARS_MAX).is_some() {
         line.push('…');
     }
     // The quotes of JSON are wanted as they are.
@@ -163,11 +163,9 @@ impl fmt::Display for LoadError {
                 };
                 write!(f, "{}: {what} in tensor {} at [{row}, {column}]", path.display(), shorten(name))
             }
-            Self::NotCodable { path, name } => write!(
-                f,
-                "{}: tensor {name}: its exponents are too many to be compressed, expected no --compress on",
-                path.display()
-            ),
+            Self::NotCodable { path, name } => {
+                write!(f, "{}: tensor {name}: its exponents are too many to be compressed", path.display())
+            }
             Self::Shrunk { path } => {
                 write!(f, "{}: the file became shorter while it was read", path.display())
             }

@@ -12,18 +12,19 @@
 //!   part. Checked when asked ([`ImageAccess::verify`]), for it reads the whole file. The head's
 //!   hash covers it.
 //!
-//! **What whoever serves a mapped file owes**: nobody writes to it or cuts it while it is served. A
+//! **Whoever serves a mapped file owes** that nobody writes to it or cuts it while it is served. A
 //! new model goes into a new file, put in place by a rename, as [`NewImage`] does; the old one then
 //! lives on until its last server ends. A file that is written nevertheless gives other weights,
 //! one that is cut ends the server (`SIGBUS`). The head is a private copy also then, so that other
 //! bytes of the file are other numbers and lead no read astray. A copied file is immune from when
 //! it is loaded.
+use super::choice::{Compress, WeightChoice, no_gain};
 use super::error::LoadError;
 use super::folder::Folder;
 use super::generation_config::GenerationDefaults;
-use super::pack::{
-    AUX_FILES, Compress, LoadedModel, Progress, WeightChoice, generation_defaults, lock, slower_in_12_bits,
-};
+use super::model::{LoadedModel, Progress};
+use super::note::LoadNote;
+use super::pack::{AUX_FILES, generation_defaults, lock};
 use crate::sys::memory::{AlignedMemory, WeightMemory};
 use crate::sys::mmap::MappedFile;
 use std::fs::File;
@@ -40,16 +41,17 @@ use verbatim_core::pool::{Phase, Pool};
 
 const LEAF_BYTES: usize = 1 << 20;
 
-/// Bytes that a head may have: more than the largest files that an image carries take together.
-const HEAD_MOST: usize = 512 << 20;
+/// Bytes that an image head may have: more than the largest files that an image carries take
+/// together.
+const HEAD_BYTES_MAX: usize = 512 << 20;
 
-/// How an image's file is used. A checkpoint is packed, which reads and hashes all of it, whatever
-/// this says.
+/// How the file of an image is used. It says nothing about a checkpoint, which is packed and so
+/// read and hashed whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImageAccess {
-    /// Whether it is read into memory, not mapped.
+    /// Whether the file is read into memory; otherwise it is mapped.
     pub copy: bool,
-    /// Whether the body's hash is checked.
+    /// Whether the hash of the weights is checked, which reads the whole file.
     pub verify: bool,
 }
 
@@ -73,7 +75,7 @@ fn unlocked<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The place of a new image, found to be writable before anything is packed.
+/// The file that a new image will be, found to be writable before anything is packed.
 #[derive(Debug)]
 pub struct NewImage {
     path: PathBuf,
@@ -81,7 +83,7 @@ pub struct NewImage {
 }
 
 impl NewImage {
-    /// An image to be at `path`, in the place of a file that may be there.
+    /// Checks that an image can be written to `path`. A file that is there will be replaced.
     pub fn at(path: &Path) -> Result<NewImage, LoadError> {
         let what = match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Some("is a directory, expected the name of a file to write"),
@@ -143,17 +145,17 @@ fn read_error(path: &Path, action: &'static str, error: std::io::Error) -> LoadE
     }
 }
 
-/// A file that begins as an image does.
+/// An open file that begins as an image does.
 struct ImageFile<'p> {
     path: &'p Path,
     file: File,
     len: usize,
-    /// Bytes of the head, at most `len`.
+    /// Bytes of the image head, at most `len`.
     head: usize,
 }
 
 impl<'p> ImageFile<'p> {
-    /// Opens it and reads its header; the lengths that this says are those that there are.
+    /// Opens a file and reads its header, whose lengths are those of the file.
     fn open(path: &'p Path) -> Result<Self, LoadError> {
         let open = |error| LoadError::io(path, "open", error);
         let neither = || LoadError::malformed(path, "is neither a model directory nor an image");
@@ -178,16 +180,16 @@ impl<'p> ImageFile<'p> {
         let mut header = [0; HEADER_BYTES];
         file.read_exact_at(&mut header, 0).map_err(|error| read_error(path, "read", error))?;
         let head = head_bytes(&header, len).map_err(|error| LoadError::image(path, error))?;
-        if head > HEAD_MOST {
+        if head > HEAD_BYTES_MAX {
             let field = "length of the head in bytes";
-            return Err(LoadError::field(path, field, head.to_string(), format!("at most {HEAD_MOST}")));
+            return Err(LoadError::field(path, field, head.to_string(), format!("at most {HEAD_BYTES_MAX}")));
         }
         let too_large = ImageError::TooLarge { what: "the image" };
         let len = usize::try_from(len).map_err(|_| LoadError::image(path, too_large))?;
         Ok(Self { path, file, len, head })
     }
 
-    /// The image in memory, of which the head is read.
+    /// Memory for the image, of which the image head is read.
     fn memory(&self, copy: bool) -> Result<WeightMemory, LoadError> {
         if !copy {
             let mapped = MappedFile::served(&self.file, self.len, self.head);
@@ -201,8 +203,8 @@ impl<'p> ImageFile<'p> {
         Ok(WeightMemory::Own(memory))
     }
 
-    /// Reads the body, all workers taking part, into `out` if there is one; if a hash is expected,
-    /// it must be that.
+    /// Reads the body with all workers, into `out` if there is one, and compares its hash with
+    /// `expected` if there is one.
     fn read_body(
         &self,
         out: Option<&mut [u8]>,
@@ -279,8 +281,7 @@ pub fn load_image(
     let is_coded = found.iter().any(|(_, format)| *format == WeightFormat::Bf16Coded);
     let mut notes = Vec::new();
     if is_coded && weights.compress == Compress::Auto {
-        let slower = slower_in_12_bits(weights);
-        notes.extend(slower.map(|why| format!("weights are compressed: {why} (pack --compress off)")));
+        notes.extend(no_gain(weights).map(LoadNote::Compressed));
     }
     let files: Vec<_> =
         AUX_FILES.iter().map(|(name, _)| (*name, model.aux(name).map(<[u8]>::to_vec))).collect();

@@ -1,11 +1,13 @@
 //! From files to a model that can run.
 //!
-//! * [`resolve`]: which directory or file `--model` means.
+//! * [`resolve`]: which directory or file the name of a model means.
+//! * [`choice`]: what is chosen before loading: weight formats, 12-bit bf16.
 //! * [`folder`]: a checkpoint's files, in a directory or in memory; [`builtin`]: the model that is
 //!   always there.
 //! * [`config`], [`generation_config`]: what the model is, and its defaults.
 //! * `names`: what the checkpoints of each family call their tensors.
 //! * [`safetensors`]: where each tensor lies, in one file or in shards.
+//! * [`model`]: a loaded model. [`note`]: what its user may not expect of it.
 //! * [`pack`]: every tensor read, hashed and packed in one parallel pass, into an image in memory.
 //! * [`image_file`]: an image written to a file, and a file served from, mapped or copied.
 //! * [`fingerprint`]: the hash that names a model and everything about it that can change a bit.
@@ -19,23 +21,29 @@
 //! mapping: a file that shrinks while it is read is then an ordinary error instead of a signal, and
 //! none of its OS pages ever count towards the process, so that the peak is the packed model.
 pub mod builtin;
+pub mod choice;
 pub mod config;
 pub mod error;
 pub mod fingerprint;
 pub mod folder;
 pub mod generation_config;
 pub mod image_file;
+pub mod model;
 mod names;
+pub mod note;
 pub mod pack;
 mod plan;
 pub mod resolve;
 pub mod safetensors;
 
+pub use choice::{Compress, NoGain, WeightChoice};
 pub use error::LoadError;
 pub use fingerprint::{RuntimeChoices, fingerprint, short_form};
 pub use folder::Folder;
 pub use generation_config::GenerationDefaults;
 pub use image_file::ImageAccess;
-pub use pack::{AUX_FILES, Compress, LoadedModel, NoProgress, Progress, WeightChoice, load_model};
+pub use model::{LoadedModel, NoProgress, Progress};
+pub use note::{LoadNote, NotCompressed};
+pub use pack::{AUX_FILES, load_model};
 pub use plan::shapes as tensor_shapes;
 pub use resolve::resolve;

@@ -5,15 +5,18 @@
 //! time into its worker's buffer, which stays in the second-level cache, hashes them, and packs
 //! them into their panel. Tasks own disjoint slices of the image, so the result does not depend on
 //! who runs them.
+use super::choice::{COMPRESS_BYTES_MIN, Compress, WeightChoice, no_gain};
 use super::config::{SourceConfig, parse_config};
 use super::error::LoadError;
-use super::fingerprint::{RuntimeChoices, fingerprint, source_hash};
+use super::fingerprint::source_hash;
 use super::folder::Folder;
 use super::generation_config::{GenerationDefaults, parse_generation_config};
+use super::model::{LoadedModel, Progress};
+use super::note::{LoadNote, NotCompressed};
 use super::plan::{LEAF_ROWS, Parts, Plan, Segment, Source};
 use super::safetensors::Checkpoint;
 use crate::sys::memory::{AlignedMemory, WeightMemory};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use verbatim_core::dtype::{Bf16x12 as Coded, WeightFormat, bf16};
@@ -41,140 +44,6 @@ pub const AUX_FILES: [(&str, u64); 6] = [
 /// Bytes of source in a task, about.
 const TASK_BYTES: usize = 1 << 20;
 
-/// What weights are packed as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WeightChoice {
-    /// `None` is the source's own: f32 if any of its matrices is, else bf16.
-    pub format: Option<WeightFormat>,
-    /// The head's; `None` is that of the others.
-    pub head: Option<WeightFormat>,
-    /// Whether bf16 takes 12 bits a weight; it changes no result.
-    pub compress: Compress,
-    /// The path that will serve it, where that is not this CPU's best: with `sequences` it decides
-    /// whether compression pays.
-    pub path: Option<Isa>,
-    /// How many sequences will be served at once; none is as many as may be. A few gain from
-    /// compression where many do not.
-    pub sequences: Option<usize>,
-}
-
-/// Whether bf16 weights are stored in 12 bits each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compress {
-    /// Where it pays: in models too large for the caches, for as many sequences as it does on this
-    /// CPU, if exponents allow it.
-    #[default]
-    Auto,
-    /// Or an error.
-    On,
-    /// No.
-    Off,
-}
-
-/// Bytes of bf16 weights from which reading them takes longer than decoding three quarters of them.
-const COMPRESS_FROM: usize = 64 << 20;
-
-impl WeightChoice {
-    /// One format for all.
-    pub const fn all(format: WeightFormat) -> Self {
-        Self { format: Some(format), head: None, compress: Compress::Auto, path: None, sequences: None }
-    }
-
-    /// The choice of three flags; the second may be `same`.
-    pub fn from_names(
-        weights: Option<&str>,
-        head: Option<&str>,
-        compress: Option<&str>,
-    ) -> Result<Self, String> {
-        let format = |flag: &str, name: &str| {
-            let names = WeightFormat::ALL.map(WeightFormat::name).join(", ");
-            let known = WeightFormat::ALL.into_iter().find(|format| format.name() == name);
-            known.ok_or_else(|| format!("--{flag} {name}: expected one of {names}"))
-        };
-        Ok(Self {
-            format: weights.map(|name| format("weights", name)).transpose()?,
-            head: head.filter(|name| *name != "same").map(|name| format("head", name)).transpose()?,
-            compress: match compress {
-                None | Some("auto") => Compress::Auto,
-                Some("on") => Compress::On,
-                Some("off") => Compress::Off,
-                Some(other) => return Err(format!("--compress {other}: expected auto, on or off")),
-            },
-            path: None,
-            sequences: None,
-        })
-    }
-}
-
-/// Who is told how far the packing is. Called by all workers.
-pub trait Progress: Sync {
-    /// `done` of `total` bytes of weights were read.
-    fn advance(&self, done: u64, total: u64);
-}
-
-/// Tells nobody.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoProgress;
-
-impl Progress for NoProgress {
-    fn advance(&self, _done: u64, _total: u64) {}
-}
-
-/// A model, packed.
-#[derive(Debug)]
-pub struct LoadedModel {
-    pub(crate) memory: WeightMemory,
-    pub(crate) path: PathBuf,
-    pub(crate) generation: GenerationDefaults,
-    pub(crate) notes: Vec<String>,
-}
-
-impl LoadedModel {
-    /// The model, ready to run.
-    pub fn model(&self) -> PackedModel<'_> {
-        PackedModel::parse(self.image())
-            .expect("the image was parsed when it was loaded, and its head is ours alone")
-    }
-
-    /// The bytes of the image.
-    pub fn image(&self) -> &[u8] {
-        self.memory.as_slice()
-    }
-
-    /// Where the weights lie, in words.
-    pub fn residence(&self) -> &'static str {
-        match self.memory {
-            WeightMemory::Own(_) => "in memory of their own",
-            WeightMemory::Mapped(_) => "mapped from the file",
-        }
-    }
-
-    /// What it was loaded from.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// A file beside the weights, as [`AUX_FILES`] names it.
-    pub fn file(&self, name: &str) -> Option<&[u8]> {
-        self.model().aux(name)
-    }
-
-    /// Where generation ends, and how tokens are drawn by default.
-    pub fn generation(&self) -> &GenerationDefaults {
-        &self.generation
-    }
-
-    /// What a user should be told once, a line each.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    /// The fingerprint of this model with what was chosen at run time.
-    pub fn fingerprint(&self, choices: &RuntimeChoices) -> [u8; 32] {
-        fingerprint(self.model().fingerprint(), choices)
-    }
-}
-
 /// Loads the checkpoint in a folder.
 pub fn load_model(
     folder: &Folder,
@@ -200,7 +69,7 @@ pub fn load_model(
     let coded = coded(&model, weights, directory, &mut notes)?;
     let memory = match source.pack(&coded, pool, progress) {
         Err(LoadError::NotCodable { name, .. }) if weights.compress == Compress::Auto => {
-            notes.push(format!("weights are not compressed: {name} has too many different exponents"));
+            notes.push(LoadNote::NotCompressed(NotCompressed::TooManyExponents { tensor: name }));
             source.pack(&model, pool, progress)?
         }
         packed => packed?,
@@ -214,7 +83,7 @@ fn coded(
     model: &ModelConfig,
     weights: WeightChoice,
     directory: &Path,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<LoadNote>,
 ) -> Result<ModelConfig, LoadError> {
     let of = |format| if format == WeightFormat::Bf16 { WeightFormat::Bf16Coded } else { format };
     let coded =
@@ -225,38 +94,19 @@ fn coded(
         Compress::Auto if coded == *model => false,
         Compress::Auto => {
             let plain = ImageLayout::new(model, &[]).map_err(|error| LoadError::image(directory, error))?;
-            if plain.weight_bytes() < COMPRESS_FROM {
+            if plain.weight_bytes() < COMPRESS_BYTES_MIN {
                 return Ok(*model);
             }
             let why_not = match ImageLayout::new(&coded, &[]) {
-                Err(error) => Some(error.to_string()),
-                Ok(_) => slower_in_12_bits(weights)
-                    .map(|why| format!("{why} (--compress on does it all the same)")),
+                Err(error) => Some(NotCompressed::Image(error)),
+                Ok(_) => no_gain(weights).map(NotCompressed::NoGain),
             };
-            notes.extend(why_not.iter().map(|why| format!("weights are not compressed: {why}")));
-            why_not.is_none()
+            let pays = why_not.is_none();
+            notes.extend(why_not.map(LoadNote::NotCompressed));
+            pays
         }
     };
     Ok(if wanted { coded } else { *model })
-}
-
-/// Why 12 bits a weight are not for the path and the sequences of that choice, if they are not.
-pub(super) fn slower_in_12_bits(weights: WeightChoice) -> Option<String> {
-    let isa = weights.path.unwrap_or_else(Isa::detect);
-    slower_beyond(isa.bf16_12_sequences(), weights.sequences, isa.name())
-}
-
-/// See [`Isa::bf16_12_sequences`].
-fn slower_beyond(gaining: usize, sequences: Option<usize>, path: &str) -> Option<String> {
-    if sequences.unwrap_or(usize::MAX) <= gaining {
-        return None;
-    }
-    if gaining == 0 {
-        return Some(format!("that is not known to pay on {path}"));
-    }
-    let served = sequences
-        .map_or_else(|| "with many sequences".to_owned(), |sequences| format!("with --max-seqs {sequences}"));
-    Some(format!("{served} that is slower on this CPU, with up to {gaining} it is faster"))
 }
 
 /// What a model is packed from.
@@ -319,26 +169,18 @@ pub(crate) fn generation_defaults(
     parse_generation_config(&directory.join(name), bytes, &config)
 }
 
-fn notes(plan: &Plan, format: WeightFormat) -> Vec<String> {
+fn notes(plan: &Plan, format: WeightFormat) -> Vec<LoadNote> {
     let types = plan.matrix_types();
     let mut notes = Vec::new();
-    if format.numerics() == WeightFormat::Bf16 && types.contains("f16") {
-        notes.push("f16 weights are rounded to bf16, which keeps 8 of their 11 significant bits".to_owned());
+    if format.numerics() == WeightFormat::Bf16 {
+        for (from, significant_bits) in [("f16", 11), ("f32", 24)] {
+            if types.contains(from) {
+                notes.push(LoadNote::RoundedToBf16 { from, significant_bits });
+            }
+        }
     }
-    if format.numerics() == WeightFormat::Bf16 && types.contains("f32") {
-        notes.push("f32 weights are rounded to bf16, which keeps 8 of their 24 significant bits".to_owned());
-    }
-    if format == WeightFormat::Int8 {
-        notes.push(
-            "weights are rounded to 8 bits with a scale for each output, activations with one for each row"
-                .to_owned(),
-        );
-    }
-    if format == WeightFormat::Int4 {
-        notes.push(
-            "weights are rounded to 4 bits with a scale and a zero for 32 of them, activations to 8 bits"
-                .to_owned(),
-        );
+    if matches!(format, WeightFormat::Int8 | WeightFormat::Int4) {
+        notes.push(LoadNote::Quantized(format));
     }
     notes
 }

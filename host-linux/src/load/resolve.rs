@@ -1,22 +1,23 @@
-//! What `--model` means: a path, or `ORG/NAME` in the local Hugging Face cache.
+//! What the name of a model means: a path, or `ORG/NAME` in the local Hugging Face cache.
 use super::error::LoadError;
 use std::path::{Path, PathBuf};
 
-/// Where caches may be: the environment, as a value so that tests need not change their own.
+/// The environment variables that say where caches are, as a value so that tests need not change
+/// their own environment.
 #[derive(Clone, Debug, Default)]
 pub struct CacheLocations {
-    /// `HF_HUB_CACHE`.
+    /// `HF_HUB_CACHE`: the directory of cached models.
     pub hub_cache: Option<PathBuf>,
-    /// `HF_HOME`.
+    /// `HF_HOME`: its parent, with the directory `hub`.
     pub home: Option<PathBuf>,
-    /// `XDG_CACHE_HOME`.
+    /// `XDG_CACHE_HOME`: the parent of `huggingface`.
     pub xdg_cache: Option<PathBuf>,
-    /// `HOME`.
+    /// `HOME`: the parent of `.cache`.
     pub user_home: Option<PathBuf>,
 }
 
 impl CacheLocations {
-    /// From this process's environment.
+    /// Reads the environment of this process.
     pub fn from_env() -> Self {
         let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
@@ -37,7 +38,8 @@ impl CacheLocations {
     }
 }
 
-/// The directory or image file that `model` names.
+/// Finds the directory or image file that `model` names: a path that exists, else `ORG/NAME` in the
+/// cache. Nothing is downloaded.
 pub fn resolve(model: &str, caches: &CacheLocations) -> Result<PathBuf, LoadError> {
     let path = Path::new(model);
     if !model.is_empty() && path.exists() {
@@ -62,7 +64,7 @@ pub fn resolve(model: &str, caches: &CacheLocations) -> Result<PathBuf, LoadErro
     Err(LoadError::NotFound { model: model.to_owned(), looked })
 }
 
-/// `ORG/NAME`, if it is one.
+/// Organisation and name, if that is how `model` is written.
 fn repository(model: &str) -> Option<(&str, &str)> {
     let (organisation, name) = model.split_once('/')?;
     let plain = |part: &str| {

@@ -1,29 +1,32 @@
-//! One choice's tokens as text: detokenized, stop strings honoured; and taken up where another
-//! engine left it.
-use super::engine_thread::News;
-use super::{Delta, Ending, OwnedRequest, ServedModel};
-use crate::text::{Detokenizer, StopMatcher};
+//! One choice's tokens as text: detokenized, stop strings honoured; resumed where another engine
+//! left it.
+use super::engine::TokenEventKind;
+use super::error::GenerationError;
+use super::event::{Delta, Ending};
+use super::request::OwnedRequest;
+use crate::text::{Detokenizer, StopMatcher, Tokenizer};
+use std::sync::Arc;
 use verbatim_core::engine::FinishReason;
 use verbatim_core::sampling::TokenLogprob;
 
 /// A choice of a running request.
 #[derive(Debug)]
-pub(super) struct Choice<'m> {
-    detokenizer: Detokenizer<'m>,
+pub(super) struct Choice {
+    detokenizer: Detokenizer<Arc<Tokenizer>>,
     matcher: StopMatcher,
     min_tokens: usize,
     /// Output tokens, those generated before included.
     pub(super) tokens: usize,
-    /// Positions that were in the cache when it was first admitted.
+    /// Positions that were in the cache when the choice was first admitted.
     pub(super) cached_tokens: Option<usize>,
     /// Why it ended, if it did.
     pub(super) ending: Option<Ending>,
 }
 
-impl<'m> Choice<'m> {
-    pub(super) fn new(model: &'m ServedModel, request: &OwnedRequest, stop: &[String]) -> Self {
+impl Choice {
+    pub(super) fn new(tokenizer: &Arc<Tokenizer>, request: &OwnedRequest, stop: &[String]) -> Self {
         Self {
-            detokenizer: Detokenizer::new(&model.tokenizer, &request.prompt, true),
+            detokenizer: Detokenizer::new(Arc::clone(tokenizer), &request.prompt, true),
             matcher: StopMatcher::new(stop, false),
             min_tokens: request.min_tokens,
             tokens: 0,
@@ -32,8 +35,9 @@ impl<'m> Choice<'m> {
         }
     }
 
-    /// Takes the tokens that were generated before: their text was given out, what was held back is
-    /// held back again. If they are the whole output, it ends here; what was held back comes out.
+    /// Resumes after the tokens that were generated before. Their text was given out already; text
+    /// that was held back is held back again. If they are the whole output, the choice ends here
+    /// and what was held back is returned.
     pub(super) fn replay(&mut self, request: &OwnedRequest) -> Option<Delta> {
         for token in &request.generated {
             self.text(*token);
@@ -48,13 +52,13 @@ impl<'m> Choice<'m> {
         if is_whole { self.finish(FinishReason::Length) } else { None }
     }
 
-    /// What a token adds to the text; ends at a stop string.
+    /// The text that a token adds; a stop string in it ends the choice.
     fn text(&mut self, token: u32) -> String {
         self.tokens += 1;
         let piece = match self.detokenizer.push(token) {
             Ok(piece) => piece,
             Err(error) => {
-                self.ending = Some(Ending::Error(error.to_string()));
+                self.ending = Some(Ending::Error(GenerationError::Text(error)));
                 return String::new();
             }
         };
@@ -68,35 +72,29 @@ impl<'m> Choice<'m> {
         text
     }
 
-    /// What news brings.
-    pub(super) fn take(&mut self, news: News) -> Option<Delta> {
-        match news {
-            News::Admitted { cached_tokens } => {
+    /// Takes an event of the engine; returns the output that it brings.
+    pub(super) fn take(&mut self, event: TokenEventKind) -> Option<Delta> {
+        match event {
+            TokenEventKind::Admitted { cached_tokens } => {
                 self.cached_tokens.get_or_insert(cached_tokens);
                 None
             }
-            News::Token { token, logprob, top } => {
+            TokenEventKind::Token { token, logprob, top } => {
                 let text = self.text(token);
                 Some(Delta { text, token: Some(TokenLogprob { token, logprob }), top })
             }
-            News::Finished(reason) => self.finish(reason),
+            TokenEventKind::Finished(reason) => self.finish(reason),
         }
     }
 
-    /// The end, with what was held back.
+    /// Ends the choice; returns the text that was held back.
     fn finish(&mut self, reason: FinishReason) -> Option<Delta> {
         self.ending = Some(match reason {
             FinishReason::StopId(_) => Ending::Stop,
             FinishReason::Length => Ending::Length,
-            FinishReason::NonFinite { position } => {
-                Ending::Error(format!("the model gave a logit that is not finite at position {position}"))
-            }
-            FinishReason::MaskEmpty => Ending::Error("no token is allowed here".to_owned()),
-            FinishReason::DeviceLost => Ending::Error(
-                "the device was lost; the tokens so far hold, and a server with the same fingerprint resumes \
-                 the request"
-                    .to_owned(),
-            ),
+            FinishReason::NonFinite { position } => Ending::Error(GenerationError::NonFinite { position }),
+            FinishReason::MaskEmpty => Ending::Error(GenerationError::NoTokenAllowed),
+            FinishReason::DeviceLost => Ending::Error(GenerationError::DeviceLost),
         });
         let mut text = self.matcher.push(&self.detokenizer.finish().unwrap_or_default());
         text.push_str(&self.matcher.finish());

@@ -1,88 +1,63 @@
 //! Requests that run together, as text: every choice's tokens in the order in which they come.
+//!
+//! A [`Generation`] owns what it needs: it may be moved to another thread, and dropping it ends its
+//! requests.
 use super::choice::Choice;
-use super::engine_thread::{EngineHandle, SubmitError, Update};
-use super::{OwnedRequest, ServedModel};
+use super::engine::{EngineHandle, TokenEvent};
+use super::error::{GenerationError, SubmitError};
+use super::event::{Delta, Ending, TextEvent, TextEventKind};
+use super::model::ServedModel;
+use super::request::OwnedRequest;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 use verbatim_core::engine::RequestId;
-use verbatim_core::sampling::TokenLogprob;
 
-/// What a token brought.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Delta {
-    /// Text that may be given out; empty while it is held back.
-    pub text: String,
-    /// The token, unless this is what was held back at the end.
-    pub token: Option<TokenLogprob>,
-    /// Alternatives to it, best first.
-    pub top: Vec<TokenLogprob>,
-}
+/// Asked while a token is waited for: whether the output is still wanted.
+type Wanted = Box<dyn Fn() -> bool + Send>;
 
-/// Why a choice ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Ending {
-    /// An end token, or a stop string.
-    Stop,
-    /// `max_tokens` or the context.
-    Length,
-    /// It could not go on.
-    Error(String),
-}
+/// How often [`Wanted`] is asked.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// A part of a choice's output.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Part {
-    /// More of it.
-    Delta(Delta),
-    /// The end: once for each choice, its last.
-    End(Ending),
-}
-
-/// Asked while a token is waited for: whether anyone still wants it.
-type Wanted<'m> = Box<dyn Fn() -> bool + Send + 'm>;
-
-/// How often that is asked.
-const ASK: Duration = Duration::from_millis(100);
-
-/// A request in the engine, and which of the choices are its own.
+/// A request in the engine, and which of the generation's choices are its own.
+#[derive(Debug)]
 struct Running {
     id: RequestId,
     choices: Range<usize>,
 }
 
-/// Some running requests. Choices are numbered through: those of the first request, then those of
-/// the next.
-pub struct Generation<'m> {
+/// Some running requests, as an iterator over their output.
+pub struct Generation {
     engine: EngineHandle,
     requests: Vec<Running>,
-    updates: Receiver<Update>,
-    choices: Vec<Choice<'m>>,
-    /// Parts that were made and not yet given out.
-    ready: VecDeque<(usize, Part)>,
-    wanted: Option<Wanted<'m>>,
+    events: Receiver<TokenEvent>,
+    choices: Vec<Choice>,
+    /// Events that were made and not yet given out.
+    ready: VecDeque<TextEvent>,
+    wanted: Option<Wanted>,
 }
 
-impl std::fmt::Debug for Generation<'_> {
+impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Generation").field("choices", &self.choices).finish_non_exhaustive()
     }
 }
 
-impl<'m> Generation<'m> {
-    /// Starts them. If one is refused, none runs.
+impl Generation {
+    /// Starts requests, whose output ends before any of the strings in `stop`. If one is refused,
+    /// none runs.
     pub fn start(
-        model: &'m ServedModel,
+        model: &ServedModel,
         engine: &EngineHandle,
         requests: Vec<OwnedRequest>,
         stop: &[String],
     ) -> Result<Self, SubmitError> {
-        let (sender, updates) = channel();
+        let (sender, events) = channel();
         let mut generation = Self {
             engine: engine.clone(),
             requests: Vec::new(),
-            updates,
+            events,
             choices: Vec::new(),
             ready: VecDeque::new(),
             wanted: None,
@@ -90,10 +65,10 @@ impl<'m> Generation<'m> {
         for request in requests {
             let first = generation.choices.len();
             for _ in 0..request.choices {
-                let mut choice = Choice::new(model, &request, stop);
-                let held = choice.replay(&request);
+                let mut choice = Choice::new(&model.tokenizer, &request, stop);
+                let held_back = choice.replay(&request);
                 generation.choices.push(choice);
-                generation.hand_on(generation.choices.len() - 1, held);
+                generation.hand_on(generation.choices.len() - 1, held_back);
             }
             if generation.choices[first..].iter().all(|choice| choice.ending.is_some()) {
                 continue; // it was whole when it came
@@ -104,18 +79,20 @@ impl<'m> Generation<'m> {
         Ok(generation)
     }
 
-    /// Ends all when `wanted` says that nobody waits for them any more.
-    pub fn while_wanted(mut self, wanted: Wanted<'m>) -> Self {
-        self.wanted = Some(wanted);
+    /// Ends all requests once `wanted` says that nobody waits for their output any more. It is
+    /// asked ten times a second while a token is waited for.
+    pub fn while_wanted(mut self, wanted: impl Fn() -> bool + Send + 'static) -> Self {
+        self.wanted = Some(Box::new(wanted));
         self
     }
 
-    fn update(&mut self) -> Result<Update, RecvTimeoutError> {
+    /// Waits for an event of the engine; a timeout means that the output is no longer wanted.
+    fn event(&mut self) -> Result<TokenEvent, RecvTimeoutError> {
         let Some(wanted) = &self.wanted else {
-            return self.updates.recv().map_err(|_| RecvTimeoutError::Disconnected);
+            return self.events.recv().map_err(|_| RecvTimeoutError::Disconnected);
         };
         while wanted() {
-            match self.updates.recv_timeout(ASK) {
+            match self.events.recv_timeout(ASK_EVERY) {
                 Err(RecvTimeoutError::Timeout) => {}
                 result => return result,
             }
@@ -133,68 +110,83 @@ impl<'m> Generation<'m> {
         self.choices[choice].cached_tokens.unwrap_or(0)
     }
 
-    /// Makes a choice's news ready to be given out.
-    fn hand_on(&mut self, at: usize, delta: Option<Delta>) {
-        self.ready.extend(delta.map(|delta| (at, Part::Delta(delta))));
-        if let Some(ending) = &self.choices[at].ending {
-            self.ready.push_back((at, Part::End(ending.clone())));
+    /// Makes a choice's output, and its end if it has ended, ready to be given out.
+    fn hand_on(&mut self, choice: usize, delta: Option<Delta>) {
+        let delta = delta.map(TextEventKind::Delta);
+        let end = self.choices[choice].ending.clone().map(TextEventKind::End);
+        self.ready.extend(delta.into_iter().chain(end).map(|kind| TextEvent { choice, kind }));
+    }
+
+    /// Takes an event of the engine.
+    fn take(&mut self, event: TokenEvent) {
+        let TokenEvent { choice, kind } = event;
+        // Nothing counts after a stop string.
+        if self.choices[choice].ending.is_some() {
+            return;
+        }
+        let delta = self.choices[choice].take(kind);
+        self.hand_on(choice, delta);
+        if self.choices[choice].ending.is_some()
+            && let Some(of) = self.requests.iter().find(|of| of.choices.contains(&choice))
+        {
+            self.engine.close(of.id, choice);
         }
     }
 
     /// Ends all choices that have not ended.
-    fn end_all(&mut self, why: &str) {
-        for at in 0..self.choices.len() {
-            if self.choices[at].ending.is_none() {
-                self.choices[at].ending = Some(Ending::Error(why.to_owned()));
-                self.hand_on(at, None);
+    fn end_all(&mut self, why: &GenerationError) {
+        for choice in 0..self.choices.len() {
+            if self.choices[choice].ending.is_none() {
+                self.choices[choice].ending = Some(Ending::Error(why.clone()));
+                self.hand_on(choice, None);
             }
         }
     }
 }
 
-impl Iterator for Generation<'_> {
-    type Item = (usize, Part);
+impl Iterator for Generation {
+    type Item = TextEvent;
 
-    /// Waits for the next part of any choice; `None` when all have ended.
-    fn next(&mut self) -> Option<(usize, Part)> {
+    /// Waits for the next event of any choice; `None` when all have ended.
+    fn next(&mut self) -> Option<TextEvent> {
         loop {
-            if let Some(part) = self.ready.pop_front() {
-                return Some(part);
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
             }
             if self.choices.iter().all(|choice| choice.ending.is_some()) {
                 return None;
             }
-            match self.update() {
-                // What comes after a stop string is not looked at.
-                Ok(update) if self.choices[update.choice].ending.is_some() => {}
-                Ok(Update { choice: at, news }) => {
-                    let delta = self.choices[at].take(news);
-                    self.hand_on(at, delta);
-                    if self.choices[at].ending.is_some()
-                        && let Some(of) = self.requests.iter().find(|of| of.choices.contains(&at))
-                    {
-                        self.engine.close(of.id, at);
-                    }
-                }
+            match self.event() {
+                Ok(event) => self.take(event),
                 Err(RecvTimeoutError::Timeout) => {
                     self.requests.iter().for_each(|of| self.engine.cancel(of.id));
-                    self.end_all("the client has left");
+                    self.end_all(&GenerationError::Unwanted);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    let why = self.engine.failure().unwrap_or_else(|| "the engine has stopped".to_owned());
-                    self.end_all(&why);
+                    self.end_all(&GenerationError::EngineStopped(self.engine.failure()));
                 }
             }
         }
     }
 }
 
-impl Drop for Generation<'_> {
+impl Drop for Generation {
     fn drop(&mut self) {
         for of in &self.requests {
             if self.choices[of.choices.clone()].iter().any(|choice| choice.ending.is_none()) {
                 self.engine.cancel(of.id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_may_move_to_another_thread() {
+        fn is_send<T: Send + 'static>() {}
+        is_send::<Generation>();
     }
 }

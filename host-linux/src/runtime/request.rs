@@ -3,35 +3,35 @@ use verbatim_core::engine::Request;
 use verbatim_core::model::RowOutput;
 use verbatim_core::sampling::SamplingParams;
 
-/// A request that owns what it holds; [`Request`] says what each field means.
+/// A request that owns what it holds. [`Request`], which borrows it, says more of each field.
 #[derive(Clone, Debug)]
 pub struct OwnedRequest {
-    /// Prompt ids.
+    /// Token ids of the prompt.
     pub prompt: Vec<u32>,
-    /// Ids generated before, after which it goes on.
+    /// Token ids that were generated before, elsewhere; generation resumes after them.
     pub generated: Vec<u32>,
-    /// The number of its first choice.
+    /// The number of its first choice; the noise that draws tokens depends on it.
     pub first_choice: u32,
     /// How many choices, at least 1.
     pub choices: u32,
-    /// How tokens are drawn.
+    /// How tokens are drawn from the logits.
     pub params: SamplingParams,
-    /// Added to logits.
+    /// What is added to the logits of these ids.
     pub logit_bias: Vec<(u32, f32)>,
-    /// Ids that end the output.
+    /// Token ids that end the output.
     pub stop_ids: Vec<u32>,
-    /// Output tokens at most, those generated before included.
+    /// Output tokens, at most; those generated before count.
     pub max_tokens: usize,
     /// Output tokens before which no stop id is drawn and no stop string counts.
     pub min_tokens: usize,
-    /// Greater is sooner.
+    /// Requests with a higher priority are run first.
     pub priority: i8,
     /// Prefixes are shared among requests with the same salt.
     pub cache_salt: u64,
 }
 
 impl OwnedRequest {
-    /// One choice of at most `max_tokens` after `prompt`, with nothing else asked.
+    /// A request for one choice of at most `max_tokens` after `prompt`, all else as by default.
     pub fn new(prompt: Vec<u32>, params: SamplingParams, max_tokens: usize) -> Self {
         Self {
             prompt,
@@ -48,7 +48,7 @@ impl OwnedRequest {
         }
     }
 
-    /// As the engine takes it.
+    /// The request as the engine takes it.
     pub fn borrow(&self) -> Request<'_> {
         Request {
             prompt: &self.prompt,

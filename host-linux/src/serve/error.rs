@@ -1,5 +1,5 @@
 //! Errors in the shape that OpenAI's clients expect.
-use crate::runtime::engine_thread::SubmitError;
+use crate::runtime::SubmitError;
 use serde_json::{Value, json};
 use verbatim_core::engine::Refusal;
 

@@ -8,7 +8,7 @@ pub type Guard = fn(&Exchange<'_>) -> Result<(), ApiError>;
 /// Refuses with 503 and the reason once the engine has failed.
 pub fn engine_runs(exchange: &Exchange<'_>) -> Result<(), ApiError> {
     match exchange.server.engine.failure() {
-        Some(failure) => Err(ApiError::server(503, failure)),
+        Some(failure) => Err(ApiError::server(503, failure.to_string())),
         None => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 //! the end of the server when a signal asks for it.
 use super::exchange::Exchange;
 use super::gate::{self, Handover, ID_HEADER};
+use super::notice::Notice;
 use super::routes::dispatch;
 use super::server::{Server, draw_id};
 use crate::sys::signals::{catch_stop_signals, stop_is_requested};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// Binds the port. An error, such as that the port is in use, names host and port.
-pub(super) fn listen(host: &str, port: u16) -> Result<TcpListener, String> {
+pub fn listen(host: &str, port: u16) -> Result<TcpListener, String> {
     TcpListener::bind((host, port)).map_err(|error| format!("{host}:{port}: {error}"))
 }
 
@@ -48,7 +49,7 @@ pub(super) fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), Str
     let inner = UnixListener::bind(&socket).map_err(|error| format!("{}: {error}", socket.display()))?;
     let http = tiny_http::Server::from_listener(inner, None).map_err(|error| error.to_string())?;
     let handover = Arc::new(Handover::default());
-    gate::open(listener, socket, Arc::clone(&handover))?;
+    gate::open(listener, socket, Arc::clone(&handover), Arc::clone(&server.observer))?;
     let in_flight = Arc::new(AtomicUsize::new(0));
     while !stop_is_requested() {
         let request = match http.recv_timeout(Duration::from_millis(200)) {
@@ -58,17 +59,17 @@ pub(super) fn run(listener: TcpListener, server: &Arc<Server>) -> Result<(), Str
         };
         let id = request.headers().iter().find(|header| header.field.equiv(ID_HEADER));
         let client = handover.take(id.map(|header| header.value.as_str()));
-        let (server, guard) = (Arc::clone(server), InFlight::new(&in_flight));
+        let (shared, guard) = (Arc::clone(server), InFlight::new(&in_flight));
         let spawned = std::thread::Builder::new().name("verbatim-http".to_owned()).spawn(move || {
             let _guard = guard;
-            dispatch(&mut Exchange::new(&server, &client, request));
+            dispatch(&mut Exchange::new(&shared, &client, request));
         });
         if let Err(error) = spawned {
             // Dropped with its closure, the request was answered with a 500.
-            eprintln!("note: a request was refused: no thread: {error}");
+            server.observer.notice(&Notice::RequestRefused(error));
         }
     }
-    eprintln!("stopping");
+    server.observer.notice(&Notice::Stopping);
     let since = Instant::now();
     while in_flight.load(Ordering::Relaxed) > 0 && since.elapsed() < DRAIN_TIME {
         std::thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,5 @@
-//! What is told of a request after its answer has ended: the place for metrics and logs.
+//! What is told of a server and its requests: the place for metrics and logs.
+use super::notice::Notice;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -29,35 +30,49 @@ pub struct Record {
     pub ignored: Vec<String>,
 }
 
-/// Told of each request once, on the thread that answered it.
+/// Hears what happens to a server. Whoever starts the server chooses it.
 pub trait Observer: Send + Sync + std::fmt::Debug {
-    /// Takes note of a request.
-    fn observe(&self, record: &Record);
+    /// Takes note of a request, once after its answer, on the thread that answered it.
+    fn request_ended(&self, record: &Record);
+
+    /// Takes note of what happened to the server itself.
+    fn notice(&self, notice: &Notice);
 }
 
 /// Unknown parameters that are named; a client that draws names must not fill the log.
-const NOTES_MAX: usize = 100;
+const NAMES_MAX: usize = 100;
 
-/// The log on standard error: it names each unknown parameter once.
-#[derive(Debug, Default)]
+/// An observer that passes notices on, and names each unknown parameter once.
 pub struct Log {
+    sink: fn(&Notice),
     named: Mutex<BTreeSet<String>>,
 }
 
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("named", &self.named).finish_non_exhaustive()
+    }
+}
+
 impl Log {
-    /// The note for a name, if it is to be written.
-    fn note(&self, name: &str) -> Option<String> {
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = named.len() < NOTES_MAX && named.insert(name.to_owned());
-        is_new.then(|| format!("note: ignoring the unknown parameter {name:?}"))
+    /// A log whose lines go to `sink`.
+    pub fn new(sink: fn(&Notice)) -> Self {
+        Self { sink, named: Mutex::default() }
     }
 }
 
 impl Observer for Log {
-    fn observe(&self, record: &Record) {
-        for note in record.ignored.iter().filter_map(|name| self.note(name)) {
-            eprintln!("{note}");
+    fn request_ended(&self, record: &Record) {
+        for name in &record.ignored {
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            if named.len() < NAMES_MAX && named.insert(name.clone()) {
+                (self.sink)(&Notice::UnknownParameter(name.clone()));
+            }
         }
+    }
+
+    fn notice(&self, notice: &Notice) {
+        (self.sink)(notice);
     }
 }
 
@@ -65,12 +80,19 @@ impl Observer for Log {
 mod tests {
     use super::*;
 
+    static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
     #[test]
     fn an_unknown_parameter_is_named_once_and_not_without_end() {
-        let log = Log::default();
-        assert_eq!(log.note("a\nb").as_deref(), Some("note: ignoring the unknown parameter \"a\\nb\""));
-        assert_eq!(log.note("a\nb"), None);
-        let count = (0..2 * NOTES_MAX).filter_map(|i| log.note(&i.to_string())).count();
-        assert_eq!(count, NOTES_MAX - 1);
+        let log = Log::new(|notice| LINES.lock().unwrap().push(notice.to_string()));
+        let told = |names: &[&str]| {
+            let ignored = names.iter().map(|name| (*name).to_owned()).collect();
+            log.request_ended(&Record { ignored, ..Record::default() });
+            std::mem::take(&mut *LINES.lock().unwrap())
+        };
+        assert_eq!(told(&["a\nb", "a\nb"]), ["ignoring the unknown parameter \"a\\nb\""]);
+        assert!(told(&["a\nb"]).is_empty());
+        let count: usize = (0..2 * NAMES_MAX).map(|i| told(&[&i.to_string()]).len()).sum();
+        assert_eq!(count, NAMES_MAX - 1);
     }
 }

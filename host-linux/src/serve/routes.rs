@@ -73,7 +73,7 @@ fn dispatch_on(routes: &'static [Route], exchange: &mut Exchange<'_>) {
         exchange.refuse(&error);
     }
     exchange.record.duration = start.elapsed();
-    exchange.server.observer.observe(&exchange.record);
+    exchange.server.observer.request_ended(&exchange.record);
 }
 
 fn answer(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
@@ -88,6 +88,7 @@ fn answer(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<(), A
 #[cfg(test)]
 mod tests {
     use super::super::gate::Client;
+    use super::super::notice::Notice;
     use super::super::observe::{Observer, Record, Usage};
     use super::super::server::Server;
     use super::*;
@@ -121,9 +122,11 @@ mod tests {
     struct Kept(Arc<Mutex<Vec<Record>>>);
 
     impl Observer for Kept {
-        fn observe(&self, record: &Record) {
+        fn request_ended(&self, record: &Record) {
             self.0.lock().unwrap().push(record.clone());
         }
+
+        fn notice(&self, _: &Notice) {}
     }
 
     /// The built-in model behind an engine of its own.
@@ -135,12 +138,12 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
-            let options = Options { threads: Some(1), ..Options::default() };
+            let options = Options { workers: Some(1), ..Options::default() };
             let model = Arc::new(ServedModel::open(&options, &NoProgress).expect("the built-in model"));
             let started = EngineHandle::start(Arc::clone(&model), options.step_ms);
             let (engine, thread) = started.expect("an engine");
             let kept = Kept::default();
-            let server = Server { model, engine, created: 0, observer: Box::new(kept.clone()) };
+            let server = Server { model, engine, created: 0, observer: Arc::new(kept.clone()) };
             Self { server, kept, thread }
         }
 

@@ -4,7 +4,7 @@ use crate::runtime::{EngineHandle, ServedModel};
 use crate::sys::entropy;
 use std::sync::Arc;
 
-/// A model, its engine, and who is told of requests.
+/// A model, its engine, and who hears of requests.
 #[derive(Debug)]
 pub struct Server {
     /// The model that is served.
@@ -13,8 +13,8 @@ pub struct Server {
     pub engine: EngineHandle,
     /// Seconds since the epoch at which the model was loaded.
     pub created: u64,
-    /// Told of each request after its answer.
-    pub observer: Box<dyn Observer>,
+    /// Hears of each request after its answer, and of the server.
+    pub observer: Arc<dyn Observer>,
 }
 
 /// Seconds since the epoch, for the `created` fields of answers and for nothing else.
@@ -23,7 +23,7 @@ pub(super) fn now() -> u64 {
 }
 
 /// Draws a seed for a request without one. The error is a sentence for its client.
-pub fn draw_seed() -> Result<u64, String> {
+pub(super) fn draw_seed() -> Result<u64, String> {
     entropy::draw_seed().map_err(|error| format!("the system gave no entropy for a seed: {error}"))
 }
 

@@ -1,9 +1,9 @@
 //! How many workers a machine is good for, how much memory is free, what the CPU is called, and
 //! permission to use its matrix unit.
 //!
-//! The number of workers is the lowest of: the CPUs this process may run on (affinity), the CPU time its cgroup
-//! may use (quota, rounded down), and the physical cores (two threads of a core share the vector
-//! units that a kernel keeps busy).
+//! The number of workers is the lowest of: the CPUs this process may run on (affinity), the CPU
+//! time its cgroup may use (quota, rounded down), and the physical cores (two threads of a core
+//! share the vector units that a kernel keeps busy).
 use std::collections::BTreeSet;
 use std::path::Path;
 use verbatim_core::isa::Isa;
@@ -24,9 +24,9 @@ pub enum Bound {
     Requested,
     /// The CPUs this process may run on.
     Affinity,
-    /// The cgroup's quota.
+    /// The CPU time that the cgroup may use.
     Quota,
-    /// The physical cores.
+    /// The physical cores, of which each counts once.
     Cores,
 }
 

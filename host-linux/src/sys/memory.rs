@@ -1,5 +1,5 @@
-//! Memory that weights and engines lie in: anonymous ([`AlignedMemory`]: zeroed, 2 MiB-aligned, huge
-//! pages advised), or that or a mapped file ([`WeightMemory`]).
+//! Memory that weights and engines lie in: anonymous ([`AlignedMemory`]: zeroed, 2 MiB-aligned,
+//! huge pages advised), or that or a mapped file ([`WeightMemory`]).
 use super::mmap::MappedFile;
 use std::io;
 use std::ptr::NonNull;

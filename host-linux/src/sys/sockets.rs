@@ -1,7 +1,7 @@
 //! Waiting for one of two sockets, and how many may be open.
 use std::os::fd::AsRawFd;
 
-/// What [`wait_for_either`] found.
+/// The state of two sockets, as [`wait_for_either`] found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
     /// Whether the first descriptor has bytes, its end, or an error.

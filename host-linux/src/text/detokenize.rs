@@ -6,6 +6,7 @@
 //! incomplete character. The window starts at the last place where text was complete, so the cost
 //! of a token does not grow with the output.
 use super::{TextError, Tokenizer};
+use std::ops::Deref;
 
 /// Prompt ids that are looked back at.
 const CONTEXT: usize = 8;
@@ -15,8 +16,8 @@ const HELD_MAX: usize = 8;
 
 /// Turns one sequence's ids into text.
 #[derive(Debug)]
-pub struct Detokenizer<'t> {
-    tokenizer: &'t Tokenizer,
+pub struct Detokenizer<T> {
+    tokenizer: T,
     skip_special: bool,
     ids: Vec<u32>,
     /// Start of the window.
@@ -25,9 +26,10 @@ pub struct Detokenizer<'t> {
     read: usize,
 }
 
-impl<'t> Detokenizer<'t> {
-    /// For what follows `prompt`.
-    pub fn new(tokenizer: &'t Tokenizer, prompt: &[u32], skip_special: bool) -> Self {
+impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
+    /// A detokenizer of the ids that follow `prompt`. `tokenizer` is a reference, or an `Arc` where
+    /// the detokenizer outlives its caller.
+    pub fn new(tokenizer: T, prompt: &[u32], skip_special: bool) -> Self {
         let ids = prompt[prompt.len().saturating_sub(CONTEXT)..].to_vec();
         let read = ids.len();
         Self { tokenizer, skip_special, ids, start: 0, read }

@@ -31,9 +31,7 @@ impl std::fmt::Display for TextError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File { file, problem } => write!(f, "{file}: {problem}"),
-            Self::NoTemplate => f.write_str(
-                "the model has no chat template: give one with --chat-template, or use raw completions",
-            ),
+            Self::NoTemplate => f.write_str("the model has no chat template; use raw completions"),
             Self::Message { index, problem } => write!(f, "messages[{index}]: {problem}"),
             Self::EmptyPrompt => f.write_str("the rendered prompt is empty"),
             Self::Template(problem) => write!(f, "chat template: {problem}"),

@@ -1,11 +1,12 @@
 //! Whole directories: packed right for every type and shape, refused with exact messages when
 //! wrong.
 use super::super::image_file::{ImageAccess, load, write_image};
-use super::super::{NoProgress, short_form};
+use super::super::{NoProgress, RuntimeChoices, short_form};
 use super::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use verbatim_core::dtype::{KvFormat, bf16_operand};
 use verbatim_core::kernels::matmul::Linear;
 use verbatim_core::model::Embedding;
@@ -176,22 +177,6 @@ fn compressed_weights_are_the_same_weights() {
 }
 
 #[test]
-fn whether_12_bits_pay_depends_on_how_many_are_served() {
-    const MANY: usize = usize::MAX;
-    let of = |gaining, sequences| super::slower_beyond(gaining, sequences, "avx2");
-    for (gaining, sequences) in [(4, Some(1)), (4, Some(4)), (MANY, Some(1)), (MANY, Some(500)), (MANY, None)]
-    {
-        assert_eq!(of(gaining, sequences), None);
-    }
-    let beyond = |who: &str| Some(format!("{who} that is slower on this CPU, with up to 4 it is faster"));
-    assert_eq!(of(4, Some(5)), beyond("with --max-seqs 5"));
-    assert_eq!(of(4, None), beyond("with many sequences"));
-    for sequences in [Some(1), Some(8), None] {
-        assert_eq!(of(0, sequences).unwrap(), "that is not known to pay on avx2");
-    }
-}
-
-#[test]
 fn large_models_are_compressed_where_that_pays() {
     let directory = TemporaryDirectory::new("large");
     recipe("llama", true, "BF16").write(directory.path(), 1).unwrap();
@@ -205,11 +190,9 @@ fn large_models_are_compressed_where_that_pays() {
     };
     for isa in Isa::available().iter().copied() {
         for sequences in [Some(1), Some(5), None] {
-            let weights = WeightChoice { path: Some(isa), sequences, ..WeightChoice::default() };
-            let why_not = super::slower_in_12_bits(weights);
-            let said = why_not
-                .as_ref()
-                .map(|why| format!("weights are not compressed: {why} (--compress on does it all the same)"));
+            let weights = WeightChoice { isa: Some(isa), sequences, ..WeightChoice::default() };
+            let why_not = no_gain(weights);
+            let said = why_not.map(|why| LoadNote::NotCompressed(NotCompressed::NoGain(why)));
             assert_eq!(chosen(&large, weights), (why_not.is_none(), Vec::from_iter(said)), "{isa:?}");
             assert_eq!(chosen(&small, weights), (false, Vec::new()), "it fits the caches");
             for (compress, wanted) in [(Compress::On, true), (Compress::Off, false)] {
@@ -217,7 +200,7 @@ fn large_models_are_compressed_where_that_pays() {
             }
         }
     }
-    let portable = WeightChoice { path: Some(Isa::PORTABLE), ..WeightChoice::default() };
+    let portable = WeightChoice { isa: Some(Isa::PORTABLE), ..WeightChoice::default() };
     assert!(!chosen(&large, portable).0);
 }
 
@@ -300,7 +283,7 @@ fn shards_and_images_have_the_same_fingerprint() {
         let image = load(&file, WeightChoice::default(), access, &Threads, &NoProgress).unwrap();
         assert_eq!(image.fingerprint(&choices), one.fingerprint(&choices));
         assert_eq!((image.file("tokenizer.json"), image.generation()), (Some(&b"{}"[..]), one.generation()));
-        assert_eq!(image.residence(), if copy { one.residence() } else { "mapped from the file" });
+        assert_eq!(image.is_mapped(), !copy);
         check(&image.model(), &recipe.tensors().unwrap());
     }
 

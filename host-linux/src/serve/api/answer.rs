@@ -4,7 +4,7 @@ use super::dialect::{ChoiceText, Dialect, Labels, TokenTexts, listed_tokens};
 use super::fields::{self, Fields};
 use super::names;
 use super::params::ParsedBody;
-use crate::runtime::{Delta, Ending, Generation, OwnedRequest, Part, ServedModel};
+use crate::runtime::{Delta, Ending, Generation, OwnedRequest, ServedModel, TextEvent, TextEventKind};
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
 use crate::serve::observe::Usage;
@@ -50,15 +50,15 @@ pub fn generate(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<()
 }
 
 /// Submits the requests of a body; they end when the client leaves.
-fn start<'s>(exchange: &Exchange<'s>, parsed: &ParsedBody) -> Result<Generation<'s>, ApiError> {
+fn start(exchange: &Exchange<'_>, parsed: &ParsedBody) -> Result<Generation, ApiError> {
     let Server { model, engine, .. } = exchange.server;
     let generation = Generation::start(model, engine, parsed.requests.clone(), &parsed.stop)?;
     let client = exchange.client.clone();
-    Ok(generation.while_wanted(Box::new(move || !client.has_left())))
+    Ok(generation.while_wanted(move || !client.has_left()))
 }
 
 /// What was generated elsewhere counts as if it had been generated here.
-fn usage(parsed: &ParsedBody, generation: &Generation<'_>) -> Usage {
+fn usage(parsed: &ParsedBody, generation: &Generation) -> Usage {
     let mut usage = Usage::default();
     let mut first = 0;
     for request in &parsed.requests {
@@ -85,7 +85,7 @@ fn finish_reason(ending: Ending) -> Result<&'static str, ApiError> {
     match ending {
         Ending::Stop => Ok("stop"),
         Ending::Length => Ok("length"),
-        Ending::Error(error) => Err(ApiError::server(500, error)),
+        Ending::Error(error) => Err(ApiError::server(500, error.to_string())),
     }
 }
 
@@ -164,13 +164,13 @@ impl<'a> Answer<'a> {
     }
 
     /// The whole answer in one body.
-    fn whole(&self, generation: &mut Generation<'_>) -> Result<Value, ApiError> {
+    fn whole(&self, generation: &mut Generation) -> Result<Value, ApiError> {
         let mut choices = self.choices();
         let mut outputs: Vec<(Vec<Delta>, &'static str)> = vec![(Vec::new(), ""); choices.len()];
-        for (at, part) in generation.by_ref() {
-            match part {
-                Part::Delta(delta) => outputs[at].0.push(delta),
-                Part::End(ending) => outputs[at].1 = finish_reason(ending)?,
+        for TextEvent { choice: at, kind } in generation.by_ref() {
+            match kind {
+                TextEventKind::Delta(delta) => outputs[at].0.push(delta),
+                TextEventKind::End(ending) => outputs[at].1 = finish_reason(ending)?,
             }
         }
         let choices = choices.iter_mut().zip(&outputs).map(|(choice, (deltas, finish_reason))| {
@@ -192,16 +192,16 @@ impl<'a> Answer<'a> {
 
     /// The answer as events. An error of the generation is the last event; an error of the
     /// connection is returned.
-    fn stream(&self, generation: &mut Generation<'_>, events: &mut Events) -> std::io::Result<()> {
+    fn stream(&self, generation: &mut Generation, events: &mut Events) -> std::io::Result<()> {
         let mut choices = self.choices();
         for opening in choices.iter().filter_map(|choice| self.dialect.opening(choice.index)) {
             events.send(&self.chunk(vec![opening]))?;
         }
-        for (at, part) in generation.by_ref() {
+        for TextEvent { choice: at, kind } in generation.by_ref() {
             let choice = &mut choices[at];
-            let value = match part {
-                Part::Delta(delta) => self.delta(delta, choice),
-                Part::End(ending) => match finish_reason(ending) {
+            let value = match kind {
+                TextEventKind::Delta(delta) => self.delta(delta, choice),
+                TextEventKind::End(ending) => match finish_reason(ending) {
                     Ok(reason) => Some(self.end(choice.index, reason)),
                     Err(error) => {
                         events.send(&error.body())?;

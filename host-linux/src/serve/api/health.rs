@@ -1,5 +1,5 @@
 //! `GET /health`: what the engine does now, and what it has done. `GET /` answers alike.
-use crate::runtime::engine_thread::Load;
+use crate::runtime::EngineGauges;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
 use serde_json::{Value, json};
@@ -7,13 +7,13 @@ use verbatim_core::engine::DraftCounters;
 
 /// Answers with the engine's gauges and counters; a guard has refused if the engine has failed.
 pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    let body = body(&exchange.server.engine.load());
+    let body = body(&exchange.server.engine.gauges());
     exchange.send_json(200, &body, &[]);
     Ok(())
 }
 
-fn body(gauges: &Load) -> Value {
-    let Load { status, counters } = gauges;
+fn body(gauges: &EngineGauges) -> Value {
+    let EngineGauges { status, counters } = gauges;
     let drafts = |of: &DraftCounters| json!({"verified": of.verified, "accepted": of.accepted});
     json!({
         "status": "ok", "running": status.running, "waiting": status.waiting, "steps": status.steps,

@@ -48,10 +48,33 @@ fn refused(status: u16, message: &str) -> ApiError {
     ApiError { status, ..ApiError::invalid("", message) }
 }
 
+fn wrong(what: &str) -> ApiError {
+    refused(400, &format!("the request is not HTTP: {what}"))
+}
+
+/// Whether `text` may be a method or the name of a header.
+fn is_token(text: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(known)
+}
+
+/// Checks the first line of a request; `true` if its version is HTTP/1.0, `false` if HTTP/1.1.
+fn is_http_1_0(line: &str) -> Result<bool, ApiError> {
+    let mut words = line.split(' ');
+    let (method, target, version) = (words.next(), words.next(), words.next());
+    let version = version.filter(|_| words.next().is_none()).ok_or_else(|| wrong("its first line"))?;
+    if version != "HTTP/1.1" && version != "HTTP/1.0" {
+        return Err(refused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here"));
+    }
+    if !method.is_some_and(is_token) || !target.is_some_and(|t| t.is_ascii() && t.starts_with('/')) {
+        return Err(wrong("its first line"));
+    }
+    Ok(version == "HTTP/1.0")
+}
+
 impl Head {
     /// Parses a head that ends with its empty line. An error has the status to answer with.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
-        let wrong = |what: &str| refused(400, &format!("the request is not HTTP: {what}"));
         let text = std::str::from_utf8(bytes).map_err(|_| wrong("its head is not UTF-8"))?;
         let text = text.strip_suffix("\r\n\r\n").ok_or_else(|| wrong("its head does not end"))?;
         if text.bytes().any(|byte| byte < b' ' && !matches!(byte, b'\r' | b'\n' | b'\t')) {
@@ -62,25 +85,13 @@ impl Head {
         if text.split("\r\n").any(|line| line.contains(['\r', '\n'])) {
             return Err(wrong("a bare line end in its head"));
         }
-        let mut words = line.split(' ');
-        let (method, target, version) = (words.next(), words.next(), words.next());
-        let version = version.filter(|_| words.next().is_none()).ok_or_else(|| wrong("its first line"))?;
-        let is_token = |text: &str| {
-            let known = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-            !text.is_empty() && text.bytes().all(known)
-        };
-        if version != "HTTP/1.1" && version != "HTTP/1.0" {
-            return Err(refused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here"));
-        }
-        if !method.is_some_and(is_token) || !target.is_some_and(|t| t.is_ascii() && t.starts_with('/')) {
-            return Err(wrong("its first line"));
-        }
+        let is_old = is_http_1_0(line)?;
         let mut head = Self {
             line: line.to_owned(),
             headers: Vec::new(),
             framing: Framing::Length(0),
             // In HTTP/1.0 only the end of the connection ends a stream.
-            close: version == "HTTP/1.0",
+            close: is_old,
             expects_continue: false,
         };
         let (mut length, mut chunked) = (None, false);
@@ -121,7 +132,7 @@ impl Head {
         }
         head.framing = match (chunked, length) {
             (true, Some(_)) => return Err(wrong("both a Content-Length and chunks")),
-            (true, None) if version == "HTTP/1.0" => return Err(wrong("chunks in HTTP/1.0")),
+            (true, None) if is_old => return Err(wrong("chunks in HTTP/1.0")),
             (true, None) => Framing::Chunked,
             (false, length) => Framing::Length(length.unwrap_or(0)),
         };

@@ -17,6 +17,8 @@ mod head;
 mod incoming;
 
 use super::error::ApiError;
+use super::notice::Notice;
+use super::observe::Observer;
 use crate::sys::sockets::{raise_descriptor_limit, wait_for_either};
 use head::Head;
 pub(super) use head::ID_HEADER;
@@ -98,6 +100,7 @@ impl Handover {
 struct Gate {
     socket: PathBuf,
     handover: Arc<Handover>,
+    observer: Arc<dyn Observer>,
     /// Held while a request is handed over. Requests go one by one, because tiny_http trusts a
     /// count of its idle threads that lags behind.
     handing_over: Mutex<()>,
@@ -106,11 +109,21 @@ struct Gate {
 
 /// Starts the thread that accepts connections for as long as the process lives. Requests go to the
 /// Unix `socket`.
-pub(super) fn open(listener: TcpListener, socket: PathBuf, handover: Arc<Handover>) -> Result<(), String> {
+pub(super) fn open(
+    listener: TcpListener,
+    socket: PathBuf,
+    handover: Arc<Handover>,
+    observer: Arc<dyn Observer>,
+) -> Result<(), String> {
     // A connection takes up to six descriptors.
     raise_descriptor_limit();
-    let gate =
-        Arc::new(Gate { socket, handover, handing_over: Mutex::new(()), connections: AtomicUsize::new(0) });
+    let gate = Arc::new(Gate {
+        socket,
+        handover,
+        observer,
+        handing_over: Mutex::new(()),
+        connections: AtomicUsize::new(0),
+    });
     let accept = move || {
         loop {
             match listener.accept() {
@@ -152,7 +165,7 @@ fn admit(gate: &Arc<Gate>, stream: TcpStream) {
     };
     // Without a thread the stream is dropped, which the client sees as a closed connection.
     if let Err(error) = std::thread::Builder::new().name("verbatim-client".to_owned()).spawn(serve) {
-        eprintln!("note: a connection was closed: no thread: {error}");
+        gate.observer.notice(&Notice::ConnectionClosed(error));
     }
 }
 

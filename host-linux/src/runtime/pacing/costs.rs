@@ -1,28 +1,28 @@
-//! What a guess costs on this machine, from measured steps: the engine, which has no clock, weighs
-//! it against what guesses bring.
+//! What a draft token costs on this machine, from measured steps: the engine, which has no clock,
+//! weighs it against what draft tokens bring.
 use std::time::Duration;
 use verbatim_core::engine::{Engine, PlanId, Speculation, StepKind};
 
-/// What the rows of a planned step are for.
+/// The rows of a planned step by what they are for.
 #[derive(Clone, Copy, Debug)]
 pub struct StepRows {
     kind: StepKind,
-    /// All.
+    /// All rows of the step.
     pub count: usize,
-    /// Of these, those from which a token is drawn.
+    /// The rows from which a token is drawn.
     pub samples: usize,
-    /// Of these, those of guesses.
-    guesses: usize,
+    /// The rows of draft tokens.
+    drafted: usize,
 }
 
 impl StepRows {
-    /// Those of a plan that was not executed yet.
+    /// Counts the rows of a plan that was not executed yet.
     pub fn of(engine: &Engine<'_, '_>, plan: PlanId) -> Self {
-        let mut rows = Self { kind: plan.kind, count: 0, samples: 0, guesses: 0 };
+        let mut rows = Self { kind: plan.kind, count: 0, samples: 0, drafted: 0 };
         for row in engine.rows(plan) {
             rows.count += 1;
             rows.samples += usize::from(row.samples);
-            rows.guesses += usize::from(row.drafted > 0);
+            rows.drafted += usize::from(row.drafted > 0);
         }
         rows
     }
@@ -33,14 +33,14 @@ impl StepRows {
     }
 }
 
-/// What steps cost, as the latest of them show it.
+/// What steps cost, from the latest of them.
 #[derive(Debug, Default)]
 pub struct Costs {
-    /// Seconds of a step of one row, as those without guesses show it whatever their rows.
+    /// Seconds of a step of one row, from steps without draft tokens, of any number of rows.
     one: Running,
-    /// What each further row adds to it, in steps of one row: from those with guesses.
+    /// What each further row adds, in steps of one row; from steps with draft tokens.
     row: Running,
-    /// A step of the model that drafts, in steps of the served one of as many rows.
+    /// A step of the draft model, in steps of the served model of as many rows.
     draft: Running,
 }
 
@@ -54,7 +54,7 @@ impl Running {
     const FALL: f64 = 0.3;
     const RISE: f64 = 0.15;
 
-    /// A value counts as at most `slack` more than twice the mean.
+    /// Adds a value, which counts as at most `slack` more than twice the mean.
     fn add(&mut self, value: f64, slack: f64) {
         self.0 = Some(self.0.map_or(value, |mean| {
             let value = value.min(2.0 * mean + slack);
@@ -63,7 +63,7 @@ impl Running {
         }));
     }
 
-    /// Moves a share of the way down to a value, if it lies above.
+    /// Moves a mean above `down_to` a share of the way down to it.
     fn forget(&mut self, share: f64, down_to: f64) {
         if let Some(mean) = &mut self.0 {
             *mean -= share * (*mean - down_to).max(0.0);
@@ -72,26 +72,26 @@ impl Running {
 }
 
 impl Costs {
-    /// Steps of more rows than this are not what guesses make.
-    const ROWS_MOST: usize = 64;
-    /// What is thought before anything is measured.
+    /// Steps of more rows than this do not come from draft tokens.
+    const ROWS_MAX: usize = 64;
+    /// The costs that are assumed before anything is measured.
     const ROW: f64 = Speculation::AUTO.row_cost as f64;
     const DRAFT: f64 = Speculation::AUTO.draft_cost as f64;
-    /// Costs that forbid all guesses are never measured again: with each step without any they go
-    /// back this share of the way to what was thought at first, so that guesses are tried now and
-    /// then.
+    /// Costs that forbid all drafting would never be measured again. With each step without draft
+    /// tokens they go back this share of the way to what was assumed at first, so that drafting is
+    /// tried now and then.
     const FORGOTTEN: f64 = 1.0 / 256.0;
 
-    /// A step took so long. Those in which a prompt has a part say nothing of guesses.
+    /// Notes how long a step took. Steps in which a prompt has a part say nothing of draft tokens.
     pub fn note(&mut self, step: &StepRows, took: Duration) {
-        let StepRows { kind, count: rows, guesses, .. } = *step;
-        if !step.is_decode() || rows == 0 || rows > Self::ROWS_MOST {
+        let StepRows { kind, count: rows, drafted, .. } = *step;
+        if !step.is_decode() || rows == 0 || rows > Self::ROWS_MAX {
             return;
         }
         let took = took.as_secs_f64();
         // In steps of one row, as far as is known.
         let size = 1.0 + self.row.0.unwrap_or(Self::ROW) * (rows - 1) as f64;
-        if (kind, guesses) == (StepKind::Target, 0) {
+        if (kind, drafted) == (StepKind::Target, 0) {
             self.one.add(took / size, 0.0);
             self.row.forget(Self::FORGOTTEN, Self::ROW);
             self.draft.forget(Self::FORGOTTEN, Self::DRAFT);
@@ -108,7 +108,7 @@ impl Costs {
         }
     }
 
-    /// The same speculation with what is known of its costs.
+    /// A copy of `speculation` with the costs that were measured.
     pub fn of(&self, speculation: Speculation) -> Speculation {
         let known = |cost: &Running, else_: f32| cost.0.map_or(else_, |cost| cost as f32);
         Speculation {
@@ -124,8 +124,8 @@ mod tests {
     use super::*;
 
     /// Rows of sequences that decode.
-    fn step(kind: StepKind, count: usize, guesses: usize) -> StepRows {
-        StepRows { kind, count, samples: count, guesses }
+    fn step(kind: StepKind, count: usize, drafted: usize) -> StepRows {
+        StepRows { kind, count, samples: count, drafted }
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_that_others_made_long_neither_end_guesses_nor_for_good() {
+    fn steps_that_others_made_long_do_not_end_drafting_for_good() {
         let note = |costs: &mut Costs, rows, ms: f64| {
             costs.note(&step(StepKind::Target, rows, rows - 1), Duration::from_secs_f64(ms / 1e3));
         };
@@ -183,7 +183,7 @@ mod tests {
         for _ in 0..1024 {
             note(&mut costs, 1, 0.2);
         }
-        assert!(cost(&costs) < 0.2, "no guess was tried since: {costs:?}");
+        assert!(cost(&costs) < 0.2, "nothing was drafted since: {costs:?}");
         // The step of many rows that is no decode, and the draft before any step.
         note(&mut costs, 512, 900.0);
         let mut unknown = Costs::default();

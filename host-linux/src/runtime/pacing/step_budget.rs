@@ -7,12 +7,12 @@
 use std::time::Duration;
 use verbatim_core::engine::PREFILL_ROWS_MIN;
 
-/// The budget of the next step.
+/// The number of rows that the next step may have.
 #[derive(Debug)]
-pub(super) struct StepBudget {
-    /// What a step should take; zero is no bound.
+pub(in crate::runtime) struct StepBudget {
+    /// The time that a step should take; zero is no bound.
     step: Duration,
-    /// What a step takes in which sequences only decode.
+    /// The mean time of recent steps in which sequences only decode.
     decode: Duration,
     budget: f64,
 }
@@ -20,16 +20,16 @@ pub(super) struct StepBudget {
 impl StepBudget {
     /// Rows of the first step: no CPU is so slow that they take long.
     const ROWS_FIRST: usize = 16;
-    /// A step with prefill may take so many times a step without: a stream that is slow by itself
-    /// hides it.
+    /// How much longer a step with prefill may take than one without. A stream that is slow by
+    /// itself hides the difference.
     const OVER_DECODE: f64 = 1.5;
 
-    pub(super) fn new(step_ms: u64) -> Self {
+    pub(in crate::runtime) fn new(step_ms: u64) -> Self {
         Self { step: Duration::from_millis(step_ms), decode: Duration::ZERO, budget: Self::ROWS_FIRST as f64 }
     }
 
-    /// Rows of the next step at most, while so many sequences run.
-    pub(super) fn rows(&self, running: usize) -> usize {
+    /// Rows of the next step, at most, while `running` sequences run.
+    pub(in crate::runtime) fn rows(&self, running: usize) -> usize {
         if self.step.is_zero() {
             return usize::MAX;
         }
@@ -38,8 +38,8 @@ impl StepBudget {
         (self.budget.round() as usize).max(running + PREFILL_ROWS_MIN)
     }
 
-    /// A step of so many rows took so long; `is_decode` if no prompt had a part in it.
-    pub(super) fn note(&mut self, rows: usize, is_decode: bool, took: Duration) {
+    /// Notes how long a step of `rows` rows took; `is_decode` if no prompt had a part in it.
+    pub(in crate::runtime) fn note(&mut self, rows: usize, is_decode: bool, took: Duration) {
         if is_decode {
             self.decode = if self.decode.is_zero() { took } else { (3 * self.decode + took) / 4 };
         }

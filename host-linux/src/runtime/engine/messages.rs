@@ -1,0 +1,104 @@
+//! What goes through the queues between callers and the engine thread.
+use crate::runtime::OwnedRequest;
+use std::sync::mpsc::{Sender, SyncSender};
+use verbatim_core::engine::{EventKind, FinishReason, Refusal, RequestId};
+use verbatim_core::sampling::TokenLogprob;
+
+/// What the engine says about a choice, as it comes through its caller's queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenEvent {
+    /// The number of the choice in that queue.
+    pub choice: usize,
+    /// What happened to it.
+    pub kind: TokenEventKind,
+}
+
+/// What happened to a choice.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenEventKind {
+    /// It runs from now on.
+    Admitted {
+        /// Positions that were in the cache, which need not be computed.
+        cached_tokens: usize,
+    },
+    /// It has its next token.
+    Token {
+        /// The id of the token.
+        token: u32,
+        /// The log-probability of the token.
+        logprob: f32,
+        /// The likeliest tokens at this place, best first.
+        top: Vec<TokenLogprob>,
+    },
+    /// It has ended; nothing comes after this.
+    Finished(FinishReason),
+}
+
+impl TokenEventKind {
+    /// An event of the engine as its own value; `None` for those of which callers do not hear.
+    pub(super) fn of(kind: EventKind<'_>) -> Option<Self> {
+        Some(match kind {
+            EventKind::Token { token, logprob, top } => Self::Token { token, logprob, top: top.to_vec() },
+            EventKind::Finished(reason) => Self::Finished(reason),
+            EventKind::Admitted { cached_tokens } => Self::Admitted { cached_tokens },
+            EventKind::PromptLogprob { .. } | EventKind::Preempted => return None,
+        })
+    }
+}
+
+/// What callers ask of the engine thread.
+pub(super) enum Command {
+    /// To take a request; the answer goes through `reply`.
+    Submit { request: Box<OwnedRequest>, readers: Readers, reply: SyncSender<Result<RequestId, Refusal>> },
+    /// To end a choice, by its number in the queue.
+    Close { request: RequestId, choice: usize },
+    /// To end a request.
+    Cancel(RequestId),
+    /// To end the thread.
+    Stop,
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Command")
+    }
+}
+
+/// The readers of a request's events.
+#[derive(Debug)]
+pub(super) struct Readers {
+    /// The queue of the caller.
+    pub(super) events: Sender<TokenEvent>,
+    /// The number of the request's first choice in the request.
+    pub(super) first_in_request: u32,
+    /// The number of the request's first choice in the queue.
+    pub(super) first_in_queue: usize,
+    /// For each choice, whether its events are still read.
+    pub(super) is_open: Vec<bool>,
+}
+
+impl Readers {
+    /// Hands on what happened to a choice, by its number in the request. `false` if nobody reads
+    /// the queue any more.
+    pub(super) fn send(&mut self, choice: u32, kind: TokenEventKind) -> bool {
+        let at = choice.wrapping_sub(self.first_in_request) as usize;
+        if !self.is_open.get(at).is_some_and(|open| *open) {
+            return true; // it was closed; the request goes on for the others
+        }
+        self.is_open[at] = !matches!(kind, TokenEventKind::Finished(_));
+        self.events.send(TokenEvent { choice: self.first_in_queue + at, kind }).is_ok()
+    }
+
+    /// Notes that a choice, by its number in the queue, is no longer read; returns its number in
+    /// the request.
+    pub(super) fn close(&mut self, choice: usize) -> Option<u32> {
+        let at = choice.checked_sub(self.first_in_queue)?;
+        *self.is_open.get_mut(at)? = false;
+        Some(self.first_in_request.wrapping_add(at as u32))
+    }
+
+    /// Whether no choice is read any more.
+    pub(super) fn are_done(&self) -> bool {
+        !self.is_open.contains(&true)
+    }
+}

@@ -1,0 +1,44 @@
+//! The output of a generation, as its caller reads it.
+use super::error::GenerationError;
+use verbatim_core::sampling::TokenLogprob;
+
+/// Output of a choice, as it comes out of a [`Generation`](super::Generation).
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextEvent {
+    /// The number of the choice: those of the first request come first, then those of the next.
+    pub choice: usize,
+    /// What the choice brought.
+    pub kind: TextEventKind,
+}
+
+/// What a choice brought.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TextEventKind {
+    /// More of its output.
+    Delta(Delta),
+    /// Its end: once for each choice, and its last event.
+    End(Ending),
+}
+
+/// The output that a token brought.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delta {
+    /// Text that may be given out; empty while text is held back, since it may be part of a
+    /// character or of a stop string.
+    pub text: String,
+    /// The token; `None` if this is the text that was held back at the end.
+    pub token: Option<TokenLogprob>,
+    /// The likeliest tokens at this place, best first.
+    pub top: Vec<TokenLogprob>,
+}
+
+/// Why a choice ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// A token or a string that ends the output.
+    Stop,
+    /// `max_tokens`, or the end of the context.
+    Length,
+    /// It could not go on.
+    Error(GenerationError),
+}
