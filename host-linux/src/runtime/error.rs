@@ -150,6 +150,8 @@ pub enum GenerationError {
     NoTokenAllowed,
     /// The tokens cannot be decoded.
     Text(TextError),
+    /// The device that computes was lost. The tokens so far hold.
+    DeviceLost,
     /// Nobody wanted the output any more.
     Unwanted,
     /// The engine has stopped; the reason, if it did not stop as it was told to.
@@ -252,6 +254,10 @@ impl fmt::Display for GenerationError {
             }
             Self::NoTokenAllowed => f.write_str("no token is allowed here"),
             Self::Text(error) => error.fmt(f),
+            Self::DeviceLost => f.write_str(
+                "the device was lost; the tokens so far hold, and a server with the same fingerprint \
+                 resumes the request",
+            ),
             Self::Unwanted => f.write_str("the client has left"),
             Self::EngineStopped(Some(failure)) => failure.fmt(f),
             Self::EngineStopped(None) => f.write_str("the engine has stopped"),
