@@ -79,10 +79,10 @@ impl std::fmt::Display for NoGain {
 /// does.
 pub(super) fn no_gain(weights: WeightChoice) -> Option<NoGain> {
     let isa = weights.isa.unwrap_or_else(Isa::detect);
-    no_gain_beyond(isa.coded_sequences(), weights.sequences, isa.name())
+    no_gain_beyond(isa.bf16_12_sequences(), weights.sequences, isa.name())
 }
 
-/// `max` is as [`Isa::coded_sequences`] says.
+/// `max` is as [`Isa::bf16_12_sequences`] says.
 fn no_gain_beyond(max: usize, served: Option<usize>, isa: &'static str) -> Option<NoGain> {
     if served.unwrap_or(usize::MAX) <= max {
         return None;

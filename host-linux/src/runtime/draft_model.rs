@@ -7,7 +7,7 @@ use crate::load::{Folder, LoadError, LoadedModel, WeightChoice, builtin, load_mo
 use verbatim_core::cache::BLOCK;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{DraftCache, DraftModel};
-use verbatim_core::model::ModelConfig;
+use verbatim_core::model::{DraftModelSize, ModelConfig};
 
 /// A draft model, loaded.
 #[derive(Debug)]
@@ -84,8 +84,8 @@ impl LoadedDraftModel {
     }
 
     /// The configuration and the place of keys and values, from which memory is planned.
-    pub fn planned(&self) -> (ModelConfig, DraftCache) {
-        (*self.loaded.model().config(), self.cache)
+    pub fn planned(&self) -> DraftModelSize {
+        DraftModelSize { config: *self.loaded.model().config(), cache: self.cache }
     }
 }
 

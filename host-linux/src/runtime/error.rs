@@ -301,7 +301,7 @@ impl From<DraftError> for OpenError {
 impl From<MemoryPlanError> for OpenError {
     fn from(error: MemoryPlanError) -> Self {
         let (field, found, min, max) = match error {
-            MemoryPlanError::Drafter { .. } => return Self::Draft(DraftError::Plan(error)),
+            MemoryPlanError::DraftModel { .. } => return Self::Draft(DraftError::Plan(error)),
             MemoryPlanError::Limit { field, found, least, most } => (field, found, least, most),
             _ => return Self::Plan(error),
         };

@@ -67,8 +67,7 @@ impl ServedModel {
         let size = sizing::kv_size(&demand)?;
         let limits = sizing::engine_limits(options, size, kv_format, workers.workers);
         let planned = draft_model.as_ref().map(LoadedDraftModel::planned);
-        let planned = planned.as_ref().map(|(config, cache)| (config, *cache));
-        let plan = MemoryPlan::with_drafter(&config, &limits, planned)?;
+        let plan = MemoryPlan::with_draft_model(&config, planned.as_ref(), &limits)?;
         let choices = RuntimeChoices {
             kv_format,
             kv_group: kv_format.group(config.head_dim),

@@ -16,6 +16,7 @@ use std::collections::hash_map::Entry;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 use verbatim_core::engine::{Budget, Engine, Masks, Refusal, RequestId, StepKind};
+use verbatim_core::model::CpuRunner;
 
 /// Builds the engine, says whether that succeeded, and runs until told to stop.
 pub(super) fn run(
@@ -34,9 +35,15 @@ pub(super) fn run(
         }
     };
     let draft = model.draft_model.as_ref().map(LoadedDraftModel::model);
-    let engine =
-        Engine::with_drafter(model.loaded.model(), draft, model.limits, model.isa, memory.as_mut_slice());
-    let engine = match engine {
+    let engine = Engine::on_cpu_with_draft_model(
+        model.loaded.model(),
+        draft,
+        model.limits,
+        model.isa,
+        &model.pool,
+        memory.as_mut_slice(),
+    );
+    let (engine, runner) = match engine {
         Ok(engine) => engine,
         Err(error) => {
             let _ = ready.send(Err(EngineError::Plan(error)));
@@ -47,6 +54,7 @@ pub(super) fn run(
     let mut running = EngineLoop {
         model,
         engine,
+        runner,
         shared,
         readers: HashMap::new(),
         budget: StepBudget::new(step_ms),
@@ -62,6 +70,8 @@ pub(super) fn run(
 struct EngineLoop<'r, 'm, 'a> {
     model: &'r ServedModel,
     engine: Engine<'m, 'a>,
+    /// Computes the engine's steps.
+    runner: CpuRunner<'a>,
     shared: &'r Shared,
     readers: HashMap<RequestId, Readers>,
     budget: StepBudget,
@@ -143,7 +153,9 @@ impl EngineLoop<'_, '_, '_> {
         let rows = StepRows::of(&self.engine, plan);
         let start = Instant::now();
         // The plan is the latest and the pool the one that the engine was sized for.
-        let Ok(events) = self.engine.execute(plan, Masks::NONE, &self.model.pool, &mut ()) else { return };
+        let events =
+            self.engine.execute(plan, Masks::NONE, &mut self.runner, &self.model.pool, &mut ());
+        let Ok(events) = events else { return };
         let of = |event: verbatim_core::engine::Event<'_>| {
             Some((event.request, event.choice, TokenEventKind::of(event.kind)?))
         };
