@@ -127,7 +127,7 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             qk_norm: false,
             weight_format: WeightFormat::Int4,
             // The hash was the same when it was stored plainly.
-            head_format: WeightFormat::Bf16Coded,
+            head_format: WeightFormat::Bf16x12,
         },
         KvFormat::Int8,
     ),

@@ -4,8 +4,7 @@
 //! that the rest of the core relies on, so that nonsense stops here with the name of the field.
 use crate::cache::KvLayout;
 use crate::dtype::{KvFormat, OperandFormat, WeightFormat};
-use crate::kernels::matmul::coded::CODED_INPUTS_MAX;
-use crate::kernels::matmul::panel::INT8_INPUTS_MAX;
+use crate::kernels::matmul::inputs_max;
 use crate::kernels::rope::{RopeConfig, RopeScaling};
 
 /// The families that the forward pass knows, by the `model_type` of `config.json`.
@@ -190,13 +189,13 @@ impl ModelConfig {
         }
         let whole =
             [self.weight_format, self.head_format].iter().any(|f| f.operands() == OperandFormat::Int8);
-        let inputs_max = self.intermediate_size.max(self.hidden_size).max(self.q_size());
-        if whole && inputs_max > INT8_INPUTS_MAX {
+        let inputs = self.intermediate_size.max(self.hidden_size).max(self.q_size());
+        if whole && inputs > inputs_max(WeightFormat::Int8) {
             let expected = "products with at most 65536 inputs for int8 and int4 weights";
             return Err(ConfigError { field: "intermediate_size", expected });
         }
-        if [self.weight_format, self.head_format].contains(&WeightFormat::Bf16Coded)
-            && inputs_max > CODED_INPUTS_MAX
+        if [self.weight_format, self.head_format].contains(&WeightFormat::Bf16x12)
+            && inputs > inputs_max(WeightFormat::Bf16x12)
         {
             let expected = "products with at most 524284 inputs for bf16 weights in 12 bits";
             return Err(ConfigError { field: "intermediate_size", expected });

@@ -6,7 +6,8 @@
 use super::super::config::ModelConfig;
 use super::{AUX_ENTRY_BYTES, HEADER_BYTES, ImageError, TENSOR_ENTRY_BYTES};
 use crate::dtype::WeightFormat;
-use crate::kernels::matmul::panel::{PANEL, panel_count, panel_len};
+use crate::kernels::matmul::panel::{PANEL, panel_count};
+use crate::kernels::matmul::panel_len;
 use crate::memory::REGION_ALIGN;
 use crate::tensor::padded;
 use core::ops::Range;
