@@ -55,10 +55,10 @@ crate::memory::byte_types! {
     Bf16x12;
 }
 
-/// Greatest magnitude of an 8-bit weight or activation, before the offset.
+/// The maximal magnitude of an 8-bit weight or activation, before the offset.
 pub const INT8_MAX: f32 = 127.0;
 
-/// The scale of 8-bit numbers whose greatest magnitude is `max`, and its reciprocal: `x ≈ scale ·
+/// The scale of 8-bit numbers whose maximal magnitude is `max`, and its reciprocal: `x ≈ scale ·
 /// round(x · inverse)`. Both are 0 where `max` is below 2^-50, whose reciprocal is no number to
 /// rely on.
 #[inline(always)]
@@ -77,26 +77,6 @@ pub fn nearest_int(x: f32) -> i32 {
     ((x + ROUND_TO_INT).to_bits() as i32).wrapping_sub(ROUND_TO_INT.to_bits() as i32)
 }
 
-/// How weights are stored, and with it how the operands of their products are rounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum WeightFormat {
-    /// 4 bytes a weight; activations stay f32.
-    F32 = 0,
-    /// 2 bytes a weight; activations are rounded to bf16 operands.
-    Bf16 = 1,
-    /// 1 byte a weight and an f32 scale for each output; activations are rounded to 8 bits with a
-    /// scale for each row.
-    Int8 = 2,
-    /// 4.25 bits a weight and an f32 scale for each output: 4 bits each, which a scale and a zero
-    /// of 4 bits for each group of 32 make an 8-bit weight of; the products are those of
-    /// [`WeightFormat::Int8`].
-    Int4 = 3,
-    /// The weights of [`WeightFormat::Bf16`] in 12 bits each, without loss: every result has the
-    /// same bits.
-    Bf16Coded = 4,
-}
-
 /// What activations are rounded to before a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the documentation
@@ -106,36 +86,143 @@ pub enum OperandFormat {
     Int8,
 }
 
+/// The list of weight formats. A line is a format's number in an image, and:
+///
+/// * `element`: the type of a panel's elements, for which `kernels::matmul::formats` has the rest;
+/// * `name`: the name in flags and reports;
+/// * `operands`: what rows of activations are rounded to;
+/// * `rows`: the format of an embedding table, whose rows are looked up, not multiplied;
+/// * `results`: the format whose results it has, bit for bit.
+///
+/// `weight_formats!(name)` hands the list to the macro of that name.
+macro_rules! weight_formats {
+    ($with:ident) => {
+        $with! {
+            /// 4 bytes a weight; activations stay f32.
+            F32 = 0 { element: f32, name: "f32", operands: F32, rows: F32, results: F32 }
+            /// 2 bytes a weight; activations are rounded to bf16 operands.
+            Bf16 = 1 { element: crate::dtype::bf16, name: "bf16", operands: Bf16, rows: Bf16, results: Bf16 }
+            /// 1 byte a weight and an f32 scale for each output; activations are rounded to 8 bits
+            /// with a scale for each row.
+            Int8 = 2 { element: crate::dtype::Int8, name: "int8", operands: Int8, rows: Bf16, results: Int8 }
+            /// 4.25 bits a weight and an f32 scale for each output: 4 bits each, which a scale and
+            /// a zero of 4 bits for each group of 32 make an 8-bit weight of; the products are
+            /// those of [`WeightFormat::Int8`].
+            Int4 = 3 { element: crate::dtype::Int4, name: "int4", operands: Int8, rows: Bf16, results: Int4 }
+            /// The weights of [`WeightFormat::Bf16`] in 12 bits each, without loss: every result
+            /// has the same bits.
+            Bf16x12 = 4 {
+                element: crate::dtype::Bf16x12, name: "bf16-12", operands: Bf16, rows: Bf16, results: Bf16
+            }
+            /// A format of tests alone: scales and minima for blocks of 32 and 256 inputs.
+            #[cfg(test)]
+            Toy = 1000 {
+                element: crate::kernels::matmul::formats::toy::Toy, name: "toy", operands: F32, rows: F32,
+                results: Toy
+            }
+        }
+    };
+}
+pub(crate) use weight_formats;
+
+macro_rules! weight_format_enum {
+    ($(
+        $(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])?
+        $variant:ident = $number:literal {
+            element: $element:ty, name: $name:literal, operands: $operands:ident, rows: $rows:ident,
+            results: $results:ident
+        }
+    )*) => {
+        /// How weights are stored, and with it how the operands of their products are rounded.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum WeightFormat {
+            $($(#[doc = $doc])* $(#[cfg($cfg)])? $variant = $number,)*
+        }
+
+        impl WeightFormat {
+            const LIST: &[Self] = &[$($(#[cfg($cfg)])? Self::$variant,)*];
+
+            /// The format whose results it has, one of [`WeightFormat::ALL`].
+            pub const fn numerics(self) -> Self {
+                match self {
+                    $($(#[cfg($cfg)])? Self::$variant => Self::$results,)*
+                }
+            }
+
+            /// What the activations that meet such weights are rounded to.
+            pub const fn operands(self) -> OperandFormat {
+                match self {
+                    $($(#[cfg($cfg)])? Self::$variant => OperandFormat::$operands,)*
+                }
+            }
+
+            /// How an embedding table is stored: rows of it are looked up, not multiplied.
+            pub const fn of_rows(self) -> Self {
+                match self {
+                    $($(#[cfg($cfg)])? Self::$variant => Self::$rows,)*
+                }
+            }
+
+            /// The name used in flags and reports.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $($(#[cfg($cfg)])? Self::$variant => $name,)*
+                }
+            }
+
+            /// Bytes an element of a panel takes; of formats whose weights are no whole bytes, a
+            /// byte.
+            pub const fn element_bytes(self) -> usize {
+                match self {
+                    $($(#[cfg($cfg)])? Self::$variant => size_of::<$element>(),)*
+                }
+            }
+        }
+    };
+}
+weight_formats!(weight_format_enum);
+
 impl WeightFormat {
     /// Those that differ in their results.
-    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4];
+    pub const ALL: [Self; Self::count(true)] = Self::listed(true);
 
     /// Those that differ in how they are stored.
-    pub const STORED: [Self; 5] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4, Self::Bf16Coded];
+    pub const STORED: [Self; Self::count(false)] = Self::listed(false);
 
-    /// The one of [`WeightFormat::ALL`] whose results it has.
-    pub const fn numerics(self) -> Self {
-        match self {
-            Self::Bf16Coded => Self::Bf16,
-            other => other,
+    /// How many are listed, or how many of them have results of their own.
+    const fn count(own_results: bool) -> usize {
+        let (mut count, mut i) = (0, 0);
+        while i < Self::LIST.len() {
+            if !own_results || Self::LIST[i].numerics() as u32 == Self::LIST[i] as u32 {
+                count += 1;
+            }
+            i += 1;
         }
+        count
     }
 
-    /// What the activations that meet such weights are rounded to.
-    pub const fn operands(self) -> OperandFormat {
-        match self {
-            Self::F32 => OperandFormat::F32,
-            Self::Bf16 | Self::Bf16Coded => OperandFormat::Bf16,
-            Self::Int8 | Self::Int4 => OperandFormat::Int8,
+    const fn listed<const N: usize>(own_results: bool) -> [Self; N] {
+        let mut formats = [Self::F32; N];
+        let (mut count, mut i) = (0, 0);
+        while i < Self::LIST.len() {
+            if !own_results || Self::LIST[i].numerics() as u32 == Self::LIST[i] as u32 {
+                formats[count] = Self::LIST[i];
+                count += 1;
+            }
+            i += 1;
         }
+        formats
     }
 
-    /// How an embedding table is stored: rows of it are looked up, not multiplied.
-    pub const fn of_rows(self) -> Self {
-        match self {
-            Self::F32 => Self::F32,
-            Self::Bf16 | Self::Bf16Coded | Self::Int8 | Self::Int4 => Self::Bf16,
-        }
+    /// The format of that number in an image.
+    pub fn from_u32(number: u32) -> Option<Self> {
+        Self::LIST.iter().copied().find(|format| *format as u32 == number)
+    }
+
+    /// The format of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::LIST.iter().copied().find(|format| format.name() == name)
     }
 }
 
@@ -165,30 +252,35 @@ impl KvFormat {
     }
 }
 
-macro_rules! format_names {
-    ($t:ident { $($v:ident = $name:literal, $bytes:literal;)* }) => {
-        impl $t {
-            /// The name used in flags and reports.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$v => $name,)* }
-            }
-            /// Bytes an element takes; of formats whose weights are no whole bytes, a byte.
-            pub const fn element_bytes(self) -> usize {
-                match self { $(Self::$v => $bytes,)* }
-            }
-            /// The format of that number in the image header.
-            pub const fn from_u32(n: u32) -> Option<Self> {
-                match n { $(n if n == Self::$v as u32 => Some(Self::$v),)* _ => None }
-            }
-            /// The format of that name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$v),)* _ => None }
-            }
+impl KvFormat {
+    /// The name used in flags and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
         }
-    };
+    }
+
+    /// Bytes an element takes.
+    pub const fn element_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+            Self::Int8 => 1,
+        }
+    }
+
+    /// The format of that number in a fingerprint.
+    pub fn from_u32(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| *format as u32 == number)
+    }
+
+    /// The format of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
 }
-format_names!(WeightFormat { F32 = "f32", 4; Bf16 = "bf16", 2; Int8 = "int8", 1; Int4 = "int4", 1; Bf16Coded = "bf16-coded", 1; });
-format_names!(KvFormat { F32 = "f32", 4; Bf16 = "bf16", 2; Int8 = "int8", 1; });
 
 #[cfg(test)]
 mod tests {

@@ -11,8 +11,8 @@
 //! * [`tensor`]: borrowed row-major views, and the one type that lets tasks share an output.
 //! * [`isa`]: which vector instructions this CPU has, and sixteen virtual lanes over each of them.
 //! * [`pool`]: the trait through which a host lends its threads; [`pool::Serial`] needs none.
-//! * [`kernels`]: matmul, attention, norms, RoPE, softmax, SiLU; a scalar reference beside each.
 //! * [`cache`]: blocks of KV, block tables and their planes.
+//! * [`kernels`]: matmul, attention, norms, RoPE, softmax, SiLU; a scalar reference beside each.
 //! * [`model`]: configuration, the image, and the forward pass.
 //! * [`sampling`]: from one row of logits to a token, as a pure function.
 //! * [`engine`]: requests in, rows planned, steps executed, events out.

@@ -29,8 +29,8 @@ const GUARD_PATTERN: u8 = 0xa5;
 /// All-zero bytes are a valid value; the type is `Copy` and its alignment divides [`REGION_ALIGN`].
 pub unsafe trait Plain: Copy + 'static {}
 
-/// Makes structs of plain fields [`Plain`]. Every field is named, in the order of the struct; all of
-/// them must be plain.
+/// Makes structs of plain fields [`Plain`]. Every field is named, in the order of the struct; all
+/// of them must be plain.
 ///
 /// ```ignore
 /// plain!(Entry { token, amount });
@@ -93,7 +93,20 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 // SAFETY: a number. Images have none, since its size depends on the target.
 unsafe impl Plain for usize {}
 
-/// Declares bytes with a meaning: structs that are one byte and nothing else, with [`AnyBits`].
+/// One byte, by itself or with a meaning.
+pub trait ByteLike: AnyBits {
+    /// The byte.
+    fn byte(self) -> u8;
+}
+
+impl ByteLike for u8 {
+    #[inline(always)]
+    fn byte(self) -> u8 {
+        self
+    }
+}
+
+/// Declares bytes with a meaning: structs that are one byte and nothing else, with [`ByteLike`].
 macro_rules! byte_types {
     ($($(#[$attribute:meta])* $name:ident;)*) => {
         $(
@@ -107,6 +120,12 @@ macro_rules! byte_types {
             // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe impl $crate::memory::AnyBits for $name {}
+            impl $crate::memory::ByteLike for $name {
+                #[inline(always)]
+                fn byte(self) -> u8 {
+                    self.0
+                }
+            }
         )*
     };
 }

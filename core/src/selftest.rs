@@ -132,7 +132,7 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             features: LayerFeatures::PLAIN,
             weight_format: WeightFormat::Int4,
             // The hash was the same when it was stored plainly.
-            head_format: WeightFormat::Bf16Coded,
+            head_format: WeightFormat::Bf16x12,
         },
         KvFormat::Int8,
     ),

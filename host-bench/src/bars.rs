@@ -19,8 +19,9 @@ use verbatim::load::{Compress, ImageAccess, LoadedModel, WeightChoice};
 use verbatim::pool::FutexPool;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::isa::{Isa, is_zen4};
-use verbatim_core::kernels::matmul::reference::element_f32;
+use verbatim_core::kernels::matmul::Activations;
 use verbatim_core::pool::Serial;
+use verbatim_core::tensor::Rows;
 
 /// The peers' programs and files.
 #[derive(Debug, clap::Args)]
@@ -372,7 +373,8 @@ fn portable(table: &mut Table) -> Result<(), String> {
     let ours = || Ok(n as f64 / packed(&Serial, Isa::PORTABLE, &weights, 1, Split::Auto));
     if cfg!(target_feature = "fma") {
         let weight = weights.linear(0);
-        let times = ratio(ROUNDS, ours, || Ok(scalar(&|column| element_f32(&act, &weight, column))))?;
+        let rows = Activations::F32(Rows::new(&act, k, act.len()));
+        let times = ratio(ROUNDS, ours, || Ok(scalar(&|column| weight.reference(rows, 0, column))))?;
         table.at_least("portable.gemm1.f32: against the scalar reference", times, 3.0);
     } else {
         let row = black_box(vec![0.3_f32; k]);

@@ -11,16 +11,16 @@ use std::time::Instant;
 use verbatim::cpu::worker_count;
 use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
-use verbatim_core::dtype::{Bf16x12 as Coded, Int8, OperandFormat, WeightFormat, bf16, bf16_operand};
+use verbatim_core::dtype::{Int8, OperandFormat, WeightFormat, bf16, bf16_operand};
 use verbatim_core::isa::{Isa, LANES, Simd, SimdOp};
-use verbatim_core::kernels::matmul::coded::{coded_len, encode};
 use verbatim_core::kernels::matmul::cut::Cut;
-use verbatim_core::kernels::matmul::pack::{SourceType, pack_panel};
-use verbatim_core::kernels::matmul::panel::{PANEL, panel_len};
+use verbatim_core::kernels::matmul::pack::pack_panel;
+use verbatim_core::kernels::matmul::panel::PANEL;
 use verbatim_core::kernels::matmul::product::{multiply, scratch_bytes};
-use verbatim_core::kernels::matmul::{Activations, Epilogue, Linear, Panels};
+use verbatim_core::kernels::matmul::source::SourceType;
+use verbatim_core::kernels::matmul::{Activations, Epilogue, Linear, Panels, panel_len};
 use verbatim_core::kernels::quantize::quantize;
-use verbatim_core::memory::{AnyBits, bytes_mut, cast, cast_mut};
+use verbatim_core::memory::{AnyBits, cast, cast_mut};
 use verbatim_core::pool::{Phase, Pool};
 use verbatim_core::tensor::{Rows, Shared, operand_stride, padded};
 
@@ -98,18 +98,8 @@ impl Weights {
         let rows: Vec<u8> = (0..PANEL * k).flat_map(|i| noise(i).to_le_bytes()).collect();
         let panel_bytes = panel_len(format, k) * format.element_bytes();
         let mut panel = vec![0_u8; panel_bytes];
-        if format == WeightFormat::Bf16Coded {
-            let mut plain = vec![bf16::ZERO; panel_len(WeightFormat::Bf16, k)];
-            let bytes = bytes_mut(&mut plain);
-            pack_panel(Isa::detect(), WeightFormat::Bf16, bytes, k, SourceType::F32, &rows)
-                .map_err(|_| "noise is finite")?;
-            let out = cast_mut::<Coded>(&mut panel).ok_or("bytes")?;
-            debug_assert_eq!(out.len(), coded_len(k));
-            encode(k, |i| plain[i], out).map_err(|_| "noise has few exponents")?;
-        } else {
-            pack_panel(Isa::detect(), format, &mut panel, k, SourceType::F32, &rows)
-                .map_err(|_| "noise is finite")?;
-        }
+        pack_panel(Isa::detect(), format, &mut panel, k, SourceType::F32, &rows)
+            .map_err(|error| format!("noise is packed: {error:?}"))?;
         let bytes = panel_bytes * n.div_ceil(PANEL);
         let copies = beyond_caches(ROTATE_BYTES).div_ceil(bytes);
         let mut memory = AlignedMemory::new(bytes * copies).map_err(|error| error.to_string())?;
@@ -120,14 +110,7 @@ impl Weights {
     /// The copy to use in turn `i`.
     pub(crate) fn linear(&self, copy: usize) -> Linear<'_> {
         let bytes = &self.memory.as_slice()[copy % self.copies * self.bytes..][..self.bytes];
-        let aligned = "panels are multiples of 64 bytes";
-        let panels = match self.format {
-            WeightFormat::F32 => Panels::F32(cast(bytes).expect(aligned)),
-            WeightFormat::Bf16 => Panels::Bf16(cast(bytes).expect(aligned)),
-            WeightFormat::Int8 => Panels::Int8(cast(bytes).expect(aligned)),
-            WeightFormat::Int4 => Panels::Int4(cast(bytes).expect(aligned)),
-            WeightFormat::Bf16Coded => Panels::Coded(cast(bytes).expect(aligned)),
-        };
+        let panels = Panels::from_bytes(self.format, bytes).expect("panels are multiples of 64 bytes");
         Linear::new(self.n, self.k, panels, None).expect("the lengths are those of the shape")
     }
 }

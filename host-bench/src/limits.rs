@@ -12,7 +12,7 @@ use verbatim::cpu::worker_count;
 use verbatim::memory::AlignedMemory;
 use verbatim::pool::FutexPool;
 use verbatim_core::dtype::Int8;
-use verbatim_core::isa::{Isa, LANES, Simd, SimdOp};
+use verbatim_core::isa::{InstructionSet, Isa, LANES, Simd, SimdOp};
 use verbatim_core::pool::{Phase, Pool, Serial};
 
 const ROUNDS: usize = 4;
@@ -23,7 +23,7 @@ const ACCUMULATORS_MAX: usize = 24;
 /// Accumulators of a peak loop: as many as the instruction set's registers hold, 24 of them, or 6 in
 /// two registers each.
 const fn accumulators<S: Simd>() -> usize {
-    if S::TILE_ROWS >= ACCUMULATORS_MAX / 2 { ACCUMULATORS_MAX } else { 6 }
+    if S::STRATEGY.tile_rows >= ACCUMULATORS_MAX / 2 { ACCUMULATORS_MAX } else { 6 }
 }
 
 struct Accumulators;
@@ -132,7 +132,7 @@ struct DotPeak(usize);
 impl SimdOp for DotPeak {
     type Output = f32;
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) -> f32 {
+    fn eval<S: InstructionSet>(self, s: S) -> f32 {
         let ones = [half::bf16::from_f32(black_box(0.01)); 2];
         // SAFETY: two elements.
         let a = unsafe { s.splat_pair(ones.as_ptr()) };
@@ -154,7 +154,7 @@ struct QuadPeak(usize);
 impl SimdOp for QuadPeak {
     type Output = f32;
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) -> f32 {
+    fn eval<S: InstructionSet>(self, s: S) -> f32 {
         let ones = [Int8(black_box(1)); 4 * LANES];
         // SAFETY: 4 and 64 elements, and 16 integers.
         let (a, b, zero) = unsafe {

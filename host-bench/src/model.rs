@@ -67,7 +67,7 @@ pub(crate) fn peak_bytes() -> f64 {
 pub(crate) fn peak(limits: &Limits, config: &ModelConfig) -> f64 {
     match config.weight_format {
         WeightFormat::F32 => limits.f32_fma,
-        WeightFormat::Bf16 | WeightFormat::Bf16Coded => limits.bf16_dot,
+        WeightFormat::Bf16 | WeightFormat::Bf16x12 => limits.bf16_dot,
         WeightFormat::Int8 | WeightFormat::Int4 => limits.int8(),
     }
 }

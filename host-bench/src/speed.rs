@@ -8,7 +8,8 @@ use verbatim::memory::AlignedMemory;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, MemoryPlan, Request};
 use verbatim_core::isa::Isa;
-use verbatim_core::kernels::matmul::panel::{PANEL, panel_len};
+use verbatim_core::kernels::matmul::panel::PANEL;
+use verbatim_core::kernels::matmul::panel_len;
 use verbatim_core::model::ModelConfig;
 use verbatim_core::pool::{Phase, Pool};
 

@@ -206,7 +206,7 @@ fn the_contract_holds_in_f32() {
 #[test]
 fn the_contract_holds_in_bf16_and_in_12_bits_the_answer_is_the_same() {
     let plain = holds(WeightFormat::Bf16, KvFormat::Bf16);
-    let coded = holds(WeightFormat::Bf16Coded, KvFormat::Bf16);
+    let coded = holds(WeightFormat::Bf16x12, KvFormat::Bf16);
     assert!(plain.tokens == coded.tokens && plain.logits == coded.logits);
 }
 

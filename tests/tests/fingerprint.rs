@@ -158,7 +158,7 @@ fn hexadecimal(hash: &[u8]) -> String {
 /// these values, which a release gave, change only together with that version.
 #[test]
 fn the_fingerprints_of_earlier_releases_are_kept() {
-    let builtin = Options { threads: Some(1), ..Options::default() };
+    let builtin = Options { workers: Some(1), ..Options::default() };
     let expected =
         ("3a209a1b5af2bb6f31d3d4fdbd95cfd7c802ef9592cef0d9ff4204ffd4df8746", "vb-ad643ab637b9f894");
     let found = hashes(&builtin);
@@ -168,15 +168,15 @@ fn the_fingerprints_of_earlier_releases_are_kept() {
     else {
         return;
     };
-    let model = Some(model.to_str().expect("UTF-8").to_owned());
+    let model = ModelSource::Path(model);
     for (format, source, short) in [
         ("f32", "353a236c2e0001bf86778e17f45c607b0770f479c9b64b827724eea079ea2382", "vb-297572b290671c99"),
         ("bf16", "1a82a69336a8f0c206bd95eb1c6f9745ec79f24109c6e365752b8d057de39c66", "vb-2c9f59c57e439141"),
         ("int8", "4ec7a3ab18a0df93deaf8c080a54b56a5a09dcbc1e2dcbdec1690530960675c9", "vb-72d0e4d7fe563bcc"),
         ("int4", "55c9908c8d6925a839702d063a4caf61262f48a2d71f58cce11d43838e0c204f", "vb-3e8ee86574ee345e"),
     ] {
-        let weights = Some(format.to_owned());
-        let options = Options { model: model.clone(), weights, threads: Some(1), ..Options::default() };
+        let weights = WeightFormat::from_name(format);
+        let options = Options { model: model.clone(), weights, workers: Some(1), ..Options::default() };
         let found = hashes(&options);
         assert_eq!((found.0.as_str(), found.1.as_str()), (source, short), "stories260K in {format}");
     }

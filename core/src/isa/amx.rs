@@ -147,7 +147,7 @@ impl Tiles {
         }
     }
 
-    /// The same for `depth` times `quads` steps of K.
+    /// [`Tiles::add_products`] for `depth` times `quads` steps of K.
     ///
     /// # Safety
     /// As [`Tiles::add_products`]; `quads` is at most 16.

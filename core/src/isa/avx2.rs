@@ -23,8 +23,8 @@ pub(super) unsafe fn enter<O: SimdOp>(op: O) -> O::Output {
     op.eval(Avx2(()))
 }
 
-/// One expression for each register. A macro, since a closure might not be inlined into a compiled
-/// path.
+/// One expression for each register. A macro, since a closure might not be inlined into code that
+/// is compiled for the instruction set.
 macro_rules! both {
     ($i:ident => $e:expr) => {
         [
@@ -45,7 +45,7 @@ macro_rules! both {
 /// The even elements of 16 pairs, and the odd ones.
 #[inline(always)]
 fn widened(raw: [__m256i; 2]) -> ([__m256; 2], [__m256; 2]) {
-    // SAFETY: only the path calls this, whose value proves AVX2.
+    // SAFETY: only `Avx2` calls this, whose value proves the instructions.
     unsafe {
         let even = both!(i => _mm256_castsi256_ps(_mm256_slli_epi32::<16>(raw[i])));
         let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
@@ -96,7 +96,7 @@ pub(super) unsafe fn sum_of_8(x: __m256) -> f32 {
     }
 }
 
-/// The greatest of 8 lanes by the same tree; of two with a NaN the second.
+/// The maximum of 8 lanes by the tree of [`sum_of_8`]; of two with a NaN the second.
 ///
 /// # Safety
 /// The CPU has AVX.
@@ -113,7 +113,7 @@ pub(super) unsafe fn max_of_8(x: __m256) -> f32 {
 /// A row's elements 0 and 2 as 16 bits, and its elements 1 and 3.
 #[inline(always)]
 fn parted_quad(quad: __m256i) -> (__m256i, __m256i) {
-    // SAFETY: only the path calls this, whose value proves AVX2.
+    // SAFETY: only `Avx2` calls this, whose value proves the instructions.
     unsafe { (_mm256_and_si256(quad, _mm256_set1_epi16(0xff)), _mm256_srli_epi16::<8>(quad)) }
 }
 
@@ -131,7 +131,7 @@ fn widened_quads(raw: __m256i) -> (__m256i, __m256i) {
 #[inline(always)]
 unsafe fn add_columns<const MR: usize>(rows: [__m256; MR], b: *const f32, sums: &mut [[[__m256; 2]; 2]; MR]) {
     for i in 0..4 {
-        // SAFETY: 8 of the 32 floats; only the path calls this.
+        // SAFETY: 8 of the 32 floats; only `Avx2` calls this.
         unsafe {
             let columns = _mm256_loadu_ps(b.add(8 * i));
             for r in 0..MR {
@@ -142,7 +142,7 @@ unsafe fn add_columns<const MR: usize>(rows: [__m256; MR], b: *const f32, sums: 
     }
 }
 
-/// The same for pairs of 16 bits.
+/// `sums[r] += rows[r] b` for 32 columns of pairs of 16 bits.
 ///
 /// # Safety
 /// `b` is valid for reading 128 bytes.
@@ -153,7 +153,7 @@ unsafe fn add_int_columns<const MR: usize>(
     sums: &mut [[[__m256i; 2]; 2]; MR],
 ) {
     for i in 0..4 {
-        // SAFETY: 32 of the 128 bytes; only the path calls this.
+        // SAFETY: 32 of the 128 bytes; only `Avx2` calls this.
         unsafe {
             let columns = _mm256_loadu_si256(b.add(32 * i).cast());
             for r in 0..MR {

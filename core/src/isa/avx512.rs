@@ -332,9 +332,10 @@ macro_rules! packed {
                 group: Int4Group<'_>,
                 sums: [Self::Ints; 2],
             ) -> [Self::Ints; 2] {
-                // A row's sum is at most 32 · 255 < 2^15, so the 16-bit products of zeros are exact;
-                // what a scale multiplies is less than 15 · 32 · 255 < 2^17 either way.
-                // SAFETY: self proves AVX-512 F, BW and VNNI; what is read of the row lies within it.
+                // A row's sum is at most 32 · 255 < 2^15, so the 16-bit products of zeros are
+                // exact; what a scale multiplies is less than 15 · 32 · 255 < 2^17 either way.
+                // SAFETY: self proves AVX-512 F, BW and VNNI; what is read of the row lies within
+                // it.
                 unsafe {
                     let (mut products, mut row_sum) = ([_mm512_setzero_si512(); 2], _mm512_setzero_si512());
                     for pair in 0..4 {
@@ -422,7 +423,7 @@ macro_rules! packed {
 /// The even elements of 16 pairs, and the odd ones.
 #[inline(always)]
 fn widened(raw: __m512i) -> (__m512, __m512) {
-    // SAFETY: only the two paths call this, whose values prove AVX-512 F.
+    // SAFETY: only the two proofs call this, which have AVX-512 F.
     unsafe {
         let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(raw));
         let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
@@ -561,7 +562,7 @@ packed!(Avx512Bf16);
 /// form.
 ///
 /// Call only where CPUID reports AVX512-BF16. Magnitudes cover the whole range that flushed
-/// operands and their sums can have; a CPU that rounds or orders otherwise gets the FMA path.
+/// operands and their sums can have; a CPU that rounds or orders otherwise gets two FMAs.
 pub(super) fn bf16_dot_is_two_fmas() -> bool {
     struct Check;
     impl SimdOp for Check {

@@ -21,8 +21,8 @@ pub(super) fn enter<O: SimdOp>(op: O) -> O::Output {
     op.eval(Neon(()))
 }
 
-/// One expression for each register. A macro, since a closure might not be inlined into a compiled
-/// path.
+/// One expression for each register. A macro, since a closure might not be inlined into code that
+/// is compiled for the instruction set.
 macro_rules! four {
     ($i:ident => $e:expr) => {
         [

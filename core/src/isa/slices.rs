@@ -6,6 +6,7 @@
 use super::dot::Dot;
 use super::simd::{LANES, Simd};
 use crate::dtype::Int8;
+use crate::memory::ByteLike;
 use half::bf16;
 
 /// The first 16 floats of a slice.
@@ -118,4 +119,20 @@ pub fn words_of_array<S: Dot>(s: S, elements: &[bf16; 4 * LANES]) -> S::Words {
     let (first, second) = elements.split_at(2 * LANES);
     // SAFETY: 32 elements each.
     unsafe { s.load_words([first.as_ptr(), second.as_ptr()]) }
+}
+
+/// Sixteen floats from their bytes, which need no alignment.
+#[inline(always)]
+pub fn load_float_bytes<S: Simd, B: ByteLike>(s: S, bytes: &[B; 4 * LANES]) -> S::F {
+    const { assert!(size_of::<B>() == 1) };
+    // SAFETY: 64 bytes are borrowed, any of which are floats; the load needs no alignment.
+    unsafe { s.load(bytes.as_ptr().cast()) }
+}
+
+/// Sixteen integers from their bytes, which need no alignment.
+#[inline(always)]
+pub fn load_int_bytes<S: Dot, B: ByteLike>(s: S, bytes: &[B; 4 * LANES]) -> S::Ints {
+    const { assert!(size_of::<B>() == 1) };
+    // SAFETY: 64 bytes are borrowed, any of which are integers; the load needs no alignment.
+    unsafe { s.load_ints(bytes.as_ptr().cast()) }
 }

@@ -170,7 +170,8 @@ fn the_pair_product_is_two_fmas_odd_first_on_every_path() {
 
 #[test]
 fn the_soft_fma_rounds_once() {
-    // `f32::mul_add` is correctly rounded wherever std is; here it is the judge, never a path.
+    // `f32::mul_add` is correctly rounded wherever std is; here it is the judge, and never what is
+    // judged.
     #[allow(clippy::disallowed_methods)]
     let judge = |a: f32, b: f32, c: f32| a.mul_add(b, c);
     let mut draw = Draw(5);
@@ -263,8 +264,8 @@ fn products_of_quads_are_exact_at_their_extremes() {
     }
 }
 
-/// A group of 4-bit weights times a row, by scaled sums or, where a path has none, by scaled
-/// weights.
+/// A group of 4-bit weights times a row, by scaled sums or, where an instruction set has none, by
+/// scaled weights.
 struct Group<'a>(&'a [Int8; 32], &'a [Int4; 32], &'a [Int4; 512], &'a [i32; 2 * LANES]);
 
 impl SimdOp for Group<'_> {

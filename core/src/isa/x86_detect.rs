@@ -3,7 +3,7 @@
 //! `core` has no `is_x86_feature_detected!`, so the bits are read here.
 use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 
-/// The groups of instructions that select a path.
+/// The groups of instructions that select an instruction set.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Features {
     /// AVX2 and FMA, with YMM state saved.

@@ -5,7 +5,6 @@
 //! bit. Kernels know nothing of tasks, requests or the engine; `model::ops` cuts them into tasks.
 pub mod attention;
 pub mod cache_write;
-
 pub mod log;
 pub mod math;
 pub mod matmul;

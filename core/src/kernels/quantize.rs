@@ -37,8 +37,8 @@ impl SimdOp for Quantize<'_> {
     }
 }
 
-/// The same of a row that is read by `part(block, start, i)`: the 16 elements from `start + i` on,
-/// `block` being what `x` holds from `start` on. Call within a compiled path.
+/// [`quantize`] for a row that is read by `part(block, start, i)`: the 16 elements from `start + i`
+/// on, `block` being what `x` holds from `start` on. Call within code compiled for `S`.
 #[inline(always)]
 pub(crate) fn quantize_from<S: Simd>(
     s: S,

@@ -93,7 +93,7 @@ impl SimdOp for RmsNorm<'_> {
     }
 }
 
-/// Normalises in place, for the heads of Q and K; call within a compiled path.
+/// Normalises in place, for the heads of Q and K; call within code compiled for `S`.
 #[inline(always)]
 pub(crate) fn rms_norm_in_place<S: Simd>(s: S, x: &mut [f32], w: &[f32], eps: f32) {
     let inv = s.splat(inverse_root_mean_square(s, x, x.len(), eps));

@@ -10,7 +10,7 @@ use crate::kernels::math::exp;
 /// What log-softmax subtracts: `log p(i) = (x[i] − max) − log_sum`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normaliser {
-    /// The greatest element.
+    /// The maximum.
     pub max: f32,
     /// `ln Σ e^(x − max)`
     pub log_sum: f32,

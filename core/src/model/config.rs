@@ -9,8 +9,7 @@ use super::spec::{
 };
 use crate::cache::KvLayout;
 use crate::dtype::{KvFormat, OperandFormat, WeightFormat};
-use crate::kernels::matmul::coded::CODED_INPUTS_MAX;
-use crate::kernels::matmul::panel::INT8_INPUTS_MAX;
+use crate::kernels::matmul::inputs_max;
 use crate::kernels::rope::{RopeConfig, RopeScaling};
 
 /// Everything about a model but its weights.
@@ -134,14 +133,14 @@ impl ModelConfig {
     /// Refuses products with more inputs than their format can sum or encode.
     fn check_inputs(&self) -> Result<(), ConfigError> {
         let formats = [self.weight_format, self.head_format];
-        let inputs_max = self.intermediate_size.max(self.hidden_size).max(self.q_size());
+        let inputs = self.intermediate_size.max(self.hidden_size).max(self.q_size());
         let field = "intermediate_size";
         let int8 = formats.iter().any(|format| format.operands() == OperandFormat::Int8);
-        if int8 && inputs_max > INT8_INPUTS_MAX {
+        if int8 && inputs > inputs_max(WeightFormat::Int8) {
             let expected = "products with at most 65536 inputs for int8 and int4 weights";
             return Err(ConfigError { field, expected });
         }
-        if formats.contains(&WeightFormat::Bf16Coded) && inputs_max > CODED_INPUTS_MAX {
+        if formats.contains(&WeightFormat::Bf16x12) && inputs > inputs_max(WeightFormat::Bf16x12) {
             let expected = "products with at most 524284 inputs for bf16 weights in 12 bits";
             return Err(ConfigError { field, expected });
         }

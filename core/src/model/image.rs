@@ -218,15 +218,11 @@ impl<'w> PackedModel<'w> {
         let Some(Storage::Panels { outputs, inputs }) = kind.storage(config) else {
             unreachable!("{kind:?} is stored as panels");
         };
-        let panels = match kind.format(config) {
-            WeightFormat::F32 => Panels::F32(self.elements(kind, layer)),
-            WeightFormat::Bf16 => Panels::Bf16(self.elements(kind, layer)),
-            WeightFormat::Int8 => Panels::Int8(self.elements(kind, layer)),
-            WeightFormat::Int4 => Panels::Int4(self.elements(kind, layer)),
-            WeightFormat::Bf16Coded => Panels::Coded(self.elements(kind, layer)),
-        };
+        let panels = Panels::from_bytes(kind.format(config), self.elements(kind, layer));
         let bias = bias.and_then(|bias| self.optional(bias, layer));
-        Linear::new(outputs, inputs, panels, bias).expect("the layout gave these lengths")
+        panels
+            .and_then(|panels| Linear::new(outputs, inputs, panels, bias))
+            .expect("the layout gave these lengths")
     }
 
     /// The weights of layer `layer`.

@@ -272,13 +272,13 @@ pub fn load_image(
             return Err(LoadError::field(path, field, found.name(), wanted.name()));
         }
         let other = match (weights.compress, found) {
-            (Compress::On, WeightFormat::Bf16) => WeightFormat::Bf16Coded,
-            (Compress::Off, WeightFormat::Bf16Coded) => WeightFormat::Bf16,
+            (Compress::On, WeightFormat::Bf16) => WeightFormat::Bf16x12,
+            (Compress::Off, WeightFormat::Bf16x12) => WeightFormat::Bf16,
             _ => continue,
         };
         return Err(LoadError::field(path, field, found.name(), other.name()));
     }
-    let is_coded = found.iter().any(|(_, format)| *format == WeightFormat::Bf16Coded);
+    let is_coded = found.iter().any(|(_, format)| *format == WeightFormat::Bf16x12);
     let mut notes = Vec::new();
     if is_coded && weights.compress == Compress::Auto {
         notes.extend(no_gain(weights).map(LoadNote::Compressed));

@@ -19,12 +19,10 @@ use crate::sys::memory::{AlignedMemory, WeightMemory};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use verbatim_core::dtype::{Bf16x12 as Coded, WeightFormat, bf16};
+use verbatim_core::dtype::WeightFormat;
 use verbatim_core::isa::Isa;
-use verbatim_core::kernels::matmul::coded::{TooManyExponents, encode};
-use verbatim_core::kernels::matmul::pack::{NonFinite, convert, pack_panel};
-use verbatim_core::kernels::matmul::panel::panel_len;
-use verbatim_core::memory::{bytes_mut, cast_mut};
+use verbatim_core::kernels::matmul::pack::{NonFinite, PackError, convert, pack_panel};
+use verbatim_core::kernels::matmul::panel_len;
 use verbatim_core::model::ModelConfig;
 use verbatim_core::model::image::{
     ImageLayout, ImageWriter, PackedModel, Storage, TensorKind, gate_up_source,
@@ -66,8 +64,8 @@ pub fn load_model(
     let contents: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_deref())).collect();
     let source = Sources { directory, contents: &contents, checkpoint: &checkpoint, plan: &plan };
     let mut notes = notes(&plan, model.weight_format);
-    let coded = coded(&model, weights, directory, &mut notes)?;
-    let memory = match source.pack(&coded, pool, progress) {
+    let chosen = in_12_bits(&model, weights, directory, &mut notes)?;
+    let memory = match source.pack(&chosen, pool, progress) {
         Err(LoadError::NotCodable { name, .. }) if weights.compress == Compress::Auto => {
             notes.push(LoadNote::NotCompressed(NotCompressed::TooManyExponents { tensor: name }));
             source.pack(&model, pool, progress)?
@@ -79,25 +77,25 @@ pub fn load_model(
 }
 
 /// The model with its bf16 weights in 12 bits, where that is chosen.
-fn coded(
+fn in_12_bits(
     model: &ModelConfig,
     weights: WeightChoice,
     directory: &Path,
     notes: &mut Vec<LoadNote>,
 ) -> Result<ModelConfig, LoadError> {
-    let of = |format| if format == WeightFormat::Bf16 { WeightFormat::Bf16Coded } else { format };
-    let coded =
+    let of = |format| if format == WeightFormat::Bf16 { WeightFormat::Bf16x12 } else { format };
+    let in_12_bits =
         ModelConfig { weight_format: of(model.weight_format), head_format: of(model.head_format), ..*model };
     let wanted = match weights.compress {
         Compress::Off => false,
         Compress::On => true,
-        Compress::Auto if coded == *model => false,
+        Compress::Auto if in_12_bits == *model => false,
         Compress::Auto => {
             let plain = ImageLayout::new(model, &[]).map_err(|error| LoadError::image(directory, error))?;
             if plain.weight_bytes() < COMPRESS_BYTES_MIN {
                 return Ok(*model);
             }
-            let why_not = match ImageLayout::new(&coded, &[]) {
+            let why_not = match ImageLayout::new(&in_12_bits, &[]) {
                 Err(error) => Some(NotCompressed::Image(error)),
                 Ok(_) => no_gain(weights).map(NotCompressed::NoGain),
             };
@@ -106,7 +104,7 @@ fn coded(
             pays
         }
     };
-    Ok(if wanted { coded } else { *model })
+    Ok(if wanted { in_12_bits } else { *model })
 }
 
 /// What a model is packed from.
@@ -211,8 +209,6 @@ pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Buffers {
     rows: Vec<u8>,
     leaf: Vec<u8>,
-    /// A plain panel, to be coded.
-    panel: Vec<bf16>,
 }
 
 fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
@@ -360,6 +356,19 @@ impl<'p> Packer<'p> {
         }
     }
 
+    /// [`Packer::non_finite`] for a row of a panel, which is one of these segments' rows.
+    fn non_finite_in(&self, segments: &[Segment], bad: NonFinite, format: WeightFormat) -> LoadError {
+        let mut lane = bad.lane;
+        for segment in segments {
+            if lane < segment.rows {
+                let source = &self.plan.sources[segment.source];
+                return self.non_finite(source, (segment.first_row + lane, bad.k), bad, format);
+            }
+            lane -= segment.rows;
+        }
+        unreachable!("a lane lies in one of the segments")
+    }
+
     fn pack_panels(
         &self,
         (parts, format): (&Parts, WeightFormat),
@@ -384,34 +393,15 @@ impl<'p> Packer<'p> {
                 self.read_rows(*segment, bytes, &mut buffers.leaf)?;
                 start += bytes.len();
             }
-            let coded = format == WeightFormat::Bf16Coded;
-            let packed = if coded {
-                let plain = &mut buffers.panel;
-                plain.resize(panel_len(WeightFormat::Bf16, inputs), bf16::ZERO);
-                let bytes = bytes_mut(plain);
-                pack_panel(self.isa, WeightFormat::Bf16, bytes, inputs, dtype, rows)
-            } else {
-                pack_panel(self.isa, format, panel, inputs, dtype, rows)
-            };
-            flushed += packed.map_err(|bad| {
-                let mut lane = bad.lane;
-                for segment in &segments {
-                    if lane < segment.rows {
-                        let source = &self.plan.sources[segment.source];
-                        return self.non_finite(source, (segment.first_row + lane, bad.k), bad, format);
-                    }
-                    lane -= segment.rows;
-                }
-                unreachable!("a lane lies in one of the segments")
-            })?;
-            if coded {
-                let out = cast_mut::<Coded>(panel).expect("bytes");
-                encode(inputs, |i| buffers.panel[i], out).map_err(|TooManyExponents| {
+            let packed = pack_panel(self.isa, format, panel, inputs, dtype, rows);
+            flushed += packed.map_err(|error| match error {
+                PackError::NonFinite(bad) => self.non_finite_in(&segments, bad, format),
+                PackError::TooManyExponents => {
                     let source = &self.plan.sources[segment.source];
                     let path = self.checkpoint.files[source.file].path.clone();
                     LoadError::NotCodable { path, name: source.name.clone() }
-                })?;
-            }
+                }
+            })?;
             *read += start as u64;
         }
         Ok(flushed)

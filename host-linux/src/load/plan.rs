@@ -9,8 +9,8 @@ use super::safetensors::Checkpoint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use verbatim_core::dtype::WeightFormat;
-use verbatim_core::kernels::matmul::pack::SourceType;
 use verbatim_core::kernels::matmul::panel::PANEL;
+use verbatim_core::kernels::matmul::source::SourceType;
 use verbatim_core::model::ModelConfig;
 use verbatim_core::model::image::{ImageLayout, TensorKind, TensorPlace, gate_up_source};
 

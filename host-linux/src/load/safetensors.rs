@@ -10,7 +10,7 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
-use verbatim_core::kernels::matmul::pack::SourceType;
+use verbatim_core::kernels::matmul::source::SourceType;
 
 /// Greatest length of a header, as the format says.
 const HEADER_MAX: u64 = 100_000_000;

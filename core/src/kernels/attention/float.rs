@@ -2,14 +2,15 @@
 //!
 //! Where an instruction set widens bf16 before it multiplies, and several tiles of queries meet the
 //! same keys or values, those are widened once for all, two vectors of columns at a time
-//! ([`Element::keep`]): not a last odd one, nor keys of more than 128 elements.
+//! ([`Element::store_dequantized`]): not a last odd one, nor keys of more than 128 elements.
 use super::online::Partial;
-use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat, block_steps};
+use super::{Attend, TILE, TILE_BLOCKS, Tile, TileFormat, WIDENED_LEN, block_steps};
 use crate::cache::planes::Plane;
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::FLUSH_BELOW;
 use crate::isa::{InstructionSet, LANES, RowTile};
-use crate::kernels::matmul::micro::{Element, KEPT_STEPS, each_tile, kept_as_stored, kept_tile, tile};
+use crate::kernels::matmul::dequantized::{WIDE_STEPS, dequantized_as_stored, dequantized_tile};
+use crate::kernels::matmul::micro::{Element, each_tile, tile};
 use half::bf16;
 
 /// How probabilities become operands of the two formats.
@@ -47,8 +48,14 @@ macro_rules! tile_format {
         impl<S: InstructionSet> TileFormat<S> for $element {
             type Shared = ();
             #[inline(always)]
-            fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], kept: &mut [f32; KEPT_LEN]) {
-                score::<S, $element>(s, a, tile, scores, kept);
+            fn score(
+                s: S,
+                a: &Attend<'_>,
+                tile: Tile<'_>,
+                scores: &mut [f32],
+                widened: &mut [f32; WIDENED_LEN],
+            ) {
+                score::<S, $element>(s, a, tile, scores, widened);
             }
             #[inline(always)]
             fn factor(a: &Attend<'_>, _query: usize) -> f32 {
@@ -57,7 +64,7 @@ macro_rules! tile_format {
             #[inline(always)]
             fn shared(_s: S, _a: &Attend<'_>, _tile: Tile<'_>) {}
             #[inline(always)]
-            fn keep(
+            fn store(
                 s: S,
                 _shared: &(),
                 p: [S::F; TILE_BLOCKS],
@@ -84,10 +91,10 @@ macro_rules! tile_format {
                 tile: Tile<'_>,
                 operands: &[f32],
                 state: &mut Partial<'_>,
-                kept: &mut [f32; KEPT_LEN],
+                widened: &mut [f32; WIDENED_LEN],
             ) {
                 let operands = operands[..a.query_count() * TILE].as_ptr().cast::<$element>();
-                weigh::<S, $element>(s, a, tile, operands, state, kept);
+                weigh::<S, $element>(s, a, tile, operands, state, widened);
             }
         }
     };
@@ -95,32 +102,36 @@ macro_rules! tile_format {
 tile_format!(f32);
 tile_format!(bf16);
 
-/// Whether so many rows make it worth keeping columns of that many steps.
+/// Whether so many rows make it worth widening columns of that many steps once for all.
 #[inline(always)]
-fn keeps<S: InstructionSet, E: Element<S>>(rows: usize, steps: usize) -> bool {
+fn widens<S: InstructionSet, E: Element<S>>(rows: usize, steps: usize) -> bool {
     const {
         assert!(
-            E::KEPT * size_of::<E>() <= 4 * LANES * size_of::<f32>(),
-            "more than a step's share of `KEPT_LEN`"
+            E::DEQUANTIZED_LEN * size_of::<E>() <= 4 * LANES * size_of::<f32>(),
+            "more than a step's share of `WIDENED_LEN`"
         )
     };
-    !kept_as_stored::<S, E>() && rows > S::STRATEGY.tile_rows && steps <= KEPT_STEPS
+    !dequantized_as_stored::<S, E>() && rows > S::STRATEGY.tile_rows && steps <= WIDE_STEPS
 }
 
-/// Keeps `steps` steps, so many elements apart, of two vectors of columns.
+/// Widens `steps` steps, so many elements apart, of two vectors of columns.
 ///
 /// # Safety
-/// Each step of both is valid for reading `16 * STEP` elements, `kept` for writing `steps * KEPT`.
+/// Each step of both is valid for reading `16 * STEP` elements, `out` for writing `steps *
+/// DEQUANTIZED_LEN`.
 #[inline(always)]
-unsafe fn keep<S: InstructionSet, E: Element<S>>(
+unsafe fn widen<S: InstructionSet, E: Element<S>>(
     s: S,
     steps: usize,
     (columns, stride): ([*const E; 2], usize),
-    kept: *mut E,
+    out: *mut E,
 ) {
     for step in 0..steps {
         // SAFETY: the function's own conditions.
-        unsafe { E::keep(s, columns.map(|column| column.add(step * stride)), kept.add(step * E::KEPT)) };
+        unsafe {
+            let lines = E::load_lines(s, columns.map(|column| column.add(step * stride)));
+            E::store_dequantized(s, lines, out.add(step * E::DEQUANTIZED_LEN));
+        };
     }
 }
 
@@ -179,17 +190,17 @@ impl<S: InstructionSet, E: KvElement<S>, const NV: usize> Columns<S, E, NV> for 
     }
 }
 
-/// Two vectors of either, as they were kept.
-struct Kept<E> {
+/// Two vectors of either, widened.
+struct Widened<E> {
     steps: usize,
     columns: *const E,
 }
 
-impl<S: InstructionSet, E: KvElement<S>> Columns<S, E, 2> for Kept<E> {
+impl<S: InstructionSet, E: KvElement<S>> Columns<S, E, 2> for Widened<E> {
     #[inline(always)]
     unsafe fn add<const MR: usize>(&self, s: S, rows: (*const E, usize), sums: &mut [[S::F; 2]; MR]) {
         // SAFETY: the caller vouches for rows and columns.
-        unsafe { kept_tile::<S, E, MR>(s, self.steps, rows, self.columns, sums, None) };
+        unsafe { dequantized_tile::<S, E, MR>(s, self.steps, rows, self.columns, sums, None) };
     }
 }
 
@@ -243,7 +254,7 @@ fn score<S: InstructionSet, E: KvElement<S>>(
     a: &Attend<'_>,
     tile: Tile<'_>,
     scores: &mut [f32],
-    kept: &mut [f32; KEPT_LEN],
+    widened: &mut [f32; WIDENED_LEN],
 ) {
     let Tile { first, blocks, .. } = tile;
     let layout = a.kv.layout();
@@ -267,11 +278,12 @@ fn score<S: InstructionSet, E: KvElement<S>>(
     }
     for pair in &mut pairs {
         let parts = [keys(pair[0]), keys(pair[1])];
-        if keeps::<S, E>(count, steps) {
-            let columns = kept.as_mut_ptr().cast::<E>();
-            // SAFETY: a key part is `steps` steps of 16 positions; `keeps` says that there is room.
-            unsafe { keep(s, steps, (parts, BLOCK * <E as Element<S>>::STEP), columns) };
-            products!(Kept { steps, columns: columns.cast_const() }, 2);
+        if widens::<S, E>(count, steps) {
+            let columns = widened.as_mut_ptr().cast::<E>();
+            // SAFETY: a key part is `steps` steps of 16 positions; `widens` says that there is
+            // room.
+            unsafe { widen(s, steps, (parts, BLOCK * <E as Element<S>>::STEP), columns) };
+            products!(Widened { steps, columns: columns.cast_const() }, 2);
         } else {
             products!(Keys { steps, parts }, 2);
         }
@@ -293,7 +305,7 @@ fn weigh<S: InstructionSet, E: KvElement<S>>(
     tile: Tile<'_>,
     probabilities: *const E,
     state: &mut Partial<'_>,
-    kept: &mut [f32; KEPT_LEN],
+    widened: &mut [f32; WIDENED_LEN],
 ) {
     let Tile { first, blocks, positions } = tile;
     let value_dim = state.value_dim;
@@ -316,14 +328,16 @@ fn weigh<S: InstructionSet, E: KvElement<S>>(
         }};
     }
     while column + 2 * LANES <= value_dim {
-        if keeps::<S, E>(count, steps) {
-            let columns = kept.as_mut_ptr().cast::<E>();
+        if widens::<S, E>(count, steps) {
+            let columns = widened.as_mut_ptr().cast::<E>();
             for (part, steps, done) in block_steps(parts, steps, BLOCK / E::STEP) {
                 let two = [column, column + LANES].map(|column| part.wrapping_add(column * E::STEP));
-                // SAFETY: a value part is as said above; `keeps` says that there is room.
-                unsafe { keep(s, steps, (two, value_dim * E::STEP), columns.add(done * E::KEPT)) };
+                // SAFETY: a value part is as said above; `widens` says that there is room.
+                unsafe {
+                    widen(s, steps, (two, value_dim * E::STEP), columns.add(done * E::DEQUANTIZED_LEN))
+                };
             }
-            products!(Kept { steps, columns: columns.cast_const() }, 2);
+            products!(Widened { steps, columns: columns.cast_const() }, 2);
         } else {
             products!(Values { steps, parts, value_dim, column }, 2);
         }

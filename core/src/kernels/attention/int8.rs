@@ -10,7 +10,7 @@
 //! What is not finite has a NaN for its scale, and makes the sum `l` of every query that sees it
 //! NaN.
 use super::online::{Partial, masked};
-use super::{Attend, KEPT_LEN, TILE, TILE_BLOCKS, Tile, TileFormat, block_steps};
+use super::{Attend, TILE, TILE_BLOCKS, Tile, TileFormat, WIDENED_LEN, block_steps};
 use crate::cache::planes::{Plane, STARTS_BYTES};
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{FLUSH_RESCALED_BELOW, Int8};
@@ -20,11 +20,11 @@ use crate::kernels::matmul::micro::{each_tile, tile as products};
 
 /// Elements of a quad.
 const QUAD: usize = 4;
-/// The greatest weight.
+/// The maximum of a weight.
 pub(super) const WEIGHT_MAX: f32 = 255.0;
 const _: () = assert!(BLOCK == LANES && BLOCK.is_multiple_of(QUAD));
 
-/// The scale of a tile's weights, of which the greatest is `max`, and its reciprocal; both 0 where
+/// The scale of a tile's weights, of which the maximum is `max`, and its reciprocal; both 0 where
 /// that is no number to rely on.
 #[inline(always)]
 pub(super) fn weight_scale(max: f32) -> (f32, f32) {
@@ -53,7 +53,7 @@ impl<S: InstructionSet> TileFormat<S> for Int8 {
     type Shared = [S::F; TILE_BLOCKS];
 
     #[inline(always)]
-    fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], _kept: &mut [f32; KEPT_LEN]) {
+    fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], _kept: &mut [f32; WIDENED_LEN]) {
         let layout = a.kv.layout();
         let keys = |block: BlockId| a.kv.part(a.layer, Plane::Keys, block as usize, a.kv_head).cast_const();
         let rows = a.query_count() - tile.first;
@@ -94,7 +94,7 @@ impl<S: InstructionSet> TileFormat<S> for Int8 {
     }
 
     #[inline(always)]
-    fn keep(
+    fn store(
         s: S,
         scales: &Self::Shared,
         p: [S::F; TILE_BLOCKS],
@@ -117,7 +117,7 @@ impl<S: InstructionSet> TileFormat<S> for Int8 {
         let out = out.as_mut_ptr().cast::<Int8>();
         for v in 0..TILE_BLOCKS {
             let offset = s.fma(weights[v], s.splat(inverse), s.splat(-128.0));
-            // SAFETY: TILE elements lie before the scale. The greatest weight times the reciprocal
+            // SAFETY: TILE elements lie before the scale. The maximal weight times the reciprocal
             // of its scale is 255 and less than half a step.
             unsafe { s.store_offset_int8(out.add(v * LANES), offset) };
         }
@@ -131,7 +131,7 @@ impl<S: InstructionSet> TileFormat<S> for Int8 {
         tile: Tile<'_>,
         operands: &[f32],
         state: &mut Partial<'_>,
-        _kept: &mut [f32; KEPT_LEN],
+        _kept: &mut [f32; WIDENED_LEN],
     ) {
         let value_dim = state.value_dim;
         let mut parts = [core::ptr::null::<u8>(); TILE_BLOCKS];

@@ -30,7 +30,7 @@ use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{Int8, KvFormat};
 use crate::isa::{InstructionSet, Isa, LANES, SimdOp};
 use crate::kernels::cache_write::Queries;
-use crate::kernels::matmul::micro::KEPT_STEPS;
+use crate::kernels::matmul::dequantized::WIDE_STEPS;
 use crate::tensor::Shared;
 use half::bf16;
 
@@ -63,15 +63,16 @@ pub const fn split_count(len: usize) -> usize {
     len.div_ceil(SPLIT)
 }
 
-/// Floats of scratch for one worker: kept columns; scores and probabilities; a total and a split's
+/// Floats of scratch for one worker: widened columns; scores and probabilities; a total and a
+/// split's
 /// state.
 pub const fn scratch_len(group_size: usize, value_dim: usize) -> usize {
     let queries = rows_per_task(group_size) * group_size;
-    KEPT_LEN + queries * (2 * TILE) + 2 * partial_len(queries, value_dim)
+    WIDENED_LEN + queries * (2 * TILE) + 2 * partial_len(queries, value_dim)
 }
 
-/// Floats of the columns that a tile of either product keeps.
-const KEPT_LEN: usize = KEPT_STEPS * 4 * LANES;
+/// Floats of the columns that a tile of either product widens.
+const WIDENED_LEN: usize = WIDE_STEPS * 4 * LANES;
 
 /// Floats of a [`Partial`] for that many queries.
 pub const fn partial_len(queries: usize, value_dim: usize) -> usize {
@@ -140,7 +141,7 @@ pub enum AttentionOut<'a> {
 /// meanwhile; no other task has these rows and heads of `out`.
 pub unsafe fn attend(isa: Isa, a: &Attend<'_>, scratch: &mut [f32], out: AttentionOut<'_>, stride: usize) {
     let (count, value_dim) = (a.query_count(), a.kv.layout().value_dim());
-    let (tiles, rest) = scratch.split_at_mut(KEPT_LEN + count * 2 * TILE);
+    let (tiles, rest) = scratch.split_at_mut(WIDENED_LEN + count * 2 * TILE);
     let (total, part) = rest.split_at_mut(partial_len(count, value_dim));
     let mut total = Partial::over(total, count, value_dim);
     let mut part = Partial::over(part, count, value_dim);
@@ -271,14 +272,14 @@ trait TileFormat<S: InstructionSet> {
     type Shared;
     /// Step 1 without the factor: `scores[query][position]` for the queries that see the tile;
     /// positions of blocks that are not there get nothing (they are masked).
-    fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], kept: &mut [f32; KEPT_LEN]);
+    fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], widened: &mut [f32; WIDENED_LEN]);
     /// What makes a query's scores of what [`TileFormat::score`] wrote.
     fn factor(a: &Attend<'_>, query: usize) -> f32;
     /// Reads what all queries share.
     fn shared(s: S, a: &Attend<'_>, tile: Tile<'_>) -> Self::Shared;
-    /// Step 3 for one query, which sees `valid` positions: keeps its probabilities as operands in
+    /// Step 3 for one query, which sees `valid` positions: widens its probabilities as operands in
     /// its part of `operands`, `TILE` floats a query; returns what is to be added to its sum.
-    fn keep(
+    fn store(
         s: S,
         shared: &Self::Shared,
         p: [S::F; TILE_BLOCKS],
@@ -293,7 +294,7 @@ trait TileFormat<S: InstructionSet> {
         tile: Tile<'_>,
         operands: &[f32],
         state: &mut Partial<'_>,
-        kept: &mut [f32; KEPT_LEN],
+        widened: &mut [f32; WIDENED_LEN],
     );
 }
 
@@ -307,7 +308,7 @@ fn split_in<S: InstructionSet, E: TileFormat<S>>(
 ) {
     state.begin();
     let count = a.query_count();
-    let (kept, scratch) = scratch.split_first_chunk_mut().expect("there is scratch");
+    let (widened, scratch) = scratch.split_first_chunk_mut().expect("there is scratch");
     let (scores, operands) = scratch.split_at_mut(count * TILE);
     let operands = &mut operands[..count * TILE];
     assert!(a.table.len() * BLOCK >= a.context_len());
@@ -317,16 +318,16 @@ fn split_in<S: InstructionSet, E: TileFormat<S>>(
         let positions = (end - start).min(TILE);
         let blocks = &a.table[start / BLOCK..][..positions.div_ceil(BLOCK)];
         let tile = Tile { first: a.first_query_seeing(start), blocks, positions };
-        E::score(s, a, tile, scores, kept);
+        E::score(s, a, tile, scores, widened);
         let shared = E::shared(s, a, tile);
         for query in tile.first..count {
             let valid = (a.position_of(query) + 1 - start).min(TILE);
             let factor = E::factor(a, query);
             let p = online::probabilities(s, factor, &scores[query * TILE..][..TILE], valid, query, state);
-            let total = E::keep(s, &shared, p, valid, query, operands);
+            let total = E::store(s, &shared, p, valid, query, operands);
             state.sum[query] += s.sum_lanes(total);
         }
-        E::weigh(s, a, tile, operands, state, kept);
+        E::weigh(s, a, tile, operands, state, widened);
         start += TILE;
     }
 }

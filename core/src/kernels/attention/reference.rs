@@ -16,9 +16,9 @@ fn exp_of(x: f32) -> f32 {
 pub enum Operands<'a> {
     /// Query, keys, values.
     F32([&'a [f32]; 3]),
-    /// The same, of bf16 widened.
+    /// bf16, widened.
     Bf16([&'a [f32]; 3]),
-    /// The same in 8 bits, and the scales of each: the query's one, and the positions'.
+    /// 8 bits, and the scales of each: the query's one, and the positions'.
     Int8([&'a [i8]; 3], [&'a [f32]; 3]),
 }
 

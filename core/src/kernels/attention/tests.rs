@@ -80,7 +80,7 @@ fn run_rows(
     run_spoiled(isa, shape, seed, chunk, split_apart, block_step, spans, &|_, _| ())
 }
 
-/// The same after `spoil` has had each row's Q, K and V.
+/// A case whose rows' Q, K and V were changed by `spoil` first.
 #[allow(clippy::too_many_arguments)]
 fn run_spoiled(
     isa: Isa,
@@ -285,7 +285,7 @@ fn long_contexts_split_and_merge_to_the_same_bits() {
 /// The widest head whose columns are kept, and wider ones.
 #[test]
 fn wide_heads_equal_the_reference() {
-    for d in [2 * KEPT_STEPS, 2 * KEPT_STEPS + 2, 4 * KEPT_STEPS] {
+    for d in [2 * WIDE_STEPS, 2 * WIDE_STEPS + 2, 4 * WIDE_STEPS] {
         let shape = Shape { format: KvFormat::Bf16, kv_heads: 1, group: 4, d, len: 85 };
         let expected = reference_rows(&shape, 9, &[0, 40, 84]);
         for isa in Isa::available().iter() {

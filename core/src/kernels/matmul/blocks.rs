@@ -8,9 +8,9 @@ use core::ops::Range;
 
 /// Bytes of a block of rows, and of a group of panels: half a megabyte each, of the megabyte or two
 /// that a core has.
-const BLOCK_BYTES: usize = if cfg!(test) { 4 << 10 } else { 512 << 10 }; // little, for products in tests are
-/// Rows of a block at least: those that share what the first tile of a slice unpacked.
-const ROWS_LEAST: usize = if cfg!(test) { 32 } else { 64 };
+const BLOCK_BYTES: usize = if cfg!(test) { 4 << 10 } else { 512 << 10 }; // small, as products in tests are
+/// The minimum of rows of a block: those that share what the first tile of a slice dequantized.
+const ROWS_MIN: usize = if cfg!(test) { 32 } else { 64 };
 /// Rows of a block are a multiple of this, so that tiles are not cut.
 const ROWS_STEP: usize = 32;
 
@@ -25,7 +25,7 @@ pub(super) struct Blocks {
 impl Blocks {
     /// What suits so many rows of so many bytes, and panels of the output of so many bytes.
     pub(super) fn new(rows: usize, row_bytes: usize, panel_bytes: usize) -> Self {
-        let count = rows.div_ceil((BLOCK_BYTES / row_bytes).max(ROWS_LEAST)).max(1);
+        let count = rows.div_ceil((BLOCK_BYTES / row_bytes).max(ROWS_MIN)).max(1);
         let rows_each = rows.div_ceil(count).max(1).next_multiple_of(ROWS_STEP);
         let panels_each = if rows <= rows_each { usize::MAX } else { (BLOCK_BYTES / panel_bytes).max(1) };
         Self { rows, rows_each, panels_each }
@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn few_rows_are_one_block_and_many_fit() {
         let lens = |blocks: Blocks| blocks.rows().map(|rows| rows.len()).collect::<Vec<_>>();
-        let few = Blocks::new(ROWS_LEAST, 1 << 20, 1 << 20);
-        assert_eq!((lens(few), few.panels(0..100).count()), (std::vec![ROWS_LEAST], 1));
+        let few = Blocks::new(ROWS_MIN, 1 << 20, 1 << 20);
+        assert_eq!((lens(few), few.panels(0..100).count()), (std::vec![ROWS_MIN], 1));
         let many = Blocks::new(512, BLOCK_BYTES / 96, BLOCK_BYTES / 2);
         assert_eq!((lens(many), many.panels(0..6).count()), (std::vec![96, 96, 96, 96, 96, 32], 3));
     }

@@ -8,15 +8,16 @@ use core::ops::Range;
 /// Panels are cut into this many tasks a worker at most: enough to balance cores that are not
 /// equally free, few enough that each uses for a while what it has read of the rows.
 const TASKS_PER_WORKER: usize = 16;
-/// The same for at most [`ROWS_FEW`] rows, which a task has soon read again: short tasks, since
-/// workers that are done wait for the last one.
+/// Tasks a worker for at most [`ROWS_FEW`] rows, which a task has soon read again: short tasks,
+/// since workers that are done wait for the last one.
 const TASKS_PER_WORKER_FEW: usize = 64;
 /// Rows up to which a step is taken for one of decoding.
 const ROWS_FEW: usize = 16;
 /// Tasks a worker below which rows are cut.
 const TASKS_WANTED: usize = 2;
-/// Rows of a task at least, where rows are cut: those that share what the first tile unpacked.
-const ROWS_LEAST: usize = 32;
+/// The minimum of rows of a task, where rows are cut: those that share what the first tile
+/// dequantized.
+const ROWS_MIN: usize = 32;
 
 /// Ranges of panels times ranges of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +29,13 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// What suits so many panels of the output, rows and workers.
+    /// The cut for so many panels of the output, rows and workers.
     pub fn new(panels: usize, rows: usize, workers: usize) -> Self {
         let by_columns = Self::by_columns(panels, rows, workers);
         if workers == 1 || panels == 0 || panels >= TASKS_WANTED * workers {
             return by_columns;
         }
-        let row_ranges = (TASKS_WANTED * workers).div_ceil(panels).min(rows / ROWS_LEAST).max(1);
+        let row_ranges = (TASKS_WANTED * workers).div_ceil(panels).min(rows / ROWS_MIN).max(1);
         Self { row_ranges, ..by_columns }
     }
 
@@ -49,7 +50,7 @@ impl Cut {
         Self { panels, rows, panel_ranges: 1, row_ranges: workers.min(rows) }
     }
 
-    /// How many tasks.
+    /// How many tasks there are.
     pub fn tasks(&self) -> usize {
         self.panel_ranges * self.row_ranges
     }

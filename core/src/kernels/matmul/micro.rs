@@ -8,10 +8,10 @@
 //!
 //! Each vector of columns has a pointer of its own, so the same code multiplies by a weight panel
 //! (two vectors side by side), by keys (a block of 16 positions a vector) and by values.
-use super::weight::slice_inputs;
+use super::prefetch::{Ahead, FETCH_STEPS};
 use crate::dtype::Int8;
 use crate::isa::{InstructionSet, LANES, RowTile};
-use core::mem::MaybeUninit;
+use crate::tensor::Rows;
 use core::ops::Range;
 use half::bf16;
 
@@ -25,64 +25,72 @@ pub trait Element<S: InstructionSet>: Copy + 'static {
     type Row: Copy;
     /// Sixteen sums.
     type Sums: Copy;
+    /// A step of two times 16 columns in registers, as it lies in memory.
+    type Lines: Copy;
     /// Loads 16 columns.
     ///
     /// # Safety
     /// `p` is valid for `16 * STEP` elements.
     unsafe fn load(s: S, p: *const Self) -> Self::Column;
-    /// Broadcasts one row's element or pair.
+    /// Broadcasts one row's element, pair or quad.
     ///
     /// # Safety
     /// `p` is valid for `STEP` elements.
     unsafe fn splat(s: S, p: *const Self) -> Self::Row;
     /// Adds the product to the accumulator.
     fn product(s: S, a: Self::Row, b: Self::Column, acc: Self::Sums) -> Self::Sums;
-    /// Elements that a step of 32 columns takes when it is kept for several tiles of rows.
-    const KEPT: usize;
-    /// Writes a step of two times 16 columns as it is kept.
+    /// Loads a step of two times 16 columns.
     ///
     /// # Safety
-    /// Each of `from` is valid for reading `16 * STEP` elements, `to` for writing
-    /// [`Element::KEPT`].
-    unsafe fn keep(s: S, from: [*const Self; 2], to: *mut Self);
-    /// Adds the products of one step of MR rows, so many elements apart, and 32 columns as they are
-    /// kept.
+    /// Each of `from` is valid for reading `16 * STEP` elements.
+    unsafe fn load_lines(s: S, from: [*const Self; 2]) -> Self::Lines;
+    /// The lines as operands.
+    fn columns(s: S, lines: Self::Lines) -> [Self::Column; 2];
+    /// Elements that a dequantized step of 32 columns takes.
+    const DEQUANTIZED_LEN: usize;
+    /// Writes a step of two times 16 columns as it is dequantized.
     ///
     /// # Safety
-    /// Each row is valid for `STEP` elements, `b` for [`Element::KEPT`], which [`Element::keep`]
-    /// wrote.
-    unsafe fn add_kept<const MR: usize>(
+    /// `to` is valid for writing [`Element::DEQUANTIZED_LEN`] elements.
+    unsafe fn store_dequantized(s: S, lines: Self::Lines, to: *mut Self);
+    /// Adds the products of one step of MR rows, so many elements apart, and 32 dequantized
+    /// columns.
+    ///
+    /// # Safety
+    /// Each row is valid for `STEP` elements, `b` for [`Element::DEQUANTIZED_LEN`], which
+    /// [`Element::store_dequantized`] wrote.
+    unsafe fn add_dequantized<const MR: usize>(
         s: S,
         a: (*const Self, usize),
         b: *const Self,
         sums: &mut [[Self::Sums; 2]; MR],
     );
-    /// Whether rows are widened, once for all columns of a tile, before they meet columns as they
-    /// are kept; tiles of some rows widen theirs before they meet a panel's, too:
-    /// [`tile_widens_rows`].
+    /// Whether rows are widened, once for all columns of a tile, before they meet dequantized
+    /// columns; tiles of some rows widen theirs before they meet a panel's, too.
     const WIDENS_ROWS: bool = false;
-    /// Widens the steps of a row: [`Simd::widen_pairs`].
+    /// Widens the steps of a row (`Dequantized::widen_pairs`), where rows are widened.
     ///
     /// # Safety
-    /// As there.
+    /// `from` is valid for reading `steps * STEP` elements, `to` for writing as many, rounded up to
+    /// a multiple of 32.
     #[inline(always)]
     unsafe fn widen(s: S, from: *const Self, steps: usize, to: *mut f32) {
         let _ = (s, from, steps, to);
         unreachable!("only where `WIDENS_ROWS`");
     }
-    /// One step of a row that was widened: [`Simd::splat_wide_pair`].
+    /// One step of a row that was widened.
     ///
     /// # Safety
-    /// As there.
+    /// `p` is valid for reading floats 0 and 16.
     #[inline(always)]
     unsafe fn splat_wide(s: S, p: *const f32) -> Self::Row {
         let _ = (s, p);
         unreachable!("only where `WIDENS_ROWS`");
     }
-    /// [`Element::add_kept`] for rows that were widened: [`Simd::add_wide_pairs`].
+    /// [`Element::add_dequantized`] for rows that were widened.
     ///
     /// # Safety
-    /// As there.
+    /// Each row is valid for reading floats 0 and 16, `b` for what was written.
     #[inline(always)]
     unsafe fn add_wide<const MR: usize>(
         s: S,
@@ -93,8 +101,8 @@ pub trait Element<S: InstructionSet>: Copy + 'static {
         let _ = (s, a, b, sums);
         unreachable!("only where `WIDENS_ROWS`");
     }
-    /// Whether a unit that multiplies tiles of bytes ([`Isa::matrix`](crate::isa::Isa)) takes them,
-    /// and its sums are theirs.
+    /// Whether a unit that multiplies tiles of bytes (`Isa::matrix`) takes them, and its sums are
+    /// theirs.
     const BYTES: bool = false;
 }
 
@@ -103,6 +111,7 @@ impl<S: InstructionSet> Element<S> for f32 {
     type Column = S::F;
     type Row = S::F;
     type Sums = S::F;
+    type Lines = [S::F; 2];
     #[inline(always)]
     unsafe fn load(s: S, p: *const f32) -> S::F {
         // SAFETY: the caller's promise is the one asked.
@@ -117,17 +126,26 @@ impl<S: InstructionSet> Element<S> for f32 {
     fn product(s: S, a: S::F, b: S::F, acc: S::F) -> S::F {
         s.fma(a, b, acc)
     }
-    const KEPT: usize = 2 * LANES;
     #[inline(always)]
-    unsafe fn keep(s: S, from: [*const f32; 2], to: *mut f32) {
+    unsafe fn load_lines(s: S, from: [*const f32; 2]) -> [S::F; 2] {
+        // SAFETY: the caller's promises are those asked.
+        unsafe { [s.load(from[0]), s.load(from[1])] }
+    }
+    #[inline(always)]
+    fn columns(_s: S, lines: [S::F; 2]) -> [S::F; 2] {
+        lines
+    }
+    const DEQUANTIZED_LEN: usize = 2 * LANES;
+    #[inline(always)]
+    unsafe fn store_dequantized(s: S, lines: [S::F; 2], to: *mut f32) {
         // SAFETY: the caller's promises are those asked.
         unsafe {
-            s.store(to, s.load(from[0]));
-            s.store(to.add(LANES), s.load(from[1]));
+            s.store(to, lines[0]);
+            s.store(to.add(LANES), lines[1]);
         }
     }
     #[inline(always)]
-    unsafe fn add_kept<const MR: usize>(
+    unsafe fn add_dequantized<const MR: usize>(
         s: S,
         a: (*const f32, usize),
         b: *const f32,
@@ -143,6 +161,7 @@ impl<S: InstructionSet> Element<S> for bf16 {
     type Column = S::Pairs;
     type Row = S::Pairs;
     type Sums = S::F;
+    type Lines = S::Words;
     #[inline(always)]
     unsafe fn load(s: S, p: *const bf16) -> S::Pairs {
         // SAFETY: the caller's promise is the one asked.
@@ -157,16 +176,23 @@ impl<S: InstructionSet> Element<S> for bf16 {
     fn product(s: S, a: S::Pairs, b: S::Pairs, acc: S::F) -> S::F {
         s.dot_pairs(a, b, acc)
     }
-    const KEPT: usize = 4 * LANES * S::STRATEGY.pairs_factor;
     #[inline(always)]
-    unsafe fn keep(s: S, from: [*const bf16; 2], to: *mut bf16) {
+    unsafe fn load_lines(s: S, from: [*const bf16; 2]) -> S::Words {
         // SAFETY: the caller's promises are those asked.
-        unsafe {
-            s.store_dequantized_pairs(to, s.load_words(from));
-        }
+        unsafe { s.load_words(from) }
     }
     #[inline(always)]
-    unsafe fn add_kept<const MR: usize>(
+    fn columns(s: S, lines: S::Words) -> [S::Pairs; 2] {
+        s.pairs_of_words(lines)
+    }
+    const DEQUANTIZED_LEN: usize = 4 * LANES * S::STRATEGY.pairs_factor;
+    #[inline(always)]
+    unsafe fn store_dequantized(s: S, lines: S::Words, to: *mut bf16) {
+        // SAFETY: the caller's promise is the one asked.
+        unsafe { s.store_dequantized_pairs(to, lines) };
+    }
+    #[inline(always)]
+    unsafe fn add_dequantized<const MR: usize>(
         s: S,
         a: (*const bf16, usize),
         b: *const bf16,
@@ -204,6 +230,7 @@ impl<S: InstructionSet> Element<S> for Int8 {
     type Column = S::Quads;
     type Row = S::QuadRow;
     type Sums = S::Ints;
+    type Lines = [S::Quads; 2];
     #[inline(always)]
     unsafe fn load(s: S, p: *const Int8) -> S::Quads {
         // SAFETY: the caller's promise is the one asked.
@@ -218,16 +245,23 @@ impl<S: InstructionSet> Element<S> for Int8 {
     fn product(s: S, a: S::QuadRow, b: S::Quads, acc: S::Ints) -> S::Ints {
         s.dot_quads(a, b, acc)
     }
-    const KEPT: usize = 8 * LANES * S::STRATEGY.quads_factor;
     #[inline(always)]
-    unsafe fn keep(s: S, from: [*const Int8; 2], to: *mut Int8) {
+    unsafe fn load_lines(s: S, from: [*const Int8; 2]) -> [S::Quads; 2] {
         // SAFETY: the caller's promises are those asked.
-        unsafe {
-            s.store_dequantized_quads(to, [s.load_quads(from[0]), s.load_quads(from[1])]);
-        }
+        unsafe { [s.load_quads(from[0]), s.load_quads(from[1])] }
     }
     #[inline(always)]
-    unsafe fn add_kept<const MR: usize>(
+    fn columns(_s: S, lines: [S::Quads; 2]) -> [S::Quads; 2] {
+        lines
+    }
+    const DEQUANTIZED_LEN: usize = 8 * LANES * S::STRATEGY.quads_factor;
+    #[inline(always)]
+    unsafe fn store_dequantized(s: S, lines: [S::Quads; 2], to: *mut Int8) {
+        // SAFETY: the caller's promise is the one asked.
+        unsafe { s.store_dequantized_quads(to, lines) };
+    }
+    #[inline(always)]
+    unsafe fn add_dequantized<const MR: usize>(
         s: S,
         a: (*const Int8, usize),
         b: *const Int8,
@@ -238,73 +272,47 @@ impl<S: InstructionSet> Element<S> for Int8 {
     }
 }
 
-/// Whether a step of 32 columns is kept as it is stored.
-pub const fn kept_as_stored<S: InstructionSet, E: Element<S>>() -> bool {
-    E::KEPT == 2 * LANES * E::STEP
-}
-
-/// Memory that is needed soon, fetched in bunches while a tile computes.
+/// The operands of MR rows that follow each other, from one input on.
 #[derive(Clone, Copy)]
-pub struct Ahead {
-    next: *const u8,
-    bytes: usize,
+pub struct TileRows<'a, O, const MR: usize> {
+    /// From the first operand of the first row to the last of the last.
+    data: &'a [O],
+    stride: usize,
+    len: usize,
 }
 
-impl Ahead {
-    /// What the rows `rows` of `count` fetch of what all of them do.
+impl<'a, O: Copy, const MR: usize> TileRows<'a, O, MR> {
+    /// `len` operands of each of the rows from `row` on, from input `first` on.
+    ///
+    /// # Panics
+    /// If the rows do not have them.
     #[inline(always)]
-    pub fn share((from, bytes): (*const u8, usize), rows: Range<usize>, count: usize) -> Self {
-        Self { next: from.wrapping_add(bytes * rows.start / count), bytes: bytes * rows.len() / count }
+    pub fn new(rows: Rows<'a, O>, row: usize, first: usize, len: usize) -> Self {
+        let stride = rows.stride();
+        let all = if MR == 0 { 0 } else { (MR - 1) * stride + len };
+        Self { data: &rows.data()[row * stride + first..][..all], stride, len }
     }
 
-    /// Cuts it into so many fetches, a line apart at most: what a panel has besides its blocks
-    /// would move bursts from their places.
+    /// Operands of each row.
     #[inline(always)]
-    pub fn cut(self, fetches: usize) -> Self {
-        Self { next: self.next, bytes: (self.bytes / fetches).min(64) }
+    pub fn row_len(&self) -> usize {
+        self.len
     }
 
-    /// One of the fetches.
+    /// The first row, and how many elements after it the next begins. Each of the MR rows is valid
+    /// for reading [`TileRows::row_len`] elements.
     #[inline(always)]
-    pub fn fetch<S: InstructionSet>(&mut self, s: S) {
-        s.prefetch(self.next);
-        self.next = self.next.wrapping_add(self.bytes);
-    }
-}
-
-/// Bytes that a tile fetches at once: what `FETCH_STEPS` steps of 32 columns take. A single tile's
-/// bursts begin at multiples of it, so that none lies across two OS pages: the hardware reads on
-/// from what is fetched, but not into the next page.
-pub const BURST_BYTES: usize = BURST_LINES * 64;
-const BURST_LINES: usize = 2 * FETCH_STEPS;
-const _: () = assert!(4096_usize.is_multiple_of(BURST_BYTES));
-
-/// Fetches in bursts of as many as [`BURST_BYTES`] has lines, one for each line of the blocks that
-/// a tile reads.
-pub struct Bursts {
-    ahead: Ahead,
-    /// Lines of blocks that no burst was for yet, and at first one less than a burst's: the first
-    /// comes before the first block, the last fetches what is left.
-    due: usize,
-}
-
-impl Bursts {
-    /// For so many blocks of so many lines.
-    #[inline(always)]
-    pub fn cut(ahead: Ahead, blocks: usize, lines: usize) -> Self {
-        Self { ahead: ahead.cut(blocks * lines), due: BURST_LINES - 1 }
+    pub fn pointers(&self) -> (*const O, usize) {
+        (self.data.as_ptr(), self.stride)
     }
 
-    /// Those that are due before a block of so many lines is read.
+    /// N operands of the first row, from its operand `at` on.
+    ///
+    /// # Panics
+    /// If the row does not have them.
     #[inline(always)]
-    pub fn fetch<S: InstructionSet>(&mut self, s: S, lines: usize) {
-        self.due += lines;
-        while self.due >= BURST_LINES {
-            self.due -= BURST_LINES;
-            for _ in 0..BURST_LINES {
-                self.ahead.fetch(s);
-            }
-        }
+    pub fn of_first<const N: usize>(&self, at: usize) -> &'a [O; N] {
+        self.data[at..].first_chunk().expect("the row is as long")
     }
 }
 
@@ -329,7 +337,7 @@ pub unsafe fn tile<S: InstructionSet, E: Element<S>, const MR: usize, const NV: 
     let mut ahead = ahead.map(|ahead| ahead.cut(steps * NV));
     let mut first = 0;
     while first < steps {
-        // In bunches, outside of the inner loop, whose registers the compiler would else lose sight
+        // In bursts, outside of the inner loop, whose registers the compiler would else lose sight
         // of.
         let last = if ahead.is_some() { (first + FETCH_STEPS).min(steps) } else { steps };
         if let Some(ahead) = &mut ahead {
@@ -356,201 +364,6 @@ pub unsafe fn tile<S: InstructionSet, E: Element<S>, const MR: usize, const NV: 
     }
     *acc = sums;
 }
-
-/// The same for 32 columns of a panel, which it leaves at `keep` as they are kept.
-///
-/// # Safety
-/// As for [`tile`]; `keep` is valid for writing `steps * KEPT` elements.
-#[inline(always)]
-pub unsafe fn keeping_tile<S: InstructionSet, E: Element<S>, const MR: usize>(
-    s: S,
-    steps: usize,
-    (a, a_stride): (*const E, usize),
-    b: *const E,
-    acc: &mut [[E::Sums; 2]; MR],
-    keep: *mut E,
-    ahead: Ahead,
-) {
-    let mut sums = *acc;
-    let mut ahead = ahead.cut(steps * 2);
-    for step in 0..steps {
-        ahead.fetch(s);
-        ahead.fetch(s);
-        // SAFETY: the function's own conditions; what is added was just kept.
-        unsafe {
-            let kept = keep.add(step * E::KEPT);
-            let columns = b.add(step * 2 * LANES * E::STEP);
-            E::keep(s, [columns, columns.add(LANES * E::STEP)], kept);
-            E::add_kept(s, (a.add(step * E::STEP), a_stride), kept, &mut sums);
-        }
-    }
-    *acc = sums;
-}
-
-/// The same for 32 columns as they are kept, step after step: at most [`KEPT_STEPS`] where rows are
-/// widened.
-///
-/// # Safety
-/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for
-/// `steps * KEPT`.
-#[inline(always)]
-pub unsafe fn kept_tile<S: InstructionSet, E: Element<S>, const MR: usize>(
-    s: S,
-    steps: usize,
-    (a, a_stride): (*const E, usize),
-    b: *const E,
-    acc: &mut [[E::Sums; 2]; MR],
-    ahead: Option<Ahead>,
-) {
-    let mut sums = *acc;
-    let mut ahead = ahead.map(|ahead| ahead.cut(steps * 2));
-    let mut wide = WideRows::<MR>::new();
-    if E::WIDENS_ROWS {
-        const { assert!(!E::WIDENS_ROWS || slice_inputs::<S, E>() <= KEPT_STEPS * E::STEP) };
-        // SAFETY: the function's own conditions.
-        unsafe { wide.widen(s, (a, a_stride), steps) };
-    }
-    let mut first = 0;
-    while first < steps {
-        let last = if ahead.is_some() { (first + FETCH_STEPS).min(steps) } else { steps };
-        if let Some(ahead) = &mut ahead {
-            for _ in 0..FETCH_STEPS * 2 {
-                ahead.fetch(s);
-            }
-        }
-        for step in first..last {
-            // SAFETY: the function's own conditions; what is wide was written above, 16 odd
-            // elements and 16 even ones at a time.
-            unsafe {
-                let b = b.add(step * E::KEPT);
-                if E::WIDENS_ROWS {
-                    E::add_wide(s, (wide.at(step), WIDE_STRIDE), b, &mut sums);
-                } else {
-                    E::add_kept(s, (a.add(step * E::STEP), a_stride), b, &mut sums);
-                }
-            }
-        }
-        first = last;
-    }
-    *acc = sums;
-}
-
-/// Steps of rows that are widened at a time; so many, at most, [`kept_tile`] takes.
-pub const KEPT_STEPS: usize = 64;
-
-/// Floats from one widened row to the next: a slice, and a line more, so that rows do not meet in a
-/// set of the L1 cache.
-const WIDE_STRIDE: usize = 2 * KEPT_STEPS + LANES;
-// Rows are widened 16 steps at a time.
-const _: () = assert!(KEPT_STEPS.is_multiple_of(LANES));
-
-/// Slices of MR rows of pairs, widened once for all columns.
-struct WideRows<const MR: usize>([MaybeUninit<[f32; WIDE_STRIDE]>; MR]);
-
-impl<const MR: usize> WideRows<MR> {
-    /// Room for them.
-    #[inline(always)]
-    fn new() -> Self {
-        Self([const { MaybeUninit::uninit() }; MR])
-    }
-
-    /// Widens the first `steps` steps of rows that begin `stride` elements apart.
-    ///
-    /// # Safety
-    /// Each row is valid for reading `steps * STEP` elements.
-    ///
-    /// # Panics
-    /// For more steps than [`KEPT_STEPS`], and on paths that widen no rows.
-    #[inline(always)]
-    unsafe fn widen<S: InstructionSet, E: Element<S>>(
-        &mut self,
-        s: S,
-        (a, stride): (*const E, usize),
-        steps: usize,
-    ) {
-        assert!(steps <= KEPT_STEPS, "more steps than a row has room for");
-        for (r, row) in self.0.iter_mut().enumerate() {
-            // SAFETY: the caller vouches for the row; there is room for as many steps, rounded up
-            // to 16.
-            unsafe { E::widen(s, a.add(r * stride), steps, row.as_mut_ptr().cast()) };
-        }
-    }
-
-    /// The odd element of a step of the first row; row `r` has it `r * WIDE_STRIDE` floats on, the
-    /// even one lies 16 floats on.
-    #[inline(always)]
-    fn at(&self, step: usize) -> *const f32 {
-        self.0.as_ptr().cast::<f32>().wrapping_add(step / LANES * 2 * LANES + step % LANES)
-    }
-
-    /// A step of row `r`.
-    ///
-    /// # Safety
-    /// `r < MR`, and the last [`WideRows::widen`] took more than `step` steps.
-    #[inline(always)]
-    unsafe fn splat<S: InstructionSet, E: Element<S>>(&self, s: S, r: usize, step: usize) -> E::Row {
-        // SAFETY: the caller's promise.
-        unsafe { E::splat_wide(s, self.at(step).add(r * WIDE_STRIDE)) }
-    }
-}
-
-/// Whether a tile of MR rows widens them, a slice at a time, before they meet columns of a panel
-/// ([`wide_tile`]): fewer rows are cheaper to widen as they are read, and more than
-/// [`Simd::UNPACK_ROWS`] meet columns that are kept.
-pub const fn tile_widens_rows<S: InstructionSet, E: Element<S>>(mr: usize) -> bool {
-    E::WIDENS_ROWS && mr >= 5 && mr <= S::STRATEGY.dequantizing_rows
-}
-
-/// [`tile`] for 32 columns as a panel has them, where [`tile_widens_rows`].
-///
-/// # Safety
-/// For each `r < MR`, `a + r * a_stride` is valid for reading `steps * STEP` elements, and `b` for
-/// `steps * 32 * STEP`.
-#[inline(always)]
-pub unsafe fn wide_tile<S: InstructionSet, E: Element<S>, const MR: usize>(
-    s: S,
-    steps: usize,
-    (a, a_stride): (*const E, usize),
-    b: *const E,
-    acc: &mut [[E::Sums; 2]; MR],
-    ahead: Ahead,
-) {
-    const { assert!(KEPT_STEPS.is_multiple_of(WIDE_FETCH_STEPS)) };
-    let mut sums = *acc;
-    let mut ahead = ahead.cut(steps * 2);
-    let mut wide = WideRows::<MR>::new();
-    let mut first = 0;
-    while first < steps {
-        if first.is_multiple_of(KEPT_STEPS) {
-            // SAFETY: the function's own conditions.
-            unsafe { wide.widen(s, (a.add(first * E::STEP), a_stride), KEPT_STEPS.min(steps - first)) };
-        }
-        for _ in 0..WIDE_FETCH_STEPS * 2 {
-            ahead.fetch(s);
-        }
-        let last = (first + WIDE_FETCH_STEPS).min(steps);
-        for step in first..last {
-            // SAFETY: the function's own conditions; `r < MR`, and the slice that was widened last
-            // has the step.
-            unsafe {
-                let columns = b.add(step * 2 * LANES * E::STEP);
-                let columns = [E::load(s, columns), E::load(s, columns.add(LANES * E::STEP))];
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let row = wide.splat::<S, E>(s, r, step % KEPT_STEPS);
-                    *sums =
-                        [E::product(s, row, columns[0], sums[0]), E::product(s, row, columns[1], sums[1])];
-                }
-            }
-        }
-        first = last;
-    }
-    *acc = sums;
-}
-
-/// Steps of K between fetches.
-const FETCH_STEPS: usize = 8;
-/// The same in [`wide_tile`], where two bursts at once are 3 to 5% faster.
-const WIDE_FETCH_STEPS: usize = 2 * FETCH_STEPS;
 
 /// Cuts rows into as few tiles as the registers allow, as even as they can be.
 #[inline(always)]

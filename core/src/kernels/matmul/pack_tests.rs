@@ -1,12 +1,39 @@
 //! The fast packing against the one that goes element by element.
-use super::int4::pack_int4;
 use super::*;
-use crate::dtype::{Int4, bf16_round};
+use crate::dtype::{FLUSH_BELOW, bf16_operand};
+use crate::kernels::matmul::tests::Bytes;
+use crate::memory::cast_mut;
+use half::bf16;
 use std::vec;
 use std::vec::Vec;
 
 const SOURCES: [SourceType; 3] = [SourceType::F32, SourceType::F16, SourceType::Bf16];
-const FORMATS: [WeightFormat; 4] = WeightFormat::ALL;
+const FORMATS: [WeightFormat; WeightFormat::ALL.len()] = WeightFormat::ALL;
+
+/// An element of a source, widened exactly.
+fn widen(source: SourceType, bytes: &[u8]) -> f32 {
+    struct Widen<'a>(&'a [u8]);
+    impl SourceVisitor for Widen<'_> {
+        type Output = f32;
+        fn visit<E: Element>(self) -> f32 {
+            E::widen(E::read(self.0))
+        }
+    }
+    source.visit(Widen(bytes))
+}
+
+/// Packs element by element, into bytes of the right alignment.
+struct Plainly<'a> {
+    panel: &'a mut [u8],
+    k: usize,
+    value: &'a dyn Fn(usize, usize) -> f32,
+}
+impl FormatVisitor for Plainly<'_> {
+    type Output = Option<usize>;
+    fn visit<F: Format>(self) -> Option<usize> {
+        F::pack_plainly(cast_mut(self.panel).unwrap(), self.k, self.value)
+    }
+}
 
 /// Any value of the source type that can be rotated, many of them tiny: its bytes.
 fn element(source: SourceType, state: &mut u64) -> Vec<u8> {
@@ -38,31 +65,16 @@ fn panels_equal_the_plain_packing_for_all_types_and_odd_shapes() {
             for i in 0..n * k {
                 bytes[1 + i * size..][..size].copy_from_slice(&element(source, &mut state));
             }
-            let wide: Vec<f32> = bytes[1..].chunks(size).map(|bytes| source.widen(bytes)).collect();
-            let wide_row = |lane: usize| (lane < n).then(|| &wide[lane * k..][..k]);
-            let (expected, flushed): (Vec<u8>, usize) = match format {
-                WeightFormat::F32 => {
-                    let mut panel = vec![7.0; panel_len(format, k)];
-                    pack_f32(&mut panel, k, wide_row);
-                    (panel.iter().flat_map(|x| x.to_le_bytes()).collect(), 0)
-                }
-                WeightFormat::Bf16 => {
-                    let mut panel = vec![bf16::ONE; panel_len(format, k)];
-                    let flushed = pack_bf16(&mut panel, k, wide_row);
-                    (panel.iter().flat_map(|x| x.to_le_bytes()).collect(), flushed)
-                }
-                WeightFormat::Int8 => {
-                    let mut panel = vec![Int8(7); panel_len(format, k)];
-                    pack_int8(&mut panel, k, |lane, i| wide_row(lane).map_or(0.0, |row| row[i]));
-                    (panel.iter().map(|x| x.0).collect(), 0)
-                }
-                WeightFormat::Bf16Coded => unreachable!("it is made from bf16 panels"),
-                WeightFormat::Int4 => {
-                    let mut panel = vec![Int4(7); panel_len(format, k)];
-                    pack_int4(&mut panel, k, |lane, i| wide_row(lane).map_or(0.0, |row| row[i]));
-                    (panel.iter().map(|x| x.0).collect(), 0)
-                }
-            };
+            let wide: Vec<f32> = bytes[1..].chunks(size).map(|bytes| widen(source, bytes)).collect();
+            let value = |lane: usize, i: usize| if lane < n { wide[lane * k + i] } else { 0.0 };
+            let mut expected = Bytes::new(panel_len(format, k) * format.element_bytes());
+            let plainly = Plainly { panel: expected.slice(), k, value: &value };
+            let Some(flushed) = visit(format, plainly) else { continue };
+            let values = Values { count: n, inputs: k, value: &value };
+            let mut panel = vec![0xaa; expected.as_slice().len()];
+            assert_eq!(pack_values(format, &mut panel, &values), Ok(flushed));
+            assert!(panel == expected.as_slice(), "{format:?} {n} x {k}");
+            let expected = expected.as_slice();
             for isa in Isa::available().iter() {
                 let mut panel = vec![0xaa; expected.len()];
                 let found = pack_panel(*isa, format, &mut panel, k, source, &bytes[1..]).unwrap();
@@ -88,47 +100,38 @@ fn panels_equal_the_plain_packing_for_all_types_and_odd_shapes() {
 }
 
 #[test]
-fn every_f16_widens_as_in_half() {
-    for bits in 0..=u16::MAX {
-        let expected = half::f16::from_bits(bits).to_f32();
-        let got = F16::widen(bits);
-        assert!(got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()), "{bits:#x}");
-    }
-}
-
-#[test]
-fn every_bf16_is_an_operand_as_the_rule_says() {
-    for bits in 0..=u16::MAX {
-        let wide = Bf16::widen(bits);
-        if !wide.is_nan() {
-            assert_eq!(Bf16::operand(bits), bf16_operand(wide).to_bits(), "{bits:#x}");
-            assert_eq!(F32::operand(wide.to_bits()), bf16_operand(wide).to_bits(), "{bits:#x}");
-        }
-    }
-    assert_eq!(bf16_round(1.0).to_bits(), F32::operand(1.0_f32.to_bits()));
-}
-
-#[test]
 fn rows_that_are_operands_already_are_packed_as_any() {
-    const LEAST: u16 = (FLUSH_BELOW.to_bits() >> 16) as u16;
+    const KEPT_FROM: u16 = (FLUSH_BELOW.to_bits() >> 16) as u16;
     for k in [32, 64, 33, 100] {
         let plain = |i: usize| (0x3c00 + (i * 7 % 1000) as u16) | (i.is_multiple_of(3) as u16) << 15;
         // Nothing, and at some place what is no operand, or only just one.
-        for odd in
-            [plain(0), 0, 0x8000, 1, 0x8001, LEAST - 1, LEAST, LEAST | 0x8000, 0x7f7f, 0x7f80, 0xff80, 0x7fc0]
-        {
+        for odd in [
+            plain(0),
+            0,
+            0x8000,
+            1,
+            0x8001,
+            KEPT_FROM - 1,
+            KEPT_FROM,
+            KEPT_FROM | 0x8000,
+            0x7f7f,
+            0x7f80,
+            0xff80,
+            0x7fc0,
+        ] {
             for at in [0, 31, 32 * k / 2 + 5, 32 * k - 1] {
                 let bits: Vec<u16> = (0..32 * k).map(|i| if i == at { odd } else { plain(i) }).collect();
                 let bytes: Vec<u8> = bits.iter().flat_map(|x| x.to_le_bytes()).collect();
                 let wide: Vec<f32> = bits.iter().map(|x| bf16::from_bits(*x).to_f32()).collect();
+                let value = |lane: usize, i: usize| wide[lane * k + i];
                 let mut expected = vec![bf16::ONE; panel_len(WeightFormat::Bf16, k)];
-                let flushed = pack_bf16(&mut expected, k, |lane| Some(&wide[lane * k..][..k]));
+                let flushed = bf16::pack_plainly(&mut expected, k, &value).unwrap();
                 let expected: Vec<u8> = expected.iter().flat_map(|x| x.to_le_bytes()).collect();
                 for isa in Isa::available().iter() {
                     let mut panel = vec![0xaa; expected.len()];
                     let found = pack_panel(*isa, WeightFormat::Bf16, &mut panel, k, SourceType::Bf16, &bytes);
                     if odd & 0x7f80 == 0x7f80 {
-                        assert_eq!(found.map_err(|bad| (bad.lane, bad.k)), Err((at / k, at % k)));
+                        assert_eq!(found.map_err(place), Err((at / k, at % k)));
                     } else {
                         assert_eq!(found, Ok(flushed), "{} {odd:#x} at {at} of {k}", isa.name());
                         assert!(panel == expected, "{} {odd:#x} at {at} of {k}", isa.name());
@@ -137,6 +140,12 @@ fn rows_that_are_operands_already_are_packed_as_any() {
             }
         }
     }
+}
+
+/// Where a weight is that is not finite.
+fn place(error: PackError) -> (usize, usize) {
+    let PackError::NonFinite(bad) = error else { panic!("{error:?}") };
+    (bad.lane, bad.k)
 }
 
 #[test]
@@ -150,7 +159,7 @@ fn what_is_not_finite_is_named() {
                 let bytes: Vec<u8> = weight.iter().flat_map(|x| x.to_le_bytes()).collect();
                 let mut panel = vec![0; panel_len(format, k) * format.element_bytes()];
                 let found = pack_panel(*isa, format, &mut panel, k, SourceType::F32, &bytes);
-                let place = found.map_err(|bad| (bad.lane, bad.k));
+                let place = found.map_err(place);
                 let is_finite = value == f32::MAX && format == WeightFormat::F32;
                 assert_eq!(
                     place,
@@ -162,7 +171,7 @@ fn what_is_not_finite_is_named() {
                 }
                 let mut out = vec![0; 32 * k * format.element_bytes()];
                 let converted = convert(*isa, format, &mut out, SourceType::F32, &bytes);
-                // The greatest f32 is a weight, but rounds to an infinite bf16.
+                // The maximal f32 is a weight, but rounds to an infinite bf16.
                 assert_eq!(converted.map_err(|bad| bad.k), if is_finite { Ok(0) } else { Err(at) });
             }
         }

@@ -1,14 +1,14 @@
-//! Every path's product against the reference, bit by bit: ragged shapes drawn, real shapes
-//! sampled.
-use super::coded;
-use super::int4::pack_int4;
-use super::micro::kept_as_stored;
-use super::pack::{pack_bf16, pack_f32, pack_int8};
-use super::panel::{Linear, PANEL, Panels, panel_count, panel_len};
-use super::product::{Activations, Epilogue, multiply, scratch_bytes};
-use super::reference::{element_bf16, element_f32, element_int8};
-use crate::dtype::{Bf16x12, Int4, Int8, OperandFormat, WeightFormat, bf16_operand};
-use crate::isa::{InstructionSet, Isa, LANES, SimdOp};
+//! Every instruction set's product against the reference, bit by bit: ragged shapes drawn, real
+//! shapes sampled.
+use super::dequantized::dequantized_as_stored;
+use super::linear::{Linear, Panels};
+use super::pack::pack_values;
+use super::panel::{PANEL, panel_count};
+use super::product::{multiply, scratch_bytes};
+use super::source::float::Values;
+use super::{Activations, Epilogue, panel_len};
+use crate::dtype::{Int8, OperandFormat, WeightFormat, bf16_operand};
+use crate::isa::{InstructionSet, Isa, LANES, Simd, SimdOp};
 use crate::kernels::math::silu;
 use crate::kernels::{quantize, rotation};
 use crate::tensor::{Rows, Shared, padded};
@@ -30,11 +30,8 @@ pub(crate) fn noise(seed: u64, i: usize) -> f32 {
 struct Case {
     n: usize,
     k: usize,
-    f32_panels: Vec<f32>,
-    bf16_panels: Vec<bf16>,
-    int8_panels: Vec<Int8>,
-    int4_panels: Vec<Int4>,
-    coded_panels: Vec<Bf16x12>,
+    /// In each format its panels.
+    panels: Vec<(WeightFormat, Bytes)>,
     bias: Option<Vec<f32>>,
     act_f32: Vec<f32>,
     act_bf16: Vec<bf16>,
@@ -44,31 +41,16 @@ struct Case {
 
 impl Case {
     fn new(seed: u64, rows: usize, n: usize, k: usize, with_bias: bool) -> Case {
-        let panels = panel_count(n);
-        let mut f32_panels = vec![0.0; panels * panel_len(WeightFormat::F32, k)];
-        let mut bf16_panels = vec![bf16::ZERO; panels * panel_len(WeightFormat::Bf16, k)];
-        let mut int8_panels = vec![Int8(0); panels * panel_len(WeightFormat::Int8, k)];
-        let mut coded_panels = vec![Bf16x12(0); panels * panel_len(WeightFormat::Bf16Coded, k)];
-        let mut int4_panels = vec![Int4(0); panels * panel_len(WeightFormat::Int4, k)];
-        let mut weight = vec![0.0; PANEL * k];
-        for panel in 0..panels {
-            for (i, w) in weight.iter_mut().enumerate() {
-                *w = noise(seed, panel * PANEL * k + i);
+        let packed = |format: WeightFormat| {
+            let panel_bytes = panel_len(format, k) * format.element_bytes();
+            let mut bytes = Bytes::new(panel_count(n) * panel_bytes);
+            for (panel, out) in bytes.slice().chunks_exact_mut(panel_bytes).enumerate() {
+                let value = |lane: usize, i: usize| noise(seed, (panel * PANEL + lane) * k + i);
+                let count = PANEL.min(n - panel * PANEL);
+                pack_values(format, out, &Values { count, inputs: k, value: &value }).unwrap();
             }
-            let row = |lane: usize| (panel * PANEL + lane < n).then(|| &weight[lane * k..][..k]);
-            let len = panel_len(WeightFormat::F32, k);
-            pack_f32(&mut f32_panels[panel * len..][..len], k, row);
-            let len = panel_len(WeightFormat::Bf16, k);
-            pack_bf16(&mut bf16_panels[panel * len..][..len], k, row);
-            let raw = &bf16_panels[panel * len..][..len];
-            let len = coded::coded_len(k);
-            coded::encode(k, |i| raw[i], &mut coded_panels[panel * len..][..len]).unwrap();
-            let len = panel_len(WeightFormat::Int8, k);
-            let value = |lane: usize, i: usize| row(lane).map_or(0.0, |row| row[i]);
-            pack_int8(&mut int8_panels[panel * len..][..len], k, value);
-            let len = panel_len(WeightFormat::Int4, k);
-            pack_int4(&mut int4_panels[panel * len..][..len], k, value);
-        }
+            (format, bytes)
+        };
         let mut act_f32 = vec![0.0; rows * padded(k)];
         for r in 0..rows {
             for i in 0..k {
@@ -81,11 +63,7 @@ impl Case {
         let mut case = Case {
             n,
             k,
-            f32_panels,
-            bf16_panels,
-            int8_panels,
-            int4_panels,
-            coded_panels,
+            panels: FORMATS.map(packed).into(),
             bias,
             act_int8: vec![Int8(0); act_f32.len()],
             act_f32,
@@ -106,36 +84,20 @@ impl Case {
     }
 
     fn operands(&self, format: WeightFormat) -> (Activations<'_>, Linear<'_>) {
-        let (act, panels) = match format {
-            WeightFormat::F32 => {
-                (Activations::F32(Rows::padded(&self.act_f32, self.k)), Panels::F32(&self.f32_panels))
-            }
-            WeightFormat::Bf16 => {
-                (Activations::Bf16(Rows::padded(&self.act_bf16, self.k)), Panels::Bf16(&self.bf16_panels))
-            }
-            WeightFormat::Int8 => {
-                let act = Activations::Int8(Rows::padded(&self.act_int8, self.k), &self.act_scales);
-                (act, Panels::Int8(&self.int8_panels))
-            }
-            WeightFormat::Bf16Coded => {
-                (Activations::Bf16(Rows::padded(&self.act_bf16, self.k)), Panels::Coded(&self.coded_panels))
-            }
-            WeightFormat::Int4 => {
-                let act = Activations::Int8(Rows::padded(&self.act_int8, self.k), &self.act_scales);
-                (act, Panels::Int4(&self.int4_panels))
-            }
+        let act = match format.operands() {
+            OperandFormat::F32 => Activations::F32(Rows::padded(&self.act_f32, self.k)),
+            OperandFormat::Bf16 => Activations::Bf16(Rows::padded(&self.act_bf16, self.k)),
+            OperandFormat::Int8 => Activations::Int8(Rows::padded(&self.act_int8, self.k), &self.act_scales),
         };
+        let (_, bytes) = self.panels.iter().find(|(other, _)| *other == format).unwrap();
+        let panels = Panels::from_bytes(format, bytes.as_slice()).unwrap();
         (act, Linear::new(self.n, self.k, panels, self.bias.as_deref()).unwrap())
     }
 
     fn expected(&self, format: WeightFormat, r: usize, n: usize) -> f32 {
-        // What is coded gives the bits of what it was made from.
+        // 12 bits give the bits of the bf16 weights that they hold.
         let (act, weight) = self.operands(format.numerics());
-        let sum = match act {
-            Activations::F32(rows) => element_f32(rows.row_padded(r), &weight, n),
-            Activations::Bf16(rows) => element_bf16(rows.row_padded(r), &weight, n),
-            Activations::Int8(rows, scales) => element_int8(rows.row(r), scales[r], &weight, n),
-        };
+        let sum = weight.reference(act, r, n);
         self.bias.as_ref().map_or(sum, |bias| sum + bias[n])
     }
 
@@ -144,7 +106,7 @@ impl Case {
         let mut out = vec![f32::NAN; act.count() * padded(self.n)];
         let shared = Shared::new(&mut out);
         let panels = weight.panel_count();
-        let mut scratch = Scratch::new(act.count());
+        let mut scratch = Bytes::new(scratch_bytes(act.count(), 2));
         for cut in 0..cuts {
             let range = panels * cut / cuts..panels * (cut + 1) / cuts;
             // SAFETY: one task at a time.
@@ -155,7 +117,7 @@ impl Case {
                     &weight,
                     range,
                     (Epilogue::Store(shared), padded(self.n)),
-                    scratch.bytes(),
+                    scratch.slice(),
                 );
             }
         }
@@ -163,25 +125,30 @@ impl Case {
     }
 }
 
-/// Aligned bytes in which panels are unpacked.
-struct Scratch(Vec<Line>);
+/// Bytes from a cache line on.
+pub(crate) struct Bytes(Vec<Line>, usize);
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-impl Scratch {
-    fn new(rows: usize) -> Self {
-        Self(vec![Line([0xff; 64]); scratch_bytes(rows, 2) / 64])
+impl Bytes {
+    pub(crate) fn new(len: usize) -> Self {
+        Self(vec![Line([0xff; 64]); len.div_ceil(64)], len)
     }
 
-    fn bytes(&mut self) -> &mut [u8] {
+    pub(crate) fn slice(&mut self) -> &mut [u8] {
         // SAFETY: lines are bytes.
-        unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 64) }
+        unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.1) }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        // SAFETY: lines are bytes.
+        unsafe { core::slice::from_raw_parts(self.0.as_ptr().cast(), self.1) }
     }
 }
 
-const FORMATS: [WeightFormat; 5] = WeightFormat::STORED;
+const FORMATS: [WeightFormat; WeightFormat::STORED.len()] = WeightFormat::STORED;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
@@ -211,7 +178,7 @@ fn real_shape(k: usize, n: usize, rows: usize, column_step: usize) {
     let case = Case::new(7, rows, n, k, false);
     for format in FORMATS {
         let row_step = if column_step == 1 { 1 } else { 13 };
-        // The portable path is the reference's own arithmetic at a hundredth of the speed: one
+        // Portable code is the reference's own arithmetic at a hundredth of the speed: one
         // panel of it is enough here, the drawn shapes cover it whole.
         let isas = Isa::available();
         let outs: Vec<_> = isas.iter().skip(1).map(|isa| (isa, case.product(*isa, format, 3))).collect();
@@ -307,7 +274,7 @@ fn epilogues(rows: usize, k: usize) {
     impl SimdOp for Gate {
         type Output = [f32; LANES];
         #[inline(always)]
-        fn eval<S: InstructionSet>(self, s: S) -> [f32; LANES] {
+        fn eval<S: Simd>(self, s: S) -> [f32; LANES] {
             s.to_array(s.mul(silu(s, s.lanes_of(self.0)), s.lanes_of(self.1)))
         }
     }
@@ -315,8 +282,8 @@ fn epilogues(rows: usize, k: usize) {
         let plain = case.product(Isa::PORTABLE, format, 1);
         let (act, weight) = case.operands(format);
         for isa in Isa::available().iter() {
-            let mut scratch = Scratch::new(rows);
-            let scratch = scratch.bytes();
+            let mut scratch = Bytes::new(scratch_bytes(rows, 2));
+            let scratch = scratch.slice();
             let mut added = vec![1.5; plain.len()];
             let mut gated = vec![0.0; rows * 3 * PANEL];
             let mut gated_bf16 = vec![bf16::ZERO; rows * 3 * PANEL];
@@ -390,18 +357,18 @@ fn large_channels_among_the_activations_do_not_spoil_int8() {
     }
 }
 
-/// What is kept as it is stored is not kept again for further tiles: a matter of time alone, which
-/// no bits would show.
+/// Stored columns that are multiplied as they are are not dequantized for further tiles: a matter
+/// of time alone, which no bits would show.
 #[test]
-fn columns_are_kept_as_stored_where_a_path_widens_nothing() {
+fn columns_are_multiplied_as_stored_where_nothing_is_widened() {
     struct Stored;
     impl SimdOp for Stored {
         type Output = ();
         #[inline(always)]
         fn eval<S: InstructionSet>(self, _: S) {
-            assert!(kept_as_stored::<S, f32>());
-            assert_eq!(kept_as_stored::<S, bf16>(), S::STRATEGY.pairs_factor == 1);
-            assert_eq!(kept_as_stored::<S, Int8>(), S::STRATEGY.quads_factor == 1);
+            assert!(dequantized_as_stored::<S, f32>());
+            assert_eq!(dequantized_as_stored::<S, bf16>(), S::STRATEGY.pairs_factor == 1);
+            assert_eq!(dequantized_as_stored::<S, Int8>(), S::STRATEGY.quads_factor == 1);
         }
     }
     for isa in Isa::available().iter() {

@@ -6,7 +6,7 @@
 //! and keys have the scores that they had, n times (Ashkboos et al., "QuaRot", arXiv 2404.00456).
 //! `n` is a power of two, and dividing a scale by it rounds nothing.
 
-/// The size of the transform for heads `head_dim` wide: the greatest power of two that divides it.
+/// The size of the transform for heads `head_dim` wide: the largest power of two that divides it.
 /// Wider heads are transformed in pieces of that size.
 pub const fn size(head_dim: usize) -> usize {
     1 << head_dim.trailing_zeros()

@@ -12,7 +12,7 @@
 //!   would become one large element. These spread every column of H evenly too.
 //! * **H** is the Walsh–Hadamard matrix: butterflies `(a + b, a − b)` of elements `i` and `i + h`,
 //!   for `h = n/2, n/4, … 1` in that order, after each element was multiplied by its sign over √n.
-//!   Every path adds the same pairs in the same order.
+//!   Every instruction set adds the same pairs in the same order.
 //! * The result stays as the vectors leave it: of a block of `n/16` vectors, lane `l` of vector `v`
 //!   becomes element `(n/16) l + v`. Weights and rows are permuted alike, so no product notices.
 //!
@@ -68,8 +68,8 @@ pub(crate) fn rotate<S: Simd>(s: S, x: &mut [f32]) {
     rotate_from(s, x, |x, i| load_part(s, &x[i..]));
 }
 
-/// The same of a row that is read by `part(x, i)`: the 16 elements from `i` on, those past the end
-/// of `x` being anything. `x` is read by nothing else.
+/// [`rotate`] for a row that is read by `part(x, i)`: the 16 elements from `i` on, those past the
+/// end of `x` being anything. `x` is read by nothing else.
 #[inline(always)]
 pub(crate) fn rotate_from<S: Simd>(s: S, x: &mut [f32], part: impl Fn(&[f32], usize) -> S::F) {
     for (start, width) in blocks(x.len()) {
@@ -143,7 +143,8 @@ fn butterflies<S: Simd, const R: usize>(s: S, x: &mut [S::F; R]) {
     }
 }
 
-/// One element at a time: what the rotation equals bit for bit on every path.
+/// One element at a time: what the rotation equals bit for bit on every
+/// instruction set.
 pub fn reference(x: &mut [f32]) {
     for (start, width) in blocks(x.len()) {
         let block = &mut x[start..][..width];
@@ -194,18 +195,6 @@ fn permute(block: &mut [f32], of: impl Fn(usize, usize) -> (usize, usize)) {
         let (to, from) = of(i, i % LANES * vectors + i / LANES);
         block[to] = before[from];
     }
-}
-
-/// The part of a row of `len` elements `value(i)` that starts at `start`, a multiple of [`BLOCK`],
-/// rotated; zeros past the row's end.
-pub(crate) fn rotated_block(start: usize, len: usize, value: impl Fn(usize) -> f32) -> [f32; BLOCK] {
-    let mut x = [0.0; BLOCK];
-    let part = &mut x[..BLOCK.min(len - start)];
-    for (i, x) in part.iter_mut().enumerate() {
-        *x = value(start + i);
-    }
-    reference(part);
-    x
 }
 
 #[cfg(test)]

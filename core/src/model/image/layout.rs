@@ -11,7 +11,8 @@ use super::header::{
     TENSOR_EXPERT, TENSOR_KIND, TENSOR_LAYER, TENSOR_OFFSET,
 };
 use crate::dtype::WeightFormat;
-use crate::kernels::matmul::panel::{PANEL, panel_count, panel_len};
+use crate::kernels::matmul::panel::{PANEL, panel_count};
+use crate::kernels::matmul::panel_len;
 use crate::memory::REGION_ALIGN;
 use crate::tensor::padded;
 use core::ops::Range;

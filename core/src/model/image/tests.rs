@@ -2,7 +2,7 @@
 use super::header::config_offset;
 use super::layout::TENSOR_ALIGN;
 use super::*;
-use crate::kernels::matmul::panel::panel_len;
+use crate::kernels::matmul::panel_len;
 use crate::kernels::rope::{RopeConfig, RopeScaling};
 use crate::memory::REGION_ALIGN;
 use crate::model::families::Architecture;
@@ -461,7 +461,7 @@ fn products_wider_than_a_format_can_hold_are_refused() {
         (WeightFormat::Int8, 1 << 16),
         (WeightFormat::Int4, 1 << 16),
         // One more pair, and escapes could name the pair that says that there are none.
-        (WeightFormat::Bf16Coded, (1 << 19) - 4),
+        (WeightFormat::Bf16x12, (1 << 19) - 4),
     ] {
         assert_eq!(wide(format, most), Ok(()), "{format:?}");
         let error = wide(format, most + 1).unwrap_err();

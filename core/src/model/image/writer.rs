@@ -8,11 +8,11 @@ use super::header::{
     self, AUX_ENTRY_BYTES, FORMAT_VERSION, HEADER_BYTES, MAGIC, TENSOR_ENTRY_BYTES, put_config,
 };
 use super::layout::{ImageLayout, Storage, TensorKind, directory_entry, gate_up_source};
-use crate::dtype::{Bf16x12, Int4, Int8, WeightFormat, bf16_operand};
-use crate::kernels::matmul::coded::{coded_len, encode};
-use crate::kernels::matmul::int4::pack_int4;
-use crate::kernels::matmul::pack::pack_int8;
-use crate::kernels::matmul::panel::{PANEL, panel_len};
+use crate::dtype::{WeightFormat, bf16_operand};
+use crate::kernels::matmul::pack::pack_values;
+use crate::kernels::matmul::panel::PANEL;
+use crate::kernels::matmul::panel_len;
+use crate::kernels::matmul::source::float::Values;
 use crate::memory::{AnyBits, REGION_ALIGN, cast_mut};
 use half::bf16;
 
@@ -61,7 +61,8 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
     /// vector is one row.
     ///
     /// # Panics
-    /// If the format is [`WeightFormat::Bf16Coded`] and the exponents are too many to be coded.
+    /// If a weight of panels is not finite, or the format is [`WeightFormat::Bf16x12`] and the
+    /// exponents are too many for it.
     pub fn fill(&mut self, kind: TensorKind, layer: usize, value: impl Fn(usize, usize) -> f32) {
         let config = *self.layout.config();
         let Some(storage) = kind.storage(&config) else { return };
@@ -95,57 +96,19 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
                 }
                 self.flushed_count += flushed;
             }
-            (Storage::Panels { outputs, inputs }, WeightFormat::F32) => {
-                let len = panel_len(WeightFormat::F32, inputs);
-                let Some(out) = self.tensor_mut::<f32>(kind, layer) else { return };
-                for (i, x) in out.iter_mut().enumerate() {
-                    let n = i / len * PANEL + i % PANEL;
-                    let k = i % len / PANEL;
-                    *x = source(n).filter(|_| n < outputs).map_or(0.0, |row| value(row, k));
-                }
-            }
-            (Storage::Panels { outputs, inputs }, WeightFormat::Bf16) => {
+            (Storage::Panels { outputs, inputs }, format) => {
+                let panel_bytes = panel_len(format, inputs) * format.element_bytes();
+                let Some(out) = self.tensor_mut::<u8>(kind, layer) else { return };
                 let mut flushed = 0;
-                let len = panel_len(WeightFormat::Bf16, inputs);
-                let Some(out) = self.tensor_mut::<bf16>(kind, layer) else { return };
-                for (i, x) in out.iter_mut().enumerate() {
-                    let n = i / len * PANEL + i % (2 * PANEL) / 2;
-                    let k = i % len / (2 * PANEL) * 2 + i % 2;
-                    let row = source(n).filter(|_| n < outputs && k < inputs);
-                    *x = row.map_or(bf16::ZERO, |row| operand(value(row, k), &mut flushed));
-                }
-                self.flushed_count += flushed;
-            }
-            (Storage::Panels { outputs, inputs }, WeightFormat::Bf16Coded) => {
-                let Some(out) = self.tensor_mut::<Bf16x12>(kind, layer) else { return };
-                for (number, panel) in out.chunks_exact_mut(coded_len(inputs)).enumerate() {
-                    let weight = |i: usize| {
-                        let (n, k) = (number * PANEL + i % (2 * PANEL) / 2, i / (2 * PANEL) * 2 + i % 2);
-                        let row = source(n).filter(|_| n < outputs && k < inputs);
-                        row.map_or(bf16::ZERO, |row| bf16_operand(value(row, k)))
+                for (number, panel) in out.chunks_exact_mut(panel_bytes).enumerate() {
+                    let at = |lane: usize, k: usize| {
+                        source(number * PANEL + lane).map_or(0.0, |row| value(row, k))
                     };
-                    encode(inputs, weight, panel).expect("weights whose exponents can be coded");
+                    let count = PANEL.min(outputs - number * PANEL);
+                    let rows = Values { count, inputs, value: &at };
+                    flushed += pack_values(format, panel, &rows).expect("weights that can be packed");
                 }
-            }
-            (Storage::Panels { outputs, inputs }, WeightFormat::Int8) => {
-                let len = panel_len(WeightFormat::Int8, inputs);
-                let Some(out) = self.tensor_mut::<Int8>(kind, layer) else { return };
-                for (number, panel) in out.chunks_exact_mut(len).enumerate() {
-                    pack_int8(panel, inputs, |lane, k| {
-                        let n = number * PANEL + lane;
-                        source(n).filter(|_| n < outputs).map_or(0.0, |row| value(row, k))
-                    });
-                }
-            }
-            (Storage::Panels { outputs, inputs }, WeightFormat::Int4) => {
-                let len = panel_len(WeightFormat::Int4, inputs);
-                let Some(out) = self.tensor_mut::<Int4>(kind, layer) else { return };
-                for (number, panel) in out.chunks_exact_mut(len).enumerate() {
-                    pack_int4(panel, inputs, |lane, k| {
-                        let n = number * PANEL + lane;
-                        source(n).filter(|_| n < outputs).map_or(0.0, |row| value(row, k))
-                    });
-                }
+                self.flushed_count += flushed as u64;
             }
         }
     }

@@ -182,7 +182,7 @@ fn files_that_are_no_images_are_told() {
         let head = WeightChoice { head: Some(WeightFormat::Int8), ..any };
         assert_eq!(message(&good, head), "FILE: head format: found bf16, expected int8");
         let coded = WeightChoice { compress: Compress::On, ..any };
-        assert_eq!(message(&good, coded), "FILE: weight format: found bf16, expected bf16-coded");
+        assert_eq!(message(&good, coded), "FILE: weight format: found bf16, expected bf16-12");
     }
     let none = directory.path().join("none");
     let told =

@@ -157,19 +157,19 @@ fn compressed_weights_are_the_same_weights() {
         let directory = TemporaryDirectory::new("compressed");
         recipe("qwen3", tied, dtype).write(directory.path(), 1).unwrap();
         let plain = load_from(directory.path(), choice(Compress::Off)).unwrap();
-        let coded = load_from(directory.path(), choice(Compress::On)).unwrap();
+        let compressed = load_from(directory.path(), choice(Compress::On)).unwrap();
         let small = load_from(directory.path(), choice(Compress::Auto)).unwrap();
         assert!(small.image() == plain.image(), "a model that fits the caches is not compressed");
-        let (plain, coded) = (plain.model(), coded.model());
-        assert_eq!(plain.fingerprint(), coded.fingerprint());
-        assert_eq!(coded.config().weight_format, WeightFormat::Bf16Coded);
-        let pairs =
-            (0..plain.config().layer_count).map(|layer| (plain.layer(layer).down, coded.layer(layer).down));
-        for (plain, coded) in pairs.chain([(plain.outer().head, coded.outer().head)]) {
+        let (plain, compressed) = (plain.model(), compressed.model());
+        assert_eq!(plain.fingerprint(), compressed.fingerprint());
+        assert_eq!(compressed.config().weight_format, WeightFormat::Bf16x12);
+        let pairs = (0..plain.config().layer_count)
+            .map(|layer| (plain.layer(layer).down, compressed.layer(layer).down));
+        for (plain, compressed) in pairs.chain([(plain.outer().head, compressed.outer().head)]) {
             let (mut x, mut y) = (vec![0.0; plain.inputs()], vec![0.0; plain.inputs()]);
             for n in 0..plain.outputs() {
                 plain.read_column(n, &mut x);
-                coded.read_column(n, &mut y);
+                compressed.read_column(n, &mut y);
                 assert!(x == y, "{dtype} {n}");
             }
         }
@@ -185,8 +185,8 @@ fn large_models_are_compressed_where_that_pays() {
     let large = ModelConfig { vocab_size: 700_000, ..small };
     let chosen = |model, weights| {
         let mut notes = Vec::new();
-        let chosen = super::coded(model, weights, directory.path(), &mut notes).unwrap();
-        (chosen.weight_format == WeightFormat::Bf16Coded, notes)
+        let chosen = super::in_12_bits(model, weights, directory.path(), &mut notes).unwrap();
+        (chosen.weight_format == WeightFormat::Bf16x12, notes)
     };
     for isa in Isa::available().iter().copied() {
         for sequences in [Some(1), Some(5), None] {

@@ -153,8 +153,7 @@ impl EngineLoop<'_, '_, '_> {
         let rows = StepRows::of(&self.engine, plan);
         let start = Instant::now();
         // The plan is the latest and the pool the one that the engine was sized for.
-        let events =
-            self.engine.execute(plan, Masks::NONE, &mut self.runner, &self.model.pool, &mut ());
+        let events = self.engine.execute(plan, Masks::NONE, &mut self.runner, &self.model.pool, &mut ());
         let Ok(events) = events else { return };
         let of = |event: verbatim_core::engine::Event<'_>| {
             Some((event.request, event.choice, TokenEventKind::of(event.kind)?))
