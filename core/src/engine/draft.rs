@@ -1,25 +1,26 @@
-//! Guesses: how many each sequence should have, and where they come from.
+//! Draft tokens: how many each sequence should have, and where they come from.
 //!
 //! ```text
-//! decide ──lookup found──────────────────────────────► guesses ──verify──► decide …
+//! decide ──lookup found──────────────────────────► draft tokens ──verify──► decide …
 //!    └────none found, model pays──► draft steps ───────┘
 //! ```
 //!
-//! A draft step of the model computes one more token of each sequence that wants one. With a shared
-//! cache it writes keys and values past what is settled, in the sequence's own blocks; the served
-//! model computes those positions again before anyone reads them. With a cache of its own it first
-//! catches up with the text.
+//! A draft step computes one more token of each sequence that wants one. With a shared cache the
+//! draft model writes keys and values past the accepted tokens, in the sequence's own blocks; the
+//! served model computes those positions again before anyone reads them. With a cache of its own
+//! the draft model first catches up with the sequence's tokens.
 use super::Engine;
 use super::lookup;
 use super::sequence::{Source, UNDECIDED};
 use super::speculate::SpeculationMode;
 use crate::model::{Row, RowOutput};
 
-/// Tokens that must match before guesses are made from them: a single one matches everywhere.
-const MATCH_LEAST: usize = 3;
+/// Tokens that must match before draft tokens are taken from what follows them: a single one
+/// matches everywhere.
+const MATCH_MIN: usize = 3;
 
-/// The rows of a step that guesses may raise it to, in [`SpeculationMode::Auto`]: beyond that a
-/// pass over the weights is no longer what a step costs.
+/// The rows that draft tokens may raise a step to, in [`SpeculationMode::Auto`]: beyond that a pass
+/// over the weights is no longer what a step costs.
 const AUTO_ROWS_MAX: usize = 16;
 
 impl Engine<'_, '_> {
@@ -34,7 +35,7 @@ impl Engine<'_, '_> {
         let spare = self.rows_for_guesses(most);
         let spare = if is_forced { spare } else { spare.min(AUTO_ROWS_MAX.saturating_sub(count)) };
         let each = self.limits.draft_len.min(spare / count) as u32;
-        // A guess for each is a row for each, in a step that is longer than that of one row.
+        // A draft token for each is a row for each, in a step that is longer than that of one row.
         let row = speculation.row_cost * count as f32 / (1.0 + speculation.row_cost * (count - 1) as f32);
         let draft = speculation.draft_cost;
         for at in 0..self.state.running.len() {
@@ -46,12 +47,12 @@ impl Engine<'_, '_> {
             let room = each.min((sequence.end_len - sequence.token_count).saturating_sub(1));
             sequence.draft_goal = 0;
             if speculation.lookup {
-                let (most, least) = match is_forced {
+                let (max, min) = match is_forced {
                     true => (room, 1),
-                    false => (sequence.lookup_length.best(room, 0.0, row), MATCH_LEAST),
+                    false => (sequence.lookup_length.best(room, 0.0, row), MATCH_MIN),
                 };
                 let tokens = &mut self.state.tokens[slot * self.limits.model_len..][..self.limits.model_len];
-                let found = lookup::propose(tokens, sequence.token_count as usize, most as usize, least);
+                let found = lookup::propose(tokens, sequence.token_count as usize, max as usize, min);
                 sequence.draft_count = found as u32;
                 sequence.draft_goal = found as u32;
                 sequence.draft_source = Source::Lookup;
@@ -64,8 +65,8 @@ impl Engine<'_, '_> {
         }
     }
 
-    /// Plans a step of the model that drafts; `false` if none is needed, or it is the served
-    /// model's turn.
+    /// Plans a step of the draft model; `false` if none is needed, or if it is the served model's
+    /// turn.
     pub(super) fn plan_draft(&mut self, most: usize) -> bool {
         let has_own = match &self.state.drafting {
             Some(drafting) if self.speculation.model => drafting.own.is_some(),
@@ -94,7 +95,7 @@ impl Engine<'_, '_> {
             {
                 known - 1..known
             } else {
-                // No block for it: what there is will do.
+                // There is no block for another draft token: those that are there will do.
                 self.state.sequences[slot as usize].draft_goal = sequence.draft_count;
                 continue;
             };

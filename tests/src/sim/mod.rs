@@ -16,6 +16,8 @@
 //! * [`world`]: the models, built once a process, and the memory and pools of a run.
 //! * [`answer`]: all bits that a request gets to see; [`oracle`]: those that it gets alone.
 //! * [`checks`]: what holds after every step. [`coverage`]: which events a run reached.
+//! * Steps are computed by the CPU's runner or by a [`Late`](crate::late::Late) one, which may be
+//!   lost: the same events, and who is cut short goes on elsewhere to the same bits.
 //! * [`run`]: the loop. [`shrink`]: from a failing seed to a small one. [`report`]: what a person
 //!   reads.
 //! * `mutants`: bugs that it must find, in a build with `--cfg mutants`.
