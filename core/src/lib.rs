@@ -13,7 +13,7 @@
 //! * [`pool`]: the trait through which a host lends its threads; [`pool::Serial`] needs none.
 //! * [`cache`]: blocks of KV, block tables and their planes.
 //! * [`kernels`]: matmul, attention, norms, RoPE, softmax, SiLU; a scalar reference beside each.
-//! * [`model`]: configuration, the image, and the forward pass.
+//! * [`model`]: configuration, the image, the forward pass, and the seam behind which it runs.
 //! * [`sampling`]: from one row of logits to a token, as a pure function.
 //! * [`engine`]: requests in, rows planned, steps executed, events out.
 //! * [`selftest`]: all of it on tiny models, against a stored hash.

@@ -7,6 +7,8 @@
 //!   without it.
 //! * [`fixture`]: a tiny model as files, to be spoiled; [`process`]: the program, and requests to
 //!   it.
+//! * [`late`]: a runner with a heap and a thread of its own, for what the core may not take for
+//!   granted of a device.
 //! * [`golden`]: the JSON under `goldens/`, and the models that its recipes make.
 //! * [`runner`]: sequences through the forward pass with no engine around it.
 //! * [`draws`]: random numbers of a seed; [`mutate`]: spoils bytes and JSON by them.
@@ -20,6 +22,7 @@ pub mod data;
 pub mod draws;
 pub mod fixture;
 pub mod golden;
+pub mod late;
 pub mod mutants;
 pub mod mutate;
 pub mod pools;

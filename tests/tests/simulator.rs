@@ -1,5 +1,6 @@
 //! A fixed set of seeds of the simulator. `verbatim-sim` goes on from there; its `--help` says how.
-use verbatim_tests::sim::options::Setup;
+use verbatim_tests::draws::Draws;
+use verbatim_tests::sim::options::{Over, Setup};
 use verbatim_tests::sim::report::{Summary, story};
 use verbatim_tests::sim::run::run;
 use verbatim_tests::sim::shrink::shrink;
@@ -12,10 +13,10 @@ const STEPS: u64 = 300;
 const EVENT_HASH: u64 = 0x5aca_f44a_e1c9_e9a9;
 
 /// Runs seeds; a failure is shrunk and told.
-fn seeds(range: std::ops::Range<u64>) -> Summary {
+fn seeds(range: std::ops::Range<u64>, over: Over) -> Summary {
     let mut summary = Summary::default();
     for seed in range {
-        let setup = Setup::new(seed, STEPS);
+        let setup = Setup { over, ..Setup::new(seed, STEPS) };
         match run(&setup) {
             Ok(outcome) => summary.add(&outcome),
             Err(failure) => panic!("{}", story(&setup, &shrink(&setup, &failure), None)),
@@ -24,11 +25,10 @@ fn seeds(range: std::ops::Range<u64>) -> Summary {
     summary
 }
 
-#[test]
-fn no_schedule_changes_a_bit_and_every_kind_of_event_is_reached() {
-    // Two threads, as on the machine that this is made for.
+/// Runs all of them. Two threads, as on the machine that this is made for.
+fn all_seeds(over: Over) -> Summary {
     let halves = std::thread::scope(|scope| {
-        let handles = [1..33, 33..65].map(|range| scope.spawn(|| seeds(range)));
+        let handles = [1..33, 33..65].map(|range| scope.spawn(|| seeds(range, over)));
         handles.map(|handle| handle.join())
     });
     let mut summary = Summary::default();
@@ -38,15 +38,49 @@ fn no_schedule_changes_a_bit_and_every_kind_of_event_is_reached() {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
+    summary
+}
+
+#[test]
+fn no_schedule_changes_a_bit_and_every_kind_of_event_is_reached() {
+    let summary = all_seeds(Over::Cpu);
     let mut text = String::new();
     summary.print(&mut text, None).expect("a string takes it");
     println!("{text}");
     assert_eq!(summary.shortcomings(), Vec::<String>::new(), "{text}");
+    assert_hash(&summary);
+}
+
+fn assert_hash(summary: &Summary) {
     assert_eq!(
         summary.total.log_hash, EVENT_HASH,
         "the hash of all events is {:#018x}, expected {EVENT_HASH:#018x}",
         summary.total.log_hash
     );
+}
+
+/// On a heap and a thread of its own, as late as dependencies allow, in another order: the same
+/// answers, and the same events.
+#[test]
+fn a_runner_that_shares_nothing_with_the_engine_makes_the_same_events() {
+    assert_hash(&all_seeds(Over::Late { lost_at: None }));
+}
+
+/// Lost at a command that is drawn: every choice that runs ends, the engine goes on with another
+/// runner, and who was cut short is resumed elsewhere to the same bits.
+#[test]
+fn a_lost_device_ends_those_that_run_and_they_are_resumed_to_the_same_bits() {
+    let mut draws = Draws::new(27);
+    let mut lost = 0;
+    for seed in 65..97 {
+        let lost_at = Some(draws.below(600) as u64);
+        let setup = Setup { over: Over::Late { lost_at }, ..Setup::new(seed, 120) };
+        match run(&setup) {
+            Ok(outcome) => lost += outcome.lost,
+            Err(failure) => panic!("{}", story(&setup, &shrink(&setup, &failure), None)),
+        }
+    }
+    assert!(lost > 64, "only {lost} choices were cut short");
 }
 
 #[test]

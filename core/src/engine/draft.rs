@@ -1,14 +1,14 @@
-//! Guesses: how many each sequence should have, and where they come from.
+//! Draft tokens: how many each sequence should have, and where they come from.
 //!
 //! ```text
-//! decide ──lookup found──────────────────────────────► guesses ──verify──► decide …
+//! decide ──lookup found──────────────────────────► draft tokens ──verify──► decide …
 //!    └────none found, model pays──► draft steps ───────┘
 //! ```
 //!
-//! A draft step of the model computes one more token of each sequence that wants one. With a shared
-//! cache it writes keys and values past what is settled, in the sequence's own blocks; the served
-//! model computes those positions again before anyone reads them. With a cache of its own it first
-//! catches up with the text.
+//! A draft step computes one more token of each sequence that wants one. With a shared cache the
+//! draft model writes keys and values past the accepted tokens, in the sequence's own blocks; the
+//! served model computes those positions again before anyone reads them. With a cache of its own
+//! the draft model first catches up with the sequence's tokens.
 pub(super) mod length;
 mod lookup;
 
@@ -17,11 +17,12 @@ use super::sequence::{Source, UNDECIDED};
 use super::speculate::SpeculationMode;
 use crate::model::RowOutput;
 
-/// Tokens that must match before guesses are made from them: a single one matches everywhere.
-const MATCH_LEAST: usize = 3;
+/// Tokens that must match before draft tokens are taken from what follows them: a single one
+/// matches everywhere.
+const MATCH_MIN: usize = 3;
 
-/// The rows of a step that guesses may raise it to, in [`SpeculationMode::Auto`]: beyond that a
-/// pass over the weights is no longer what a step costs.
+/// The rows that draft tokens may raise a step to, in [`SpeculationMode::Auto`]: beyond that a pass
+/// over the weights is no longer what a step costs.
 const AUTO_ROWS_MAX: usize = 16;
 
 impl Engine<'_, '_> {
@@ -36,7 +37,7 @@ impl Engine<'_, '_> {
         let spare = self.rows_for_drafts(most);
         let spare = if is_forced { spare } else { spare.min(AUTO_ROWS_MAX.saturating_sub(count)) };
         let each = self.limits.draft_len.min(spare / count) as u32;
-        // A guess for each is a row for each, in a step that is longer than that of one row.
+        // A draft token for each is a row for each, in a step that is longer than that of one row.
         let row = speculation.row_cost * count as f32 / (1.0 + speculation.row_cost * (count - 1) as f32);
         let draft = speculation.draft_cost;
         for at in 0..self.state.running.len() {
@@ -48,12 +49,12 @@ impl Engine<'_, '_> {
             let room = each.min((sequence.end_len - sequence.token_count).saturating_sub(1));
             sequence.draft_goal = 0;
             if speculation.lookup {
-                let (most, least) = match is_forced {
+                let (max, min) = match is_forced {
                     true => (room, 1),
-                    false => (sequence.lookup_length.best(room, 0.0, row), MATCH_LEAST),
+                    false => (sequence.lookup_length.best(room, 0.0, row), MATCH_MIN),
                 };
                 let tokens = self.state.tokens.of_mut(slot as u32);
-                let found = lookup::propose(tokens, sequence.token_count as usize, most as usize, least);
+                let found = lookup::propose(tokens, sequence.token_count as usize, max as usize, min);
                 sequence.draft_count = found as u32;
                 sequence.draft_goal = found as u32;
                 sequence.draft_source = Source::Lookup;
@@ -66,8 +67,8 @@ impl Engine<'_, '_> {
         }
     }
 
-    /// Plans a step of the model that drafts; `false` if none is needed, or it is the served
-    /// model's turn.
+    /// Plans a step of the draft model; `false` if none is needed, or if it is the served model's
+    /// turn.
     pub(super) fn plan_draft(&mut self, most: usize) -> bool {
         let has_own = match &self.state.drafting {
             Some(drafting) if self.speculation.model => drafting.own.is_some(),
@@ -96,7 +97,7 @@ impl Engine<'_, '_> {
             {
                 known - 1..known
             } else {
-                // No block for it: what there is will do.
+                // There is no block for another draft token: those that are there will do.
                 self.state.sequences[slot as usize].draft_goal = sequence.draft_count;
                 continue;
             };

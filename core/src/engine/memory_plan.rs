@@ -64,6 +64,9 @@ impl core::fmt::Display for MemoryPlanError {
 
 impl core::error::Error for MemoryPlanError {}
 
+/// Workers that scratch is kept for, at most.
+pub(super) const WORKERS_MAX: usize = 4096;
+
 /// The memory of an engine, and of its runner as far as that lies in the same arena.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryPlan {
@@ -165,7 +168,7 @@ fn check(config: &ModelConfig, limits: &EngineLimits) -> Result<(), MemoryPlanEr
     within("kv_tokens", limits.kv_tokens, BLOCK, 1 << 31)?;
     within("rows", limits.rows, 1, MANY)?;
     within("head_rows", limits.head_rows, 1, limits.rows)?;
-    within("workers", limits.workers, 1, 4096)?;
+    within("workers", limits.workers, 1, WORKERS_MAX)?;
     within("draft_len", limits.draft_len, 0, 1024)?;
     within("top_logprobs", limits.top_logprobs, 0, 1024)?;
     within("logit_bias", limits.logit_bias, 0, MANY)?;

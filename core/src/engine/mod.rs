@@ -132,8 +132,8 @@ impl<'w, 's> Engine<'w, 's> {
         let draft = draft_model.as_ref().map(DraftModel::size);
         let config = *model.config();
         MemoryPlan::with_draft_model(&config, draft.as_ref(), &limits)?;
-        let (found, least, most) = (limits.workers, pool.workers(), limits.workers);
-        if pool.workers() > limits.workers {
+        let (found, least, most) = (limits.workers, pool.workers(), memory_plan::WORKERS_MAX);
+        if found < least {
             return Err(MemoryPlanError::Limit { field: "workers", found, least, most });
         }
         let mut arena = Arena::new(arena)?;

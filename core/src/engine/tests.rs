@@ -12,6 +12,7 @@ use std::vec;
 use std::vec::Vec;
 
 mod draft;
+mod loss;
 
 #[derive(Clone, Debug)]
 struct Ask {
@@ -742,4 +743,47 @@ fn who_waits_for_a_prefix_keeps_a_slot() {
         }
         assert_eq!(ends, [choices, choices, other]);
     });
+}
+
+/// A device has activations and KV of its own: the engine's arena holds its tables alone.
+#[test]
+fn the_memory_over_a_device_is_the_rest_of_that_on_the_cpu() {
+    let served = config(Architecture::Llama, WeightFormat::F32);
+    let draft = DraftModelSize { config: served, cache: DraftCache::Own };
+    let limits = limits();
+    let of = |runner| MemoryPlan::for_runner(runner, &served, Some(&draft), &limits).unwrap();
+    let (cpu, device) = (of(RunnerMemory::Arena), of(RunnerMemory::Own));
+    let mut runner = crate::memory::Layout::default();
+    CpuMemory::carve(&mut runner, &served, Some(&draft), &limits.runner()).unwrap();
+    assert_eq!(cpu.total_bytes(), device.total_bytes() + runner.total_bytes());
+    assert!(runner.total_bytes() > cpu.kv_bytes());
+    for name in ["KV blocks", "residual stream", "logits", "hidden states"] {
+        assert!(device.layout().regions().iter().all(|region| region.name != name), "{name}");
+    }
+    let mut memory = Memory::new(device.total_bytes());
+    let memory = memory.bytes(device.total_bytes());
+    let engine = Engine::over_device(&served, Some(&draft), limits, Isa::detect(), memory).unwrap();
+    assert_eq!(engine.status().blocks, limits.block_count());
+}
+
+#[test]
+fn a_pool_of_more_workers_than_were_planned_for_is_refused() {
+    struct Many;
+    // SAFETY: it runs nothing here.
+    unsafe impl Pool for Many {
+        fn workers(&self) -> usize {
+            2
+        }
+        fn run(&self, _: crate::pool::Phase, _: usize, _: &(dyn Fn(usize, usize) + Sync)) {
+            unreachable!("the pool is refused")
+        }
+    }
+    let config = config(Architecture::Llama, WeightFormat::F32);
+    let mut weights = image(&config);
+    let plan = MemoryPlan::new(&config, &limits()).unwrap();
+    let mut memory = Memory::new(plan.total_bytes());
+    let memory = memory.bytes(plan.total_bytes());
+    let error = Engine::on_cpu(parse(&mut weights, &config), limits(), Isa::detect(), &Many, memory);
+    let expected = MemoryPlanError::Limit { field: "workers", found: 1, least: 2, most: 4096 };
+    assert_eq!(error.err(), Some(expected));
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use verbatim_tests::sim::options::{Feature, Options, Setup, Without};
+use verbatim_tests::sim::options::{Feature, Options, Over, Setup, Without};
 use verbatim_tests::sim::report::{self, Summary};
 use verbatim_tests::sim::run::{Failure, run};
 use verbatim_tests::sim::shrink::{Small, shrink};
@@ -36,6 +36,12 @@ struct Arguments {
     /// Switches features off. A failure prints them.
     #[arg(long, value_delimiter = ',', value_parser = feature)]
     without: Vec<Feature>,
+    /// Computes the steps of every seed on a runner with a thread and a heap of its own.
+    #[arg(long)]
+    late: bool,
+    /// Loses that runner before the command of this number.
+    #[arg(long, requires = "late")]
+    lost_at: Option<u64>,
     /// Runs every seed twice and compares the hash of its events.
     #[arg(long)]
     twice: bool,
@@ -59,7 +65,8 @@ fn feature(name: &str) -> Result<Feature, String> {
 impl Arguments {
     fn setup(&self, seed: u64) -> Setup {
         let without = self.without.iter().fold(Without::default(), |without, feature| without.and(*feature));
-        Setup { only: self.only.clone(), without, ..Setup::new(seed, self.steps) }
+        let over = if self.late { Over::Late { lost_at: self.lost_at } } else { Over::Cpu };
+        Setup { only: self.only.clone(), without, over, ..Setup::new(seed, self.steps) }
     }
 
     /// Whether one seed is repeated: nothing is shrunk then, and no class of events must be reached.

@@ -17,6 +17,8 @@
 //! * [`ask`]: what decides a request's answer.
 //! * [`answer`]: all bits that a request gets to see; [`oracle`]: those that it gets alone.
 //! * [`checks`]: what holds after every step. [`coverage`]: which events a run reached.
+//! * Steps are computed by the CPU's runner or by a [`Late`](crate::late::Late) one, which may be
+//!   lost: the same events, and who is cut short goes on elsewhere to the same bits.
 //! * [`run`]: the loop. [`shrink`]: from a failing seed to a small one. [`report`]: what a person
 //!   reads.
 //! * `hunt`: switches planted bugs on, in a build that has them ([`crate::mutants`]).

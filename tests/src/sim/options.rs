@@ -19,13 +19,28 @@ pub struct Setup {
     pub only: Option<Vec<usize>>,
     /// Features that are switched off.
     pub without: Without,
+    /// What computes the steps. It may not change an event.
+    pub over: Over,
 }
 
 impl Setup {
-    /// A run in which nothing is left out.
+    /// A run on the CPU in which nothing is left out.
     pub fn new(seed: u64, steps: u64) -> Self {
-        Self { seed, steps, only: None, without: Without::default() }
+        Self { seed, steps, only: None, without: Without::default(), over: Over::Cpu }
     }
+}
+
+/// What computes the steps of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The CPU's runner, in the engine's arena.
+    Cpu,
+    /// A [`Late`](crate::late::Late) runner; lost before a command of that number, if one is given.
+    /// Another, that is not lost, is then given to the engine.
+    Late {
+        /// The number of the command, from 0.
+        lost_at: Option<u64>,
+    },
 }
 
 macro_rules! features {

@@ -8,7 +8,7 @@ use super::world::{self, Memory, VOCAB};
 use std::collections::HashMap;
 use std::rc::Rc;
 use verbatim_core::cache::BLOCK;
-use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, MemoryPlan};
+use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, MemoryPlan, Request};
 use verbatim_core::model::PackedModel;
 use verbatim_core::pool::Serial;
 
@@ -36,7 +36,7 @@ impl Oracle {
         }
         #[cfg(mutants)]
         let mutant = verbatim_core::mutants::set(None);
-        let answer = Rc::new(self.run(ask, choice));
+        let answer = Rc::new(self.run(ask, choice, &[]));
         #[cfg(mutants)]
         verbatim_core::mutants::set(mutant);
         self.answers.insert((i, choice), Rc::clone(&answer));
@@ -48,7 +48,12 @@ impl Oracle {
         self.answers.retain(|(of, _), _| *of >= i);
     }
 
-    fn run(&mut self, ask: &Ask, choice: u32) -> Answer {
+    /// What a choice gets in a new engine when it is resumed there after `generated`.
+    pub fn resumed(&mut self, ask: &Ask, choice: u32, generated: &[u32]) -> Answer {
+        self.run(ask, choice, generated)
+    }
+
+    fn run(&mut self, ask: &Ask, choice: u32, generated: &[u32]) -> Answer {
         let end_len = (ask.prompt.len() + ask.max_tokens).min(self.options.limits.model_len);
         let rows = end_len.min(64);
         let limits = EngineLimits {
@@ -67,7 +72,7 @@ impl Oracle {
         let (model, isa) = (self.model.clone(), self.options.oracle_isa);
         let engine = Engine::on_cpu(model, limits, isa, &Serial, lent);
         let (mut engine, mut cpu) = engine.expect("an engine");
-        let id = engine.submit(&ask.request(choice)).expect("a request that fits");
+        let id = engine.submit(&Request { generated, ..ask.request(choice) }).expect("a request that fits");
         let mut watch = Watch::default();
         let mut mask = vec![0; mask_words(VOCAB)];
         while let Some(plan) = engine.plan(Budget::UNLIMITED) {

@@ -1,6 +1,6 @@
 //! What a person reads: the sum of many runs, and the story of one that failed.
 use super::coverage::{Class, Coverage};
-use super::options::{Options, Setup};
+use super::options::{Options, Over, Setup};
 use super::run::Outcome;
 use super::shrink::Small;
 use std::fmt;
@@ -39,6 +39,7 @@ impl Summary {
         total.oracle_steps += more.oracle_steps;
         total.live += more.live;
         total.running += more.running;
+        total.lost += more.lost;
         total.worst_wait_percent = total.worst_wait_percent.max(more.worst_wait_percent);
         total.log_hash ^= more.log_hash;
         total.coverage.merge(&more.coverage);
@@ -114,6 +115,11 @@ pub fn command(setup: &Setup, mutant: Option<&str>) -> String {
     let without: Vec<String> = setup.without.list().map(|feature| feature.name().into()).collect();
     if !without.is_empty() {
         command.push_str(&format!(" --without {}", list(without)));
+    }
+    match setup.over {
+        Over::Cpu => {}
+        Over::Late { lost_at: None } => command.push_str(" --late"),
+        Over::Late { lost_at: Some(at) } => command.push_str(&format!(" --late --lost-at {at}")),
     }
     if let Some(mutant) = mutant {
         command.push_str(&format!(" --mutant {mutant}"));

@@ -4,11 +4,12 @@ use super::answer::{Answer, Watch};
 use super::checks::{Key, Running, Text, Texts, Waiting, check_engine, check_tables};
 use super::coverage::{Class, Coverage};
 use super::grammar::{Grammar, mask_words};
-use super::options::{Options, Setup, TWO_SPLITS};
+use super::options::{Options, Over, Setup, TWO_SPLITS};
 use super::oracle::Oracle;
 use super::rng::{Rng, Stream, fold};
 use super::workload::{Cancel, Spec, Workload};
 use super::world::{self, Margins, Memory, VOCAB};
+use crate::late::{Late, LateSetup, Scribbler};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -17,7 +18,7 @@ use verbatim_core::engine::{
     Budget, Engine, Event, EventKind, FinishReason, Masks, MemoryPlan, PlanId, PlannedRow, Refusal,
     RequestId, StepError, StepKind,
 };
-use verbatim_core::model::{DraftModel, RowOutput, Runner};
+use verbatim_core::model::{DraftModel, RowOutput, Runner, RunnerMemory};
 use verbatim_core::pool::Pool;
 
 /// What a run came to.
@@ -43,6 +44,8 @@ pub struct Outcome {
     pub worst_wait_percent: u64,
     /// Whether a context passed two attention splits.
     pub is_long: bool,
+    /// Choices that ended with the loss of a device, and were resumed.
+    pub lost: u64,
     /// A hash of every event and planned row.
     pub log_hash: u64,
     /// Events reached.
@@ -81,20 +84,31 @@ fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Out
     let model = world::served(options.weights);
     let drafter = world::drafter(options.drafter);
     let size = drafter.as_ref().map(DraftModel::size);
-    let plan = MemoryPlan::with_draft_model(model.config(), size.as_ref(), &options.limits)
+    let place = if setup.over == Over::Cpu { RunnerMemory::Arena } else { RunnerMemory::Own };
+    let plan = MemoryPlan::for_runner(place, model.config(), size.as_ref(), &options.limits)
         .map_err(|error| error.to_string())?;
     let mut memory = Memory::new(plan.total_bytes());
     let (lent, margins) = memory.parts();
-    let engine = Engine::on_cpu_with_draft_model(model, drafter, options.limits, options.isa, pool, lent);
-    let (engine, mut cpu) = engine.map_err(|error| error.to_string())?;
-    cpu.kv_bytes_mut().fill(0xff); // every block starts as NaN
+    let (limits, isa) = (options.limits, options.isa);
+    let (engine, runner): (_, Box<dyn Runner>) = match setup.over {
+        Over::Cpu => {
+            let engine = Engine::on_cpu_with_draft_model(model, drafter, limits, isa, pool, lent);
+            let (engine, mut cpu) = engine.map_err(|error| error.to_string())?;
+            cpu.kv_bytes_mut().fill(0xff); // every block starts as NaN
+            (engine, Box::new(cpu))
+        }
+        Over::Late { lost_at } => {
+            let engine = Engine::over_device(model.config(), size.as_ref(), limits, isa, lent);
+            (engine.map_err(|error| error.to_string())?, late(setup, options, lost_at))
+        }
+    };
     let mut run = Run {
         setup,
         options,
         pool,
         margins,
         engine,
-        runner: Box::new(cpu),
+        runner,
         oracle: Oracle::new(options),
         workload: Workload::new(setup, options),
         waiting: Waiting::default(),
@@ -103,15 +117,38 @@ fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Out
         beginnings: HashMap::new(),
         next: 0,
         turn: 0,
+        lost: Vec::new(),
         outcome,
     };
     run.chaos()?;
     run.finish()?;
+    run.resume_lost()?;
     let counters = *run.engine.counters();
     run.outcome.coverage.add_counters(&counters, options.drafter);
     run.outcome.oracle_steps = run.oracle.steps;
     run.outcome.worst_wait_percent = run.waiting.worst_percent;
     Ok(())
+}
+
+/// A late runner for a run.
+fn late(setup: &Setup, options: &Options, lost_at: Option<u64>) -> Box<dyn Runner> {
+    let late = Late::start(&LateSetup {
+        image: world::served_image(options.weights),
+        draft: world::draft_image(options.drafter),
+        limits: options.limits.runner(),
+        isa: options.isa,
+        seed: setup.seed,
+        lost_at,
+    });
+    Box::new(Scribbler::new(late))
+}
+
+/// A choice whose runner was lost.
+struct Lost {
+    number: usize,
+    spec: Rc<Spec>,
+    choice: u32,
+    answer: Answer,
 }
 
 /// A request that is live.
@@ -142,6 +179,7 @@ struct Run<'a, 'm> {
     /// The next request's number.
     next: usize,
     turn: u64,
+    lost: Vec<Lost>,
     outcome: &'a mut Outcome,
 }
 
@@ -186,6 +224,21 @@ impl Run<'_, '_> {
             None => Ok(()),
             Some(_) => Err("nobody is live, but a step is planned".into()),
         }
+    }
+
+    /// Whoever was told that the device is lost goes on elsewhere, to the end and the bits that it
+    /// gets alone.
+    fn resume_lost(&mut self) -> Result<(), String> {
+        for Lost { number, spec, choice, answer } in std::mem::take(&mut self.lost) {
+            let generated = [&spec.generated[..], &answer.ids()[..]].concat();
+            let resumed = self.oracle.resumed(&spec.ask, choice, &generated);
+            let alone = self.oracle.answer(number, &spec.ask, choice);
+            resumed
+                .compare(&alone, generated.len())
+                .map_err(|what| format!("request {number}, choice {choice}, resumed after a loss: {what}"))?;
+            self.outcome.lost += 1;
+        }
+        Ok(())
     }
 
     /// Now and then the cache loses a block before its turn, a young one or a parent of others.
@@ -431,7 +484,10 @@ impl Run<'_, '_> {
             .engine
             .execute(plan, Masks { rows: &masks }, &mut *self.runner, self.pool, &mut self.watch)
             .map_err(|error| error.to_string())?;
-        let mut is_counted = plan.kind == StepKind::Draft;
+        let is_lost = |event: Event<'_>| event.kind == EventKind::Finished(FinishReason::DeviceLost);
+        let is_lost = events.clone().any(is_lost);
+        // A step whose runner was lost does not count.
+        let mut is_counted = plan.kind == StepKind::Draft || is_lost;
         let mut hash = self.outcome.log_hash;
         for event in events {
             hash = fold_event(hash, &event);
@@ -465,6 +521,12 @@ impl Run<'_, '_> {
             self.waiting.stepped(&rows);
         }
         self.outcome.log_hash = hash;
+        if is_lost {
+            self.runner = late(self.setup, self.options, None);
+            if self.engine.status().running > 0 {
+                return Err("the device is lost, but somebody runs".into());
+            }
+        }
         self.outcome.steps += 1;
         self.outcome.rows += rows.len() as u64;
         let status = self.engine.status();
@@ -485,9 +547,15 @@ impl Run<'_, '_> {
 
     /// A choice ended: its answer is what it gets alone.
     fn ended(&mut self, (id, choice): Key) -> Result<(), String> {
-        let answer = self.watch.answers.remove(&(id, choice)).ok_or("an answer ends once")?;
-        let mut live = self.specs.remove(&id).ok_or("a live request has a spec")?;
+        let mut answer = self.watch.answers.remove(&(id, choice)).ok_or("an answer ends once")?;
+        let live = self.specs.remove(&id).ok_or("a live request has a spec")?;
         let class = match answer.end {
+            Some(FinishReason::DeviceLost) => {
+                answer.end = None; // it was cut short
+                let (number, spec) = (live.number, Rc::clone(&live.spec));
+                self.lost.push(Lost { number, spec, choice, answer: answer.clone() });
+                return self.conclude(live, (id, choice), &answer);
+            }
             Some(FinishReason::StopId(_)) => Class::StoppedById,
             Some(FinishReason::MaskEmpty) => Class::EndedByMask,
             Some(FinishReason::Length) => Class::EndedByLength,
@@ -498,7 +566,12 @@ impl Run<'_, '_> {
             self.outcome.coverage.add(Class::TwoSplits, 1);
             self.outcome.is_long = true;
         }
-        self.compare(&live, choice, &answer)?;
+        self.conclude(live, (id, choice), &answer)
+    }
+
+    /// Compares what a choice got; its request goes on while it has others.
+    fn conclude(&mut self, mut live: LiveRequest, (id, choice): Key, answer: &Answer) -> Result<(), String> {
+        self.compare(&live, choice, answer)?;
         live.choices_left -= 1;
         if live.choices_left > 0 {
             self.specs.insert(id, live);

@@ -18,6 +18,9 @@ use verbatim_core::model::{
 };
 use verbatim_core::pool::{Pool, Serial};
 
+/// Layers of the served model.
+const SERVED_LAYERS: usize = 2;
+
 /// Ids of the vocabulary: 17 panels of the head, more than four for each of four workers.
 pub const VOCAB: usize = 520;
 
@@ -74,28 +77,41 @@ fn build(config: &ModelConfig) -> AlignedMemory {
 }
 
 fn model_of(weights: WeightFormat, layer_count: usize) -> PackedModel<'static> {
+    PackedModel::parse(image_of(weights, layer_count)).expect("an image")
+}
+
+fn image_of(weights: WeightFormat, layer_count: usize) -> &'static [u8] {
     static BUILT: OnceLock<Mutex<HashMap<(u32, usize), &'static AlignedMemory>>> = OnceLock::new();
     let mut built = BUILT.get_or_init(Mutex::default).lock().expect("nobody panics while building");
     let image = *built
         .entry((weights as u32, layer_count))
         .or_insert_with(|| Box::leak(Box::new(build(&config(weights, layer_count)))));
-    PackedModel::parse(image.as_slice()).expect("an image")
+    image.as_slice()
+}
+
+/// The image of the served model.
+pub fn served_image(weights: WeightFormat) -> &'static [u8] {
+    image_of(weights, SERVED_LAYERS)
+}
+
+/// The image of the draft model, and where its keys and values lie.
+pub fn draft_image(of: Drafter) -> Option<(&'static [u8], DraftCache)> {
+    match of {
+        Drafter::None => None,
+        Drafter::Itself => Some((image_of(WeightFormat::Int4, SERVED_LAYERS), DraftCache::Shared)),
+        Drafter::Other => Some((image_of(WeightFormat::Int8, 1), DraftCache::Own)),
+    }
 }
 
 /// The packed model that is served, built once for each format.
 pub fn served(weights: WeightFormat) -> PackedModel<'static> {
-    model_of(weights, 2)
+    model_of(weights, SERVED_LAYERS)
 }
 
 /// The draft model.
 pub fn drafter(of: Drafter) -> Option<DraftModel<'static>> {
-    match of {
-        Drafter::None => None,
-        Drafter::Itself => {
-            Some(DraftModel { model: model_of(WeightFormat::Int4, 2), cache: DraftCache::Shared })
-        }
-        Drafter::Other => Some(DraftModel { model: model_of(WeightFormat::Int8, 1), cache: DraftCache::Own }),
-    }
+    let (image, cache) = draft_image(of)?;
+    Some(DraftModel { model: PackedModel::parse(image).expect("an image"), cache })
 }
 
 /// Bytes to lend to an engine, with a margin of patterned bytes on either side.
