@@ -45,7 +45,8 @@ pub(crate) enum Split {
     Rows,
     /// Each worker has some columns for all rows.
     Columns,
-    /// As the engine cuts it: by columns, and by rows too where columns are too few for all workers.
+    /// As the engine cuts it: by columns, and by rows too where columns are too few for all
+    /// workers.
     Auto,
 }
 

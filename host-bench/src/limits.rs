@@ -20,8 +20,8 @@ const ROUNDS: usize = 4;
 const STEPS: usize = 2_000_000;
 const ACCUMULATORS_MAX: usize = 24;
 
-/// Accumulators of a peak loop: as many as the instruction set's registers hold, 24 of them, or 6 in
-/// two registers each.
+/// Accumulators of a peak loop: as many as the instruction set's registers hold, 24 of them, or 6
+/// in two registers each.
 const fn accumulators<S: Simd>() -> usize {
     if S::STRATEGY.tile_rows >= ACCUMULATORS_MAX / 2 { ACCUMULATORS_MAX } else { 6 }
 }

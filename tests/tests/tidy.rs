@@ -18,13 +18,13 @@ const PARAMETERS: usize = 7;
 /// Functions that have more parameters than [`PARAMETERS`].
 const WIDE_FUNCTIONS: usize = 14;
 /// Docs of three words or fewer.
-const SHORT_DOCS: usize = 362;
+const SHORT_DOCS: usize = 299;
 /// Files of the core that hold `unsafe`, at most.
 const UNSAFE_FILES: usize = 39;
 /// Files that hold `unsafe` outside of [`UNSAFE_PLACES`].
 const UNSAFE_ELSEWHERE: usize = 20;
 /// Comment lines wider than [`COMMENT_COLUMNS`].
-const WIDE_COMMENTS: usize = 7;
+const WIDE_COMMENTS: usize = 6;
 /// Circles of files.
 const CIRCLES: usize = 4;
 /// Functions of the engine longer than [`ENGINE_FUNCTION_LINES`].

@@ -12,9 +12,10 @@ use verbatim_tests::sim::shrink::{Small, shrink};
 
 /// Simulates a server: the real engine with a small model, in virtual time.
 ///
-/// One seed decides the requests, their arrival, memory, threads and draft tokens. Every answer must
-/// equal, bit for bit, the one that the request gets alone. The program fails at the first answer
-/// that differs, and when the runs together missed a class of events that they are there to try.
+/// One seed decides the requests, their arrival, memory, threads and draft tokens. Every answer
+/// must equal, bit for bit, the one that the request gets alone. The program fails at the first
+/// answer that differs, and when the runs together missed a class of events that they are there to
+/// try.
 #[derive(Debug, Parser)]
 #[command(name = "verbatim-sim")]
 struct Arguments {
@@ -69,7 +70,8 @@ impl Arguments {
         Setup { only: self.only.clone(), without, over, ..Setup::new(seed, self.steps) }
     }
 
-    /// Whether one seed is repeated: nothing is shrunk then, and no class of events must be reached.
+    /// Whether one seed is repeated: nothing is shrunk then, and no class of events must be
+    /// reached.
     fn is_replay(&self) -> bool {
         self.seeds == 1
     }

@@ -127,8 +127,8 @@ impl Waiting {
         Ok(())
     }
 
-    /// Checks that the draft tokens of a plan leave rows to prompts that run or could run; `rows` is
-    /// the row budget of the step.
+    /// Checks that the draft tokens of a plan leave rows to prompts that run or could run; `rows`
+    /// is the row budget of the step.
     pub fn check_drafts(
         &self,
         (rows, most): (&[PlannedRow], usize),
@@ -173,8 +173,8 @@ impl Waiting {
         Some((self.live.get(key)?.order, *key))
     }
 
-    /// The first waiting sequence, not counting those whose tokens begin as a running one's: they may
-    /// wait for its blocks.
+    /// The first waiting sequence, not counting those whose tokens begin as a running one's: they
+    /// may wait for its blocks.
     fn first_waiting(&self, now: &Running, texts: &Texts) -> Option<Key> {
         let may_share = |key: &Key| {
             let Some(text) = texts.get(key) else { return true };

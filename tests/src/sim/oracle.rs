@@ -1,5 +1,5 @@
-//! The solo runs: each choice of a request alone, from its beginning, on one thread, in an engine of
-//! its own.
+//! The solo runs: each choice of a request alone, from its beginning, on one thread, in an engine
+//! of its own.
 use super::answer::{Answer, Watch};
 use super::ask::Ask;
 use super::grammar::mask_words;
