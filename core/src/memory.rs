@@ -7,6 +7,8 @@
 //!
 //! In debug builds every region is followed by a guard of 64 patterned bytes; [`Guards::check`]
 //! names a region whose end was overrun.
+#![allow(unsafe_code)]
+
 use half::bf16;
 
 /// Alignment of every region, in bytes: a cache line, and the widest vector register.

@@ -7,6 +7,8 @@
 //!
 //! The first tile of rows multiplies columns as it dequantizes them, so that costs no pass of its
 //! own. Where nothing has to be unpacked or widened, dequantized columns are stored ones.
+#![allow(unsafe_code)]
+
 use super::micro::{Element, TileRows, tile};
 use super::panel::PANEL;
 use super::prefetch::{Ahead, Bursts, FETCH_STEPS, WIDE_FETCH_STEPS};
@@ -31,11 +33,11 @@ pub const fn dequantized_as_stored<S: InstructionSet, E: Element<S>>() -> bool {
     E::DEQUANTIZED_LEN == 2 * LANES * E::STEP
 }
 
-/// Adds the products of MR rows and `len` inputs of 32 columns that lie as a plain panel has them;
-/// with `DEQUANTIZE`, leaves the columns dequantized in `out`.
+/// Adds the products of MR rows and 32 columns that lie as a plain panel has them, whole steps of
+/// K; with `DEQUANTIZE`, leaves the columns dequantized in `out`.
 ///
 /// # Panics
-/// If rows, columns or `out` are shorter than `len`, rounded up to whole steps.
+/// If rows or `out` are shorter than the columns.
 #[inline(always)]
 pub fn plain_tile<S: InstructionSet, E: Element<S>, const MR: usize, const DEQUANTIZE: bool>(
     s: S,

@@ -8,6 +8,8 @@
 //!
 //! Each vector of columns has a pointer of its own, so the same code multiplies by a weight panel
 //! (two vectors side by side), by keys (a block of 16 positions a vector) and by values.
+#![allow(unsafe_code)]
+
 use super::prefetch::{Ahead, FETCH_STEPS};
 use crate::dtype::Int8;
 use crate::isa::{InstructionSet, LANES, RowTile};
