@@ -307,15 +307,6 @@ impl<'a, O: Copy, const MR: usize> TileRows<'a, O, MR> {
     pub fn pointers(&self) -> (*const O, usize) {
         (self.data.as_ptr(), self.stride)
     }
-
-    /// N operands of the first row, from its operand `at` on.
-    ///
-    /// # Panics
-    /// If the row does not have them.
-    #[inline(always)]
-    pub fn of_first<const N: usize>(&self, at: usize) -> &'a [O; N] {
-        self.data[at..].first_chunk().expect("the row is as long")
-    }
 }
 
 /// `acc[r][v] += Σ a[r][k] b[v][k]` over `steps` steps of K, in ascending order.
