@@ -8,6 +8,7 @@
 //!
 //! In debug builds every region is followed by a guard of 64 patterned bytes; [`Guards::check`]
 //! names a region whose end was overrun.
+#![allow(unsafe_code)]
 mod fixed_vec;
 
 pub use fixed_vec::FixedVec;

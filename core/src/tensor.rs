@@ -2,6 +2,8 @@
 //!
 //! A view is `[rows, width]` with a stride of its own: rows of activations are padded to a multiple
 //! of 32 elements, and the padding is zero, so kernels run over whole vectors and need no tails.
+#![allow(unsafe_code)]
+
 use core::marker::PhantomData;
 use core::ops::Range;
 

@@ -17,6 +17,8 @@
 //!
 //! To see that inlining went wrong: a kernel that is ten times too slow has a `call` in its inner
 //! loop; every function between [`Isa::run`] and the operations must be `#[inline(always)]`.
+#![allow(unsafe_code)]
+
 pub mod bf16_12;
 pub mod dequantized;
 pub mod dot;

@@ -9,6 +9,8 @@
 //! Values that are not finite are stored as zeros under keys of NaN. A query that does not see the
 //! position has a probability of zero for it, and zero times NaN is NaN: a broken row would spoil
 //! those before it in its step. One that sees it gets NaN from the keys.
+#![allow(unsafe_code)]
+
 use crate::cache::planes::{KvView, Plane, STARTS_BYTES};
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{Int8, KvFormat, bf16_operand, flush};

@@ -25,6 +25,8 @@
 //! 2^-50, so a nonzero sum of products is a multiple of 2^-146 and cannot round to zero; rescaled
 //! elements are at least 2^-100 or +0; and +0 plus anything that cancels is +0. In bf16, no operand
 //! or sum can be subnormal, for the same reason. In int8 a weight of 0 adds the integer 0.
+#![allow(unsafe_code)]
+
 use crate::cache::planes::KvView;
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{Int8, KvFormat};

@@ -7,6 +7,8 @@
 //!
 //! The first tile of rows multiplies columns as it dequantizes them, so that costs no pass of its
 //! own. Where nothing has to be unpacked or widened, dequantized columns are stored ones.
+#![allow(unsafe_code)]
+
 use super::micro::{Element, TileRows, tile};
 use super::panel::PANEL;
 use super::prefetch::{Ahead, Bursts, FETCH_STEPS, WIDE_FETCH_STEPS};
@@ -31,11 +33,11 @@ pub const fn dequantized_as_stored<S: InstructionSet, E: Element<S>>() -> bool {
     E::DEQUANTIZED_LEN == 2 * LANES * E::STEP
 }
 
-/// Adds the products of MR rows and `len` inputs of 32 columns that lie as a plain panel has them;
-/// with `DEQUANTIZE`, leaves the columns dequantized in `out`.
+/// Adds the products of MR rows and 32 columns that lie as a plain panel has them, whole steps of
+/// K; with `DEQUANTIZE`, leaves the columns dequantized in `out`.
 ///
 /// # Panics
-/// If rows, columns or `out` are shorter than `len`, rounded up to whole steps.
+/// If rows or `out` are shorter than the columns.
 #[inline(always)]
 pub fn plain_tile<S: InstructionSet, E: Element<S>, const MR: usize, const DEQUANTIZE: bool>(
     s: S,
@@ -329,15 +331,19 @@ pub trait Unpack<S: InstructionSet>: Copy {
     type Unit<'p>: Copy;
     /// Inputs of a unit: whole pairs of steps.
     const UNIT: usize;
-    /// Units of a block, and the cache lines that a block takes.
-    const BLOCK: (usize, usize);
+    /// Elements of a panel before its first block.
+    const HEADER_LEN: usize = 0;
+    /// Elements of a block: whole cache lines.
+    const BLOCK_LEN: usize;
+    /// Units of a block.
+    const BLOCK_UNITS: usize;
     /// Whether a single row is multiplied by [`Unpack::add_to_one`].
     const HAS_ONE: bool = false;
 
     /// What all units share.
     fn shared(s: S, panel: &[Self]) -> Self::Shared;
-    /// The unit of that number in a panel.
-    fn unit(s: S, shared: Self::Shared, panel: &[Self], number: usize) -> Self::Unit<'_>;
+    /// The unit of that number in a panel, which lies in this block.
+    fn unit(s: S, shared: Self::Shared, block: &[Self], number: usize) -> Self::Unit<'_>;
     /// The columns of two steps of a unit: steps `2 pair` and `2 pair + 1`.
     fn unpack(
         s: S,
@@ -345,17 +351,16 @@ pub trait Unpack<S: InstructionSet>: Copy {
         pair: usize,
         cursor: &mut Self::Cursor<'_>,
     ) -> [<Self::Operand as Element<S>>::Lines; 2];
-    /// Adds the products of one row and a whole unit, where [`Unpack::HAS_ONE`]: the row's operands
-    /// for the unit begin at `at`.
+    /// Adds the products of one row and a whole unit, where [`Unpack::HAS_ONE`]; `row` are the
+    /// row's operands for the unit.
     #[inline(always)]
-    fn add_to_one<const MR: usize>(
+    fn add_to_one(
         s: S,
         unit: Self::Unit<'_>,
-        rows: TileRows<'_, Self::Operand, MR>,
-        at: usize,
+        row: &[Self::Operand],
         sums: [<Self::Operand as Element<S>>::Sums; 2],
     ) -> [<Self::Operand as Element<S>>::Sums; 2] {
-        let _ = (s, unit, rows, at, sums);
+        let _ = (s, unit, row, sums);
         unreachable!("only where `HAS_ONE`");
     }
 }
@@ -393,21 +398,38 @@ pub fn unpacking_tile<S: InstructionSet, U: Unpack<S>, const MR: usize, const DE
     assert!(!DEQUANTIZE || out.len() >= count * unit_steps * dequantized_len);
     let ((a, a_stride), out) = (rows.pointers(), out.as_mut_ptr());
     let (mut sums, mut passed) = (*acc, *cursor);
-    let (block_units, block_lines) = U::BLOCK;
+    let block_lines = const { U::BLOCK_LEN * size_of::<U>() / 64 };
+    // Units of the first block that come before the slice: only where blocks are longer than what
+    // slices are multiples of.
+    let whole = const { SLICE_STEP.is_multiple_of(U::UNIT * U::BLOCK_UNITS) };
+    assert!(!whole || first.is_multiple_of(U::BLOCK_UNITS));
+    let skipped = if whole { 0 } else { first % U::BLOCK_UNITS };
+    let block_count = (skipped + count).div_ceil(U::BLOCK_UNITS);
+    let blocks = &panel[U::HEADER_LEN + first / U::BLOCK_UNITS * U::BLOCK_LEN..];
+    let blocks = &blocks[..block_count * U::BLOCK_LEN];
     let shared = U::shared(s, panel);
-    let mut bursts = Bursts::cut(ahead, count.div_ceil(block_units) * block_lines);
+    let mut bursts = Bursts::cut(ahead, block_count * block_lines);
     for number in 0..count {
-        if number.is_multiple_of(block_units) {
+        if (skipped + number).is_multiple_of(U::BLOCK_UNITS) {
             bursts.fetch(s, block_lines);
         }
-        let unit = U::unit(s, shared, panel, first + number);
+        // SAFETY: there are blocks for `count` units, and this is the one that unit `number` of
+        // them lies in. A check here would cost a register that eight rows need.
+        let block = unsafe {
+            let start = blocks.as_ptr().add((skipped + number) / U::BLOCK_UNITS * U::BLOCK_LEN);
+            core::slice::from_raw_parts(start, U::BLOCK_LEN)
+        };
+        let unit = U::unit(s, shared, block, first + number);
         if MR == 1 && !DEQUANTIZE && U::HAS_ONE {
-            sums[0] = U::add_to_one(s, unit, rows, number * U::UNIT, sums[0]);
+            // SAFETY: the row has operands for all units.
+            let row = unsafe { core::slice::from_raw_parts(a.add(number * U::UNIT), U::UNIT) };
+            sums[0] = U::add_to_one(s, unit, row, sums[0]);
             continue;
         }
         for pair in 0..unit_steps / 2 {
             let lines = U::unpack(s, unit, pair, &mut passed);
-            for (i, lines) in lines.into_iter().enumerate() {
+            for i in 0..2 {
+                let lines = lines[i];
                 let step = number * unit_steps + 2 * pair + i;
                 // SAFETY: the step is one of a unit's, for which rows and `out` have room; `r <
                 // MR`.

@@ -1,4 +1,6 @@
 //! What is done with the sums of a product before they are written.
+#![allow(unsafe_code)]
+
 use super::panel::PANEL;
 use crate::isa::{LANES, Simd, slices};
 use crate::kernels::math::silu;

@@ -8,6 +8,8 @@
 //!
 //! Each vector of columns has a pointer of its own, so the same code multiplies by a weight panel
 //! (two vectors side by side), by keys (a block of 16 positions a vector) and by values.
+#![allow(unsafe_code)]
+
 use super::prefetch::{Ahead, FETCH_STEPS};
 use crate::dtype::Int8;
 use crate::isa::{InstructionSet, LANES, RowTile};
@@ -304,15 +306,6 @@ impl<'a, O: Copy, const MR: usize> TileRows<'a, O, MR> {
     #[inline(always)]
     pub fn pointers(&self) -> (*const O, usize) {
         (self.data.as_ptr(), self.stride)
-    }
-
-    /// N operands of the first row, from its operand `at` on.
-    ///
-    /// # Panics
-    /// If the row does not have them.
-    #[inline(always)]
-    pub fn of_first<const N: usize>(&self, at: usize) -> &'a [O; N] {
-        self.data[at..].first_chunk().expect("the row is as long")
     }
 }
 

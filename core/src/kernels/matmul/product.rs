@@ -18,6 +18,8 @@
 //! computes: memory is read all the time, not between computations. Where one tile holds all rows
 //! there is one slice, the whole panel, and nothing is dequantized. Where it does not, a unit that
 //! multiplies whole tiles ([`Isa::matrix`](crate::isa::Isa)) takes slices of bytes, for all rows.
+#![allow(unsafe_code)]
+
 use super::activations::Activations;
 use super::blocks::Blocks;
 use super::dequantized::{SLICE_BYTES, slice_inputs, slice_tile};

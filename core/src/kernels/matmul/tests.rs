@@ -1,5 +1,7 @@
 //! Every instruction set's product against the reference, bit by bit: ragged shapes drawn, real
 //! shapes sampled.
+#![allow(unsafe_code)]
+
 use super::dequantized::dequantized_as_stored;
 use super::linear::{Linear, Panels};
 use super::pack::pack_values;

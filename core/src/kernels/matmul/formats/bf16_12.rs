@@ -401,16 +401,17 @@ impl<S: InstructionSet> Unpack<S> for Bf16x12 {
     type Shared = S::CodeTable;
     type Unit<'p> = Unit<'p, S>;
     const UNIT: usize = BLOCK_INPUTS;
-    const BLOCK: (usize, usize) = (1, BLOCK_BYTES / 64);
+    const HEADER_LEN: usize = HEADER_BYTES;
+    const BLOCK_LEN: usize = BLOCK_BYTES;
+    const BLOCK_UNITS: usize = 1;
 
     #[inline(always)]
     fn shared(s: S, panel: &[Bf16x12]) -> S::CodeTable {
         s.load_code_table(panel.first_chunk().expect("a panel has a header"))
     }
     #[inline(always)]
-    fn unit(_s: S, table: S::CodeTable, panel: &[Bf16x12], number: usize) -> Unit<'_, S> {
-        let blocks = panel[HEADER_BYTES..].as_chunks::<BLOCK_BYTES>().0;
-        Unit { block: &blocks[number], number, table }
+    fn unit(_s: S, table: S::CodeTable, block: &[Bf16x12], number: usize) -> Unit<'_, S> {
+        Unit { block: block.first_chunk().expect("a whole block"), number, table }
     }
 
     /// Both pairs at once, with one look at the escapes: products between the two would wait in

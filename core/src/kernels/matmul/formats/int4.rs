@@ -298,14 +298,15 @@ impl<S: InstructionSet> Unpack<S> for Int4 {
     type Shared = ();
     type Unit<'p> = Unit<'p, S>;
     const UNIT: usize = GROUP;
-    const BLOCK: (usize, usize) = (BLOCK / GROUP, BLOCK_BYTES / 64);
+    const BLOCK_LEN: usize = BLOCK_BYTES;
+    const BLOCK_UNITS: usize = BLOCK / GROUP;
     const HAS_ONE: bool = S::STRATEGY.int4_scales_sums;
 
     #[inline(always)]
     fn shared(_s: S, _panel: &[Int4]) {}
     #[inline(always)]
-    fn unit(s: S, (): (), panel: &[Int4], number: usize) -> Unit<'_, S> {
-        let block = &panel.as_chunks::<BLOCK_BYTES>().0[number / 2];
+    fn unit(s: S, (): (), block: &[Int4], number: usize) -> Unit<'_, S> {
+        let block: &[_; BLOCK_BYTES] = block.first_chunk().expect("a whole block");
         let (scales, weights) = block.split_at(SCALES_BYTES);
         let group = Int4Group {
             scales: &scales.as_chunks::<{ 2 * LANES }>().0[number % 2],
@@ -323,14 +324,8 @@ impl<S: InstructionSet> Unpack<S> for Int4 {
     }
 
     #[inline(always)]
-    fn add_to_one<const MR: usize>(
-        s: S,
-        unit: Unit<'_, S>,
-        rows: TileRows<'_, Int8, MR>,
-        at: usize,
-        sums: [S::Ints; 2],
-    ) -> [S::Ints; 2] {
-        s.add_group(rows.of_first(at), unit.group, sums)
+    fn add_to_one(s: S, unit: Unit<'_, S>, row: &[Int8], sums: [S::Ints; 2]) -> [S::Ints; 2] {
+        s.add_group(row.first_chunk().expect("a whole group"), unit.group, sums)
     }
 }
 

@@ -167,14 +167,15 @@ impl<S: InstructionSet> Unpack<S> for Toy {
     type Shared = ();
     type Unit<'p> = Unit<'p, S>;
     const UNIT: usize = GROUP;
-    const BLOCK: (usize, usize) = (BLOCK / GROUP, BLOCK_BYTES / 64);
+    const BLOCK_LEN: usize = BLOCK_BYTES;
+    const BLOCK_UNITS: usize = BLOCK / GROUP;
 
     #[inline(always)]
     fn shared(_s: S, _panel: &[Toy]) {}
     #[inline(always)]
-    fn unit(s: S, (): (), panel: &[Toy], number: usize) -> Unit<'_, S> {
-        let group = &panel[group_offset(number)..][..GROUP_BYTES];
-        let headers = panel[number / (BLOCK / GROUP) * BLOCK_BYTES..].as_chunks::<{ 4 * LANES }>().0;
+    fn unit(s: S, (): (), block: &[Toy], number: usize) -> Unit<'_, S> {
+        let group = &block[group_offset(number % (BLOCK / GROUP))..][..GROUP_BYTES];
+        let headers = block.as_chunks::<{ 4 * LANES }>().0;
         let product = |which: usize, half: usize| {
             let header = slices::load_float_bytes(s, &headers[2 * which + half]);
             s.mul(header, floats(s, &group[which * PANEL + half * LANES..], |byte| byte))
