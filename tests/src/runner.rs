@@ -82,8 +82,7 @@ pub fn run(
                 continue;
             }
             forward.head(how.isa, how.pool, model, &[(position - done) as u32]);
-            // SAFETY: one thread.
-            let logits = unsafe { forward.logits().row(0) };
+            let logits = forward.logits().row(0);
             if wanted(position) {
                 take(position, logits);
             }

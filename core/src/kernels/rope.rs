@@ -12,7 +12,7 @@ use crate::isa::{LANES, Simd};
 /// How RoPE's frequencies are made from `theta`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RopeScaling {
-    /// As they are.
+    /// The frequencies stay as they are.
     None,
     /// Llama 3.1's: long wavelengths divided by `factor`, a smooth passage between the two bounds.
     Llama3 {
@@ -27,7 +27,7 @@ pub enum RopeScaling {
     },
 }
 
-/// Rotary position embedding.
+/// The frequencies of one RoPE table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RopeConfig {
     /// The base of the frequencies.

@@ -15,7 +15,7 @@ use crate::kernels::rope::{RopeConfig, RopeScaling};
 /// Everything about a model but its weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ModelConfig {
-    /// The family.
+    /// The family, which is a row of the table [`FAMILIES`](super::FAMILIES).
     pub architecture: Architecture,
     /// Rows of the embedding and of the head.
     pub vocab_size: usize,
@@ -25,17 +25,17 @@ pub struct ModelConfig {
     pub intermediate_size: usize,
     /// How many layers there are.
     pub layer_count: usize,
-    /// Query heads.
+    /// Query heads of a layer.
     pub head_count: usize,
     /// Key and value heads; divides `head_count`.
     pub kv_head_count: usize,
     /// Elements of a head, even.
     pub head_dim: usize,
-    /// Positions that the model was made for: the greatest context.
+    /// Positions that the model was made for: the largest context.
     pub position_count: usize,
     /// What every RMSNorm adds to the mean square.
     pub rms_norm_eps: f32,
-    /// RoPE table 0.
+    /// RoPE table 0, by which layers rotate unless their kind says otherwise.
     pub rope: RopeConfig,
     /// Whether the head's weight is that of the embedding.
     pub tied_head: bool,

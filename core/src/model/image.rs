@@ -171,7 +171,7 @@ impl<'w> PackedModel<'w> {
         self.layout.config()
     }
 
-    /// Where everything lies.
+    /// The layout, which says where tensors and blobs lie.
     pub fn layout(&self) -> &ImageLayout<'w> {
         &self.layout
     }

@@ -1,4 +1,5 @@
-//! Buffers whose element type is a matter of format: operands of products.
+//! Buffers of operands, whose element type is a matter of the weight format (products) or of the KV
+//! format (queries).
 use crate::dtype::{Int8, KvFormat, OperandFormat};
 use crate::kernels::attention::AttentionOut;
 use crate::kernels::matmul::{Activations, Epilogue};
@@ -67,7 +68,7 @@ impl<'s> OperandRows<'s> {
     }
 }
 
-/// The same, for tasks that write parts of it.
+/// The buffers of [`OperandRows`], for tasks that write a row each.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SharedOperands<'a> {
     F32(Shared<'a, f32>),

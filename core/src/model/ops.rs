@@ -1,8 +1,5 @@
 //! The layer operations: what the forward pass is written in, cut into tasks for a pool.
 //!
-//! This is the seam for a device: another implementation of these few operations, with the same
-//! bits or a numerics version of its own, runs the same forward pass.
-//!
 //! How an operation is cut changes no bit. Products are cut into ranges of panels (and rows:
 //! [`Cut`]), everything else into rows or (rows, KV head) pairs. What is smaller than a dispatch
 //! costs runs on the calling thread.
@@ -27,13 +24,143 @@ use crate::tensor::{Shared, operand_stride, padded};
 /// Elements touched below which an operation is not worth waking anyone for.
 const INLINE_ELEMENTS: usize = 16 * 1024;
 
-/// Where operations run.
+/// Where operations run: the instruction set, the pool, and scratch for its workers.
 #[derive(Clone, Copy)]
 pub(super) struct Ops<'p> {
     pub(super) isa: Isa,
     pub(super) pool: &'p dyn Pool,
-    /// Bytes for each worker's sums and slices of unpacked weights, and how many.
-    pub(super) scratch: (Shared<'p, u8>, usize),
+    pub(super) scratch: Scratch<'p>,
+}
+
+/// Bytes for each worker's sums and slices of unpacked weights.
+#[derive(Clone, Copy)]
+pub(super) struct Scratch<'p> {
+    /// `[workers, worker_bytes]` bytes.
+    bytes: Shared<'p, u8>,
+    worker_bytes: usize,
+}
+
+impl<'p> Scratch<'p> {
+    /// Scratch of `worker_bytes` for each worker.
+    pub(super) fn new(bytes: &'p mut [u8], worker_bytes: usize) -> Self {
+        Self { bytes: Shared::new(bytes), worker_bytes }
+    }
+}
+
+/// The rows that an operation takes: `row_of(i)` for `i` below `count`.
+#[derive(Clone, Copy)]
+pub(super) struct RowSource<'a> {
+    pub(super) count: usize,
+    pub(super) row_of: &'a (dyn Fn(usize) -> usize + Sync),
+}
+
+/// An RMSNorm of rows.
+#[derive(Clone, Copy)]
+pub(super) struct Norm<'a> {
+    /// `[padded(width)]`, zero past `width`.
+    pub(super) weight: &'a [f32],
+    pub(super) width: usize,
+    /// What is added to the mean square.
+    pub(super) eps: f32,
+}
+
+/// Where a product's results go.
+pub(super) struct ProductOutput<'a> {
+    /// What is done with a result, and the first row's start.
+    pub(super) epilogue: Epilogue<'a>,
+    /// Elements from one row to the next.
+    pub(super) stride: usize,
+}
+
+/// Where a layer's keys, values and query operands lie.
+#[derive(Clone, Copy)]
+pub(super) struct LayerCache<'a> {
+    pub(super) kv: KvView<'a>,
+    pub(super) layer: usize,
+    pub(super) queries: Queries,
+}
+
+/// Q, K and V as their product made them.
+pub(super) struct Projected<'a> {
+    /// `[rows, padded(size)]`; changed in place.
+    pub(super) qkv: &'a mut [f32],
+    /// Elements of Q, K and V together.
+    pub(super) size: usize,
+    /// Query heads that share a KV head.
+    pub(super) group_size: usize,
+}
+
+/// RMSNorm weights of the heads of Q and K, `[head_dim]` each.
+#[derive(Clone, Copy)]
+pub(super) struct HeadNormWeights<'a> {
+    pub(super) q: &'a [f32],
+    pub(super) k: &'a [f32],
+    /// What is added to the mean square.
+    pub(super) eps: f32,
+}
+
+/// A RoPE table for the rows of a step: `[rows, head_dim / 2]` each.
+#[derive(Clone, Copy)]
+pub(super) struct Rotation<'a> {
+    pub(super) cos: &'a [f32],
+    pub(super) sin: &'a [f32],
+}
+
+/// Where attention's results go.
+#[derive(Clone, Copy)]
+pub(super) struct AttentionOutput<'a> {
+    pub(super) out: AttentionOut<'a>,
+    /// Elements from one row to the next.
+    pub(super) stride: usize,
+}
+
+/// Floats that attention's tasks work in.
+pub(super) struct AttentionScratch<'a> {
+    /// A part for each worker, `[workers, attention::scratch_len]`.
+    pub(super) workers: &'a mut [f32],
+    /// Partial results of splits, as many as fit.
+    pub(super) partials: &'a mut [f32],
+}
+
+/// Attention of groups of rows; each group is one sequence's, and a task takes a group under one KV
+/// head.
+#[derive(Clone, Copy)]
+pub(super) struct AttentionTasks<'a> {
+    pub(super) groups: &'a [RowGroup],
+    pub(super) tables: BlockTables<'a>,
+    /// What all tasks share.
+    pub(super) shared: Attend<'a>,
+    pub(super) output: AttentionOutput<'a>,
+}
+
+impl<'a> AttentionTasks<'a> {
+    fn count(&self) -> usize {
+        self.groups.len() * self.shared.kv.layout().kv_head_count
+    }
+
+    /// Task `number`, below `count`.
+    fn task(&self, number: usize) -> Attend<'a> {
+        let kv_heads = self.shared.kv.layout().kv_head_count;
+        let group = &self.groups[number / kv_heads];
+        Attend {
+            kv_head: number % kv_heads,
+            table: self.tables.of(group.sequence),
+            first_row: group.first_row as usize,
+            row_count: group.row_count as usize,
+            first_position: group.first_position as usize,
+            ..self.shared
+        }
+    }
+
+    /// Positions that the longest context has.
+    fn longest(&self) -> usize {
+        self.groups.iter().map(RowGroup::context_len).max().unwrap_or(0)
+    }
+
+    /// Elements of a worker's scratch.
+    fn scratch_len(&self) -> usize {
+        attention::scratch_len(self.shared.group_size, self.shared.kv.layout().value_dim())
+    }
 }
 
 impl Ops<'_> {
@@ -90,21 +217,22 @@ impl Ops<'_> {
         });
     }
 
-    /// `out[i] = rms_norm(x[source(i)]) · w`, as operands.
+    /// `out[i] = rms_norm(x[row_of(i)]) · w`, as operands.
     pub(super) fn rms_norm(
         &self,
         phase: Phase,
-        (count, source): (usize, &(dyn Fn(usize) -> usize + Sync)),
+        rows: RowSource<'_>,
         x: &[f32],
-        (w, width, eps): (&[f32], usize, f32),
+        norm: Norm<'_>,
         out: SharedOperands<'_>,
     ) {
+        let Norm { weight, width, eps } = norm;
         let stride = padded(width);
-        self.run(phase, count, count * width, &|task, _| {
-            let x = &x[source(task) * stride..][..stride];
+        self.run(phase, rows.count, rows.count * width, &|task, _| {
+            let x = &x[(rows.row_of)(task) * stride..][..stride];
             // SAFETY: a task has its row for itself.
             let out = unsafe { out.normed_row(task, width) };
-            rms_norm(self.isa, x, w, width, eps, out);
+            rms_norm(self.isa, x, weight, width, eps, out);
         });
     }
 
@@ -129,20 +257,21 @@ impl Ops<'_> {
         phase: Phase,
         act: Activations<'_>,
         weight: &Linear<'_>,
-        (epilogue, out_stride): (Epilogue<'_>, usize),
+        output: ProductOutput<'_>,
     ) {
+        let ProductOutput { epilogue, stride } = output;
         let panels = weight.panel_count() / epilogue.panels_per_output();
         let cut = Cut::new(panels, act.count(), self.pool.workers());
         let elements = act.count() * weight.inputs() * weight.outputs();
-        let (scratch, len) = self.scratch;
+        let Scratch { bytes, worker_bytes } = self.scratch;
         self.run(phase, cut.tasks(), elements, &|task, worker| {
             let (panels, rows) = cut.of(task);
-            let epilogue = epilogue.after(rows.start * out_stride);
+            let epilogue = epilogue.after(rows.start * stride);
             // SAFETY: no two tasks have the same panels of the same rows, and a worker has its
             // scratch for itself.
             unsafe {
-                let scratch = scratch.part(worker * len, len);
-                multiply(self.isa, act.part(rows), weight, panels, (epilogue, out_stride), scratch);
+                let scratch = bytes.part(worker * worker_bytes, worker_bytes);
+                multiply(self.isa, act.part(rows), weight, panels, (epilogue, stride), scratch);
             }
         });
     }
@@ -152,22 +281,24 @@ impl Ops<'_> {
         &self,
         rows: &[Row],
         tables: BlockTables<'_>,
-        (kv, layer, queries): (KvView<'_>, usize, Queries),
-        (qkv, qkv_size, group_size): (&mut [f32], usize, usize),
-        norms: Option<(&[f32], &[f32], f32)>,
-        (cos, sin): (&[f32], &[f32]),
+        cache: LayerCache<'_>,
+        projected: Projected<'_>,
+        norms: Option<HeadNormWeights<'_>>,
+        rotation: Rotation<'_>,
     ) {
-        let stride = padded(qkv_size);
+        let LayerCache { kv, layer, queries } = cache;
+        let Projected { qkv, size, group_size } = projected;
+        let stride = padded(size);
         let half = kv.layout().head_dim / 2;
         let qkv = Shared::new(qkv);
-        self.run(Phase::RopeAndCache, rows.len(), rows.len() * qkv_size * 4, &|task, _| {
+        self.run(Phase::RopeAndCache, rows.len(), rows.len() * size * 4, &|task, _| {
             let position = rows[task].position as usize;
             let write = CacheWrite {
                 // SAFETY: a task has its row for itself.
-                qkv: unsafe { qkv.part(task * stride, qkv_size) },
-                norms,
-                cos: &cos[task * half..][..half],
-                sin: &sin[task * half..][..half],
+                qkv: unsafe { qkv.part(task * stride, size) },
+                norms: norms.map(|HeadNormWeights { q, k, eps }| (q, k, eps)),
+                cos: &rotation.cos[task * half..][..half],
+                sin: &rotation.sin[task * half..][..half],
                 group_size,
                 layer,
                 block: tables.of(rows[task].sequence)[position / BLOCK],
@@ -179,72 +310,70 @@ impl Ops<'_> {
         });
     }
 
-    /// Attention of groups of rows; each group is one sequence's.
-    pub(super) fn attention(
-        &self,
-        groups: &[RowGroup],
-        tables: BlockTables<'_>,
-        of: Attend<'_>,
-        scratch: &mut [f32],
-        partials: &mut [f32],
-        (out, stride): (AttentionOut<'_>, usize),
-    ) {
-        let layout = *of.kv.layout();
-        let scratch_len = attention::scratch_len(of.group_size, layout.value_dim());
-        let scratch = Shared::new(scratch);
-        let attend_of = |task: usize| {
-            let group = &groups[task / layout.kv_head_count];
-            Attend {
-                kv_head: task % layout.kv_head_count,
-                table: tables.of(group.sequence),
-                first_row: group.first_row as usize,
-                row_count: group.row_count as usize,
-                first_position: group.first_position as usize,
-                ..of
-            }
-        };
-        let tasks = groups.len() * layout.kv_head_count;
-        let longest = groups.iter().map(RowGroup::context_len).max().unwrap_or(0);
-        let splits = attention::split_count(longest);
-        let queries = attention::rows_per_task(of.group_size) * of.group_size;
-        let part_len = attention::partial_len(queries, layout.value_dim());
-        let few = tasks < 2 * self.pool.workers();
-        if splits > 1 && few && tasks * splits * part_len <= partials.len() {
-            let partials = Shared::new(partials);
-            self.pool.run(Phase::Attention, tasks * splits, &|task, worker| {
-                let a = attend_of(task / splits);
-                let split = task % splits;
-                if split >= attention::split_count(a.context_len()) {
-                    return;
-                }
-                let count = a.row_count * a.group_size;
-                let len = attention::partial_len(count, layout.value_dim());
-                let start = (task / splits) * splits * part_len + split * len;
-                // SAFETY: a worker has its scratch for itself, and a task its partial. Keys and
-                // values were written in the phase before.
-                unsafe {
-                    let scratch = scratch.part(worker * scratch_len, scratch_len);
-                    let floats = partials.part(start, len);
-                    let mut partial = Partial::over(floats, count, layout.value_dim());
-                    attention::attend_split(self.isa, &a, split, scratch, &mut partial);
-                }
-            });
-            self.run(Phase::AttentionMerge, tasks, tasks * splits * part_len, &|task, _| {
-                let a = attend_of(task);
-                // SAFETY: a task has its partials and its rows' heads for itself.
-                unsafe {
-                    let floats = partials.part(task * splits * part_len, splits * part_len);
-                    attention::merge_splits(self.isa, &a, floats, out, stride);
-                }
-            });
-            return;
+    /// Attention of all tasks; a long context's splits go to several workers where there would be
+    /// too few tasks for them.
+    pub(super) fn attention(&self, tasks: AttentionTasks<'_>, scratch: AttentionScratch<'_>) {
+        let (count, value_dim) = (tasks.count(), tasks.shared.kv.layout().value_dim());
+        let splits = attention::split_count(tasks.longest());
+        let queries = attention::rows_per_task(tasks.shared.group_size) * tasks.shared.group_size;
+        let partials = count * splits * attention::partial_len(queries, value_dim);
+        let few = count < 2 * self.pool.workers();
+        if splits > 1 && few && partials <= scratch.partials.len() {
+            self.attention_by_splits(&tasks, splits, scratch);
+        } else {
+            self.attention_by_groups(&tasks, scratch.workers);
         }
-        let rows: usize = groups.iter().map(|group| group.row_count as usize).sum();
-        let elements = rows * of.group_size * layout.kv_head_count * longest * layout.head_dim;
-        self.run(Phase::Attention, tasks, elements, &|task, worker| {
+    }
+
+    /// Every split of every task is run by itself, and merged afterwards.
+    fn attention_by_splits(&self, tasks: &AttentionTasks<'_>, splits: usize, scratch: AttentionScratch<'_>) {
+        let (count, value_dim) = (tasks.count(), tasks.shared.kv.layout().value_dim());
+        let queries = attention::rows_per_task(tasks.shared.group_size) * tasks.shared.group_size;
+        let part_len = attention::partial_len(queries, value_dim);
+        let scratch_len = tasks.scratch_len();
+        let (scratch, partials) = (Shared::new(scratch.workers), Shared::new(scratch.partials));
+        self.pool.run(Phase::Attention, count * splits, &|task, worker| {
+            let a = tasks.task(task / splits);
+            let split = task % splits;
+            if split >= attention::split_count(a.context_len()) {
+                return;
+            }
+            let count = a.row_count * a.group_size;
+            let len = attention::partial_len(count, value_dim);
+            let start = (task / splits) * splits * part_len + split * len;
+            // SAFETY: a worker has its scratch for itself, and a task its partial. Keys and
+            // values were written in the phase before.
+            unsafe {
+                let scratch = scratch.part(worker * scratch_len, scratch_len);
+                let floats = partials.part(start, len);
+                let mut partial = Partial::over(floats, count, value_dim);
+                attention::attend_split(self.isa, &a, split, scratch, &mut partial);
+            }
+        });
+        let AttentionOutput { out, stride } = tasks.output;
+        self.run(Phase::AttentionMerge, count, count * splits * part_len, &|task, _| {
+            let a = tasks.task(task);
+            // SAFETY: a task has its partials and its rows' heads for itself.
+            unsafe {
+                let floats = partials.part(task * splits * part_len, splits * part_len);
+                attention::merge_splits(self.isa, &a, floats, out, stride);
+            }
+        });
+    }
+
+    /// Every task runs all splits of its rows.
+    fn attention_by_groups(&self, tasks: &AttentionTasks<'_>, scratch: &mut [f32]) {
+        let layout = *tasks.shared.kv.layout();
+        let rows: usize = tasks.groups.iter().map(|group| group.row_count as usize).sum();
+        let queries = rows * tasks.shared.group_size * layout.kv_head_count;
+        let elements = queries * tasks.longest() * layout.head_dim;
+        let (count, scratch_len) = (tasks.count(), tasks.scratch_len());
+        let scratch = Shared::new(scratch);
+        let AttentionOutput { out, stride } = tasks.output;
+        self.run(Phase::Attention, count, elements, &|task, worker| {
             // The longest contexts come last in a prefill: begin with them, so that no worker is
             // left with one.
-            let a = attend_of(tasks - 1 - task);
+            let a = tasks.task(count - 1 - task);
             // SAFETY: a worker has its scratch for itself, a task its rows' heads; keys and values
             // were written in the phase before.
             unsafe {
@@ -273,24 +402,24 @@ impl RowGroup {
 
     /// How many rows of a sequence one task should take: as many as use each key well, fewer where
     /// workers would be left without, which in a long context its splits see to.
-    pub(super) fn rows_most(rows: &[Row], group_size: usize, kv_heads: usize, workers: usize) -> usize {
-        let most = attention::rows_per_task(group_size);
+    pub(super) fn rows_max(rows: &[Row], group_size: usize, kv_heads: usize, workers: usize) -> usize {
+        let max = attention::rows_per_task(group_size);
         let longest = rows.iter().map(|row| row.position as usize + 1).max().unwrap_or(0);
         match attention::split_count(longest) {
-            0 | 1 => most.min((rows.len() * kv_heads).div_ceil(workers).max(1)),
-            _ => most,
+            0 | 1 => max.min((rows.len() * kv_heads).div_ceil(workers).max(1)),
+            _ => max,
         }
     }
 
     /// Cuts the rows of a step into groups; returns how many.
-    pub(super) fn cut(rows: &[Row], rows_most: usize, groups: &mut [RowGroup]) -> usize {
+    pub(super) fn cut(rows: &[Row], rows_max: usize, groups: &mut [RowGroup]) -> usize {
         let mut count = 0;
         for (i, row) in rows.iter().enumerate() {
             if count > 0 {
                 let last = &mut groups[count - 1];
                 let follows = last.sequence == row.sequence
                     && last.first_position + last.row_count == row.position
-                    && (last.row_count as usize) < rows_most;
+                    && (last.row_count as usize) < rows_max;
                 if follows {
                     last.row_count += 1;
                     continue;
@@ -324,10 +453,10 @@ mod tests {
             (g.first_row, g.row_count, g.sequence, g.context_len())
         });
         assert_eq!(count, 5);
-        assert_eq!(RowGroup::rows_most(&rows, 4, 8, 2), 12, "enough for two workers");
-        assert_eq!(RowGroup::rows_most(&rows, 4, 1, 2), 3, "one KV head, two workers");
-        assert_eq!(RowGroup::rows_most(&rows, 4, 1, 64), 1);
-        assert_eq!(RowGroup::rows_most(&[row(0, 1024)], 4, 1, 64), 12, "a context in splits");
+        assert_eq!(RowGroup::rows_max(&rows, 4, 8, 2), 12, "enough for two workers");
+        assert_eq!(RowGroup::rows_max(&rows, 4, 1, 2), 3, "one KV head, two workers");
+        assert_eq!(RowGroup::rows_max(&rows, 4, 1, 64), 1);
+        assert_eq!(RowGroup::rows_max(&[row(0, 1024)], 4, 1, 64), 12, "a context in splits");
         assert_eq!(seen, [(0, 2, 0, 702), (2, 1, 0, 703), (3, 1, 1, 704), (4, 1, 2, 10), (5, 1, 2, 12)]);
     }
 }

@@ -1,4 +1,5 @@
-//! Rows, of which steps are made, and where their sequences' keys and values lie.
+//! Rows, of which steps are made, and the tables that say where keys and values of their sequences
+//! lie.
 use crate::cache::BlockId;
 
 /// What a row yields besides its keys and values.
@@ -19,13 +20,13 @@ pub enum RowOutput {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Row {
-    /// The token id.
+    /// The id of the token, below the vocabulary's size.
     pub token: u32,
-    /// Its position, from 0.
+    /// The position in its sequence, from 0.
     pub position: u32,
     /// The sequence: an index into the block tables.
     pub sequence: u32,
-    /// What it yields.
+    /// What is computed from it besides keys and values.
     pub output: RowOutput,
 }
 
@@ -37,12 +38,12 @@ crate::memory::plain!(Row { token, position, sequence, output });
 pub struct BlockTables<'a> {
     /// Block ids in order of position.
     pub ids: &'a [BlockId],
-    /// Entries of a sequence.
+    /// Entries that the table of one sequence has.
     pub stride: usize,
 }
 
 impl<'a> BlockTables<'a> {
-    /// The table of a sequence.
+    /// The block ids of one sequence, `stride` of them.
     #[inline(always)]
     pub fn of(&self, sequence: u32) -> &'a [BlockId] {
         &self.ids[sequence as usize * self.stride..][..self.stride]

@@ -41,7 +41,7 @@ pub struct LayerSpec {
 /// Attention of one layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionSpec {
-    /// Query heads.
+    /// Query heads of the layer.
     pub head_count: usize,
     /// Key and value heads; divides `head_count`.
     pub kv_head_count: usize,
@@ -112,7 +112,7 @@ pub struct FeedForwardSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Activation {
-    /// `x · sigmoid(x)`.
+    /// SiLU: `x · sigmoid(x)`.
     Silu = 0,
     /// The tanh approximation of GELU (Gemma); not implemented.
     GeluTanh = 1,
@@ -121,7 +121,7 @@ pub enum Activation {
 /// The RMSNorms of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerNorms {
-    /// Where they stand.
+    /// Where the layer's norms stand.
     pub placement: NormPlacement,
     /// Whether a checkpoint stores `w − 1` for the weight `w` of every norm (Gemma). A packer adds
     /// the one, so that an image holds `w` itself.
@@ -213,7 +213,7 @@ impl LayerFeatures {
 impl LayerSpec {
     /// Refuses what the forward pass does not implement, and what cannot be.
     ///
-    /// `position_count` is the greatest context: a window that is no smaller changes nothing and is
+    /// `position_count` is the largest context: a window that is no smaller changes nothing and is
     /// allowed.
     pub fn check(&self, position_count: usize) -> Result<(), ConfigError> {
         // Every field is named, so that a new one does not compile before it is looked at here.

@@ -1,5 +1,6 @@
-//! The forward pass against itself: however the rows come, on whichever path and worker, the logits
-//! are the same bits. (That they are the right ones is for the goldens in `tests`.)
+//! The forward pass against itself: however the rows come, on whichever instruction set and worker,
+//! the logits are the same bits. (That they are the right ones is for the goldens in `tests`.)
+use super::spec::{LayerKind, LayerPattern};
 use super::*;
 use super::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
 use crate::cache::{BLOCK, BlockId, KvCache};
@@ -71,7 +72,7 @@ pub(crate) fn image(config: &ModelConfig) -> Memory {
     image_without(config, None)
 }
 
-/// The same with NaN for the embedding of a token.
+/// The image of [`image`] with NaN for the embedding of a token.
 pub(crate) fn image_without(config: &ModelConfig, token: Option<usize>) -> Memory {
     let layout = ImageLayout::new(config, &[]).unwrap();
     let mut memory = Memory::new(layout.total_bytes());
@@ -105,6 +106,15 @@ struct Feed<'a> {
     sequences: usize,
     /// What block ids are multiplied by.
     block_step: usize,
+    /// The token of a sequence at a position.
+    token: fn(usize, usize) -> u32,
+}
+
+impl Feed<'_> {
+    /// One sequence in one step, on one thread.
+    fn alone(len: usize) -> Self {
+        Self { isa: Isa::detect(), pool: &Serial, chunk: len, sequences: 1, block_step: 1, token }
+    }
 }
 
 /// The logits of the last position of sequence 0.
@@ -143,7 +153,7 @@ fn logits(config: &ModelConfig, kv_format: KvFormat, len: usize, feed: &Feed<'_>
         let rows: Vec<Row> = (0..feed.sequences)
             .flat_map(|s| {
                 (done..end).map(move |position| Row {
-                    token: token(s, position),
+                    token: (feed.token)(s, position),
                     position: position as u32,
                     sequence: s as u32,
                     output: RowOutput::None,
@@ -160,8 +170,7 @@ fn logits(config: &ModelConfig, kv_format: KvFormat, len: usize, feed: &Feed<'_>
     }
     forward.head(feed.isa, feed.pool, &model, &[last_row as u32]);
     assert_eq!(guards.check(), Ok(()));
-    // SAFETY: one thread.
-    unsafe { forward.logits().row(0) }.iter().map(|x| x.to_bits()).collect()
+    forward.logits().row(0).iter().map(|x| x.to_bits()).collect()
 }
 
 #[test]
@@ -176,12 +185,11 @@ fn logits_do_not_depend_on_how_the_rows_come() {
     ]) {
         let config = config(architecture, weights);
         let len = 70;
-        let alone = Feed { isa: Isa::detect(), pool: &Serial, chunk: len, sequences: 1, block_step: 1 };
-        let expected = logits(&config, kv, len, &alone);
+        let expected = logits(&config, kv, len, &Feed::alone(len));
         assert!(expected.iter().all(|bits| f32::from_bits(*bits).is_finite()));
         for isa in Isa::available().iter().copied() {
             for (chunk, sequences, block_step) in [(1, 1, 3), (7, 3, 5), (16, 8, 1), (70, 2, 7), (70, 1, 1)] {
-                let feed = Feed { isa, pool: &Backwards, chunk, sequences, block_step };
+                let feed = Feed { isa, pool: &Backwards, chunk, sequences, block_step, token };
                 let got = logits(&config, kv, len, &feed);
                 let what = (isa.name(), architecture, weights, kv, chunk, sequences, block_step);
                 assert!(got == expected, "{what:?}");
@@ -196,10 +204,88 @@ fn long_contexts_give_the_same_bits_split_or_not() {
     let len = 2100;
     let isa = Isa::detect();
     for kv in [KvFormat::Bf16, KvFormat::Int8] {
-        let whole = Feed { isa, pool: &Serial, chunk: len, sequences: 1, block_step: 1 };
-        let expected = logits(&config, kv, len, &whole);
+        let expected = logits(&config, kv, len, &Feed::alone(len));
         // The last row comes alone, so its three splits go to three workers.
-        let parts = Feed { isa, pool: &Backwards, chunk: 2099, sequences: 1, block_step: 5 };
+        let parts = Feed { isa, pool: &Backwards, chunk: 2099, sequences: 1, block_step: 5, token };
         assert!(logits(&config, kv, len, &parts) == expected, "{kv:?}");
     }
+}
+
+/// Logits of a short sequence in f32 by a model with these features.
+fn logits_with(features: LayerFeatures, layer_count: usize, token: fn(usize, usize) -> u32) -> Vec<u32> {
+    let plain = config(Architecture::Llama, WeightFormat::F32);
+    let config = ModelConfig { features, layer_count, ..plain };
+    logits(&config, KvFormat::F32, 40, &Feed { token, ..Feed::alone(40) })
+}
+
+fn kinds(ropes: [Option<u32>; 2]) -> [LayerKind; 2] {
+    ropes.map(|rope| LayerKind { window: None, rope })
+}
+
+#[test]
+fn a_layer_rotates_by_the_table_that_its_kind_names() {
+    let plain = LayerFeatures::PLAIN;
+    let rope = |theta| RopeConfig { theta, scaling: RopeScaling::None };
+    let (own, other) = (rope(10_000.0), rope(500.0));
+    let of = |pattern, ropes, second_rope| {
+        logits_with(LayerFeatures { pattern, kinds: kinds(ropes), second_rope, ..plain }, 2, token)
+    };
+    let (uniform, second) = (LayerPattern::Uniform, LayerPattern::EveryNth(2));
+    let expected = logits_with(plain, 2, token);
+    // Equal tables give equal bits, whichever of them a layer names, and an unused one is unused.
+    assert!(of(second, [Some(0), Some(1)], own) == expected);
+    assert!(of(uniform, [Some(1), Some(0)], own) == expected);
+    assert!(of(uniform, [Some(0), Some(1)], other) == expected);
+    // Another table in the second layer, in both, or none at all is another model each.
+    let models = [
+        expected,
+        of(second, [Some(0), Some(1)], other),
+        of(second, [Some(1), Some(0)], other),
+        of(uniform, [Some(1), Some(1)], other),
+        of(second, [Some(0), None], other),
+        of(uniform, [None, None], other),
+    ];
+    for (i, model) in models.iter().enumerate() {
+        assert!(model.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+        assert!(models[..i].iter().all(|earlier| earlier != model), "{i}");
+    }
+}
+
+/// Without rotation one layer of attention does not know in which order the earlier tokens came.
+#[test]
+fn a_layer_without_a_table_does_not_see_the_order_of_tokens() {
+    let swapped = |sequence, position| {
+        token(
+            sequence,
+            match position {
+                3 => 17,
+                17 => 3,
+                position => position,
+            },
+        )
+    };
+    let largest_difference = |ropes| {
+        let features = LayerFeatures { kinds: kinds(ropes), ..LayerFeatures::PLAIN };
+        let (a, b) = (logits_with(features, 1, token), logits_with(features, 1, swapped));
+        let differences = a.iter().zip(&b).map(|(a, b)| (f32::from_bits(*a) - f32::from_bits(*b)).abs());
+        differences.fold(0.0, f32::max)
+    };
+    assert!(largest_difference([Some(0); 2]) > 1e-3, "{}", largest_difference([Some(0); 2]));
+    assert!(largest_difference([None; 2]) < 1e-5, "{}", largest_difference([None; 2]));
+}
+
+#[test]
+fn the_scale_of_scores_is_the_layers() {
+    let of =
+        |attention_scale| logits_with(LayerFeatures { attention_scale, ..LayerFeatures::PLAIN }, 2, token);
+    assert!(of(Some(1.0 / libm::sqrtf(20.0))) == of(None));
+    assert!(of(Some(0.5)) != of(None));
+}
+
+#[test]
+fn every_nth_layer_is_of_the_second_kind() {
+    let of = |pattern: LayerPattern| (0..12).map(|layer| pattern.kind_of(layer)).collect::<Vec<_>>();
+    assert_eq!(of(LayerPattern::Uniform), [0; 12]);
+    assert_eq!(of(LayerPattern::EveryNth(6)), [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(of(LayerPattern::EveryNth(1)), [1; 12]);
 }

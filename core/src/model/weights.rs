@@ -2,18 +2,18 @@
 use crate::kernels::matmul::Linear;
 use half::bf16;
 
-/// Token embeddings.
+/// The table of token embeddings.
 #[derive(Clone, Copy, Debug)]
 pub enum Embedding<'w> {
     /// The head's panels serve: token `t` is column `t`.
     Tied,
-    /// `[vocab, hidden]`, f32.
+    /// A table of f32, `[vocab, hidden]`.
     F32(&'w [f32]),
-    /// `[vocab, hidden]`, bf16.
+    /// A table of bf16, `[vocab, hidden]`.
     Bf16(&'w [bf16]),
 }
 
-/// One transformer block.
+/// The weights of one layer.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerWeights<'w> {
     /// RMSNorm before attention, `[padded(hidden)]`, padding zero.
@@ -24,7 +24,7 @@ pub struct LayerWeights<'w> {
     pub q_norm: Option<&'w [f32]>,
     /// RMSNorm of each key head, `[head_dim]`.
     pub k_norm: Option<&'w [f32]>,
-    /// `o_proj`: `[hidden, q_size]`.
+    /// The product behind attention, `o_proj`: `[hidden, q_size]`.
     pub attention_output: Linear<'w>,
     /// RMSNorm before the feed-forward, `[padded(hidden)]`, padding zero.
     pub feed_forward_norm: &'w [f32],
@@ -32,17 +32,17 @@ pub struct LayerWeights<'w> {
     /// holds gate columns `32 i ..`, panel 2i + 1 the up columns of the same numbers; both zero
     /// past `intermediate`.
     pub gate_up: Linear<'w>,
-    /// `down_proj`: `[hidden, intermediate]`.
+    /// The product back to the residual stream, `down_proj`: `[hidden, intermediate]`.
     pub down: Linear<'w>,
 }
 
-/// What lies around the blocks.
+/// The weights before and after the layers.
 #[derive(Clone, Copy, Debug)]
 pub struct OuterWeights<'w> {
-    /// Token embeddings.
+    /// What a token id is looked up in.
     pub embedding: Embedding<'w>,
     /// The last RMSNorm, `[padded(hidden)]`, padding zero.
     pub final_norm: &'w [f32],
-    /// `lm_head`: `[vocab, hidden]`.
+    /// The product that makes logits, `lm_head`: `[vocab, hidden]`.
     pub head: Linear<'w>,
 }

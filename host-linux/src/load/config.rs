@@ -11,14 +11,14 @@ use verbatim_core::dtype::WeightFormat;
 use verbatim_core::model::spec::{Activation, LayerKind};
 use verbatim_core::model::{FAMILIES, Family, LayerFeatures, ModelConfig, RopeConfig, RopeScaling};
 
-/// What `config.json` says.
+/// A model's `config.json`, read and checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceConfig {
     /// The model; its weight format is a placeholder until the tensors are known.
     pub model: ModelConfig,
     /// `eos_token_id`, used where `generation_config.json` has none.
     pub eos_ids: Vec<u32>,
-    /// `bos_token_id`.
+    /// `bos_token_id`: the id that begins a text.
     pub bos_id: Option<u32>,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Fields<'a> {
         self.optional(key, "an object", Value::as_object)
     }
 
-    /// One token id.
+    /// The value of a key that holds one token id.
     pub(crate) fn id(&self, key: &str) -> Result<Option<u32>, LoadError> {
         self.optional(key, "a token id", |v| v.as_u64().and_then(|n| n.try_into().ok()))
     }

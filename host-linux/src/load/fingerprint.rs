@@ -2,7 +2,7 @@
 //!
 //! **Source hash**, stored in an image, so that an image and the directory it was packed from
 //! agree. BLAKE3 over, in this order and each with its length where it has one:
-//! * a domain string, the configuration as [`Encoding`] writes it (weight formats included),
+//! * a domain string, the configuration as `Encoding` writes it (weight formats included),
 //! * the files beside the weights: `config.json`, tokenizer, template, generation defaults,
 //! * every tensor that the model uses, in order of name: name, type, shape, and a leaf per 32 rows:
 //!   the BLAKE3 of their bytes. Which shard a tensor lies in does not matter, nor does anything
@@ -30,7 +30,7 @@ pub struct RuntimeChoices<'a> {
     pub chat_template: Option<&'a str>,
 }
 
-/// The whole fingerprint.
+/// All 32 bytes of the fingerprint of a model that is served with these choices.
 pub fn fingerprint(source_hash: &[u8; 32], choices: &RuntimeChoices) -> [u8; 32] {
     with_numerics(source_hash, choices, verbatim_core::NUMERICS_VERSION)
 }
@@ -231,6 +231,103 @@ fn optional(hasher: &mut Hasher, bytes: Option<&[u8]>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use verbatim_core::dtype::WeightFormat;
+    use verbatim_core::model::FAMILIES;
+    use verbatim_core::model::spec::{Activation, NormPlacement};
+
+    const CONFIG: ModelConfig = ModelConfig {
+        architecture: FAMILIES[3].architecture,
+        vocab_size: 50,
+        hidden_size: 48,
+        intermediate_size: 70,
+        layer_count: 3,
+        head_count: 4,
+        kv_head_count: 2,
+        head_dim: 10,
+        position_count: 128,
+        rms_norm_eps: 1e-5,
+        rope: RopeConfig { theta: 5e5, scaling: RopeScaling::None },
+        tied_head: true,
+        qkv_bias: false,
+        attention_output_bias: true,
+        mlp_bias: false,
+        qk_norm: true,
+        features: LayerFeatures::PLAIN,
+        weight_format: WeightFormat::Int4,
+        head_format: WeightFormat::Int8,
+    };
+
+    /// Written out, so that no change of the code moves these bytes unseen.
+    #[test]
+    fn the_first_releases_fields_are_encoded_as_it_did() {
+        let words = [
+            3,
+            50,
+            48,
+            70,
+            3,
+            4,
+            2,
+            10,
+            128,
+            0x3727_c5ac,
+            0x411e_8480_0000_0000,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0b10101,
+            WeightFormat::Int4 as u64,
+            WeightFormat::Int8 as u64,
+        ];
+        let bytes: Vec<u8> = words.iter().flat_map(|word: &u64| word.to_le_bytes()).collect();
+        assert_eq!(Encoding::of(&CONFIG).0, bytes);
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_positions: 8192,
+        };
+        let scaled = ModelConfig { rope: RopeConfig { scaling, ..CONFIG.rope }, ..CONFIG };
+        let expected = [1, 0x4100_0000, 0x3f80_0000, 0x4080_0000, 8192];
+        let expected: Vec<u8> = expected.iter().flat_map(|word: &u64| word.to_le_bytes()).collect();
+        assert_eq!(Encoding::of(&scaled).0[11 * 8..16 * 8], expected);
+    }
+
+    #[test]
+    fn a_later_field_is_encoded_where_it_is_not_its_default() {
+        let plain = LayerFeatures::PLAIN;
+        let kind = |window, rope| LayerKind { window, rope };
+        let theta = RopeConfig { theta: 1e6, ..plain.second_rope };
+        let norms = |placement, adds_one| LayerNorms { placement, adds_one };
+        let changed = [
+            LayerFeatures { pattern: LayerPattern::EveryNth(2), ..plain },
+            LayerFeatures { pattern: LayerPattern::EveryNth(3), ..plain },
+            LayerFeatures { kinds: [kind(Some(0), Some(0)), plain.kinds[1]], ..plain },
+            LayerFeatures { kinds: [kind(None, Some(1)), plain.kinds[1]], ..plain },
+            LayerFeatures { kinds: [kind(None, None), plain.kinds[1]], ..plain },
+            LayerFeatures { kinds: [plain.kinds[0], kind(Some(0), Some(0))], ..plain },
+            LayerFeatures { kinds: [plain.kinds[0], kind(None, None)], ..plain },
+            LayerFeatures { second_rope: theta, ..plain },
+            LayerFeatures { norms: norms(NormPlacement::After, false), ..plain },
+            LayerFeatures { norms: norms(NormPlacement::Before, true), ..plain },
+            LayerFeatures { activation: Activation::GeluTanh, ..plain },
+            LayerFeatures { gate: false, ..plain },
+            LayerFeatures { attention_scale: Some(0.0), ..plain },
+            LayerFeatures { soft_cap: Some(0.0), ..plain },
+        ];
+        let base = Encoding::of(&CONFIG).0;
+        let encoded = changed.map(|features| Encoding::of(&ModelConfig { features, ..CONFIG }).0);
+        for (i, bytes) in encoded.iter().enumerate() {
+            // Behind the first release's bytes, which stay, a complemented number and a value.
+            assert_eq!((&bytes[..base.len()], bytes.len()), (&base[..], base.len() + 16), "{i}");
+            let number = u64::from_le_bytes(bytes[base.len()..][..8].try_into().unwrap());
+            assert!(number > u64::from(u32::MAX), "{i}: no count of files");
+            assert!(encoded[..i].iter().all(|earlier| earlier != bytes), "{i}");
+        }
+    }
 
     // What is chosen in files and flags, `tests/tests/fingerprint.rs` changes in files and flags.
     #[test]

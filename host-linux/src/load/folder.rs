@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// The files of a checkpoint.
 #[derive(Clone, Debug)]
 pub enum Folder {
-    /// A directory.
+    /// A directory on disk.
     Disk(PathBuf),
     /// Files in memory.
     Memory {
@@ -78,16 +78,16 @@ impl Folder {
         Ok(Some(SourceFile { path, len, content }))
     }
 
-    /// A whole file that is no larger than `most` bytes; `None` if there is none.
-    pub fn read_small(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, LoadError> {
-        self.open(name)?.map(|file| file.read_small(most)).transpose()
+    /// A whole file that is no larger than `bytes_max` bytes; `None` if there is none.
+    pub fn read_small(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, LoadError> {
+        self.open(name)?.map(|file| file.read_small(bytes_max)).transpose()
     }
 }
 
 /// An open file of a checkpoint.
 #[derive(Debug)]
 pub struct SourceFile {
-    /// Where it is.
+    /// Its path, or its name in memory.
     pub path: PathBuf,
     /// Its length when it was opened, in bytes.
     pub len: u64,
@@ -117,18 +117,18 @@ impl SourceFile {
         }
     }
 
-    fn read_small(self, most: u64) -> Result<Vec<u8>, LoadError> {
+    fn read_small(self, bytes_max: u64) -> Result<Vec<u8>, LoadError> {
         let mut bytes = Vec::new();
         match self.content {
             // The length may have changed, or be unknown (in /proc), so it is not relied on.
             Content::Disk(file) => {
-                let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes);
+                let read = file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
                 read.map_err(|error| LoadError::io(&self.path, "read", error))?;
             }
             Content::Memory(content) => bytes.extend_from_slice(&content),
         }
-        if bytes.len() as u64 > most {
-            return Err(LoadError::malformed(&self.path, format!("is larger than {most} bytes")));
+        if bytes.len() as u64 > bytes_max {
+            return Err(LoadError::malformed(&self.path, format!("is larger than {bytes_max} bytes")));
         }
         Ok(bytes)
     }

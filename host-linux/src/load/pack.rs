@@ -23,6 +23,7 @@ use verbatim_core::dtype::WeightFormat;
 use verbatim_core::isa::Isa;
 use verbatim_core::kernels::matmul::pack::{NonFinite, PackError, convert, pack_panel};
 use verbatim_core::kernels::matmul::panel_len;
+use verbatim_core::memory::cast_mut;
 use verbatim_core::model::ModelConfig;
 use verbatim_core::model::image::{
     ImageLayout, ImageWriter, PackedModel, Storage, TensorKind, gate_up_source,
@@ -293,7 +294,14 @@ impl<'p> Packer<'p> {
                     self.pack_panels(parts, inputs, task.first, out, buffers, &mut read)
                 }
                 Storage::Rows { .. } => self.convert_rows(parts, task.first, out, buffers, &mut read),
-                Storage::Vector { .. } => self.convert_vector(parts.0, out, buffers, &mut read),
+                Storage::Vector { len, .. } => {
+                    let converted = self.convert_vector(parts.0, out, buffers, &mut read);
+                    if kind.is_norm() && self.layout.config().features.norms.adds_one {
+                        let weights: &mut [f32] = cast_mut(out).expect("a vector is of f32");
+                        weights[..len].iter_mut().for_each(|weight| *weight += 1.0);
+                    }
+                    converted
+                }
             };
             match result {
                 Ok(count) => flushed.fetch_add(count as u64, Ordering::Relaxed),

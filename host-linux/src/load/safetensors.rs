@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use verbatim_core::kernels::matmul::source::SourceType;
 
-/// Greatest length of a header, as the format says.
+/// The largest length of a header in bytes, as the format says.
 const HEADER_MAX: u64 = 100_000_000;
 
 const SINGLE: &str = "model.safetensors";
@@ -21,13 +21,13 @@ const INDEX: &str = "model.safetensors.index.json";
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorEntry {
-    /// Which of the files.
+    /// The file that holds it, an index into [`Checkpoint::files`].
     pub file: usize,
-    /// From the file's start.
+    /// Bytes from the file's start.
     pub offset: u64,
-    /// Its element type.
+    /// The type of its elements in the file.
     pub dtype: Dtype,
-    /// Its shape.
+    /// The lengths of its dimensions, outermost first.
     pub shape: Vec<usize>,
 }
 
@@ -46,7 +46,7 @@ impl TensorEntry {
 /// All tensors of a model directory.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// The directory.
+    /// The path of the folder, which messages name.
     pub directory: PathBuf,
     /// The files, in order of name.
     pub files: Vec<SourceFile>,
@@ -99,8 +99,8 @@ impl Checkpoint {
         source.read(0, &mut prefix)?;
         let header_len = u64::from_le_bytes(prefix);
         if header_len > HEADER_MAX || header_len > len - 8 {
-            let most = HEADER_MAX.min(len - 8);
-            let what = format!("the header says it is {header_len} bytes long, expected at most {most}");
+            let max = HEADER_MAX.min(len - 8);
+            let what = format!("the header says it is {header_len} bytes long, expected at most {max}");
             return Err(LoadError::malformed(path, what));
         }
         let mut header = vec![0; header_len as usize];

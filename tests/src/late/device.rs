@@ -353,9 +353,9 @@ impl<'d> Running<'d> {
             let forward = &mut forwards[at];
             forward.head(isa, &Serial, model, &indices);
             for (i, (place, _)) in of.iter().enumerate() {
-                logits[place * vocab..][..vocab].copy_from_slice(forward.logit_rows().row(i));
+                logits[place * vocab..][..vocab].copy_from_slice(forward.logits().row(i));
                 if wants_hidden {
-                    hidden[place * width..][..width].copy_from_slice(forward.hidden_rows().row(i));
+                    hidden[place * width..][..width].copy_from_slice(forward.hidden().row(i));
                 }
             }
         }

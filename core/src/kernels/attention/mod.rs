@@ -85,29 +85,41 @@ pub const fn partial_len(queries: usize, value_dim: usize) -> usize {
 /// Consecutive rows of one sequence under one KV head.
 #[derive(Clone, Copy, Debug)]
 pub struct Attend<'a> {
-    /// Keys and values.
+    /// Keys and values of all layers and blocks.
     pub kv: KvView<'a>,
-    /// The layer.
+    /// The layer, from 0.
     pub layer: usize,
-    /// The KV head.
+    /// The KV head, from 0.
     pub kv_head: usize,
-    /// The sequence's blocks.
+    /// The sequence's KV blocks, in order of position.
     pub table: &'a [BlockId],
-    /// Query operands.
+    /// The query operands of all rows of the step.
     pub queries: Queries,
     /// The first row's index in the step.
     pub first_row: usize,
-    /// How many rows.
+    /// How many rows the task has.
     pub row_count: usize,
     /// The first row's position; the others follow.
     pub first_position: usize,
     /// Query heads that share the KV head.
     pub group_size: usize,
-    /// `1 / sqrt(head_dim)`
+    /// The factor of `q · k`, mostly `1 / sqrt(head_dim)`.
     pub scale: f32,
+    /// Positions that a row sees, its own and those just before it; `None` is all of them. A window
+    /// that is narrower than the context is not implemented.
+    pub window: Option<usize>,
+    /// The bound `c` of scores `c · tanh(s / c)`; `None` leaves scores as they are. Not implemented.
+    pub soft_cap: Option<f32>,
 }
 
 impl Attend<'_> {
+    /// # Panics
+    /// If it asks for what is not implemented, which `LayerSpec::check` refuses with an error.
+    fn assert_implemented(&self) {
+        let is_whole = self.window.is_none_or(|window| window >= self.context_len());
+        assert!(is_whole && self.soft_cap.is_none(), "windows and soft caps are not implemented");
+    }
+
     fn query_count(&self) -> usize {
         self.row_count * self.group_size
     }
@@ -138,10 +150,14 @@ pub enum AttentionOut<'a> {
 
 /// All splits of some rows, on one worker: `scratch` is [`scratch_len`] floats.
 ///
+/// # Panics
+/// If a window or a soft cap is asked for.
+///
 /// # Safety
 /// The queries, keys and values of the rows' positions are written and nobody writes them
 /// meanwhile; no other task has these rows and heads of `out`.
 pub unsafe fn attend(isa: Isa, a: &Attend<'_>, scratch: &mut [f32], out: AttentionOut<'_>, stride: usize) {
+    a.assert_implemented();
     let (count, value_dim) = (a.query_count(), a.kv.layout().value_dim());
     let (tiles, rest) = scratch.split_at_mut(WIDENED_LEN + count * 2 * TILE);
     let (total, part) = rest.split_at_mut(partial_len(count, value_dim));
@@ -161,6 +177,9 @@ pub unsafe fn attend(isa: Isa, a: &Attend<'_>, scratch: &mut [f32], out: Attenti
 /// One split of some rows, for a context that several workers share. Rows that do not reach it are
 /// left alone.
 ///
+/// # Panics
+/// If a window or a soft cap is asked for.
+///
 /// # Safety
 /// As [`attend`].
 pub unsafe fn attend_split(
@@ -170,6 +189,7 @@ pub unsafe fn attend_split(
     scratch: &mut [f32],
     state: &mut Partial<'_>,
 ) {
+    a.assert_implemented();
     isa.run(OneSplit { a, split, scratch, state });
 }
 

@@ -148,6 +148,8 @@ fn run_spoiled(
                 first_position: first_row,
                 group_size: group,
                 scale: 1.0 / libm::sqrtf(d as f32),
+                window: None,
+                soft_cap: None,
             };
             if split_apart {
                 let count = a.row_count * group;

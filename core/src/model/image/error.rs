@@ -13,7 +13,7 @@ pub enum ImageError {
         /// The address modulo 64.
         found: usize,
     },
-    /// The magic differs.
+    /// The first bytes are not the magic.
     NotAnImage,
     /// The image has another version of the format.
     FormatVersion {
@@ -24,7 +24,7 @@ pub enum ImageError {
     },
     /// A number in the header or the tables differs from what it must be.
     Field {
-        /// The field.
+        /// The name of the field, as `config.json` has it where it has one.
         field: &'static str,
         /// What the bytes say.
         found: u64,
@@ -33,7 +33,7 @@ pub enum ImageError {
     },
     /// A number stands for nothing known.
     Unknown {
-        /// The field.
+        /// The name of the field, as `config.json` has it where it has one.
         field: &'static str,
         /// What the bytes say.
         found: u64,

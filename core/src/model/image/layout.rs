@@ -47,21 +47,21 @@ pub enum Storage {
     Panels {
         /// N, padded outputs of paired panels included.
         outputs: usize,
-        /// K.
+        /// K: elements of a column.
         inputs: usize,
     },
     /// `[rows, width]` in the format that the model's weight format has for rows.
     Rows {
-        /// How many rows.
+        /// Rows of the table.
         rows: usize,
         /// Elements of a row.
         width: usize,
     },
     /// `[len]`, f32; of these `padded` with zeros.
     Vector {
-        /// Elements.
+        /// Elements that the model has.
         len: usize,
-        /// Elements with padding.
+        /// Elements with the zeros behind them.
         padded: usize,
     },
 }
@@ -154,13 +154,13 @@ impl TensorKind {
 /// A tensor of an image, and where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorPlace {
-    /// What it is.
+    /// Which of the model's tensors it is.
     pub kind: TensorKind,
     /// Its layer; `None` outside the layers.
     pub layer: Option<usize>,
     /// Its expert; `None` where the layer has no experts, which is everywhere today.
     pub expert: Option<usize>,
-    /// Its bytes.
+    /// The bytes that it takes.
     pub span: Span,
 }
 
@@ -186,9 +186,9 @@ pub fn gate_up_source(n: usize) -> (bool, usize) {
 /// A run of bytes in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// From the image's start.
+    /// Bytes from the image's start.
     pub offset: usize,
-    /// Its length.
+    /// How many bytes there are.
     pub bytes: usize,
 }
 
@@ -321,7 +321,7 @@ impl<'n> ImageLayout<'n> {
         self.weight_bytes
     }
 
-    /// How many tensors.
+    /// How many tensors the image has, over all layers.
     pub fn tensor_count(&self) -> usize {
         self.tensor_count
     }

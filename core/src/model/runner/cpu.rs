@@ -134,6 +134,6 @@ impl Runner for CpuRunner<'_> {
         let (isa, pool) = (self.isa, self.pool);
         let Loaded { model, forward } = self.loaded(kind);
         forward.head(isa, pool, model, rows);
-        Ok(HeadOutput { logits: forward.logit_rows(), hidden: forward.hidden_rows() })
+        Ok(HeadOutput { logits: forward.logits(), hidden: forward.hidden() })
     }
 }

@@ -636,3 +636,36 @@ fn load_speed() {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
 }
+
+/// Where a checkpoint stores `w − 1` for a norm's weight `w`, the image holds `w`, in f32.
+#[test]
+fn the_one_of_norms_is_added_when_they_are_packed() {
+    let directory = TemporaryDirectory::new("adds-one");
+    let recipe = recipe("qwen3", true, "F32");
+    recipe.write(directory.path(), 1).unwrap();
+    let plain = load_from(directory.path(), WeightChoice::default()).unwrap();
+    let checkpoint = Checkpoint::open(&Folder::from(directory.path())).unwrap();
+    let mut config = *plain.model().config();
+    config.features.norms.adds_one = true;
+    let plan = Plan::new(&config, &checkpoint).unwrap();
+    let sources =
+        Sources { directory: directory.path(), contents: &[], checkpoint: &checkpoint, plan: &plan };
+    let memory = sources.pack(&config, &Serial, &NoProgress).unwrap();
+    let (plain, added) = (plain.model(), PackedModel::parse(memory.as_slice()).unwrap());
+    let same = |plain: &[f32], added: &[f32], len: usize| {
+        assert_eq!(plain.len(), added.len());
+        for (i, (plain, added)) in plain.iter().zip(added).enumerate() {
+            assert_eq!(*added, if i < len { plain + 1.0 } else { 0.0 });
+        }
+    };
+    let (hidden, head_dim) = (config.hidden_size, config.head_dim);
+    same(plain.outer().final_norm, added.outer().final_norm, hidden);
+    for layer in 0..config.layer_count {
+        let (plain, added) = (plain.layer(layer), added.layer(layer));
+        same(plain.attention_norm, added.attention_norm, hidden);
+        same(plain.feed_forward_norm, added.feed_forward_norm, hidden);
+        same(plain.q_norm.unwrap(), added.q_norm.unwrap(), head_dim);
+        same(plain.k_norm.unwrap(), added.k_norm.unwrap(), head_dim);
+        assert_eq!(plain.down.bias(), added.down.bias());
+    }
+}
