@@ -1,7 +1,7 @@
 //! The Linux host of `verbatim-core`: a library, and the binary `verbatim`.
 //!
 //! * [`memory`]: anonymous memory for arenas. [`mmap`]: mapped files. [`cpu`]: how many workers.
-//!   [`pool`]: the futex pool.
+//!   [`sys`]: the futex pool.
 //! * [`runtime`]: a model with its engine running. [`serve`]: the HTTP server. [`cli`]: the command
 //!   line.
 //! * [`text`]: between strings and ids.
@@ -11,7 +11,9 @@ pub mod cpu;
 pub mod load;
 pub mod memory;
 pub mod mmap;
-pub mod pool;
 pub mod runtime;
 pub mod serve;
+pub mod sys;
 pub mod text;
+
+pub use sys::pool;

@@ -5,8 +5,8 @@ use super::request::RequestId;
 use super::schedule::{PlanId, StepKind};
 use super::sequence::Sequence;
 use super::state::State;
-use crate::model::{Row, RowOutput};
-use crate::pool::Pool;
+use crate::model::{PackedModel, Row, RowOutput};
+use crate::pool::{Pool, Step};
 
 /// A row of a planned step, as its host knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,7 @@ impl Engine<'_, '_> {
         }
         self.planned = None;
         let kind = plan.kind;
+        let _step = Step::begin(pool, self.row_count * self.model_of(kind).weight_bytes());
         self.run_layers(kind, pool);
         let mut head_count = 0;
         for (i, row) in self.state.rows[..self.row_count].iter().enumerate() {
@@ -146,6 +147,14 @@ impl Engine<'_, '_> {
         debug_assert_eq!(self.guards.check(), Ok(()));
         let count = core::mem::take(&mut self.event_count);
         Ok(Events { records: self.state.events[..count].iter(), tops: self.state.tops })
+    }
+
+    /// The model whose rows a step of this kind runs.
+    fn model_of(&self, kind: StepKind) -> &PackedModel<'_> {
+        match (kind, &self.draft_model) {
+            (StepKind::Draft, Some(draft)) => &draft.model,
+            _ => &self.model,
+        }
     }
 
     /// Keys and values of all rows.
