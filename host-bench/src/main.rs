@@ -2,7 +2,7 @@
 //!
 //! * [`limits`]: what is the most that this machine can do?
 //! * [`gemm`]: how close do matrix products come to it, format by format?
-//! * [`pool`]: what does handing work to all workers cost?
+//! * [`pool`]: what does handing work to all workers cost, and what do busy [`neighbours`]?
 //! * [`model`]: how close does a whole model come to the limits, in the same run?
 //! * [`load`]: how long does loading take?
 //! * [`quality`]: how far does a weight or KV format take a model from f32?
@@ -17,6 +17,7 @@ mod limits;
 mod load;
 mod make_model;
 mod model;
+mod neighbours;
 #[cfg(feature = "openblas")]
 mod openblas;
 mod peer;
@@ -91,12 +92,9 @@ enum Command {
     },
     /// Matrix products at the shapes of language models, format by format, beside the limits.
     Gemm(gemm::GemmArgs),
-    /// Latency of handing work to all workers, by the futex pool, channels, rayon and new threads.
-    Pool {
-        /// Worker threads [default: as for serving].
-        #[arg(long)]
-        threads: Option<usize>,
-    },
+    /// Latency of handing work to all workers: the futex pool, channels, rayon, new threads. Then
+    /// decode on one thread and on all, in turns, beside spinning neighbours.
+    Pool(pool::PoolArgs),
     /// Load time, peak memory, prefill, decode at depth and in batches, and a step by phase, each
     /// beside its limit.
     Model {
@@ -117,6 +115,10 @@ enum Command {
         /// Tokens to decode in each measurement.
         #[arg(long, default_value_t = 32)]
         tokens: usize,
+        /// Only compare decode on one thread and on all, in turns, beside so many spinning
+        /// neighbours, such as 0,2,4.
+        #[arg(long, value_delimiter = ',')]
+        neighbours: Vec<usize>,
     },
     /// Time to pack a checkpoint from a cold and a warm page cache, beside a plain copy; time to
     /// open its image mapped, copied and verified; decode from either.
@@ -195,8 +197,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     match &arguments.command {
         Command::Limits { threads } => limits::report(*threads, json),
         Command::Gemm(args) => gemm::report(args, json),
-        Command::Pool { threads } => pool::report(*threads, json),
-        Command::Model { model, weights, threads, isa, kv, tokens } => {
+        Command::Pool(args) => pool::report(args, json),
+        Command::Model { model, weights, threads, isa, kv, tokens, neighbours } => {
             let kv_format = match kv.as_deref() {
                 None => None,
                 Some(name) => Some(
@@ -204,7 +206,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
                         .ok_or_else(|| format!("--kv {name}: expected f32, bf16 or int8"))?,
                 ),
             };
-            model::report(model, (weights.choice()?, kv_format), (*threads, isa), *tokens, json)
+            model::report(model, (weights.choice()?, kv_format), (*threads, isa), *tokens, neighbours, json)
         }
         Command::Load { model, weights, threads } => load::report(model, weights.choice()?, *threads, json),
         Command::Quality { path, text, tokens, window } => {
@@ -220,7 +222,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
 }
 
 fn main() -> ExitCode {
-    verbatim::cpu::allow_matrix_unit();
+    verbatim::sys::cpu::allow_matrix_unit();
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

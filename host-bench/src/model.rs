@@ -1,13 +1,14 @@
 //! A model beside the machine's limits: load, memory, prefill and decode at several lengths and
 //! depths, batches, phases; one worker to all, on the calling thread and on the pool.
 use super::limits::{Limits, measure};
+use super::neighbours::Round;
 use super::report::{Line, Report};
 use super::speed::{Case, Speed, Timed, bytes_read, multiplied, operations, run};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use verbatim::cpu::worker_count;
 use verbatim::load::{ImageAccess, LoadedModel, NoProgress, WeightChoice, image_file};
-use verbatim::pool::FutexPool;
+use verbatim::sys::cpu::worker_count;
+use verbatim::sys::pool::FutexPool;
 use verbatim_core::cache::BLOCK;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::EngineLimits;
@@ -41,19 +42,22 @@ impl ModelChoice {
     pub(crate) fn resolve(&self) -> Result<PathBuf, String> {
         match (&self.path, &self.shape) {
             (Some(path), None) => Ok(path.clone()),
-            (None, shape) => {
-                let shape = shape.as_deref().unwrap_or("tinyllama");
-                let path = std::env::temp_dir().join(format!("verbatim-bench-{shape}"));
-                if !path.join("config.json").exists() || !path.join("model.safetensors").exists() {
-                    super::make_model::make(shape, 1, &path)?;
-                }
-                // One that was made before there was any.
-                super::make_model::put_tokenizer(&path)?;
-                Ok(path)
-            }
+            (None, shape) => made(shape.as_deref().unwrap_or("tinyllama")),
             (Some(_), Some(_)) => Err("give a path or --shape, not both".to_owned()),
         }
     }
+}
+
+/// The directory of a checkpoint of this shape in the system's temporary folder, made if it is not
+/// there.
+pub(crate) fn made(shape: &str) -> Result<PathBuf, String> {
+    let path = std::env::temp_dir().join(format!("verbatim-bench-{shape}"));
+    if !path.join("config.json").exists() || !path.join("model.safetensors").exists() {
+        super::make_model::make(shape, 1, &path)?;
+    }
+    // An older one has no tokenizer.
+    super::make_model::put_tokenizer(&path)?;
+    Ok(path)
 }
 
 /// Peak resident memory of this process, in bytes.
@@ -88,6 +92,7 @@ pub(crate) fn report(
     (choice, kv_format): (WeightChoice, Option<KvFormat>),
     (threads, isa): (Option<usize>, &str),
     tokens: usize,
+    neighbours: &[usize],
     json: bool,
 ) -> Result<(), String> {
     let path = model.resolve()?;
@@ -116,6 +121,19 @@ pub(crate) fn report(
         &Line::new("peak memory", peak_bytes() / 1e9, "GB")
             .note(format!("{:.2} x (weights + KV), a first prefill included", peak_bytes() / (weights + kv))),
     );
+    if !neighbours.is_empty() {
+        let failed = super::neighbours::report(
+            &report,
+            (format, &loaded, isa),
+            workers,
+            neighbours,
+            Round::of_large_model(),
+        )?;
+        return match failed {
+            0 => Ok(()),
+            _ => Err(format!("{failed} bars do not hold on this machine in this run")),
+        };
+    }
     for count in thread_counts(workers) {
         let own = FutexPool::new(count).map_err(|error| error.to_string())?;
         let limits = measure(&own, &mut |_, _| {})?;

@@ -9,9 +9,9 @@ use super::speed::{Case, run};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use verbatim::cpu::worker_count;
 use verbatim::load::{LoadedModel, WeightChoice};
-use verbatim::pool::FutexPool;
+use verbatim::sys::cpu::worker_count;
+use verbatim::sys::pool::FutexPool;
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::isa::Isa;
 

@@ -1,11 +1,15 @@
 //! What it costs to hand work to all workers and wait for the end: the futex pool beside the usual
-//! ways.
+//! ways; and whether more threads are ever slower than one.
+use super::model::{load, made};
+use super::neighbours::{self, Neighbours, Round};
 use super::report::{Line, Report, median};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
-use verbatim::cpu::worker_count;
-use verbatim::pool::FutexPool;
+use std::time::{Duration, Instant};
+use verbatim::load::{Compress, ImageAccess, NoProgress, WeightChoice, builtin, load_model};
+use verbatim::sys::cpu::worker_count;
+use verbatim::sys::pool::FutexPool;
+use verbatim_core::dtype::WeightFormat;
+use verbatim_core::isa::Isa;
 use verbatim_core::pool::{Phase, Pool};
 
 const RUNS: usize = 2000;
@@ -100,28 +104,47 @@ fn measure(report: &Report, workers: usize, when: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Prints the latencies, idle and with as many other busy threads as there are workers.
-pub(crate) fn report(threads: Option<usize>, json: bool) -> Result<(), String> {
-    let workers = worker_count(threads).workers;
+/// What of it is measured.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PoolArgs {
+    /// Workers [default: as for serving].
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Spinning neighbours beside which one thread and all are compared.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 2, 4])]
+    neighbours: Vec<usize>,
+    /// Besides the built-in model: a shape to make in the system's temporary folder, such as
+    /// tinyllama, in bf16, int8 and int4. Minutes.
+    #[arg(long)]
+    shape: Option<String>,
+}
+
+/// Prints the latencies, idle and beside as many busy threads as there are workers, and then how
+/// models fare with neighbours; an error if a bar does not hold.
+pub(crate) fn report(args: &PoolArgs, json: bool) -> Result<(), String> {
+    let workers = worker_count(args.threads).workers;
     let report = Report::new("pool", json, workers);
     measure(&report, workers, "idle")?;
-    let stop = Arc::new(Mutex::new(false));
-    let others: Vec<_> = (0..workers)
-        .map(|_| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || {
-                while !*stop.lock().expect("a flag") {
-                    for i in 0..100_000 {
-                        std::hint::black_box(i);
-                    }
-                }
-            })
-        })
-        .collect();
-    let result = measure(&report, workers, "oversubscribed");
-    *stop.lock().expect("a flag") = true;
-    for other in others {
-        let _ = other.join();
+    let neighbours = Neighbours::start(workers);
+    measure(&report, workers, "oversubscribed")?;
+    drop(neighbours);
+    report.section("decode, one thread and all in turns, beside spinning neighbours");
+    let mut failed = 0;
+    let isa = Isa::detect();
+    let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
+    let loaded = load_model(&builtin::folder(), WeightChoice::default(), &pool, &NoProgress);
+    let loaded = loaded.map_err(|error| error.to_string())?;
+    let round = Round { rounds: 11, tokens: 256, at_least: Duration::from_millis(600) };
+    failed += neighbours::report(&report, ("built-in", &loaded, isa), workers, &args.neighbours, round)?;
+    if let Some(shape) = &args.shape {
+        let path = made(shape)?;
+        for format in [WeightFormat::Bf16, WeightFormat::Int8, WeightFormat::Int4] {
+            let choice = WeightChoice { compress: Compress::Off, ..WeightChoice::all(format) };
+            let loaded = load(&path, choice, ImageAccess { copy: false, verify: false }, &pool)?;
+            let name = format!("{shape} {}", format.name());
+            let (model, round) = ((name.as_str(), &loaded, isa), Round::of_large_model());
+            failed += neighbours::report(&report, model, workers, &args.neighbours, round)?;
+        }
     }
-    result
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} bars do not hold on this machine in this run")) }
 }

@@ -7,8 +7,8 @@ use super::report::{Line, Report};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use verbatim::load::{AUX_FILES, Folder, LoadedModel, NoProgress, WeightChoice, builtin, load_model};
-use verbatim::memory::AlignedMemory;
-use verbatim::pool::FutexPool;
+use verbatim::sys::memory::AlignedMemory;
+use verbatim::sys::pool::FutexPool;
 use verbatim::text::Tokenizer;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{Engine, EngineLimits, MemoryPlan, Observer, PlannedRow, Request};
@@ -113,7 +113,7 @@ pub(crate) fn report(
     json: bool,
 ) -> Result<(), String> {
     let folder = path.map_or_else(builtin::folder, |path| Folder::from(path.as_path()));
-    let workers = verbatim::cpu::worker_count(None).workers;
+    let workers = verbatim::sys::cpu::worker_count(None).workers;
     let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
     let report = Report::new("quality", json, workers);
     report.section(&format!("{}, {}", folder.path().display(), text.display()));

@@ -1,6 +1,6 @@
 //! What a measurement prints: a table for people, or one JSON object a line.
 use serde_json::json;
-use verbatim::cpu::model_name;
+use verbatim::sys::cpu::model_name;
 use verbatim_core::isa::Isa;
 
 /// Load average for each core from which a report marks itself: others were at work.

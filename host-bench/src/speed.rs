@@ -4,7 +4,7 @@ use super::report::median;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use verbatim::load::LoadedModel;
-use verbatim::memory::AlignedMemory;
+use verbatim::sys::memory::AlignedMemory;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, MemoryPlan, Request};
 use verbatim_core::isa::Isa;
@@ -163,8 +163,29 @@ unsafe impl Pool for Timed<'_> {
     }
 
     fn run(&self, phase: Phase, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+        self.timed(phase, job, &|job| self.pool.run(phase, tasks, job));
+    }
+
+    fn run_sized(&self, phase: Phase, tasks: usize, elements: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+        self.timed(phase, job, &|job| self.pool.run_sized(phase, tasks, elements, job));
+    }
+
+    fn begin_step(&self, size: usize) {
+        self.pool.begin_step(size);
+    }
+
+    fn end_step(&self) {
+        self.pool.end_step();
+    }
+}
+
+type Job<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+impl Timed<'_> {
+    /// Hands a run on, with a job that notes its time.
+    fn timed(&self, phase: Phase, job: Job<'_>, run: &dyn Fn(Job<'_>)) {
         let busy: Vec<Mutex<Duration>> = (0..self.workers()).map(|_| Mutex::default()).collect();
-        self.pool.run(phase, tasks, &|task, worker| {
+        run(&|task, worker| {
             let start = Instant::now();
             job(task, worker);
             *busy[worker].lock().expect("one worker") += start.elapsed();

@@ -1,7 +1,7 @@
 //! The Linux host of `verbatim-core`: a library, and the binary `verbatim`.
 //!
 //! Lowest first; a module imports only from those above it:
-//! * [`sys`]: calls to the operating system, and the only `unsafe` code beside the [`pool`].
+//! * [`sys`]: calls to the operating system and the worker pool, and the only `unsafe` code.
 //! * [`load`]: from a checkpoint or an image file to a packed model.
 //! * [`text`]: between strings and token ids.
 //! * [`runtime`]: a model with its engine running, for any program that embeds one.
@@ -11,11 +11,7 @@
 #![deny(unsafe_code)]
 pub mod cli;
 pub mod load;
-#[allow(unsafe_code)]
-pub mod pool;
 pub mod runtime;
 pub mod serve;
 pub mod sys;
 pub mod text;
-
-pub use sys::{cpu, memory, mmap};

@@ -38,6 +38,6 @@ use verbatim_core::isa::{Available, Isa};
 
 /// The instruction sets of this CPU, with its matrix unit where the system lets a process use it.
 pub fn paths() -> Available {
-    verbatim::cpu::allow_matrix_unit();
+    verbatim::sys::cpu::allow_matrix_unit();
     Isa::available()
 }

@@ -51,7 +51,7 @@ impl<P> Counting<P> {
     }
 
     /// How many products of layers, and how many of the output head, ran since the last call. A
-    /// product that is too small to be cut does not reach the pool and is not counted.
+    /// product of a single task does not reach the pool and is not counted.
     pub fn take(&self) -> (usize, usize) {
         (self.products.swap(0, Ordering::Relaxed), self.heads.swap(0, Ordering::Relaxed))
     }
@@ -64,6 +64,26 @@ unsafe impl<P: Pool> Pool for Counting<P> {
     }
 
     fn run(&self, phase: Phase, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+        self.count(phase);
+        self.inner.run(phase, tasks, job);
+    }
+
+    fn run_sized(&self, phase: Phase, tasks: usize, elements: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+        self.count(phase);
+        self.inner.run_sized(phase, tasks, elements, job);
+    }
+
+    fn begin_step(&self, size: usize) {
+        self.inner.begin_step(size);
+    }
+
+    fn end_step(&self) {
+        self.inner.end_step();
+    }
+}
+
+impl<P> Counting<P> {
+    fn count(&self, phase: Phase) {
         match phase {
             Phase::Qkv | Phase::AttentionOutput | Phase::GateUp | Phase::Down => {
                 self.products.fetch_add(1, Ordering::Relaxed);
@@ -73,6 +93,5 @@ unsafe impl<P: Pool> Pool for Counting<P> {
             }
             _ => {}
         }
-        self.inner.run(phase, tasks, job);
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! The shape is such that the splits are real: 17 panels and more in every product, K beyond two
 //! pairs of slices, a context of more than two attention splits.
-use verbatim::memory::AlignedMemory;
-use verbatim::pool::FutexPool;
+use verbatim::sys::memory::AlignedMemory;
+use verbatim::sys::pool::FutexPool;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{
     Budget, Engine, EngineLimits, EventKind, Masks, MemoryPlan, Observer, PlannedRow, Request, RequestId,

@@ -70,6 +70,9 @@ use state::State;
 #[derive(Debug)]
 pub struct Engine<'w, 's> {
     config: ModelConfig,
+    /// Bytes of weights that a step of each [`StepKind`] multiplies a row with, for the pool to
+    /// tell steps of different lengths apart.
+    row_bytes: [usize; 2],
     weights: core::marker::PhantomData<&'w ()>,
     limits: EngineLimits,
     /// For sampling.
@@ -164,8 +167,13 @@ impl<'w, 's> Engine<'w, 's> {
         mut arena: Arena<'s>,
     ) -> Result<Self, MemoryPlanError> {
         let state = State::carve(&mut arena, config, draft, &limits)?;
+        let mut row_bytes = [config.row_weight_bytes(); 2];
+        if let Some(draft) = draft {
+            row_bytes[StepKind::Draft as usize] = draft.config.row_weight_bytes();
+        }
         Ok(Self {
             config: *config,
+            row_bytes,
             weights: core::marker::PhantomData,
             limits,
             isa,

@@ -6,7 +6,7 @@ use super::schedule::{PlanId, StepKind};
 use super::sequence::Sequence;
 use super::state::State;
 use crate::model::{Row, RowOutput, Runner};
-use crate::pool::Pool;
+use crate::pool::{Pool, Step};
 
 /// A row of a planned step, as its host knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,7 @@ impl Engine<'_, '_> {
             return Err(StepError::TooManyWorkers { found, max });
         }
         self.planned = None;
+        let _step = Step::begin(pool, self.state.rows.len() * self.row_bytes[plan.kind as usize]);
         self.enqueue_layers(plan.kind, runner);
         self.finish_step(plan.kind, &masks, Resources { runner, pool, observer });
         self.last_row_count = self.state.rows.take().len();

@@ -9,7 +9,8 @@ use super::spec::{
 };
 use crate::cache::KvLayout;
 use crate::dtype::{KvFormat, OperandFormat, WeightFormat};
-use crate::kernels::matmul::inputs_max;
+use crate::kernels::matmul::panel::PANEL;
+use crate::kernels::matmul::{inputs_max, panel_len};
 use crate::kernels::rope::{RopeConfig, RopeScaling};
 
 /// Everything about a model but its weights.
@@ -145,6 +146,17 @@ impl ModelConfig {
             return Err(ConfigError { field, expected });
         }
         Ok(())
+    }
+
+    /// Bytes of packed weights that one row is multiplied with, in all layers and the output head.
+    pub fn row_weight_bytes(&self) -> usize {
+        let bytes = |format: WeightFormat, outputs: usize, inputs: usize| {
+            outputs.div_ceil(PANEL) * panel_len(format, inputs) * format.element_bytes()
+        };
+        let (hidden, wide) = (self.hidden_size, self.intermediate_size);
+        let shapes = [(self.qkv_size(), hidden), (hidden, self.q_size()), (2 * wide, hidden), (hidden, wide)];
+        let layer = shapes.iter().map(|(n, k)| bytes(self.weight_format, *n, *k)).sum::<usize>();
+        self.layer_count * layer + bytes(self.head_format, self.vocab_size, hidden)
     }
 
     /// Query heads that share a key and value head, in every layer.

@@ -1,8 +1,8 @@
 //! The layer operations: what the forward pass is written in, cut into tasks for a pool.
 //!
 //! How an operation is cut changes no bit. Products are cut into ranges of panels (and rows:
-//! [`Cut`]), everything else into rows or (rows, KV head) pairs. What is smaller than a dispatch
-//! costs runs on the calling thread.
+//! [`Cut`]), everything else into rows or (rows, KV head) pairs. An operation says how large it is,
+//! so that the pool can run a small one on the calling thread.
 use super::operands::{OperandRows, SharedOperands};
 use super::weights::Embedding;
 use crate::cache::planes::KvView;
@@ -20,9 +20,6 @@ use crate::kernels::rope::rotation;
 use crate::model::rows::{BlockTables, Row};
 use crate::pool::{Phase, Pool, Serial};
 use crate::tensor::{Shared, operand_stride, padded};
-
-/// Elements touched below which an operation is not worth waking anyone for.
-const INLINE_ELEMENTS: usize = 16 * 1024;
 
 /// Where operations run: the instruction set, the pool, and scratch for its workers.
 #[derive(Clone, Copy)]
@@ -165,10 +162,10 @@ impl<'a> AttentionTasks<'a> {
 
 impl Ops<'_> {
     fn run(&self, phase: Phase, tasks: usize, elements: usize, job: &(dyn Fn(usize, usize) + Sync)) {
-        if tasks <= 1 || elements <= INLINE_ELEMENTS {
+        if tasks <= 1 {
             Serial.run(phase, tasks, job);
         } else {
-            self.pool.run(phase, tasks, job);
+            self.pool.run_sized(phase, tasks, elements, job);
         }
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use verbatim::load::{
     Compress, Folder, ImageAccess, LoadedModel, NoProgress, WeightChoice, builtin, load_model,
 };
-use verbatim::pool::FutexPool;
+use verbatim::sys::pool::FutexPool;
 use verbatim::text::{ChatTemplate, TemplateInput, Tokenizer};
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::engine::{DraftCache, DraftCounters, Speculation, SpeculationMode};

@@ -1,8 +1,8 @@
 //! Requests through an engine, with the time of every step.
 use std::time::Instant;
 use verbatim::load::LoadedModel;
-use verbatim::memory::AlignedMemory;
 use verbatim::runtime::pacing::costs::{Costs, StepRows};
+use verbatim::sys::memory::AlignedMemory;
 use verbatim_core::engine::{
     Budget, DraftCache, DraftCounters, DraftModel, Engine, EngineLimits, EventKind, Masks, MemoryPlan,
     Request, Speculation, StepKind,

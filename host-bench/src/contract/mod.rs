@@ -14,8 +14,8 @@ mod traffic;
 use super::model::ModelChoice;
 use super::report::{Bar, Line, Report};
 use std::path::PathBuf;
-use verbatim::cpu::worker_count;
-use verbatim::pool::FutexPool;
+use verbatim::sys::cpu::worker_count;
+use verbatim::sys::pool::FutexPool;
 use verbatim_core::isa::Isa;
 
 /// The cases to run, and what they need besides the model.

@@ -6,7 +6,7 @@ use crate::model::load;
 use crate::report::median;
 use std::path::Path;
 use verbatim::load::{ImageAccess, WeightChoice};
-use verbatim::pool::FutexPool;
+use verbatim::sys::pool::FutexPool;
 use verbatim_core::engine::Speculation;
 use verbatim_core::isa::Isa;
 

@@ -1,8 +1,8 @@
 //! `verbatim selftest`: do the bits hold on this CPU?
 use super::args::SelftestArgs;
-use crate::pool::FutexPool;
 use crate::sys::cpu::{allow_matrix_unit, worker_count};
 use crate::sys::memory::AlignedMemory;
+use crate::sys::pool::FutexPool;
 use verbatim_core::isa::Isa;
 use verbatim_core::pool::{Pool, Serial};
 use verbatim_core::selftest;

@@ -4,7 +4,7 @@ use crate::load::resolve::CacheLocations;
 use crate::load::{
     ImageAccess, LoadError, LoadedModel, Progress, WeightChoice, builtin, image_file, load_model, resolve,
 };
-use crate::pool::FutexPool;
+use crate::sys::pool::FutexPool;
 use std::path::Path;
 
 /// How models are loaded: the served one, and its draft model.

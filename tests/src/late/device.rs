@@ -5,7 +5,7 @@ use super::queue::{Queue, Set};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use verbatim::memory::AlignedMemory;
+use verbatim::sys::memory::AlignedMemory;
 use verbatim_core::cache::planes::{BlockCopy, Plane};
 use verbatim_core::cache::{BLOCK, BlockId, KvCache, KvLayout};
 use verbatim_core::isa::Isa;

@@ -16,10 +16,11 @@ pub(super) fn wait(word: &AtomicU32, expected: u32) {
     }
 }
 
-/// Wakes everyone who sleeps on `word`.
-pub(super) fn wake_all(word: &AtomicU32) {
+/// Wakes at most `count` of those who sleep on `word`.
+pub(super) fn wake(word: &AtomicU32, count: usize) {
+    let count = i32::try_from(count).unwrap_or(i32::MAX);
     // SAFETY: FUTEX_WAKE only uses the address.
     unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX);
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, count);
     }
 }

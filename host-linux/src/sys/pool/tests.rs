@@ -1,6 +1,7 @@
 //! Each task once, whatever the workers do.
 use super::*;
 use std::sync::atomic::AtomicUsize;
+use verbatim_core::pool::Step;
 
 #[test]
 fn each_task_runs_once_and_no_worker_is_in_two_places() {
@@ -18,6 +19,44 @@ fn each_task_runs_once_and_no_worker_is_in_two_places() {
             });
             assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{workers} {tasks}");
         }
+    }
+}
+
+#[test]
+fn in_steps_too_each_task_runs_once_whatever_the_pool_thinks_of_its_size() {
+    let pool = FutexPool::new(3).unwrap();
+    for step in 0..300_usize {
+        let step_guard = Step::begin(&pool, 1 << (step % 40));
+        let _inner = step.is_multiple_of(3).then(|| Step::begin(&pool, 5));
+        for run in 0..20 {
+            let tasks = (step + run) % 13;
+            let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+            let job = |task: usize, _: usize| {
+                counts[task].fetch_add(1, Ordering::Relaxed);
+            };
+            match run % 4 {
+                0 => pool.run(Phase::Down, tasks, &job),
+                size => pool.run_sized(Phase::Down, tasks, 1 << (10 * size), &job),
+            }
+            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{step} {run} {tasks}");
+        }
+        drop(step_guard);
+    }
+    assert!(!pool.caller().is_in_step(), "every step ended");
+}
+
+#[test]
+fn a_worker_that_never_comes_is_not_waited_for() {
+    // Nobody is worker 1 or 2.
+    let protocol = protocol::Protocol::new(3, 0);
+    for run in 1..=3 {
+        let mut tasks = Vec::new();
+        // SAFETY: this thread alone calls, and joins below.
+        unsafe { protocol.publish(run, 10) };
+        let own = protocol.work(0, |job, task| tasks.push((job, task)));
+        protocol.join(own);
+        tasks.sort_unstable();
+        assert_eq!(tasks, (0..10).map(|task| (run, task)).collect::<Vec<_>>());
     }
 }
 
@@ -80,7 +119,7 @@ fn callers_take_turns_and_jobs_cannot_nest() {
 fn an_idle_pool_costs_no_cpu() {
     let pool = FutexPool::new(4).unwrap();
     pool.run(Phase::Down, 100, &|_, _| {});
-    let sleeping = || pool.shared.sleeping.load(Ordering::SeqCst);
+    let sleeping = || pool.shared.protocol.sleeping();
     // However slow the machine is, the three threads reach their futex and stay there.
     while sleeping() < 3 {
         std::thread::yield_now();

@@ -1,10 +1,14 @@
 //! Who has which tasks: a range for each worker, taken from the front by its owner and from the
-//! back by others.
-use std::sync::atomic::{AtomicU64, Ordering};
+//! back, one task at a time, by others.
+//!
+//! A successful claim is a ticket: the task belongs to the run that is open at that moment, and the
+//! run stays open until the task is reported. So a worker that read a range long ago, in another
+//! run, does no harm: if its compare-and-swap succeeds the range has the same tasks *now*.
+use super::atomics::{AtomicU64, Ordering};
 
 /// A range in one word, so that taking from either end is one compare-and-swap: start above, end
 /// below.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))] // a cache line, and the one that is fetched beside it
 struct Range(AtomicU64);
 
@@ -21,27 +25,29 @@ fn unpack(word: u64) -> (u32, u32) {
 pub(super) struct Ranges(Box<[Range]>);
 
 impl Ranges {
+    /// No tasks for this many workers.
     pub(super) fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Range::default()).collect())
+        Self((0..workers).map(|_| Range(AtomicU64::new(0))).collect())
     }
 
-    /// Deals `tasks` out evenly. Only while no one takes any.
+    /// Deals `tasks` out evenly, while all ranges are empty. Whoever claims a task sees what was
+    /// written before this call.
     pub(super) fn deal(&self, tasks: usize) {
         let workers = self.0.len();
         for (i, range) in self.0.iter().enumerate() {
             let (start, end) = (tasks * i / workers, tasks * (i + 1) / workers);
-            range.0.store(pack(start as u32, end as u32), Ordering::Relaxed);
+            range.0.store(pack(start as u32, end as u32), Ordering::Release);
         }
     }
 
-    /// A task for `worker`: its own next, else the last of whoever comes after it. Relaxed: the
-    /// task numbers carry no data; what the tasks read was published before the run began.
-    pub(super) fn next(&self, worker: usize) -> Option<usize> {
+    /// Claims a task for `worker`: its own next, else the last of whoever comes after it.
+    pub(super) fn claim(&self, worker: usize) -> Option<usize> {
         let workers = self.0.len();
         (0..workers).find_map(|i| {
             let range = &self.0[(worker + i) % workers].0;
             let from_front = i == 0;
-            let taken = range.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            // Acquire, with the release in `deal`: a claim reads from it through claims alone.
+            let taken = range.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {
                 let (start, end) = unpack(word);
                 (start < end).then(|| if from_front { pack(start + 1, end) } else { pack(start, end - 1) })
             });

@@ -1,0 +1,96 @@
+//! What the calling side of a pool knows: what operations cost, whether helpers pay, and the step
+//! that is open.
+use super::costs::Costs;
+use super::judge::{Judge, Mode, StepTimes};
+use std::time::{Duration, Instant};
+
+/// Sleeping workers are woken once a step, and again only for an operation to which they bring
+/// this much: several times what it takes until a woken worker runs.
+const WAKE_AGAIN_NS: f64 = 200e3;
+
+/// The calling side; runs that follow one another share it.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) costs: Costs,
+    judge: Judge,
+    step: Option<OpenStep>,
+}
+
+/// A step, from its beginning.
+#[derive(Debug)]
+struct OpenStep {
+    /// Steps that were begun inside it, and itself: those count as parts of it.
+    depth: usize,
+    size: usize,
+    mode: Mode,
+    start: Instant,
+    has_woken: bool,
+    times: StepTimes,
+}
+
+/// A run that was handed out: where its time went.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HandedOut {
+    /// ns that all its tasks take one thread.
+    pub(super) alone_ns: f64,
+    /// The share of tasks that helpers ran.
+    pub(super) helped: f64,
+    /// Time for which the caller had nothing to do.
+    pub(super) waited: Duration,
+}
+
+impl Caller {
+    /// Of a pool with so many workers besides the caller.
+    pub(super) fn new(helpers: usize, dispatch: Duration) -> Self {
+        Self { costs: Costs::new(dispatch), judge: Judge::new(helpers), step: None }
+    }
+
+    /// Begins a step of this size, or a part of the one that is open.
+    pub(super) fn begin(&mut self, size: usize) {
+        if let Some(step) = &mut self.step {
+            step.depth += 1;
+            return;
+        }
+        let mode = self.judge.mode(size);
+        let times = StepTimes::default();
+        self.step = Some(OpenStep { depth: 1, size, mode, start: Instant::now(), has_woken: false, times });
+    }
+
+    /// Ends what was begun last.
+    pub(super) fn end(&mut self) {
+        let Some(step) = &mut self.step else { return };
+        step.depth -= 1;
+        if step.depth == 0 {
+            step.times.wall = step.start.elapsed().as_nanos() as f64;
+            self.judge.note(step.size, &step.times);
+            self.step = None;
+        }
+    }
+
+    /// Whether a step is open.
+    pub(super) fn is_in_step(&self) -> bool {
+        self.step.is_some()
+    }
+
+    /// Whether workers may be asked at all. Outside a step they may.
+    pub(super) fn has_helpers(&self) -> bool {
+        self.step.as_ref().is_none_or(|step| step.mode == Mode::Together)
+    }
+
+    /// Whether to wake workers for an operation to which they bring this much.
+    pub(super) fn should_wake(&mut self, saved_ns: f64) -> bool {
+        match &mut self.step {
+            Some(step) => !std::mem::replace(&mut step.has_woken, true) || saved_ns > WAKE_AGAIN_NS,
+            None => true,
+        }
+    }
+
+    /// Notes a run that was handed out.
+    pub(super) fn note(&mut self, run: &HandedOut) {
+        if let Some(step) = &mut self.step {
+            step.times.waited += run.waited.as_nanos() as f64;
+            step.times.shared += run.alone_ns;
+            step.times.helped += run.alone_ns * run.helped;
+        }
+    }
+}
