@@ -25,9 +25,10 @@ const PATIENCE: f64 = 80.0;
 const IMPATIENCE: f64 = 40.0;
 /// A mode is faster if it takes less than this share of the other's time.
 const FASTER: f64 = 0.97;
-/// A trial is given up after this time if it takes [`PLAINLY_WORSE`] times the present mode's.
+/// A window is cut short after this time if it is plainly bad: a trial that takes
+/// [`PLAINLY_WORSE`] times the present mode's time, or a caller that waited for half of it.
 const GIVEN_UP_NS: f64 = 2e6;
-/// As said there.
+/// How much worse a trial is that is given up.
 const PLAINLY_WORSE: f64 = 1.5;
 /// Steps longer than this always run together.
 const LONG_STEP_NS: f64 = 500e6;
@@ -135,9 +136,9 @@ impl Judge {
         class.window.helped += step.helped;
         class.units += size.max(1) as f64;
         let unit_ns = class.window.wall / class.units;
-        let is_hopeless = class.trial > 0
-            && class.window.wall >= GIVEN_UP_NS
-            && unit_ns > PLAINLY_WORSE * class.unit_ns[class.mode as usize];
+        let is_worse = class.trial > 0 && unit_ns > PLAINLY_WORSE * class.unit_ns[class.mode as usize];
+        let is_stalled = class.window.waited > 0.5 * class.window.wall;
+        let is_hopeless = class.window.wall >= GIVEN_UP_NS && (is_worse || is_stalled);
         if class.window.wall >= WINDOW_NS || is_hopeless {
             self.recent = class.close_window(helpers);
         }

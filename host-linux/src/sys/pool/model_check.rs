@@ -83,7 +83,7 @@ use atomics::Slot;
 use loom::sync::Arc;
 use protocol::Protocol;
 
-/// Enough for each mistake that was planted in the orderings and in the sleeping.
+/// Most mistakes of a protocol show with two preemptions; each one more takes many times as long.
 const PREEMPTIONS: usize = 2;
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
