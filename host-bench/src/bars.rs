@@ -34,10 +34,10 @@ pub(crate) struct BarsArgs {
     /// The model for llama.cpp in BF16.
     #[arg(long)]
     gguf_bf16: Option<PathBuf>,
-    /// In Q8_0.
+    /// The model for llama.cpp in Q8_0.
     #[arg(long = "gguf-q8_0")]
     gguf_q8_0: Option<PathBuf>,
-    /// In Q4_0.
+    /// The model for llama.cpp in Q4_0.
     #[arg(long = "gguf-q4_0")]
     gguf_q4_0: Option<PathBuf>,
     /// Parts of the table: bf16, int8 and int4 (a whole model), products, portable [default: all].

@@ -16,7 +16,7 @@ use verbatim_core::sampling::SamplingParams;
 #[derive(Clone, Copy)]
 pub(super) struct Rig<'r> {
     pub(super) loaded: &'r LoadedModel,
-    pub(super) drafter: Option<(&'r LoadedModel, DraftCache)>,
+    pub(super) draft_model: Option<(&'r LoadedModel, DraftCache)>,
     pub(super) isa: Isa,
     pub(super) pool: &'r dyn Pool,
 }
@@ -114,7 +114,7 @@ impl Rig<'_> {
                 config.position_count, limits.model_len
             ));
         }
-        let draft = self.drafter.map(|(loaded, cache)| DraftModel { model: loaded.model(), cache });
+        let draft = self.draft_model.map(|(loaded, cache)| DraftModel { model: loaded.model(), cache });
         let size = draft.as_ref().map(DraftModel::size);
         let plan = MemoryPlan::with_draft_model(&config, size.as_ref(), &limits);
         let plan = plan.map_err(|error| error.to_string())?;

@@ -38,7 +38,7 @@ pub enum OpenError {
 /// A limit of [`Options`](super::Options).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// The context, `max_model_len`.
+    /// The maximal context in tokens, `max_model_len`.
     ModelLen,
     /// Sequences that run at once, `max_seqs`.
     Sequences,
@@ -48,7 +48,7 @@ pub enum Limit {
     KvTokens,
     /// Rows of a step, `max_rows`.
     Rows,
-    /// Worker threads, `workers`.
+    /// The number of worker threads, `workers`.
     Workers,
 }
 

@@ -23,7 +23,7 @@ struct Route {
     handler: Handler,
 }
 
-static ROUTES: [Route; 5] = [
+static ROUTES: &[Route] = &[
     Route { method: Method::Post, path: "/v1/completions", guards: &[], handler: completions::handle },
     Route { method: Method::Post, path: "/v1/chat/completions", guards: &[], handler: chat::handle },
     Route { method: Method::Get, path: "/v1/models", guards: &[], handler: models::handle },
@@ -58,7 +58,7 @@ fn find(routes: &'static [Route], method: &Method, path: &str) -> Result<&'stati
 
 /// Answers a request, then tells the observer of it.
 pub(super) fn dispatch(exchange: &mut Exchange<'_>) {
-    dispatch_on(&ROUTES, exchange);
+    dispatch_on(ROUTES, exchange);
 }
 
 fn dispatch_on(routes: &'static [Route], exchange: &mut Exchange<'_>) {
@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn routes_are_found_by_method_and_path() {
-        let found = |method: Method, path: &str| find(&ROUTES, &method, path).map(|route| route.path);
-        for route in &ROUTES {
+        let found = |method: Method, path: &str| find(ROUTES, &method, path).map(|route| route.path);
+        for route in ROUTES {
             assert_eq!(found(route.method.clone(), route.path), Ok(route.path));
         }
         assert_eq!(found(Method::Head, "/health"), Ok("/health"));
@@ -166,7 +166,7 @@ mod tests {
     fn the_observer_is_told_of_each_request_once() {
         let rig = Rig::new();
         let ask = |method: Method, path: &str, body: &'static str| {
-            rig.ask(&ROUTES, TestRequest::new().with_method(method).with_path(path).with_body(body))
+            rig.ask(ROUTES, TestRequest::new().with_method(method).with_path(path).with_body(body))
         };
         let record = ask(Method::Get, "/nothing?x=1", "");
         assert_eq!((record.route, record.status), (None, 404));
@@ -195,7 +195,7 @@ mod tests {
         rig.server.engine.stop();
         let body = r#"{"prompt": [5], "max_tokens": 1}"#;
         let request = TestRequest::new().with_method(Method::Post).with_path("/v1/completions");
-        assert_eq!(rig.ask(&ROUTES, request.with_body(body)).status, 503);
+        assert_eq!(rig.ask(ROUTES, request.with_body(body)).status, 503);
         rig.thread.join().expect("the engine ends");
     }
 

@@ -190,7 +190,7 @@ impl Tokenizer {
         Some(text.to_owned())
     }
 
-    /// `tokenizer_config.json`.
+    /// The contents of `tokenizer_config.json`.
     pub fn config(&self) -> &Value {
         &self.config
     }

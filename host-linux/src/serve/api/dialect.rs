@@ -34,7 +34,7 @@ pub struct ChoiceText<'t> {
 
 /// An endpoint that generates.
 pub trait Dialect: Sync {
-    /// Reads a body.
+    /// Reads the fields of a request's body.
     fn parse(&self, fields: &Fields<'_>, model: &ServedModel) -> Result<ParsedBody, ApiError>;
 
     /// The fixed names in the answers.
@@ -87,7 +87,7 @@ impl TokenTexts<'_> {
         String::from_utf8_lossy(&self.0.bytes(token)).into_owned()
     }
 
-    /// Characters of [`TokenTexts::text`].
+    /// The number of characters in [`TokenTexts::text`].
     pub fn char_count(self, token: u32) -> usize {
         self.text(token).chars().count()
     }

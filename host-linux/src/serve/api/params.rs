@@ -195,7 +195,7 @@ pub struct Common {
     pub sampling: Sampling,
     /// Choices of each prompt.
     pub choices: u32,
-    /// Scheduling and lengths.
+    /// The parameters of scheduling, and lengths.
     pub limits: Limits,
 }
 

@@ -21,13 +21,13 @@
 const WINDOW_NS: f64 = 20e6;
 /// Time between trials, in lengths of the last trial.
 const PATIENCE: f64 = 80.0;
-/// The same when the machine seems to have changed.
+/// Time between trials, in lengths of the last one, once the machine seems to have changed.
 const IMPATIENCE: f64 = 40.0;
 /// A mode is faster if it takes less than this share of the other's time.
 const FASTER: f64 = 0.97;
 /// A trial is given up after this time if it takes [`PLAINLY_WORSE`] times the present mode's.
 const GIVEN_UP_NS: f64 = 2e6;
-/// As said there.
+/// The share of the present mode's time at which a trial is plainly worse, see [`GIVEN_UP_NS`].
 const PLAINLY_WORSE: f64 = 1.5;
 /// Steps longer than this always run together.
 const LONG_STEP_NS: f64 = 500e6;
@@ -91,7 +91,7 @@ struct Class {
     since_trial_ns: f64,
 }
 
-/// The comparison.
+/// Compares steps that run together with steps that run alone, by their size.
 #[derive(Debug)]
 pub(super) struct Judge {
     helpers: usize,
@@ -101,7 +101,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// Takes the machine for quiet.
+    /// A judge of a machine that it takes for quiet: steps run together at first.
     pub(super) fn new(helpers: usize) -> Self {
         Self { helpers, classes: [None; CLASSES], recent: Mode::Together }
     }

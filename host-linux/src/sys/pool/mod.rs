@@ -68,7 +68,7 @@ pub struct FutexPool {
     caller: Mutex<Caller>,
 }
 
-/// What workers see.
+/// What the caller and its workers share.
 struct Shared {
     /// The job's lifetime is erased.
     protocol: Protocol<Option<&'static Job<'static>>>,
@@ -258,7 +258,7 @@ unsafe impl Pool for FutexPool {
 }
 
 impl Shared {
-    /// A worker's life.
+    /// Takes part in runs until the pool is dropped: the body of a worker thread.
     fn serve(&self, worker: usize) {
         let mut seen = 0;
         while let Some(published) = self.protocol.await_run(seen) {
