@@ -160,7 +160,7 @@ pub(crate) fn report(
     phases(&report, &loaded, (isa, &pool), kv_format)
 }
 
-/// Tokens a second of so many sequences; without a KV format in that of serving.
+/// Tokens a second of a batch of sequences. Without a KV format, the one of serving is taken.
 pub(crate) fn batch(
     loaded: &LoadedModel,
     isa: Isa,

@@ -80,7 +80,7 @@ pub(super) fn acceptance(drafts: &[DraftCounters; 2]) -> f64 {
 }
 
 impl Rig<'_> {
-    /// Limits for so many sequences of these requests at once, cache for all of them.
+    /// Limits for `sequences` of these requests at once, with a cache that holds all of them.
     fn limits(&self, asks: &[Ask], sequences: usize, draft_len: usize) -> EngineLimits {
         let config = *self.loaded.model().config();
         let len = |ask: &Ask| ask.prompt.len() + ask.max_tokens;

@@ -297,7 +297,7 @@ impl From<DraftError> for OpenError {
     }
 }
 
-/// Limits by their names in core are told as those of the options that set them.
+/// Translates a limit of the core into the option that sets it.
 impl From<MemoryPlanError> for OpenError {
     fn from(error: MemoryPlanError) -> Self {
         let (field, found, min, max) = match error {

@@ -110,9 +110,9 @@ impl Without {
 pub enum PoolKind {
     /// The calling thread, in order.
     Serial,
-    /// One thread in the part of that many workers, in an order that differs from run to run.
+    /// One thread that plays this number of workers, in an order that differs from run to run.
     Permuting(usize),
-    /// That many threads of the host's pool.
+    /// The host's pool with this number of threads.
     Futex(usize),
 }
 

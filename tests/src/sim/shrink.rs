@@ -53,7 +53,7 @@ impl Small {
 
     /// Leaves out ever smaller parts of the requests (Zeller and Hildebrandt, 2002).
     fn drop_requests(&mut self) {
-        // Not more requests than turns can have made in so many steps.
+        // An upper bound of the requests that the turns of these steps can have made.
         let requests_max = (self.setup.steps as usize).saturating_mul(2) + 20;
         let mut kept: Vec<usize> = self.setup.only.clone().unwrap_or_else(|| (0..requests_max).collect());
         let mut part = kept.len().div_ceil(2);

@@ -17,11 +17,11 @@ use verbatim_core::sampling::SamplingParams;
 /// The moment at which a client leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancel {
-    /// So many turns after the request came, whatever it is doing.
+    /// That number of turns after the request came, whatever it is doing.
     After(u64),
     /// When its first row was computed and no token has come.
     InPrefill,
-    /// When so many tokens have come.
+    /// When that number of tokens has come.
     AtToken(usize),
 }
 

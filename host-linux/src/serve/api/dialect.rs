@@ -1,5 +1,5 @@
 //! What differs between the endpoints that generate: how a body is read, and how an answer is
-//! written. A new dialect is one file that implements [`Dialect`], and one line in the routes.
+//! written. `docs/adding.md` says what a new one needs.
 use super::fields::Fields;
 use super::params::ParsedBody;
 use crate::runtime::{Delta, ServedModel};

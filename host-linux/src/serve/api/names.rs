@@ -1,6 +1,6 @@
 //! The names of parameters: what is known, and what is refused because it would change the answer
 //! and is not supported.
-use super::fields::Fields;
+use super::fields::{self, Fields};
 use crate::serve::error::ApiError;
 use serde_json::{Map, Value};
 
@@ -76,9 +76,17 @@ const WITHOUT_EFFECT: &[&str] = &[
     "request_id",
 ];
 
+/// Reads the object that a body is, and checks its names. Those that mean nothing here are added to
+/// `ignored`. Every endpoint that takes a body begins with this.
+pub fn checked_object(body: &[u8], ignored: &mut Vec<String>) -> Result<Map<String, Value>, ApiError> {
+    let object = fields::object(body)?;
+    ignored.extend(check(&Fields::new(&object))?);
+    Ok(object)
+}
+
 /// Refuses a body with a parameter that would change the answer and is not supported. Returns the
 /// names that mean nothing here, which are ignored.
-pub fn check(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
+fn check(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
     for &(name, is_harmless) in UNSUPPORTED {
         if let Some(value) = fields.get(name)
             && !is_harmless(value)

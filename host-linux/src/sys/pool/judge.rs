@@ -195,8 +195,8 @@ impl Class {
 mod tests {
     use super::*;
 
-    /// ns of a step together and alone, whether helpers do their part, for so many ns; returns the
-    /// time taken over the time that the better mode takes.
+    /// Plays steps for `until` ns, each of which takes `together` or `alone` ns; `healthy` says
+    /// whether helpers do their part. Returns the time taken over that of the better mode.
     fn play(judge: &mut Judge, together: f64, alone: f64, healthy: bool, until: f64) -> f64 {
         let (mut time, mut steps) = (0.0, 0.0);
         while time < until {
