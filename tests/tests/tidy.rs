@@ -16,11 +16,9 @@ const ENGINE_FUNCTION_LINES: usize = 70;
 /// Parameters of a function, tuples counted by their parts.
 const PARAMETERS: usize = 7;
 /// Functions that have more parameters than [`PARAMETERS`].
-const WIDE_FUNCTIONS: usize = 11;
+const WIDE_FUNCTIONS: usize = 10;
 /// Docs of three words or fewer.
-const SHORT_DOCS: usize = 91;
-/// Files of the core that hold `unsafe`, at most.
-const UNSAFE_FILES: usize = 26;
+const SHORT_DOCS: usize = 1;
 
 /// Where `unsafe` may stand: these files, and all files below these folders.
 const UNSAFE_PLACES: &[&str] = &[
@@ -38,43 +36,30 @@ const UNSAFE_PLACES: &[&str] = &[
 /// Files of the core that hold `unsafe` today; a new one is a decision, to be made here.
 const UNSAFE_TODAY: &[&str] = &[
     "core/src/cache/planes.rs",
-    "core/src/cache/prefix_index.rs",
-    "core/src/engine/draw.rs",
-    "core/src/engine/event.rs",
-    "core/src/engine/sequence.rs",
-    "core/src/engine/state.rs",
     "core/src/isa/amx.rs",
     "core/src/isa/avx2.rs",
     "core/src/isa/avx512.rs",
-    "core/src/isa/matrix.rs",
+    "core/src/isa/dequantized.rs",
+    "core/src/isa/dot.rs",
     "core/src/isa/mod.rs",
     "core/src/isa/neon.rs",
     "core/src/isa/portable.rs",
-    "core/src/isa/tiles.rs",
+    "core/src/isa/simd.rs",
+    "core/src/isa/slices.rs",
     "core/src/isa/x86_detect.rs",
     "core/src/kernels/attention/float.rs",
     "core/src/kernels/attention/int8.rs",
     "core/src/kernels/attention/mod.rs",
     "core/src/kernels/attention/online.rs",
     "core/src/kernels/cache_write.rs",
-    "core/src/kernels/matmul/coded.rs",
-    "core/src/kernels/matmul/int4.rs",
+    "core/src/kernels/matmul/dequantized.rs",
+    "core/src/kernels/matmul/epilogue.rs",
     "core/src/kernels/matmul/micro.rs",
-    "core/src/kernels/matmul/pack.rs",
     "core/src/kernels/matmul/product.rs",
-    "core/src/kernels/matmul/weight.rs",
-    "core/src/kernels/quantize.rs",
-    "core/src/kernels/rmsnorm.rs",
-    "core/src/kernels/rotation/rows.rs",
     "core/src/memory.rs",
-    "core/src/model/forward.rs",
     "core/src/model/operands.rs",
     "core/src/model/ops.rs",
-    "core/src/model/rows.rs",
     "core/src/pool.rs",
-    "core/src/sampling/logprobs.rs",
-    "core/src/sampling/params.rs",
-    "core/src/selftest.rs",
     "core/src/tensor.rs",
 ];
 
@@ -183,7 +168,7 @@ fn numbers() {
     let core = tree.iter().filter(|source| source.path.starts_with("core/src/") && !source.is_test).count();
     println!("files                                   {}", tree.len());
     println!("lines of a file, median                 {}", lines[lines.len() / 2]);
-    println!("lines of a file, most                   {}", lines[lines.len() - 1]);
+    println!("lines of a file, max                    {}", lines[lines.len() - 1]);
     println!("docs of three words or fewer            {} of {docs}", short_docs(&tree).len());
     println!("comment lines beyond {COMMENT_COLUMNS} columns        {}", wide_comments(&tree).len());
     println!("files of core that hold unsafe          {} of {core}", unsafe_files(&tree, "core/src/").len());
@@ -263,13 +248,11 @@ fn unsafe_stands_where_it_may() {
         "unsafe code elsewhere",
         all.iter().filter(|path| !may(path)).map(|path| (*path).to_owned()).collect(),
     );
-    let (now, listed) =
-        (core.iter().copied().collect(), UNSAFE_TODAY.iter().copied().collect::<BTreeSet<_>>());
-    let now: BTreeSet<&str> = now;
+    let now: BTreeSet<&str> = core.iter().copied().collect();
+    let listed: BTreeSet<&str> = UNSAFE_TODAY.iter().copied().collect();
     let new: Vec<_> = now.difference(&listed).collect();
     let gone: Vec<_> = listed.difference(&now).collect();
     assert!(new.is_empty() && gone.is_empty(), "UNSAFE_TODAY: new {new:?}, gone {gone:?}");
-    assert!(core.len() <= UNSAFE_FILES, "{} files of the core hold unsafe", core.len());
 }
 
 /// Whether a line has a double hyphen before a letter and behind no word.
