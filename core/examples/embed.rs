@@ -16,19 +16,19 @@ pub fn memory_needed(image: &[u8]) -> Result<usize, &'static str> {
     Ok(plan.total_bytes())
 }
 
-/// Continues `prompt` greedily until `end` or for `most` tokens. `image` and `memory` start at
+/// Continues `prompt` greedily until `end` or for `max_tokens`. `image` and `memory` start at
 /// multiples of 64.
 pub fn generate(
     image: &[u8],
     memory: &mut [u8],
-    (prompt, end, most): (&[u32], u32, usize),
+    (prompt, end, max_tokens): (&[u32], u32, usize),
     mut on_token: impl FnMut(u32),
 ) -> Result<(), &'static str> {
     let model = PackedModel::parse(image).map_err(|_| "this is no packed model")?;
     let limits = EngineLimits::for_model(model.config());
     let (mut engine, mut cpu) = Engine::on_cpu(model, limits, Isa::detect(), &Serial, memory)
         .map_err(|_| "the memory is too small")?;
-    let request = Request { stop_ids: &[end], ..Request::greedy(prompt, most) };
+    let request = Request { stop_ids: &[end], ..Request::greedy(prompt, max_tokens) };
     let outcome = engine.generate(&request, &mut cpu, &Serial, &mut |event| {
         if let EventKind::Token { token, .. } = event.kind {
             on_token(token);

@@ -34,10 +34,10 @@ pub(crate) struct BarsArgs {
     /// The model for llama.cpp in BF16.
     #[arg(long)]
     gguf_bf16: Option<PathBuf>,
-    /// In Q8_0.
+    /// The model for llama.cpp in Q8_0.
     #[arg(long = "gguf-q8_0")]
     gguf_q8_0: Option<PathBuf>,
-    /// In Q4_0.
+    /// The model for llama.cpp in Q4_0.
     #[arg(long = "gguf-q4_0")]
     gguf_q4_0: Option<PathBuf>,
     /// Parts of the table: bf16, int8 and int4 (a whole model), products, portable [default: all].
@@ -82,8 +82,8 @@ impl Table {
         self.report.line(&Line::new(case, value, "").bar(bar));
     }
 
-    /// A figure that must be at least the bar, where so many sequences are served in 12 bits unless
-    /// told otherwise.
+    /// A figure that must be at least the bar, where this number of sequences is served in 12 bits
+    /// by default.
     fn compressed(&mut self, case: &str, value: f64, sequences: usize, bar: f64) {
         if sequences <= self.isa.bf16_12_sequences() {
             self.at_least(case, value, bar);
@@ -114,8 +114,8 @@ impl Table {
         Ok(median(shares))
     }
 
-    /// The share of the read bandwidth that something takes which reads so many bytes in the
-    /// seconds that it returns.
+    /// The share of the read bandwidth that a run takes, which reads the given bytes in the seconds
+    /// that it returns.
     fn share_of_bandwidth(
         &self,
         bytes: f64,

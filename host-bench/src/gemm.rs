@@ -50,7 +50,7 @@ pub(crate) enum Split {
     Auto,
 }
 
-/// The command line.
+/// The command line of `verbatim-bench gemm`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GemmArgs {
     /// Weight formats [default: all].

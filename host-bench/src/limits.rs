@@ -42,9 +42,9 @@ pub(crate) struct Limits {
     pub(crate) read: f64,
     /// f32 operations a second, two for each multiply-add.
     pub(crate) f32_fma: f64,
-    /// Likewise.
+    /// bf16 operations a second, two for each product and its sum.
     pub(crate) bf16_dot: f64,
-    /// Likewise.
+    /// int8 operations a second of vectors, two for each product and its sum.
     pub(crate) int8_dot: f64,
     /// int8 operations a second of a unit that multiplies tiles; 0 without one.
     pub(crate) int8_tiles: f64,
@@ -191,14 +191,14 @@ fn best_of(rounds: usize, pool: &dyn Pool, operations: f64, each: &(dyn Fn(usize
 
 /// Bytes that no cache holds: twice the last level, as Linux tells its size, but this many at least
 /// and 2 GiB at most.
-pub(crate) fn beyond_caches(least: usize) -> usize {
+pub(crate) fn beyond_caches(bytes_min: usize) -> usize {
     let of_level = |level: usize| {
         let text =
             std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{level}/size")).ok()?;
         text.trim().strip_suffix('K')?.parse::<usize>().ok()
     };
     let last = (0..5).filter_map(of_level).max().unwrap_or(0);
-    last.saturating_mul(2 << 10).min(2 << 30).max(least)
+    last.saturating_mul(2 << 10).min(2 << 30).max(bytes_min)
 }
 
 /// Memory to read from, larger than any cache.

@@ -65,7 +65,10 @@ impl Weights {
     fn choice(&self) -> Result<WeightChoice, String> {
         let format = |flag: &str, name: &str| {
             let known = WeightFormat::ALL.into_iter().find(|format| format.name() == name);
-            known.ok_or_else(|| format!("--{flag} {name}: expected f32, bf16, int8 or int4"))
+            known.ok_or_else(|| {
+                let names = WeightFormat::ALL.map(WeightFormat::name).join(", ");
+                format!("--{flag} {name}: expected one of {names}")
+            })
         };
         let head = self.head.as_deref().filter(|name| *name != "same");
         Ok(WeightChoice {
@@ -115,7 +118,7 @@ enum Command {
         /// Tokens to decode in each measurement.
         #[arg(long, default_value_t = 32)]
         tokens: usize,
-        /// Only compare decode on one thread and on all, in turns, beside so many spinning
+        /// Only compare decode on one thread and on all, in turns, beside these numbers of spinning
         /// neighbours, such as 0,2,4.
         #[arg(long, value_delimiter = ',')]
         neighbours: Vec<usize>,

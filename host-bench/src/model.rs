@@ -76,7 +76,7 @@ pub(crate) fn peak(limits: &Limits, config: &ModelConfig) -> f64 {
     }
 }
 
-/// Loads a model.
+/// Loads the checkpoint or image at `path`, without a progress bar.
 pub(crate) fn load(
     path: &Path,
     choice: WeightChoice,
@@ -86,7 +86,7 @@ pub(crate) fn load(
     image_file::load(path, choice, access, pool, &NoProgress).map_err(|error| error.to_string())
 }
 
-/// Prints everything.
+/// Prints the speed of prefill, decode and batches beside the machine's limits.
 pub(crate) fn report(
     model: &ModelChoice,
     (choice, kv_format): (WeightChoice, Option<KvFormat>),
@@ -160,7 +160,7 @@ pub(crate) fn report(
     phases(&report, &loaded, (isa, &pool), kv_format)
 }
 
-/// Tokens a second of so many sequences; without a KV format in that of serving.
+/// Tokens a second of a batch of sequences. Without a KV format, the one of serving is taken.
 pub(crate) fn batch(
     loaded: &LoadedModel,
     isa: Isa,
@@ -200,9 +200,9 @@ fn lengths(
             &Line::new(format!("{who}: prefill {prompt}"), rate, "tokens/s")
                 .limit(rate / achieved * peak(limits, &config)),
         );
-        let most = limits.read / bytes_read(&config);
+        let max = limits.read / bytes_read(&config);
         report.line(
-            &Line::new(format!("{who}: decode at {prompt}"), 1.0 / speed.decode, "tokens/s").limit(most),
+            &Line::new(format!("{who}: decode at {prompt}"), 1.0 / speed.decode, "tokens/s").limit(max),
         );
     }
     Ok(())

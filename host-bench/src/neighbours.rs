@@ -74,8 +74,8 @@ fn rate(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, round: Round) -> Result
     Ok(tokens as f64 / seconds)
 }
 
-/// Prints one thread's tokens a second beside all workers', in turns, with so many neighbours;
-/// returns how many bars do not hold.
+/// Prints one thread's tokens a second beside all workers', in turns, for each number of
+/// neighbours; returns how many bars do not hold.
 pub(crate) fn report(
     report: &Report,
     (name, loaded, isa): (&str, &LoadedModel, Isa),

@@ -16,7 +16,7 @@ use verbatim_core::isa::Isa;
 use verbatim_core::model::RowOutput;
 use verbatim_tests::q4_0;
 
-const FORMATS: [WeightFormat; 4] = WeightFormat::ALL;
+const FORMATS: &[WeightFormat] = &WeightFormat::ALL;
 
 /// Keeps the logits of every row.
 struct Keep(Vec<Vec<f32>>);
@@ -74,9 +74,9 @@ fn windows(loaded: &LoadedModel, text: &Path, tokens: usize, window: usize) -> R
     let mut ids = tokenizer.encode(&source, false).map_err(|error| error.to_string())?;
     ids.truncate(tokens);
     let bos = loaded.generation().bos_id;
-    let most = window.min(loaded.model().config().position_count).max(2) - usize::from(bos.is_some());
+    let len = window.min(loaded.model().config().position_count).max(2) - usize::from(bos.is_some());
     let begun = |ids: &[u32]| bos.iter().chain(ids).copied().collect::<Vec<u32>>();
-    let windows: Vec<_> = ids.chunks(most).map(begun).filter(|window| window.len() > 1).collect();
+    let windows: Vec<_> = ids.chunks(len).map(begun).filter(|window| window.len() > 1).collect();
     if windows.is_empty() { Err(format!("{}: too short", text.display())) } else { Ok(windows) }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Line {
     pub(crate) peer: Option<(String, f64)>,
     /// The bar that the value must reach.
     pub(crate) bar: Option<Bar>,
-    /// A remark.
+    /// A remark for the reader; empty for none.
     pub(crate) note: String,
 }
 
@@ -133,7 +133,7 @@ impl Report {
         }
     }
 
-    /// Prints one figure.
+    /// Prints one figure as a line of the table, or as a JSON object.
     pub(crate) fn line(&self, line: &Line) {
         if self.json {
             let (peer, ratio) = match &line.peer {

@@ -11,7 +11,7 @@ pub struct TensorData {
     pub dtype: &'static str,
     /// Rows, then columns, of a matrix.
     pub shape: Vec<usize>,
-    /// The elements, little-endian.
+    /// The elements in row-major order, little-endian.
     pub bytes: Vec<u8>,
 }
 

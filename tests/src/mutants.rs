@@ -22,9 +22,9 @@ pub fn root() -> PathBuf {
 enum Kind {
     /// The line is there and stays.
     Kept,
-    /// The line is there and goes.
+    /// The line is there and is removed.
     Removed,
-    /// The line comes.
+    /// The line is not there and is added.
     Added,
 }
 
@@ -35,7 +35,7 @@ struct Hunk {
     lines: Vec<(Kind, String)>,
 }
 
-/// One planted bug.
+/// One planted bug: a story, and changes to files.
 #[derive(Clone, Debug)]
 pub struct Patch {
     /// The name of its file without the extension: `block-boundary`.
@@ -92,7 +92,7 @@ impl Patch {
         Ok(())
     }
 
-    /// `BlockBoundary` for `block-boundary`.
+    /// The name in camel case: `BlockBoundary` for `block-boundary`.
     fn camel_case(&self) -> String {
         let upper = |word: &str| word[..1].to_uppercase() + &word[1..];
         self.name.split('-').map(upper).collect()

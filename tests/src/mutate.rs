@@ -26,11 +26,11 @@ pub fn bytes(draws: &mut Draws, bytes: &mut Vec<u8>) {
     }
 }
 
-/// The paths of keys and indices to the values of a JSON text, at most `most` of them.
-fn paths(value: &Value, most: usize) -> Vec<String> {
+/// The paths of keys and indices to the values of a JSON text, at most `max` of them.
+fn paths(value: &Value, max: usize) -> Vec<String> {
     let mut found = vec![String::new()];
     let mut next = 0;
-    while next < found.len() && found.len() < most {
+    while next < found.len() && found.len() < max {
         let at = found[next].clone();
         match value.pointer(&at) {
             Some(Value::Object(map)) => {

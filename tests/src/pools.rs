@@ -26,9 +26,9 @@ unsafe impl Pool for Permuting {
     fn run(&self, _phase: Phase, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         // Multiplying by an odd number and adding permutes the numbers below a power of two.
-        let most = tasks.next_power_of_two();
-        for i in 0..most {
-            let task = (i * (2 * run + 1) + run) % most;
+        let padded = tasks.next_power_of_two();
+        for i in 0..padded {
+            let task = (i * (2 * run + 1) + run) % padded;
             if task < tasks {
                 job(task, (task + run) % self.workers);
             }

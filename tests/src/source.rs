@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Source {
     /// The path from the root of the repository.
     pub path: String,
-    /// The whole text.
+    /// The whole text of the file, as it was read.
     pub text: String,
     /// Everything but comments and the insides of strings.
     pub code: String,
@@ -174,7 +174,7 @@ fn test_items(code: &str) -> Vec<bool> {
 /// A function as it stands in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    /// Its name.
+    /// The name, without its path.
     pub name: String,
     /// The number of its first line, from 1.
     pub line: usize,

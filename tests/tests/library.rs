@@ -1,6 +1,5 @@
 //! The host as a library: what a program that embeds it relies on, without a process of its own,
 //! flags, or anything printed.
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use verbatim::load::{LoadNote, NoProgress};
@@ -128,52 +127,4 @@ fn errors_and_notes_are_values() {
     let request = OwnedRequest::new(Vec::new(), SamplingParams::GREEDY, 1);
     let refused = Generation::start(&library.model, &library.engine, vec![request], &[]);
     assert_eq!(refused.err(), Some(SubmitError::Refused(Refusal::EmptyPrompt)));
-}
-
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("readable").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            found.push(path);
-        }
-    }
-}
-
-/// A double hyphen before a letter and behind no word.
-fn names_a_flag(line: &str) -> bool {
-    let at = |(at, _)| {
-        let before = line[..at].bytes().next_back();
-        let after = line.as_bytes().get(at + 2);
-        before.is_none_or(|byte| byte != b'-' && !byte.is_ascii_alphanumeric())
-            && after.is_some_and(u8::is_ascii_lowercase)
-    };
-    line.match_indices("--").any(at)
-}
-
-#[test]
-fn only_the_command_line_prints_and_knows_flags() {
-    assert!(names_a_flag("say --max-seqs 3") && !names_a_flag("a--- b -- c --> d--e"));
-    let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../host-linux/src"));
-    let mut files = Vec::new();
-    rust_files(source, &mut files);
-    let mut read_count = 0;
-    for file in &files {
-        let name = file.strip_prefix(source).expect("within").to_str().expect("UTF-8");
-        // What stands in tests reaches no user.
-        if name.starts_with("cli/") || name == "main.rs" || name.ends_with("tests.rs") {
-            continue;
-        }
-        read_count += 1;
-        let text = std::fs::read_to_string(file).expect("readable");
-        for (number, line) in text.lines().enumerate() {
-            let code = line.trim_start();
-            let prints = ["println!", "eprintln!", "print!(", "eprint!(", "dbg!("];
-            let prints = !code.starts_with("//") && prints.iter().any(|call| code.contains(call));
-            assert!(!prints, "{name}:{}: a library prints nothing: {code}", number + 1);
-            assert!(!names_a_flag(line), "{name}:{}: only cli knows flags: {code}", number + 1);
-        }
-    }
-    assert!(read_count > 30, "{read_count} files were read");
 }

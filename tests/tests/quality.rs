@@ -97,10 +97,10 @@ fn texts_of_the_built_in_model() -> Vec<Vec<u32>> {
 fn the_built_in_model_keeps_its_distribution() {
     let texts = texts_of_the_built_in_model();
     println!("built-in model: {} positions", texts.iter().map(Vec::len).sum::<usize>());
-    for (format, most) in [(WeightFormat::Bf16, 2.5e-3), (WeightFormat::Int8, 2.5e-3)] {
+    for (format, max) in [(WeightFormat::Bf16, 2.5e-3), (WeightFormat::Int8, 2.5e-3)] {
         let kl = divergence(&builtin::folder(), format, &texts);
         println!("built-in model: KL(f32 || {}) = {kl:.2e}", format.name());
-        assert!((0.0..=most).contains(&kl), "{}: {kl:e}", format.name());
+        assert!((0.0..=max).contains(&kl), "{}: {kl:e}", format.name());
     }
     int8_keys_and_values_are_close("built-in model", &builtin::folder(), &texts);
     int4_is_no_worse_than_q4_0("built-in model", &builtin::folder(), &texts);

@@ -134,7 +134,8 @@ impl Engine<'_, '_> {
             return Err(StepError::TooManyWorkers { found, max });
         }
         self.planned = None;
-        let _step = Step::begin(pool, self.state.rows.len() * self.row_bytes[plan.kind as usize]);
+        let _step =
+            Step::begin(pool, self.state.rows.len().saturating_mul(self.row_bytes[plan.kind as usize]));
         self.enqueue_layers(plan.kind, runner);
         self.finish_step(plan.kind, &masks, Resources { runner, pool, observer });
         self.last_row_count = self.state.rows.take().len();

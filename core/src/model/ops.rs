@@ -259,7 +259,7 @@ impl Ops<'_> {
         let ProductOutput { epilogue, stride } = output;
         let panels = weight.panel_count() / epilogue.panels_per_output();
         let cut = Cut::new(panels, act.count(), self.pool.workers());
-        let elements = act.count() * weight.inputs() * weight.outputs();
+        let elements = act.count().saturating_mul(weight.inputs()).saturating_mul(weight.outputs());
         let Scratch { bytes, worker_bytes } = self.scratch;
         self.run(phase, cut.tasks(), elements, &|task, worker| {
             let (panels, rows) = cut.of(task);

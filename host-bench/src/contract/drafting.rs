@@ -51,7 +51,7 @@ pub(super) fn report(
 }
 
 fn rig<'r>(loaded: &'r LoadedModel, (isa, pool): Machine<'r>) -> Rig<'r> {
-    Rig { loaded, drafter: None, isa, pool }
+    Rig { loaded, draft_model: None, isa, pool }
 }
 
 /// The speed of a single request with drafting as a multiple of that without, the median over
@@ -136,7 +136,7 @@ fn tokenizer(loaded: &LoadedModel) -> Result<Tokenizer, String> {
 
 /// How often int4 draws the token that bf16 draws: the minimum over some real models.
 fn of_agreement(table: &mut Table, (isa, pool): Machine<'_>, real: &[PathBuf]) -> Result<f64, String> {
-    let mut least = 1.0_f64;
+    let mut min = 1.0_f64;
     let folders = real.iter().map(|path| Folder::from(path.as_path()));
     for folder in std::iter::once(builtin::folder()).chain(folders) {
         let with = |format| {
@@ -145,7 +145,7 @@ fn of_agreement(table: &mut Table, (isa, pool): Machine<'_>, real: &[PathBuf]) -
         };
         let (loaded, draft) = (with(WeightFormat::Bf16)?, with(WeightFormat::Int4)?);
         let tokenizer = tokenizer(&loaded)?;
-        let rig = Rig { loaded: &loaded, drafter: Some((&draft, DraftCache::Shared)), isa, pool };
+        let rig = Rig { loaded: &loaded, draft_model: Some((&draft, DraftCache::Shared)), isa, pool };
         let mut asks = Vec::new();
         for (seed, start) in ["Once upon a time", "One day, a little girl", "The dog was", "Tom and his mom"]
             .iter()
@@ -163,9 +163,9 @@ fn of_agreement(table: &mut Table, (isa, pool): Machine<'_>, real: &[PathBuf]) -
         let share = acceptance(&rounds[0].drafts);
         let name = format!("self: draft tokens of int4 that bf16 accepts, {}", folder.path().display());
         table.figure(&name, 100.0 * share, "%", "on its own text, at temperatures 0, 0.7 and 1");
-        least = least.min(share);
+        min = min.min(share);
     }
-    Ok(least)
+    Ok(min)
 }
 
 /// bf16 with the same model in int4 as the draft model, whose tokens are made right as often as
@@ -188,7 +188,7 @@ fn of_itself(
     for (name, bar, loaded) in
         [("raw decode.bf16", Some(1.5), &raw), ("compressed decode.bf16", None, &compressed)]
     {
-        let with = Rig { loaded, drafter: Some((&draft, DraftCache::Shared)), isa, pool };
+        let with = Rig { loaded, draft_model: Some((&draft, DraftCache::Shared)), isa, pool };
         let (ratio, drafts) = gain((&with, (BY_MODEL, DRAFT_LEN)), &rig(loaded, machine), &ask, 1)?;
         let note = format!(
             "{}, forced to the {:.0} % of real text",

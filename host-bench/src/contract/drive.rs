@@ -16,7 +16,7 @@ use verbatim_core::sampling::SamplingParams;
 #[derive(Clone, Copy)]
 pub(super) struct Rig<'r> {
     pub(super) loaded: &'r LoadedModel,
-    pub(super) drafter: Option<(&'r LoadedModel, DraftCache)>,
+    pub(super) draft_model: Option<(&'r LoadedModel, DraftCache)>,
     pub(super) isa: Isa,
     pub(super) pool: &'r dyn Pool,
 }
@@ -80,7 +80,7 @@ pub(super) fn acceptance(drafts: &[DraftCounters; 2]) -> f64 {
 }
 
 impl Rig<'_> {
-    /// Limits for so many sequences of these requests at once, cache for all of them.
+    /// Limits for `sequences` of these requests at once, with a cache that holds all of them.
     fn limits(&self, asks: &[Ask], sequences: usize, draft_len: usize) -> EngineLimits {
         let config = *self.loaded.model().config();
         let len = |ask: &Ask| ask.prompt.len() + ask.max_tokens;
@@ -114,7 +114,7 @@ impl Rig<'_> {
                 config.position_count, limits.model_len
             ));
         }
-        let draft = self.drafter.map(|(loaded, cache)| DraftModel { model: loaded.model(), cache });
+        let draft = self.draft_model.map(|(loaded, cache)| DraftModel { model: loaded.model(), cache });
         let size = draft.as_ref().map(DraftModel::size);
         let plan = MemoryPlan::with_draft_model(&config, size.as_ref(), &limits);
         let plan = plan.map_err(|error| error.to_string())?;

@@ -30,7 +30,7 @@ pub(super) fn report(
         return Ok(());
     }
     let loaded = load(path, WeightChoice::default(), access, pool)?;
-    let rig = Rig { loaded: &loaded, drafter: None, isa, pool };
+    let rig = Rig { loaded: &loaded, draft_model: None, isa, pool };
     if is_asked("mixed") {
         of_mixed(table, &rig)?;
     }

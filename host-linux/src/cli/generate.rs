@@ -114,7 +114,7 @@ fn tell_drafts(before: &Counters, after: &Counters) {
     }
 }
 
-/// Continues a prompt.
+/// Continues a prompt: text to standard output, speed to standard error.
 pub(super) fn generate(args: &GenerateArgs) -> Result<(), String> {
     let prompt = match &args.prompt {
         Some(prompt) => prompt.clone(),

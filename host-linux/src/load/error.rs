@@ -26,7 +26,7 @@ pub enum LoadError {
     },
     /// A field of a JSON file.
     Field {
-        /// The JSON file.
+        /// The JSON file that has the field.
         path: PathBuf,
         /// The name of the field.
         field: String,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub enum Folder {
     /// A directory on disk.
     Disk(PathBuf),
-    /// Files in memory.
+    /// Files in memory, by their names.
     Memory {
         /// What messages call the folder.
         name: PathBuf,

@@ -11,9 +11,9 @@ pub struct GenerationDefaults {
     pub eos_ids: Vec<u32>,
     /// The id that begins a text.
     pub bos_id: Option<u32>,
-    /// `temperature`.
+    /// The key `temperature`, if the model has it.
     pub temperature: Option<f32>,
-    /// `top_p`.
+    /// The key `top_p`, if the model has it.
     pub top_p: Option<f32>,
     /// `top_k`; 0 is off.
     pub top_k: Option<u32>,

@@ -6,13 +6,13 @@ use crate::sys::memory::WeightMemory;
 use std::path::{Path, PathBuf};
 use verbatim_core::model::image::PackedModel;
 
-/// Is told how far loading is. All workers call it.
+/// Receives the progress of loading, from all workers.
 pub trait Progress: Sync {
     /// `done` of `total` bytes of weights were read.
     fn advance(&self, done: u64, total: u64);
 }
 
-/// A [`Progress`] that tells nobody.
+/// A [`Progress`] that drops what it receives.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoProgress;
 

@@ -1,7 +1,7 @@
 //! What checkpoints call the tensors of an image: a table for each family.
 //!
-//! The names are those of Hugging Face checkpoints. The name of one family may mean another tensor
-//! in the next (`post_attention_layernorm` stands before the feed-forward in Llama, behind attention
+//! The names are those of Hugging Face checkpoints. One name may mean different tensors in two
+//! families (`post_attention_layernorm` stands before the feed-forward in Llama, behind attention
 //! in Gemma 2), so a family that differs gets a table of its own here, and nothing else in `load`
 //! spells a name.
 use verbatim_core::model::Architecture;

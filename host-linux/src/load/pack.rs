@@ -186,7 +186,7 @@ fn notes(plan: &Plan, format: WeightFormat) -> Vec<LoadNote> {
 
 /// Part of a tensor of the image, and its bytes.
 struct Task<'a> {
-    /// Into [`Plan::tensors`].
+    /// The index of the tensor in [`Plan::tensors`].
     tensor: usize,
     /// The first panel, or the first group of 32 rows.
     first: usize,

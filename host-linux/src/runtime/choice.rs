@@ -87,17 +87,69 @@ impl Choice {
         }
     }
 
-    /// Ends the choice; returns the text that was held back.
+    /// Ends the choice; returns the text that was held back. After an error that text stays held
+    /// back: a client that resumes the choice gets it then, and would otherwise have it twice.
     fn finish(&mut self, reason: FinishReason) -> Option<Delta> {
-        self.ending = Some(match reason {
+        let ending = match reason {
             FinishReason::StopId(_) => Ending::Stop,
             FinishReason::Length => Ending::Length,
             FinishReason::NonFinite { position } => Ending::Error(GenerationError::NonFinite { position }),
             FinishReason::MaskEmpty => Ending::Error(GenerationError::NoTokenAllowed),
             FinishReason::DeviceLost => Ending::Error(GenerationError::DeviceLost),
-        });
+        };
+        let is_error = matches!(ending, Ending::Error(_));
+        self.ending = Some(ending);
+        if is_error {
+            return None;
+        }
         let mut text = self.matcher.push(&self.detokenizer.finish().unwrap_or_default());
         text.push_str(&self.matcher.finish());
         (!text.is_empty()).then_some(Delta { text, token: None, top: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::builtin;
+    use verbatim_core::sampling::SamplingParams;
+
+    fn token(token: u32) -> TokenEventKind {
+        TokenEventKind::Token { token, logprob: 0.0, top: Vec::new() }
+    }
+
+    fn text(deltas: impl Iterator<Item = Option<Delta>>) -> String {
+        deltas.flatten().map(|delta| delta.text).collect()
+    }
+
+    /// A stop string that has begun, and a character of several bytes, are held back by the choice
+    /// that is lost and given out by the one that resumes it, never by both.
+    #[test]
+    fn a_choice_that_an_error_ends_gives_no_text_that_resuming_gives_again() {
+        let read = |name| builtin::folder().read_small(name, 1 << 24).unwrap().unwrap();
+        let tokenizer = Tokenizer::new(&read("tokenizer.json"), Some(&read("tokenizer_config.json")));
+        let tokenizer = Arc::new(tokenizer.unwrap());
+        let ids = tokenizer.encode("the E of EN and É at 日本, the ENgine", false).unwrap();
+        let stop = ["END".to_owned()];
+        let request = OwnedRequest::new(vec![ids[0]], SamplingParams::GREEDY, ids.len() + 1);
+        let uncut = {
+            let mut choice = Choice::new(&tokenizer, &request, &stop);
+            let mut deltas: Vec<_> = ids.iter().map(|id| choice.take(token(*id))).collect();
+            deltas.push(choice.take(TokenEventKind::Finished(FinishReason::Length)));
+            text(deltas.into_iter())
+        };
+        assert!(uncut.ends_with("ENgine"), "{uncut}");
+        for cut in 0..ids.len() {
+            let mut lost = Choice::new(&tokenizer, &request, &stop);
+            let mut deltas: Vec<_> = ids[..cut].iter().map(|id| lost.take(token(*id))).collect();
+            deltas.push(lost.take(TokenEventKind::Finished(FinishReason::DeviceLost)));
+            assert_eq!(lost.ending, Some(Ending::Error(GenerationError::DeviceLost)));
+            let rest = OwnedRequest { generated: ids[..cut].to_vec(), ..request.clone() };
+            let mut resumed = Choice::new(&tokenizer, &rest, &stop);
+            deltas.push(resumed.replay(&rest));
+            deltas.extend(ids[cut..].iter().map(|id| resumed.take(token(*id))));
+            deltas.push(resumed.take(TokenEventKind::Finished(FinishReason::Length)));
+            assert_eq!(text(deltas.into_iter()), uncut, "cut after {cut} tokens");
+        }
     }
 }

@@ -69,7 +69,7 @@ impl LoadedDraftModel {
         Ok(Self { loaded, cache: DraftCache::Own })
     }
 
-    /// Bytes of keys and values of its own, for so many sequences of that length.
+    /// Bytes of the draft model's own keys and values, for `sequences` of `model_len` positions.
     pub(super) fn kv_bytes(&self, format: KvFormat, sequences: usize, model_len: usize) -> u64 {
         let blocks = sequences.saturating_mul(model_len.div_ceil(BLOCK));
         match self.cache {

@@ -38,7 +38,7 @@ pub enum OpenError {
 /// A limit of [`Options`](super::Options).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// The context, `max_model_len`.
+    /// The maximal context in tokens, `max_model_len`.
     ModelLen,
     /// Sequences that run at once, `max_seqs`.
     Sequences,
@@ -48,7 +48,7 @@ pub enum Limit {
     KvTokens,
     /// Rows of a step, `max_rows`.
     Rows,
-    /// Worker threads, `workers`.
+    /// The number of worker threads, `workers`.
     Workers,
 }
 
@@ -297,7 +297,7 @@ impl From<DraftError> for OpenError {
     }
 }
 
-/// Limits by their names in core are told as those of the options that set them.
+/// Translates a limit of the core into the option that sets it.
 impl From<MemoryPlanError> for OpenError {
     fn from(error: MemoryPlanError) -> Self {
         let (field, found, min, max) = match error {

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
-use verbatim_core::engine::RequestId;
+use verbatim_core::engine::{Refusal, RequestId};
 
 /// Asked while a token is waited for: whether the output is still wanted.
 type Wanted = Box<dyn Fn() -> bool + Send>;
@@ -25,6 +25,16 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 struct Running {
     id: RequestId,
     choices: Range<usize>,
+}
+
+/// Refuses numbers of choices that no engine with so many `slots` would take, before memory is
+/// taken for each of them.
+fn check_choices(request: &OwnedRequest, slots: usize) -> Result<(), Refusal> {
+    match request.choices as usize {
+        0 => Err(Refusal::NothingAsked),
+        given if given > slots => Err(Refusal::TooMany { field: "choices", given, max: slots }),
+        _ => Ok(()),
+    }
 }
 
 /// Some running requests, as an iterator over their output.
@@ -63,6 +73,7 @@ impl Generation {
             wanted: None,
         };
         for request in requests {
+            check_choices(&request, model.limits.slots()).map_err(SubmitError::Refused)?;
             let first = generation.choices.len();
             for _ in 0..request.choices {
                 let mut choice = Choice::new(&model.tokenizer, &request, stop);

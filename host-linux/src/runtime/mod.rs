@@ -25,7 +25,8 @@
 //! * [`options`]: what can be chosen. [`error`]: what can go wrong. [`note`]: what a user may not
 //!   expect.
 //! * [`model`]: options to a [`ServedModel`]. `loader`: from its source to its weights. [`sizing`]:
-//!   its limits, from options and free memory. [`draft_model`]: a second model that proposes tokens.
+//!   its limits, from options and free memory. [`draft_model`]: a second model, which proposes
+//!   tokens.
 //! * [`engine`]: the thread that runs the engine; callers talk to it through queues. [`pacing`]:
 //!   how much a step does, and what draft tokens cost.
 //! * [`generation`]: requests as text, in the order in which it comes, as [`event`]s. `choice`: one

@@ -21,7 +21,7 @@ pub enum ModelSource {
 /// Where draft tokens come from: tokens that are verified together, for the same output sooner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Drafting {
-    /// Nothing is drafted.
+    /// No token is drafted: each step yields one token a sequence.
     Off,
     /// From the request's own text, where that has paid so far.
     #[default]

@@ -24,7 +24,7 @@ pub struct OwnedRequest {
     pub max_tokens: usize,
     /// Output tokens before which no stop id is drawn and no stop string counts.
     pub min_tokens: usize,
-    /// Requests with a higher priority are run first.
+    /// Requests with a lower number run sooner; each step of it is a head start of 1,024 rows.
     pub priority: i8,
     /// Prefixes are shared among requests with the same salt.
     pub cache_salt: u64,

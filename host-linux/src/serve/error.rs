@@ -6,7 +6,7 @@ use verbatim_core::engine::Refusal;
 /// An error with its HTTP status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError {
-    /// The HTTP status.
+    /// The HTTP status code of the answer.
     pub status: u16,
     /// What is wrong, in one sentence.
     pub message: String,

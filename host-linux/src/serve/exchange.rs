@@ -50,6 +50,13 @@ impl<'s> Exchange<'s> {
         &self.path
     }
 
+    /// The value of the request's first header of that name, whatever its case. `None` once the
+    /// request is answered.
+    pub fn header(&self, name: &'static str) -> Option<&str> {
+        let headers = self.request.as_ref()?.headers();
+        headers.iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str())
+    }
+
     /// Whether the answer, or the first part of it, was sent.
     pub fn is_answered(&self) -> bool {
         self.request.is_none()

@@ -30,7 +30,8 @@ pub struct Record {
     pub ignored: Vec<String>,
 }
 
-/// Hears what happens to a server. Whoever starts the server chooses it.
+/// Receives a record of each request and notices of the server. Whoever starts the server chooses
+/// it.
 pub trait Observer: Send + Sync + std::fmt::Debug {
     /// Takes note of a request, once after its answer, on the thread that answered it.
     fn request_ended(&self, record: &Record);

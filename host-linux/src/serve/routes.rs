@@ -2,7 +2,7 @@
 use super::api::{chat, completions, health, models};
 use super::error::ApiError;
 use super::exchange::Exchange;
-use super::guards::{Guard, engine_runs};
+use super::guards::{Guard, Permit, engine_runs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use tiny_http::Method;
@@ -23,7 +23,7 @@ struct Route {
     handler: Handler,
 }
 
-static ROUTES: [Route; 5] = [
+static ROUTES: &[Route] = &[
     Route { method: Method::Post, path: "/v1/completions", guards: &[], handler: completions::handle },
     Route { method: Method::Post, path: "/v1/chat/completions", guards: &[], handler: chat::handle },
     Route { method: Method::Get, path: "/v1/models", guards: &[], handler: models::handle },
@@ -58,7 +58,7 @@ fn find(routes: &'static [Route], method: &Method, path: &str) -> Result<&'stati
 
 /// Answers a request, then tells the observer of it.
 pub(super) fn dispatch(exchange: &mut Exchange<'_>) {
-    dispatch_on(&ROUTES, exchange);
+    dispatch_on(ROUTES, exchange);
 }
 
 fn dispatch_on(routes: &'static [Route], exchange: &mut Exchange<'_>) {
@@ -79,9 +79,8 @@ fn dispatch_on(routes: &'static [Route], exchange: &mut Exchange<'_>) {
 fn answer(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let route = find(routes, exchange.method(), exchange.path())?;
     exchange.record.route = Some(route.path);
-    for guard in route.guards {
-        guard(exchange)?;
-    }
+    // What the guards hold is given back when the handler has ended, or a later guard has refused.
+    let _held = route.guards.iter().map(|guard| guard(exchange)).collect::<Result<Vec<Permit>, _>>()?;
     (route.handler)(exchange)
 }
 
@@ -94,13 +93,14 @@ mod tests {
     use super::*;
     use crate::load::NoProgress;
     use crate::runtime::{EngineHandle, Options, ServedModel};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
-    use tiny_http::TestRequest;
+    use tiny_http::{Header, TestRequest};
 
     #[test]
     fn routes_are_found_by_method_and_path() {
-        let found = |method: Method, path: &str| find(&ROUTES, &method, path).map(|route| route.path);
-        for route in &ROUTES {
+        let found = |method: Method, path: &str| find(ROUTES, &method, path).map(|route| route.path);
+        for route in ROUTES {
             assert_eq!(found(route.method.clone(), route.path), Ok(route.path));
         }
         assert_eq!(found(Method::Head, "/health"), Ok("/health"));
@@ -166,7 +166,7 @@ mod tests {
     fn the_observer_is_told_of_each_request_once() {
         let rig = Rig::new();
         let ask = |method: Method, path: &str, body: &'static str| {
-            rig.ask(&ROUTES, TestRequest::new().with_method(method).with_path(path).with_body(body))
+            rig.ask(ROUTES, TestRequest::new().with_method(method).with_path(path).with_body(body))
         };
         let record = ask(Method::Get, "/nothing?x=1", "");
         assert_eq!((record.route, record.status), (None, 404));
@@ -195,15 +195,30 @@ mod tests {
         rig.server.engine.stop();
         let body = r#"{"prompt": [5], "max_tokens": 1}"#;
         let request = TestRequest::new().with_method(Method::Post).with_path("/v1/completions");
-        assert_eq!(rig.ask(&ROUTES, request.with_body(body)).status, 503);
+        assert_eq!(rig.ask(ROUTES, request.with_body(body)).status, 503);
         rig.thread.join().expect("the engine ends");
     }
 
-    fn passes(_: &Exchange<'_>) -> Result<(), ApiError> {
-        Ok(())
+    /// Requests that hold a permit of [`passes`] now.
+    static HELD: AtomicUsize = AtomicUsize::new(0);
+
+    #[derive(Debug)]
+    struct Place;
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            HELD.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
-    fn refuses(_: &Exchange<'_>) -> Result<(), ApiError> {
+    fn passes(exchange: &Exchange<'_>) -> Result<Permit, ApiError> {
+        assert_eq!(exchange.header("authorization"), Some("Bearer k"));
+        HELD.fetch_add(1, Ordering::Relaxed);
+        Ok(Permit::holding(Place))
+    }
+
+    fn refuses(_: &Exchange<'_>) -> Result<Permit, ApiError> {
+        assert_eq!(HELD.load(Ordering::Relaxed), 1);
         Err(ApiError::server(429, "not now"))
     }
 
@@ -226,8 +241,10 @@ mod tests {
     fn guards_stand_before_the_handler_and_each_request_has_one_answer() {
         let rig = Rig::new();
         for (path, status) in [("/guarded", 429), ("/panics", 500), ("/late", 200)] {
-            let record = rig.ask(&OTHERS, TestRequest::new().with_path(path));
+            let key = Header::from_bytes("Authorization", "Bearer k").expect("a header");
+            let record = rig.ask(&OTHERS, TestRequest::new().with_path(path).with_header(key));
             assert_eq!((record.route, record.status), (Some(path), status));
+            assert_eq!(HELD.load(Ordering::Relaxed), 0, "{path}: permits are given back");
         }
         rig.stop();
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub struct Server {
     /// The model that is served.
     pub model: Arc<ServedModel>,
-    /// The model's engine.
+    /// The engine that runs the model.
     pub engine: EngineHandle,
     /// Seconds since the epoch at which the model was loaded.
     pub created: u64,

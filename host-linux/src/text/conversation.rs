@@ -1,8 +1,8 @@
 //! Messages to the ids of a prompt: checked, guarded, rendered by the model's chat template, and
 //! tokenized. The server and `verbatim chat` go the same way.
 //!
-//! Messages are JSON objects as OpenAI's API has them: `role`, and `content` that is text, a list of
-//! text parts, or null. Other fields of a message reach the template as they are.
+//! Messages are JSON objects as OpenAI's API has them: `role`, and `content` that is text, a list
+//! of text parts, or null. Other fields of a message reach the template as they are.
 use super::{ChatTemplate, TemplateInput, TextError, Tokenizer};
 use serde_json::{Map, Value};
 

@@ -5,7 +5,7 @@
 pub enum TextError {
     /// A file of the model is not what it should be.
     File {
-        /// Its name.
+        /// The name of the file in the model's folder.
         file: String,
         /// What is wrong with it.
         problem: String,

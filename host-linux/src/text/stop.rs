@@ -52,8 +52,8 @@ impl StopMatcher {
 
 /// Bytes of the longest end of `text` that is a proper beginning of `stop`.
 fn longest_beginning(text: &str, stop: &str) -> usize {
-    let most = text.len().min(stop.len() - 1);
-    (1..=most).rev().find(|len| text.as_bytes().ends_with(&stop.as_bytes()[..*len])).unwrap_or(0)
+    let max = text.len().min(stop.len() - 1);
+    (1..=max).rev().find(|len| text.as_bytes().ends_with(&stop.as_bytes()[..*len])).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -15,18 +15,18 @@ const FUEL: u64 = 5_000_000;
 /// A date: all that a template may know of the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Date {
-    /// The year.
+    /// The year of the common era.
     pub year: i32,
-    /// 1 to 12.
+    /// The month, 1 to 12.
     pub month: u32,
-    /// 1 to 31.
+    /// The day of the month, 1 to 31.
     pub day: u32,
 }
 
 /// What a template is rendered with.
 #[derive(Clone, Debug, Default)]
 pub struct TemplateInput {
-    /// The conversation.
+    /// The messages of the conversation, oldest first.
     pub messages: Vec<Value>,
     /// Tools, if there are any.
     pub tools: Option<Value>,
@@ -38,7 +38,7 @@ pub struct TemplateInput {
     pub date: Option<Date>,
 }
 
-/// A compiled template.
+/// A chat template, compiled from Jinja.
 #[derive(Debug)]
 pub struct ChatTemplate {
     source: String,
@@ -122,12 +122,12 @@ impl ChatTemplate {
         }
     }
 
-    /// The template's text.
+    /// The template's text in Jinja.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Renders a conversation.
+    /// Renders a conversation as the text of a prompt.
     pub fn render(&self, input: &TemplateInput) -> Result<String, TextError> {
         let mut context = input.variables.clone();
         context.insert("messages".to_owned(), Value::Array(input.messages.clone()));

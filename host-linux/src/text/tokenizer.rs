@@ -16,7 +16,7 @@ const MARK: char = '\u{f8ff0}';
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// The same, for which special-token text is ordinary text.
+    /// A second one, to which the text of a special token is ordinary text.
     literal: tokenizers::Tokenizer,
     special: Vec<(String, u32)>,
     config: Value,
@@ -190,7 +190,7 @@ impl Tokenizer {
         Some(text.to_owned())
     }
 
-    /// `tokenizer_config.json`.
+    /// The contents of `tokenizer_config.json`.
     pub fn config(&self) -> &Value {
         &self.config
     }

@@ -5,13 +5,13 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 macro_rules! mutants {
     ($($name:ident = $label:literal, $doc:literal;)*) => {
-        /// A planted bug.
+        /// A planted bug, switched on by its number.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u32)]
         pub enum Mutant { $(#[doc = $doc] $name,)* }
 
         impl Mutant {
-            /// All planted bugs.
+            /// All planted bugs, in the order of their names.
             pub const ALL: &'static [Mutant] = &[$(Mutant::$name,)*];
 
             /// The bug's name on a command line.

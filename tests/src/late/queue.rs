@@ -11,7 +11,7 @@ use crate::draws::Draws;
 pub struct Set(Vec<u64>);
 
 impl Set {
-    /// Adds a number.
+    /// Adds number `i`, whether or not the set has it.
     pub fn insert(&mut self, i: usize) {
         if self.0.len() <= i / 64 {
             self.0.resize(i / 64 + 1, 0);

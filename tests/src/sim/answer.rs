@@ -21,7 +21,7 @@ pub struct Answer {
 /// What a client is told of a token: the id, and the bits that came with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Told {
-    /// The token's id.
+    /// The token's id in the vocabulary.
     pub token: u32,
     /// The bits of the token's log-probability.
     pub logprob_bits: u32,

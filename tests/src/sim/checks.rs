@@ -131,13 +131,13 @@ impl Waiting {
     /// is the row budget of the step.
     pub fn check_drafts(
         &self,
-        (rows, most): (&[PlannedRow], usize),
+        (rows, rows_max): (&[PlannedRow], usize),
         before: &Running,
         now: &Running,
         texts: &Texts,
     ) -> Result<(), String> {
         let drafts = rows.iter().filter(|row| row.drafted > 0).count();
-        if drafts == 0 || rows.len() < most {
+        if drafts == 0 || rows.len() < rows_max {
             return Ok(());
         }
         let (mut left, mut planned) = (0, 0);
@@ -229,9 +229,9 @@ impl Waiting {
         for (key, live) in &self.live {
             let wait = &live.wait;
             let waited = self.rows - wait.since_rows;
-            let most = WAIT_FACTOR * wait.queued_rows;
-            self.worst_percent = self.worst_percent.max(100 * waited / most.max(1));
-            if waited > most {
+            let allowed = WAIT_FACTOR * wait.queued_rows;
+            self.worst_percent = self.worst_percent.max(100 * waited / allowed.max(1));
+            if waited > allowed {
                 return Err(format!(
                     "{key:?} has had no row for {waited}; {} were queued when it began, and {WAIT_FACTOR} times as many are allowed",
                     wait.queued_rows

@@ -1,6 +1,6 @@
 //! Which events a run reached. A simulator that never preempts proves nothing about preemption, so
 //! a class that a whole run did not reach is a failure.
-use super::options::Drafter;
+use super::options::DraftModelChoice;
 use verbatim_core::engine::{Counters, DraftCounters};
 
 macro_rules! classes {
@@ -85,7 +85,7 @@ impl Coverage {
     }
 
     /// Adds the counters of an engine.
-    pub fn add_counters(&mut self, c: &Counters, drafter: Drafter) {
+    pub fn add_counters(&mut self, c: &Counters, draft_model: DraftModelChoice) {
         for (class, times) in [
             (Class::Preemptions, c.preemptions),
             (Class::PrefixHits, c.prefix_hits),
@@ -105,12 +105,12 @@ impl Coverage {
             self.add(class, times);
         }
         self.add_drafts(&c.lookup, [Class::LookupAccepted, Class::LookupRejected, Class::LookupMasked]);
-        match drafter {
-            Drafter::None => {}
-            Drafter::Itself => {
+        match draft_model {
+            DraftModelChoice::None => {}
+            DraftModelChoice::Itself => {
                 self.add_drafts(&c.model, [Class::SelfAccepted, Class::SelfRejected, Class::SelfMasked]);
             }
-            Drafter::Other => {
+            DraftModelChoice::Other => {
                 self.add_drafts(&c.model, [Class::OtherAccepted, Class::OtherRejected, Class::OtherMasked]);
             }
         }

@@ -110,9 +110,9 @@ impl Without {
 pub enum PoolKind {
     /// The calling thread, in order.
     Serial,
-    /// One thread in the part of that many workers, in an order that differs from run to run.
+    /// One thread that plays this number of workers, in an order that differs from run to run.
     Permuting(usize),
-    /// That many threads of the host's pool.
+    /// The host's pool with this number of threads.
     Futex(usize),
 }
 
@@ -126,9 +126,9 @@ impl PoolKind {
     }
 }
 
-/// The model that drafts, if one does.
+/// Which draft model a simulated engine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drafter {
+pub enum DraftModelChoice {
     /// No draft model; there may still be lookup.
     None,
     /// The served model in int4, in the same blocks.
@@ -161,8 +161,8 @@ pub struct Options {
     pub oracle_isa: Isa,
     /// The pool that runs tasks.
     pub pool: PoolKind,
-    /// Which model drafts.
-    pub drafter: Drafter,
+    /// Which draft model the engine has.
+    pub draft_model: DraftModelChoice,
     /// The row budgets of steps.
     pub budget: BudgetKind,
     /// Live sequences that the arrivals aim at.
@@ -192,7 +192,12 @@ impl Options {
             4..8 => PoolKind::Permuting(workers),
             _ => PoolKind::Futex(workers),
         };
-        let drafter = rng.pick(&[Drafter::None, Drafter::Itself, Drafter::Itself, Drafter::Other]);
+        let draft_model = rng.pick(&[
+            DraftModelChoice::None,
+            DraftModelChoice::Itself,
+            DraftModelChoice::Itself,
+            DraftModelChoice::Other,
+        ]);
         let long = rng.percent(8) && !without(Feature::Long);
         // Two thousand rows in scalar code would take longer than all other seeds.
         let is_quick = |isa: &Isa| !long || *isa != Isa::PORTABLE || Isa::detect() == Isa::PORTABLE;
@@ -239,7 +244,7 @@ impl Options {
             isa: if without(Feature::Paths) { Isa::detect() } else { isa },
             oracle_isa: if without(Feature::Paths) { Isa::detect() } else { oracle_isa },
             pool: if without(Feature::Threads) { PoolKind::Serial } else { pool },
-            drafter: if without(Feature::Speculation) { Drafter::None } else { drafter },
+            draft_model: if without(Feature::Speculation) { DraftModelChoice::None } else { draft_model },
             budget: match budget {
                 _ if without(Feature::Budgets) => BudgetKind::Full,
                 BudgetKind::Fixed(rows) if long => BudgetKind::Fixed(rows + 32),
@@ -262,14 +267,15 @@ impl Options {
         if self.limits.draft_len == 0 || kind == 0 {
             return Speculation::OFF;
         }
-        let model = kind > 3 && self.drafter != Drafter::None;
+        let model = kind > 3 && self.draft_model != DraftModelChoice::None;
         Speculation { lookup: kind < 6, model, mode, ..Speculation::OFF }
     }
 
     /// Draws the row budget of the next step.
     pub fn draw_rows(&self, rng: &mut Rng) -> usize {
-        let most = self.limits.rows;
-        let varying = if rng.percent(30) { rng.within(1..=most.min(4)) } else { rng.within(1..=most) };
+        let rows_max = self.limits.rows;
+        let varying =
+            if rng.percent(30) { rng.within(1..=rows_max.min(4)) } else { rng.within(1..=rows_max) };
         match self.budget {
             BudgetKind::Full => usize::MAX,
             BudgetKind::Fixed(rows) => rows,
@@ -284,14 +290,14 @@ impl fmt::Display for Options {
         let l = &self.limits;
         write!(
             f,
-            "{} weights, {} keys, {} (alone: {}), {:?}, drafter {:?}; context {}, {} sequences + {} waiting, {} KV tokens, \
+            "{} weights, {} keys, {} (alone: {}), {:?}, draft model {:?}; context {}, {} sequences + {} waiting, {} KV tokens, \
              {} rows ({:?}), head {} at a time, drafts of {}; crowd {}, {}% of plans dropped{}",
             self.weights.name(),
             l.kv_format.name(),
             self.isa.name(),
             self.oracle_isa.name(),
             self.pool,
-            self.drafter,
+            self.draft_model,
             l.model_len,
             l.sequences,
             l.queue,

@@ -24,15 +24,15 @@ use verbatim_core::pool::Pool;
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Steps, those of a model that drafts included.
+    /// Steps, those of a draft model included.
     pub steps: u64,
-    /// Rows of them.
+    /// Rows of all these steps together.
     pub rows: u64,
     /// Requests that were taken.
     pub requests: u64,
     /// Choices that were compared with their solo runs, those that were cut short included.
     pub compared: u64,
-    /// Output tokens.
+    /// Output tokens of all choices together.
     pub tokens: u64,
     /// Steps of solo runs.
     pub oracle_steps: u64,
@@ -48,16 +48,16 @@ pub struct Outcome {
     pub lost: u64,
     /// A hash of every event and planned row.
     pub log_hash: u64,
-    /// Events reached.
+    /// How often each class of events was reached.
     pub coverage: Coverage,
 }
 
 /// What was found wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The step.
+    /// The number of the step after which it was found.
     pub step: u64,
-    /// What.
+    /// What is wrong, for a person to read.
     pub what: String,
 }
 
@@ -82,8 +82,8 @@ pub fn run(setup: &Setup) -> Result<Outcome, Failure> {
 
 fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Outcome) -> Result<(), String> {
     let model = world::served(options.weights);
-    let drafter = world::drafter(options.drafter);
-    let size = drafter.as_ref().map(DraftModel::size);
+    let draft_model = world::draft_model(options.draft_model);
+    let size = draft_model.as_ref().map(DraftModel::size);
     let place = if setup.over == Over::Cpu { RunnerMemory::Arena } else { RunnerMemory::Own };
     let plan = MemoryPlan::for_runner(place, model.config(), size.as_ref(), &options.limits)
         .map_err(|error| error.to_string())?;
@@ -92,7 +92,7 @@ fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Out
     let (limits, isa) = (options.limits, options.isa);
     let (engine, runner): (_, Box<dyn Runner>) = match setup.over {
         Over::Cpu => {
-            let engine = Engine::on_cpu_with_draft_model(model, drafter, limits, isa, pool, lent);
+            let engine = Engine::on_cpu_with_draft_model(model, draft_model, limits, isa, pool, lent);
             let (engine, mut cpu) = engine.map_err(|error| error.to_string())?;
             cpu.kv_bytes_mut().fill(0xff); // every block starts as NaN
             (engine, Box::new(cpu))
@@ -124,7 +124,7 @@ fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Out
     run.finish()?;
     run.resume_lost()?;
     let counters = *run.engine.counters();
-    run.outcome.coverage.add_counters(&counters, options.drafter);
+    run.outcome.coverage.add_counters(&counters, options.draft_model);
     run.outcome.oracle_steps = run.oracle.steps;
     run.outcome.worst_wait_percent = run.waiting.worst_percent;
     Ok(())
@@ -134,7 +134,7 @@ fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Out
 fn late(setup: &Setup, options: &Options, lost_at: Option<u64>) -> Box<dyn Runner> {
     let late = Late::start(&LateSetup {
         image: world::served_image(options.weights),
-        draft: world::draft_image(options.drafter),
+        draft: world::draft_image(options.draft_model),
         limits: options.limits.runner(),
         isa: options.isa,
         seed: setup.seed,
@@ -428,14 +428,14 @@ impl Run<'_, '_> {
             };
         };
         let rows: Vec<PlannedRow> = self.engine.rows(plan).collect();
-        let most = budget.rows.min(self.options.limits.rows);
-        if rows.is_empty() || rows.len() > most {
-            return Err(format!("a step of {} rows, but the budget is {most}", rows.len()));
+        let rows_max = budget.rows.min(self.options.limits.rows);
+        if rows.is_empty() || rows.len() > rows_max {
+            return Err(format!("a step of {} rows, but the budget is {rows_max}", rows.len()));
         }
         let now = Running::of(&self.engine);
         self.waiting.check_admissions(&before, &now, &texts)?;
         if plan.kind == StepKind::Target {
-            self.waiting.check_drafts((&rows, most), &before, &now, &texts)?;
+            self.waiting.check_drafts((&rows, rows_max), &before, &now, &texts)?;
         }
         Ok(Some(plan))
     }
@@ -463,19 +463,8 @@ impl Run<'_, '_> {
             |row: &&PlannedRow| self.specs.get(&row.request).is_some_and(|live| live.spec.ask.is_penalized());
         let penalized = rows.iter().filter(|row| row.drafted > 0).filter(is_penalized).count();
         self.outcome.coverage.add(Class::PenalizedDrafts, penalized as u64);
-        let words = mask_words(VOCAB);
-        let constrained: Vec<(usize, Grammar)> = rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| row.samples)
-            .filter_map(|(at, row)| Some((at, self.specs.get(&row.request)?.spec.ask.grammar?)))
-            .collect();
-        let mut bits = vec![0; words * constrained.len()];
-        for ((at, grammar), mask) in constrained.iter().zip(bits.chunks_mut(words)) {
-            grammar.allow(self.engine.context(&rows[*at]), VOCAB, mask);
-        }
-        let masks: Vec<(usize, &[u32])> =
-            constrained.iter().map(|(at, _)| *at).zip(bits.chunks(words)).collect();
+        let (places, bits) = self.masks(&rows);
+        let masks: Vec<(usize, &[u32])> = places.into_iter().zip(bits.chunks(mask_words(VOCAB))).collect();
         for row in &rows {
             self.note(&[3, row.request.0, u64::from(row.choice), row.position as u64, u64::from(row.token)]);
         }
@@ -527,6 +516,27 @@ impl Run<'_, '_> {
                 return Err("the device is lost, but somebody runs".into());
             }
         }
+        self.check_step(&rows, ended)
+    }
+
+    /// The rows of a step whose token a grammar constrains, and their masks one after the other.
+    fn masks(&self, rows: &[PlannedRow]) -> (Vec<usize>, Vec<u32>) {
+        let words = mask_words(VOCAB);
+        let constrained: Vec<(usize, Grammar)> = rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.samples)
+            .filter_map(|(at, row)| Some((at, self.specs.get(&row.request)?.spec.ask.grammar?)))
+            .collect();
+        let mut bits = vec![0; words * constrained.len()];
+        for ((at, grammar), mask) in constrained.iter().zip(bits.chunks_mut(words)) {
+            grammar.allow(self.engine.context(&rows[*at]), VOCAB, mask);
+        }
+        (constrained.iter().map(|(at, _)| *at).collect(), bits)
+    }
+
+    /// Checks what must hold after every step, and the answers of the choices that ended in it.
+    fn check_step(&mut self, rows: &[PlannedRow], ended: Vec<Key>) -> Result<(), String> {
         self.outcome.steps += 1;
         self.outcome.rows += rows.len() as u64;
         let status = self.engine.status();

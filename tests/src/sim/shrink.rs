@@ -8,7 +8,7 @@ const ATTEMPTS: usize = 120;
 /// The smallest failing run that was found.
 #[derive(Clone, Debug)]
 pub struct Small {
-    /// The run.
+    /// The seed and the features of the run.
     pub setup: Setup,
     /// How it fails, which may differ from the first failure.
     pub failure: Failure,
@@ -53,9 +53,9 @@ impl Small {
 
     /// Leaves out ever smaller parts of the requests (Zeller and Hildebrandt, 2002).
     fn drop_requests(&mut self) {
-        // Not more requests than turns can have made in so many steps.
-        let most = (self.setup.steps as usize).saturating_mul(2) + 20;
-        let mut kept: Vec<usize> = self.setup.only.clone().unwrap_or_else(|| (0..most).collect());
+        // An upper bound of the requests that the turns of these steps can have made.
+        let requests_max = (self.setup.steps as usize).saturating_mul(2) + 20;
+        let mut kept: Vec<usize> = self.setup.only.clone().unwrap_or_else(|| (0..requests_max).collect());
         let mut part = kept.len().div_ceil(2);
         while part > 0 && self.attempts < ATTEMPTS {
             let mut start = 0;

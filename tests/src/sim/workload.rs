@@ -17,11 +17,11 @@ use verbatim_core::sampling::SamplingParams;
 /// The moment at which a client leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancel {
-    /// So many turns after the request came, whatever it is doing.
+    /// That number of turns after the request came, whatever it is doing.
     After(u64),
     /// When its first row was computed and no token has come.
     InPrefill,
-    /// When so many tokens have come.
+    /// When that number of tokens has come.
     AtToken(usize),
 }
 
@@ -38,7 +38,7 @@ pub struct Spec {
     pub generated: Vec<u32>,
     /// The priority: lower is sooner.
     pub priority: i8,
-    /// The cache salt.
+    /// The cache salt; only requests with equal ones share prefixes.
     pub cache_salt: u64,
     /// When the client leaves, if it does.
     pub cancel: Option<Cancel>,
@@ -214,7 +214,7 @@ impl Workload {
     fn orphan_role(&self, i: usize) -> Option<OrphanRole> {
         let is_off = self.options.forget_percent == 0 || self.setup.without.has(Feature::Sharing);
         match i % WAVE {
-            _ if is_off || self.most_prompt(false) < 3 * BLOCK => None,
+            _ if is_off || self.prompt_max(false) < 3 * BLOCK => None,
             2 | 8 => Some(OrphanRole::Writes),
             3 | 9 => Some(OrphanRole::Replaces),
             4 | 10 => Some(OrphanRole::Finds),
@@ -247,14 +247,14 @@ impl Workload {
 
     /// Tokens of a prompt at most, which leaves room for one of output, and for the engine to hold
     /// it.
-    fn most_prompt(&self, is_long: bool) -> usize {
-        let most = self.capacity() - 1;
-        if is_long { most } else { most.min(120) }
+    fn prompt_max(&self, is_long: bool) -> usize {
+        let max = self.capacity() - 1;
+        if is_long { max } else { max.min(120) }
     }
 
     fn prompt(&mut self, i: usize, is_long: bool, rng: &mut Rng, oracle: &mut Oracle) -> Vec<u32> {
-        let most = self.most_prompt(true);
-        let usual = self.most_prompt(is_long);
+        let max = self.prompt_max(true);
+        let usual = self.prompt_max(is_long);
         let own =
             |rng: &mut Rng, len: usize| -> Vec<u32> { (0..len).map(|_| rng.below(VOCAB) as u32).collect() };
         let wave_start = i / WAVE * WAVE;
@@ -263,11 +263,11 @@ impl Workload {
         let kind = rng.below(10);
         let len = rng.within(1..=usual);
         if is_long {
-            let begun = rng.within(TWO_SPLITS - 20..=most - 21);
+            let begun = rng.within(TWO_SPLITS - 20..=max - 21);
             let mut prompt = self.texts[0][..begun].to_vec();
-            let more = rng.within(21..=most - begun);
+            let more = rng.within(21..=max - begun);
             prompt.extend(own(rng, more));
-            prompt.truncate(most);
+            prompt.truncate(max);
             return prompt;
         }
         if self.setup.without.has(Feature::Sharing) {

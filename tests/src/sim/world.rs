@@ -1,6 +1,6 @@
 //! What a run stands on: models, built once a process, memory with a margin that nobody may touch,
 //! pools.
-use super::options::{Drafter, PoolKind};
+use super::options::{DraftModelChoice, PoolKind};
 use super::rng::{Rng, Stream};
 use crate::pools::Permuting;
 use std::cell::RefCell;
@@ -95,11 +95,11 @@ pub fn served_image(weights: WeightFormat) -> &'static [u8] {
 }
 
 /// The image of the draft model, and where its keys and values lie.
-pub fn draft_image(of: Drafter) -> Option<(&'static [u8], DraftCache)> {
+pub fn draft_image(of: DraftModelChoice) -> Option<(&'static [u8], DraftCache)> {
     match of {
-        Drafter::None => None,
-        Drafter::Itself => Some((image_of(WeightFormat::Int4, SERVED_LAYERS), DraftCache::Shared)),
-        Drafter::Other => Some((image_of(WeightFormat::Int8, 1), DraftCache::Own)),
+        DraftModelChoice::None => None,
+        DraftModelChoice::Itself => Some((image_of(WeightFormat::Int4, SERVED_LAYERS), DraftCache::Shared)),
+        DraftModelChoice::Other => Some((image_of(WeightFormat::Int8, 1), DraftCache::Own)),
     }
 }
 
@@ -108,8 +108,8 @@ pub fn served(weights: WeightFormat) -> PackedModel<'static> {
     model_of(weights, SERVED_LAYERS)
 }
 
-/// The draft model.
-pub fn drafter(of: Drafter) -> Option<DraftModel<'static>> {
+/// The draft model, parsed from its image.
+pub fn draft_model(of: DraftModelChoice) -> Option<DraftModel<'static>> {
     let (image, cache) = draft_image(of)?;
     Some(DraftModel { model: PackedModel::parse(image).expect("an image"), cache })
 }

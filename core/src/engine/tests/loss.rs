@@ -33,7 +33,9 @@ impl Runner for Losing<'_, '_> {
 
 #[test]
 fn a_lost_device_ends_who_runs_and_spares_who_waits() {
-    let prompts: Vec<Vec<u32>> = (0..5).map(|i| (i..i + 20).collect()).collect();
+    // The waiting prompts equal prompts that the lost device was computing. Their answers would be
+    // wrong if a block of the lost device could still be found.
+    let prompts: Vec<Vec<u32>> = [0, 1, 2, 0, 1].map(|i| (i..i + 20).collect()).to_vec();
     let alone: Vec<Vec<u32>> = prompts
         .iter()
         .map(|prompt| with_engine(limits(), |engine| tokens(engine, &Request::greedy(prompt, 6))))

@@ -27,10 +27,9 @@ impl EngineHandle {
         let shared = Arc::new(Shared::default());
         let handle = Self { commands, shared: Arc::clone(&shared) };
         let run = move || {
+            // A panic was reported by the hook, and its failure stored by `run`.
             let run = AssertUnwindSafe(|| thread::run(&model, step_ms, &inbox, &ready, &shared));
-            if catch_unwind(run).is_err() {
-                shared.store_failure(EngineFailure::Panicked);
-            }
+            let _ = catch_unwind(run);
         };
         let thread = Builder::new().name("verbatim-engine".to_owned()).spawn(run);
         let thread = thread.map_err(EngineError::Thread)?;

@@ -33,8 +33,25 @@ impl Shared {
         *lock(&self.failure) = Some(failure);
     }
 
+    /// Stores a panic as the failure if the returned guard is dropped by it. Declared after what
+    /// readers hang on, the guard is dropped first: whoever sees a queue end finds the reason.
+    pub(super) fn note_panic(&self) -> PanicNote<'_> {
+        PanicNote(self)
+    }
+
     pub(super) fn failure(&self) -> Option<EngineFailure> {
         *lock(&self.failure)
+    }
+}
+
+/// See [`Shared::note_panic`].
+pub(super) struct PanicNote<'s>(&'s Shared);
+
+impl Drop for PanicNote<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store_failure(EngineFailure::Panicked);
+        }
     }
 }
 

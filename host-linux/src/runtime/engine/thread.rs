@@ -61,6 +61,7 @@ pub(super) fn run(
         costs: Costs::default(),
         drafting: Duration::ZERO,
     };
+    let _note = shared.note_panic();
     while running.obey_all(inbox) {
         running.step();
     }

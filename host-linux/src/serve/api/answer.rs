@@ -1,7 +1,7 @@
 //! Runs the generation that a body asks for, and sends it in the words of a dialect: whole, or as
 //! events.
 use super::dialect::{ChoiceText, Dialect, Labels, TokenTexts, listed_tokens};
-use super::fields::{self, Fields};
+use super::fields::Fields;
 use super::names;
 use super::params::ParsedBody;
 use crate::runtime::{Delta, Ending, Generation, OwnedRequest, ServedModel, TextEvent, TextEventKind};
@@ -20,10 +20,8 @@ pub fn parse(
     model: &ServedModel,
     ignored: &mut Vec<String>,
 ) -> Result<ParsedBody, ApiError> {
-    let object = fields::object(body)?;
-    let fields = Fields::new(&object);
-    ignored.extend(names::check(&fields)?);
-    dialect.parse(&fields, model)
+    let object = names::checked_object(body, ignored)?;
+    dialect.parse(&Fields::new(&object), model)
 }
 
 /// Reads the body of a request, generates what it asks for, and answers.

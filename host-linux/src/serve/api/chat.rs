@@ -87,7 +87,7 @@ impl Dialect for Chat {
 }
 
 /// The ids of the conversation in `messages`.
-fn prompt(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
+pub(super) fn prompt(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
     let wrong = |message: &str| ApiError::invalid("messages", message);
     let refused = |error: TextError| wrong(&error.to_string());
     let encoder = ChatEncoder::new(&model.tokenizer, model.template.as_ref()).map_err(refused)?;

@@ -165,7 +165,8 @@ fn prompts(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<Vec<u32>>, Ap
     }
 }
 
-fn text_prompt(text: &str, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
+/// The ids of a prompt of text, which is not empty.
+pub(super) fn text_prompt(text: &str, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
     let ids = model.tokenizer.encode(text, true);
     let ids = ids.map_err(|error| ApiError::invalid("prompt", error.to_string()))?;
     if ids.is_empty() { Err(empty_prompt()) } else { Ok(ids) }

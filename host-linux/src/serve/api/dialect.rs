@@ -1,5 +1,5 @@
 //! What differs between the endpoints that generate: how a body is read, and how an answer is
-//! written. A new dialect is one file that implements [`Dialect`], and one line in the routes.
+//! written. `docs/adding.md` says what a new one needs.
 use super::fields::Fields;
 use super::params::ParsedBody;
 use crate::runtime::{Delta, ServedModel};
@@ -34,7 +34,7 @@ pub struct ChoiceText<'t> {
 
 /// An endpoint that generates.
 pub trait Dialect: Sync {
-    /// Reads a body.
+    /// Reads the fields of a request's body.
     fn parse(&self, fields: &Fields<'_>, model: &ServedModel) -> Result<ParsedBody, ApiError>;
 
     /// The fixed names in the answers.
@@ -87,7 +87,7 @@ impl TokenTexts<'_> {
         String::from_utf8_lossy(&self.0.bytes(token)).into_owned()
     }
 
-    /// Characters of [`TokenTexts::text`].
+    /// The number of characters in [`TokenTexts::text`].
     pub fn char_count(self, token: u32) -> usize {
         self.text(token).chars().count()
     }

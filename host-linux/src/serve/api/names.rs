@@ -1,6 +1,6 @@
 //! The names of parameters: what is known, and what is refused because it would change the answer
 //! and is not supported.
-use super::fields::Fields;
+use super::fields::{self, Fields};
 use crate::serve::error::ApiError;
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ type Harmless = fn(&Value) -> bool;
 
 /// Parameters that are not supported and would change the answer, each with the predicate for the
 /// values that would not.
-const UNSUPPORTED: [(&str, Harmless); 22] = [
+const UNSUPPORTED: &[(&str, Harmless)] = &[
     ("best_of", |v| v.as_f64() == Some(1.0)),
     ("echo", |v| v == &Value::Bool(false)),
     ("suffix", |v| v.as_str() == Some("")),
@@ -35,7 +35,7 @@ const UNSUPPORTED: [(&str, Harmless); 22] = [
 ];
 
 /// Parameters that have an effect at one endpoint or at all.
-const USED: [&str; 26] = [
+const USED: &[&str] = &[
     "model",
     "prompt",
     "messages",
@@ -65,7 +65,7 @@ const USED: [&str; 26] = [
 ];
 
 /// Parameters that are accepted and have no effect, because they cannot change the answer.
-const WITHOUT_EFFECT: [&str; 8] = [
+const WITHOUT_EFFECT: &[&str] = &[
     "user",
     "store",
     "metadata",
@@ -76,10 +76,18 @@ const WITHOUT_EFFECT: [&str; 8] = [
     "request_id",
 ];
 
+/// Reads the object that a body is, and checks its names. Those that mean nothing here are added to
+/// `ignored`. Every endpoint that takes a body begins with this.
+pub fn checked_object(body: &[u8], ignored: &mut Vec<String>) -> Result<Map<String, Value>, ApiError> {
+    let object = fields::object(body)?;
+    ignored.extend(check(&Fields::new(&object))?);
+    Ok(object)
+}
+
 /// Refuses a body with a parameter that would change the answer and is not supported. Returns the
 /// names that mean nothing here, which are ignored.
-pub fn check(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
-    for (name, is_harmless) in UNSUPPORTED {
+fn check(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
+    for &(name, is_harmless) in UNSUPPORTED {
         if let Some(value) = fields.get(name)
             && !is_harmless(value)
         {
@@ -106,7 +114,7 @@ mod tests {
         let error = check(br#"{"x": 1, "echo": true}"#).unwrap_err();
         assert_eq!((error.status, error.param.as_deref()), (400, Some("echo")));
         for (name, _) in UNSUPPORTED {
-            let is_known = USED.contains(&name) || WITHOUT_EFFECT.contains(&name);
+            let is_known = USED.contains(name) || WITHOUT_EFFECT.contains(name);
             assert!(!is_known, "{name} is both refused and known");
         }
     }

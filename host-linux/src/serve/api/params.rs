@@ -1,4 +1,4 @@
-//! Parameters that completions and chat share, and the engine's requests that they make.
+//! Parameters that generating endpoints share, and the engine's requests that they make.
 //!
 //! The functions are called in the order of this file. A body with several faults is answered with
 //! the first one in that order, so the order is part of what a client sees.
@@ -195,7 +195,7 @@ pub struct Common {
     pub sampling: Sampling,
     /// Choices of each prompt.
     pub choices: u32,
-    /// Scheduling and lengths.
+    /// The parameters of scheduling, and lengths.
     pub limits: Limits,
 }
 

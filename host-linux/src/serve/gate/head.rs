@@ -1,7 +1,8 @@
 //! The head of an HTTP/1 request, as far as it must be known to relay the request safely.
 //!
 //! Another parser reads the request after this one. So this one refuses what two parsers may
-//! understand differently: two lengths, a length beside chunks, folded lines, bare carriage returns.
+//! understand differently: two lengths, a length beside chunks, folded lines, carriage returns
+//! alone.
 use crate::serve::error::ApiError;
 
 /// The header by which a handler finds the [client](super::Client) of its request. A client's own

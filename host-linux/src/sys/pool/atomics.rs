@@ -36,7 +36,7 @@ impl<T: Copy> Slot<T> {
     }
 }
 
-/// A bounded spin.
+/// A bounded spin, after which a waiter sleeps.
 #[derive(Debug, Default)]
 pub(super) struct Spin {
     turns: u32,

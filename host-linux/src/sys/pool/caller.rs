@@ -40,7 +40,7 @@ pub(super) struct HandedOut {
 }
 
 impl Caller {
-    /// Of a pool with so many workers besides the caller.
+    /// The state of a pool with `helpers` workers besides the caller.
     pub(super) fn new(helpers: usize, dispatch: Duration) -> Self {
         Self { costs: Costs::new(dispatch), judge: Judge::new(helpers), step: None }
     }

@@ -1,4 +1,4 @@
-//! What operations take, and what it costs to hand one out: is it worth a worker's while?
+//! Measured costs of operations, from which the pool decides whether to hand one out.
 //!
 //! An operation that takes `t` on one thread takes about `t / (h + 1)` with `h` helpers, and one
 //! dispatch. It is handed out if that saves [`MARGIN`] times the dispatch. Both are measured: the
@@ -9,12 +9,13 @@ use verbatim_core::pool::Phase;
 
 /// What must be saved, in dispatches.
 const MARGIN: f64 = 2.0;
-/// Taken for an element of an operation that was never timed: one of a small product.
+/// Assumed time of an element until an operation of that phase and size was timed, in ns: that of a
+/// small product.
 const ELEMENT_NS: f64 = 0.1;
 /// Sizes are told apart by their highest bit.
 const SIZES: usize = usize::BITS as usize;
-/// One in so many runs on the calling thread alone is timed: the clock costs as much as a small
-/// norm.
+/// Of the runs that stay on the calling thread, every 16th is timed: the clock costs as much as a
+/// small norm.
 const TIMED_EVERY: u32 = 16;
 /// The weight of a new time in its mean.
 const NEW: f64 = 1.0 / 8.0;

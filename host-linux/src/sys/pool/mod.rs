@@ -45,9 +45,9 @@ use verbatim_core::pool::{Phase, Pool};
 
 type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// The greatest number of tasks that a run can have.
+/// The maximal number of tasks of a run.
 const TASKS_MAX: usize = u32::MAX as usize >> 1;
-/// The dispatch is measured by the fastest of so many.
+/// Tries of which the fastest counts as the time of a dispatch.
 const DISPATCH_TRIES: usize = 16;
 /// A helper that takes no part for this long is busy elsewhere.
 const DISPATCH_LIMIT: Duration = Duration::from_micros(100);
@@ -68,7 +68,7 @@ pub struct FutexPool {
     caller: Mutex<Caller>,
 }
 
-/// What workers see.
+/// What the caller and its workers share.
 struct Shared {
     /// The job's lifetime is erased.
     protocol: Protocol<Option<&'static Job<'static>>>,
@@ -258,7 +258,7 @@ unsafe impl Pool for FutexPool {
 }
 
 impl Shared {
-    /// A worker's life.
+    /// Takes part in runs until the pool is dropped: the body of a worker thread.
     fn serve(&self, worker: usize) {
         let mut seen = 0;
         while let Some(published) = self.protocol.await_run(seen) {

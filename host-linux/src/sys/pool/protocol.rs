@@ -115,7 +115,7 @@ impl<J: Copy> Protocol<J> {
         }
     }
 
-    /// Says that a worker has run so many tasks.
+    /// Reports that a worker has run `count` tasks.
     pub(super) fn report(&self, count: u32) {
         if count == 0 {
             return;
