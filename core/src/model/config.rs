@@ -8,7 +8,7 @@ use super::spec::{
     LayerSpec, SIZE_MAX,
 };
 use crate::cache::KvLayout;
-use crate::dtype::{KvFormat, OperandFormat, WeightFormat};
+use crate::dtype::{KvFormat, WeightFormat};
 use crate::kernels::matmul::panel::PANEL;
 use crate::kernels::matmul::{inputs_max, panel_len};
 use crate::kernels::rope::{RopeConfig, RopeScaling};
@@ -135,17 +135,17 @@ impl ModelConfig {
     fn check_inputs(&self) -> Result<(), ConfigError> {
         let formats = [self.weight_format, self.head_format];
         let inputs = self.intermediate_size.max(self.hidden_size).max(self.q_size());
-        let field = "intermediate_size";
-        let int8 = formats.iter().any(|format| format.operands() == OperandFormat::Int8);
-        if int8 && inputs > inputs_max(WeightFormat::Int8) {
-            let expected = "products with at most 65536 inputs for int8 and int4 weights";
-            return Err(ConfigError { field, expected });
-        }
-        if formats.contains(&WeightFormat::Bf16x12) && inputs > inputs_max(WeightFormat::Bf16x12) {
-            let expected = "products with at most 524284 inputs for bf16 weights in 12 bits";
-            return Err(ConfigError { field, expected });
-        }
-        Ok(())
+        let Some(format) = formats.into_iter().find(|format| inputs > inputs_max(*format)) else {
+            return Ok(());
+        };
+        let expected = match format {
+            WeightFormat::Int8 | WeightFormat::Int4 => {
+                "products with at most 65536 inputs for int8 and int4 weights"
+            }
+            WeightFormat::Bf16x12 => "products with at most 524284 inputs for bf16 weights in 12 bits",
+            _ => "products with no more inputs than the weight format can add up",
+        };
+        Err(ConfigError { field: "intermediate_size", expected })
     }
 
     /// Bytes of packed weights that one row is multiplied with, in all layers and the output head.
