@@ -9,7 +9,8 @@
 //! large an operation is ([`Pool::run_sized`]) and which operations belong to one step ([`Step`]),
 //! and the pool, which can measure, decides where the tasks run.
 
-/// What a run of tasks is for: names a span in a trace, and lets a test count products.
+/// What a run of tasks is for. It names a span in a trace, lets a test count products, and lets a
+/// pool keep times for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the documentation
 pub enum Phase {
@@ -71,7 +72,7 @@ pub unsafe trait Pool: Sync {
         let _ = size;
     }
 
-    /// The step that was begun last has ended.
+    /// Ends the step that was begun last.
     fn end_step(&self) {}
 }
 

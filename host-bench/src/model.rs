@@ -122,6 +122,7 @@ pub(crate) fn report(
             .note(format!("{:.2} x (weights + KV), a first prefill included", peak_bytes() / (weights + kv))),
     );
     if !neighbours.is_empty() {
+        report.section("decode, one thread and all in turns, beside spinning neighbours");
         let failed = super::neighbours::report(
             &report,
             (format, &loaded, isa),

@@ -1,5 +1,5 @@
-//! What busy neighbours cost: threads that spin on the CPUs that the pool would use, and two pools
-//! in turns beside them.
+//! What busy neighbours cost: decode on one thread and on all, in turns, beside threads that spin
+//! on the CPUs that the pool would use.
 use super::report::{Bar, Line, Report, median};
 use super::speed::{Case, run};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use verbatim::sys::pool::FutexPool;
 use verbatim_core::isa::Isa;
 use verbatim_core::pool::Pool;
 
-/// What all workers must reach of one thread's speed, however busy the machine is.
+/// The share of one thread's speed that all workers must reach, however busy the machine is.
 const BAR: f64 = 0.95;
 
 /// Threads that do nothing but take time, until this is dropped.
@@ -44,25 +44,26 @@ impl Drop for Neighbours {
     }
 }
 
-/// How long is measured.
+/// How long one measurement lasts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
-    /// Rounds of each pool, in turns.
+    /// Rounds; each measures one thread and then all.
     pub(crate) rounds: usize,
-    /// Tokens of a generation after a prompt of one.
+    /// Tokens of a generation after a prompt of one token.
     pub(crate) tokens: usize,
-    /// Generations are repeated until so much time has gone.
+    /// A round repeats generations until this time has passed.
     pub(crate) at_least: Duration,
 }
 
 impl Round {
-    /// For a model whose steps take tens of milliseconds.
+    /// Rounds for a model whose steps take tens of milliseconds or more; 0, 2 and 4 neighbours
+    /// together take under 5 minutes where one thread decodes at least 6 tokens a second.
     pub(crate) fn of_large_model() -> Self {
         Self { rounds: 5, tokens: 16, at_least: Duration::from_millis(1500) }
     }
 }
 
-/// Tokens a second of a round: all of its time counts, pauses too.
+/// Measures tokens a second of a round. All of its decode time counts, pauses too.
 fn rate(loaded: &LoadedModel, isa: Isa, pool: &dyn Pool, round: Round) -> Result<f64, String> {
     let start = Instant::now();
     let (mut tokens, mut seconds) = (0, 0.0);
@@ -97,7 +98,7 @@ pub(crate) fn report(
             ratios.push(alls[alls.len() - 1] / ones[ones.len() - 1]);
         }
         drop(neighbours);
-        let case = format!("{name}, {count} neighbours");
+        let case = format!("{name}, beside {count}");
         report.line(&Line::new(format!("{case}: 1 thread"), median(ones), "tokens/s"));
         report.line(&Line::new(format!("{case}: {workers} threads"), median(alls), "tokens/s"));
         let (bar, ratio) = (Bar::AtLeast(BAR), median(ratios));

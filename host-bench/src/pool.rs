@@ -1,5 +1,5 @@
-//! What it costs to hand work to all workers and wait for the end: the futex pool beside the usual
-//! ways; and whether more threads are ever slower than one.
+//! What it costs to hand work to all workers and to wait for the end, for the futex pool and for
+//! the usual ways; and whether more threads are ever slower than one.
 use super::model::{load, made};
 use super::neighbours::{self, Neighbours, Round};
 use super::report::{Line, Report, median};
@@ -104,7 +104,7 @@ fn measure(report: &Report, workers: usize, when: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What of it is measured.
+/// What is measured.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PoolArgs {
     /// Workers [default: as for serving].

@@ -1,6 +1,6 @@
-//! The primitives that the protocol rests on: the standard library's. Its check by `loom` compiles
-//! the protocol once more, over a file like this one with `loom`'s (`model_check.rs`).
-pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+//! The primitives that the protocol rests on, from the standard library. The check by `loom`
+//! (`model_check.rs`) compiles the protocol once more, over a module like this one of `loom`'s.
+pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use std::cell::UnsafeCell;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// shorter than anyone notices.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// A value that one thread writes while nobody reads it.
+/// A value that one thread writes while no other thread reads it.
 #[derive(Debug)]
 pub(super) struct Slot<T>(UnsafeCell<T>);
 
@@ -36,7 +36,7 @@ impl<T: Copy> Slot<T> {
     }
 }
 
-/// A bounded spin, after which a waiter sleeps.
+/// A spin that ends after [`SPIN`].
 #[derive(Debug, Default)]
 pub(super) struct Spin {
     turns: u32,

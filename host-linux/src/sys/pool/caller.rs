@@ -1,14 +1,14 @@
-//! What the calling side of a pool knows: what operations cost, whether helpers pay, and the step
-//! that is open.
+//! What the calling side of a pool knows: how long operations take, whether helpers pay, and which
+//! step is open.
 use super::costs::Costs;
 use super::judge::{Judge, Mode, StepTimes};
 use std::time::{Duration, Instant};
 
-/// Sleeping workers are woken once a step, and again only for an operation to which they bring
-/// this much: several times what it takes until a woken worker runs.
+/// Sleeping workers are woken once a step, and again only for an operation that they shorten by
+/// this many ns: several times the time until a woken worker runs.
 const WAKE_AGAIN_NS: f64 = 200e3;
 
-/// The calling side; runs that follow one another share it.
+/// The state of the calling side. Threads that call one pool take turns and share it.
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) costs: Costs,
@@ -16,10 +16,10 @@ pub(super) struct Caller {
     step: Option<OpenStep>,
 }
 
-/// A step, from its beginning.
+/// A step that has begun and not ended.
 #[derive(Debug)]
 struct OpenStep {
-    /// Steps that were begun inside it, and itself: those count as parts of it.
+    /// 1, and 1 more for each step that was begun inside this one; those are parts of it.
     depth: usize,
     size: usize,
     mode: Mode,
@@ -28,19 +28,19 @@ struct OpenStep {
     times: StepTimes,
 }
 
-/// A run that was handed out: where its time went.
+/// Where the time of a run that was handed out went.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HandedOut {
-    /// ns that all its tasks take one thread.
+    /// ns that all its tasks take on one thread.
     pub(super) alone_ns: f64,
     /// The share of tasks that helpers ran.
     pub(super) helped: f64,
-    /// Time for which the caller had nothing to do.
+    /// The time for which the caller waited for tasks of helpers.
     pub(super) waited: Duration,
 }
 
 impl Caller {
-    /// The state of a pool with `helpers` workers besides the caller.
+    /// The state for a pool with this many workers besides the caller.
     pub(super) fn new(helpers: usize, dispatch: Duration) -> Self {
         Self { costs: Costs::new(dispatch), judge: Judge::new(helpers), step: None }
     }
@@ -56,7 +56,7 @@ impl Caller {
         self.step = Some(OpenStep { depth: 1, size, mode, start: Instant::now(), has_woken: false, times });
     }
 
-    /// Ends what was begun last.
+    /// Ends the step, or the part of it, that was begun last.
     pub(super) fn end(&mut self) {
         let Some(step) = &mut self.step else { return };
         step.depth -= 1;
@@ -72,12 +72,12 @@ impl Caller {
         self.step.is_some()
     }
 
-    /// Whether workers may be asked at all. Outside a step they may.
+    /// Whether runs may be handed out now: outside a step, and in steps that run together.
     pub(super) fn has_helpers(&self) -> bool {
         self.step.as_ref().is_none_or(|step| step.mode == Mode::Together)
     }
 
-    /// Whether to wake workers for an operation to which they bring this much.
+    /// Whether to wake sleeping workers for an operation that they shorten by `saved_ns`.
     pub(super) fn should_wake(&mut self, saved_ns: f64) -> bool {
         match &mut self.step {
             Some(step) => !std::mem::replace(&mut step.has_woken, true) || saved_ns > WAKE_AGAIN_NS,
@@ -85,7 +85,7 @@ impl Caller {
         }
     }
 
-    /// Notes a run that was handed out.
+    /// Adds a run that was handed out to the times of the open step.
     pub(super) fn note(&mut self, run: &HandedOut) {
         if let Some(step) = &mut self.step {
             step.times.waited += run.waited.as_nanos() as f64;

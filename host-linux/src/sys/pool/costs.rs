@@ -1,26 +1,25 @@
-//! Measured costs of operations, from which the pool decides whether to hand one out.
+//! How long operations take, and whether handing one out saves time.
 //!
 //! An operation that takes `t` on one thread takes about `t / (h + 1)` with `h` helpers, and one
 //! dispatch. It is handed out if that saves [`MARGIN`] times the dispatch. Both are measured: the
-//! dispatch when the pool starts, `t` as a running mean for each phase and each size, by powers of
-//! two, so that nothing here depends on the model, its formats or the machine.
+//! dispatch when the pool starts, `t` as a running mean for each phase and each power of two of the
+//! size. Nothing here depends on the model, its formats or the machine.
 use std::time::Duration;
 use verbatim_core::pool::Phase;
 
-/// What must be saved, in dispatches.
+/// How much time handing out must save, in dispatches.
 const MARGIN: f64 = 2.0;
-/// Assumed time of an element until an operation of that phase and size was timed, in ns: that of a
-/// small product.
+/// ns for an element of an operation that was never timed: about those of a small product.
 const ELEMENT_NS: f64 = 0.1;
-/// Sizes are told apart by their highest bit.
+/// The number of sizes told apart, one for each highest bit.
 const SIZES: usize = usize::BITS as usize;
-/// Of the runs that stay on the calling thread, every 16th is timed: the clock costs as much as a
+/// One in this many runs on the calling thread is timed: reading the clock costs as much as a
 /// small norm.
 const TIMED_EVERY: u32 = 16;
 /// The weight of a new time in its mean.
 const NEW: f64 = 1.0 / 8.0;
 
-/// Running means of times, and the dispatch.
+/// The running means of operations' times, and the time of a dispatch.
 #[derive(Debug)]
 pub(super) struct Costs {
     dispatch_ns: f64,
@@ -34,7 +33,7 @@ fn size_of(elements: usize) -> usize {
 }
 
 impl Costs {
-    /// Nothing is known but the time of a dispatch to a worker that spins.
+    /// Knows only the time of a dispatch to a worker that spins.
     pub(super) fn new(dispatch: Duration) -> Self {
         Self {
             dispatch_ns: dispatch.as_nanos() as f64,
@@ -43,7 +42,7 @@ impl Costs {
         }
     }
 
-    /// ns that an operation takes on one thread.
+    /// Estimates how many ns an operation takes on one thread.
     pub(super) fn alone_ns(&self, phase: Phase, elements: usize) -> f64 {
         let known = f64::from(self.element_ns[phase as usize][size_of(elements)]);
         elements as f64 * if known > 0.0 { known } else { ELEMENT_NS }
@@ -65,7 +64,8 @@ impl Costs {
         let mean = &mut self.element_ns[phase as usize][size_of(elements)];
         let new = alone_ns / elements.max(1) as f64;
         let old = f64::from(*mean);
-        // A thread that was descheduled in between did not work for longer: twice the mean at most.
+        // A thread that was descheduled did not work longer, so a time counts as at most twice the
+        // mean.
         *mean = if old == 0.0 { new } else { old + NEW * (new.min(2.0 * old) - old) } as f32;
     }
 }

@@ -1,4 +1,5 @@
-//! Do helpers pay, on this machine, now? Steps together and steps alone are compared by their time.
+//! Whether helpers pay, on this machine and now: steps on all workers are compared by their time
+//! with steps on the calling thread alone.
 //!
 //! With more busy threads than CPUs a worker is descheduled for whole time slices, often with a
 //! task in its hands, and the caller stalls. How that weighs against what the worker does in
@@ -17,24 +18,24 @@
 //!
 //! It never decides what is computed: it has no say in how an operation is cut.
 
-/// Time of steps that is compared at once: several time slices of the system's scheduler.
+/// ns of steps that are compared at once: several time slices of the system's scheduler.
 const WINDOW_NS: f64 = 20e6;
-/// Time between trials, in lengths of the last trial.
+/// The time from one trial to the next, in lengths of the last trial.
 const PATIENCE: f64 = 80.0;
-/// The same when the machine seems to have changed.
+/// The time to the next trial, in those lengths, when the machine seems to have changed.
 const IMPATIENCE: f64 = 40.0;
 /// A mode is faster if it takes less than this share of the other's time.
 const FASTER: f64 = 0.97;
 /// A window is cut short after this time if it is plainly bad: a trial that takes
 /// [`PLAINLY_WORSE`] times the present mode's time, or a caller that waited for half of it.
 const GIVEN_UP_NS: f64 = 2e6;
-/// How much worse a trial is that is given up.
+/// A trial whose unit takes this many times the present mode's is given up.
 const PLAINLY_WORSE: f64 = 1.5;
 /// Steps longer than this always run together.
 const LONG_STEP_NS: f64 = 500e6;
-/// Windows of a trial at most.
+/// The maximum number of windows of a trial.
 const TRIAL_WINDOWS: u32 = 3;
-/// Steps are told apart by the highest bit of their size.
+/// The number of classes of steps, one for each highest bit of their size.
 const CLASSES: usize = usize::BITS as usize;
 
 /// How a step runs.
@@ -92,17 +93,17 @@ struct Class {
     since_trial_ns: f64,
 }
 
-/// The comparison.
+/// The comparison of the two modes, class by class.
 #[derive(Debug)]
 pub(super) struct Judge {
     helpers: usize,
     classes: [Option<Class>; CLASSES],
-    /// What was found last, for a class that is new.
+    /// The mode that was found last in any class; a new class begins with it.
     recent: Mode,
 }
 
 impl Judge {
-    /// Takes the machine for quiet.
+    /// Takes the machine for quiet until steps say otherwise.
     pub(super) fn new(helpers: usize) -> Self {
         Self { helpers, classes: [None; CLASSES], recent: Mode::Together }
     }
@@ -120,7 +121,7 @@ impl Judge {
         })
     }
 
-    /// How the next step of this size runs.
+    /// Says how the next step of this size runs.
     pub(super) fn mode(&mut self, size: usize) -> Mode {
         let class = self.class(size);
         if class.trial > 0 { class.mode.other() } else { class.mode }
@@ -146,7 +147,7 @@ impl Judge {
 }
 
 impl Class {
-    /// Judges by the window that is full; returns the mode from now on.
+    /// Judges by the window that has ended, and begins the next; returns the mode from now on.
     fn close_window(&mut self, helpers: usize) -> Mode {
         let window = std::mem::take(&mut self.window);
         let unit_ns = window.wall / std::mem::take(&mut self.units);

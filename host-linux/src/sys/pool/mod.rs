@@ -1,21 +1,42 @@
 //! The futex pool: threads that run the core's tasks.
 //!
-//! A run gives each worker a contiguous range of the tasks, so that each reads one forward stream
-//! of weights; a worker takes from the front of its own range and, when that is empty, from the
-//! back of another's. Results do not depend on who runs what. The caller is worker 0.
+//! A run gives each worker a contiguous range of the tasks, so that each worker reads one forward
+//! stream of weights. A worker takes from the front of its own range and, when that is empty, from
+//! the back of another's. Results do not depend on who runs what. The caller is worker 0.
 //!
-//! The caller waits for tasks that others have claimed, never for workers ([`protocol`], where the
-//! states are drawn and the memory order is argued). Where an operation runs is measured:
+//! ```text
+//!   a run        closed ─▶ open ─▶ draining ─▶ closed        drawn in full in `protocol`
 //!
-//! * One that takes less than handing it out costs stays on the calling thread ([`costs`]).
-//! * A step runs on the calling thread as a whole while helpers do not pay, which is so when busy
-//!   neighbours keep them off the CPUs ([`judge`]).
-//! * The operations of a step share one wake-up ([`caller`]): workers spin between them, and those
-//!   that fall asleep are left alone unless there is a lot to do.
+//!   an operation ──▶ step alone? ──no──▶ worth a dispatch? ──yes──▶ publish, work, join
+//!                     │ yes (judge)       │ no (costs)
+//!                     └───────────────────┴──▶ runs on the calling thread
 //!
-//! Waiting, for work or for the end of a run, is a bounded spin (tens of µs, the time between two
-//! phases of a step) and then a futex: an idle pool costs no CPU. A job that panics is caught where
-//! it ran, the other tasks are run, and the panic goes on in the caller.
+//!   steps        Together ◀── a trial was faster, or the machine is quiet ──▶ Alone      (judge)
+//! ```
+//!
+//! Where an operation runs is measured, never assumed:
+//!
+//! * An operation that takes less time than handing it out stays on the calling thread ([`costs`]).
+//! * A whole step runs on the calling thread while helpers do not pay. That is so when busy
+//!   neighbours keep the helpers off the CPUs ([`judge`]).
+//! * The operations of a step share one wake-up ([`caller`]). Workers spin between operations, and
+//!   those that fall asleep are woken again only for a large operation.
+//!
+//! # What the caller can wait for
+//!
+//! 1. *In one run: one task of each helper.* The caller waits for claimed tasks, never for workers
+//!    ([`protocol`], where the memory order is argued). When it starts to wait no task is
+//!    unclaimed, and a worker holds one task at a time. The wait therefore ends when the slowest of
+//!    at most `workers - 1` tasks ends, including the time for which its thread is descheduled.
+//! 2. *Over many steps: a small share of the time.* A system with busy neighbours can deschedule a
+//!    worker for whole time slices in every run. The pool then runs steps alone, and tries helpers
+//!    again only after 40 to 80 times what the last trial took ([`judge`]).
+//!
+//! Waiting, for work or for the end of a run, is a spin of at most 50 µs, the time between two
+//! phases of a step, and then sleep on a futex: an idle pool costs no CPU.
+//!
+//! A panic of a job is caught where it ran. The other tasks are still run, and the first panic
+//! goes on in the caller.
 mod atomics;
 mod caller;
 mod costs;
@@ -45,17 +66,17 @@ use verbatim_core::pool::{Phase, Pool};
 
 type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// The maximal number of tasks of a run.
+/// The maximum number of tasks of a run: a bit of the word that counts them is taken.
 const TASKS_MAX: usize = u32::MAX as usize >> 1;
-/// Tries of which the fastest counts as the time of a dispatch.
+/// The dispatch time is the fastest of this many tries.
 const DISPATCH_TRIES: usize = 16;
-/// A helper that takes no part for this long is busy elsewhere.
+/// How long a try waits for a helper; one that has not come by then is busy elsewhere.
 const DISPATCH_LIMIT: Duration = Duration::from_micros(100);
-/// The time of a dispatch where none could be measured.
+/// The time that a dispatch is taken to last where no try succeeded.
 const DISPATCH_UNKNOWN: Duration = Duration::from_micros(2);
 
 thread_local! {
-    /// Whether this thread is inside a job.
+    /// Whether this thread runs a job of any pool.
     static IN_JOB: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -68,9 +89,9 @@ pub struct FutexPool {
     caller: Mutex<Caller>,
 }
 
-/// What the caller and its workers share.
+/// What the caller and the workers share.
 struct Shared {
-    /// The job's lifetime is erased.
+    /// The job's lifetime is erased; [`FutexPool::hand_out`] outlives all uses of it.
     protocol: Protocol<Option<&'static Job<'static>>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -82,7 +103,11 @@ impl std::fmt::Debug for Shared {
 }
 
 impl FutexPool {
-    /// A pool of `workers`, at least 1, the calling thread among them.
+    /// Starts a pool of `workers`, the calling thread among them; 0 is taken for 1. There may be
+    /// more workers than CPUs.
+    ///
+    /// # Errors
+    /// The system's, if a thread cannot be started.
     pub fn new(workers: usize) -> std::io::Result<Self> {
         let workers = workers.max(1);
         let shared = Arc::new(Shared { protocol: Protocol::new(workers, None), panic: Mutex::new(None) });
@@ -104,7 +129,7 @@ impl FutexPool {
         self.caller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time from publishing a run to the end of a task that a helper ran.
+    /// Measures the time from publishing a run to the end of a task that a helper ran.
     fn measure_dispatch(&self) -> Duration {
         let mut fastest = DISPATCH_UNKNOWN;
         for _ in 0..if self.threads.is_empty() { 0 } else { DISPATCH_TRIES } {
@@ -124,22 +149,23 @@ impl FutexPool {
         fastest
     }
 
-    /// Runs tasks on the calling thread.
+    /// Runs all tasks on the calling thread.
     fn run_alone(&self, tasks: usize, job: &Job<'_>) {
         for task in 0..tasks {
             self.shared.run_task(job, task, 0);
         }
     }
 
-    /// Runs tasks on whoever comes, the calling thread in any case; returns how many it ran itself,
-    /// and when it had nothing left to do. One thread at a time.
+    /// Runs tasks on the calling thread and on all workers that come; returns how many the calling
+    /// thread ran, and when it had nothing left to do. Whoever calls this holds `caller`, or has
+    /// the pool for itself.
     fn hand_out(&self, tasks: usize, wake: bool, job: &Job<'_>) -> (u32, Instant) {
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes. The reference is used by who holds a task, and this
-        // function returns after all tasks were reported; nothing in between unwinds (jobs are
-        // caught).
+        // SAFETY: only the lifetime changes. The reference is used by threads that hold a task, and
+        // this function returns after all tasks were reported. Nothing in between unwinds: jobs'
+        // panics are caught, and no payload is dropped here.
         let erased = unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job) };
-        // SAFETY: one thread at a time is here, and the join follows.
+        // SAFETY: one thread at a time calls this function, and the join follows.
         unsafe { shared.protocol.publish(Some(erased), tasks) };
         if wake {
             let sleeping = shared.protocol.sleeping();
@@ -153,7 +179,8 @@ impl FutexPool {
         (own, done)
     }
 
-    /// Runs an operation where it takes the least time, by what is known of it.
+    /// Runs an operation where it takes the least time, as far as that is known. Without `elements`
+    /// it is taken for a large one.
     fn run_measured(&self, phase: Phase, tasks: usize, elements: Option<usize>, job: &Job<'_>) {
         assert!(!IN_JOB.get(), "a job cannot run tasks on a pool");
         assert!(tasks <= TASKS_MAX, "{tasks} tasks are more than a run can have, {TASKS_MAX}");
@@ -172,7 +199,6 @@ impl FutexPool {
                 caller.end();
             }
         } else if caller.has_helpers() {
-            // Of unknown size: a large one, by the callers that there are.
             let start = Instant::now();
             let wake = caller.should_wake(f64::INFINITY);
             let (own, done) = self.hand_out(tasks, wake, job);
@@ -191,7 +217,7 @@ impl FutexPool {
         }
     }
 
-    /// Runs an operation whose size is known, in a step.
+    /// Runs an operation whose size is known, inside a step.
     fn run_known(&self, caller: &mut Caller, (phase, elements): (Phase, usize), tasks: usize, job: &Job<'_>) {
         let helpers = self.threads.len().min(tasks - 1);
         let alone_ns = caller.costs.alone_ns(phase, elements);
@@ -222,8 +248,8 @@ impl Drop for FutexPool {
     fn drop(&mut self) {
         self.shared.protocol.stop();
         for thread in self.threads.drain(..) {
-            // A worker catches what jobs do, so it does not panic; if it did there is nothing left
-            // to save.
+            // A worker catches the panics of jobs, so it does not panic itself; if it did, nothing
+            // would be left to save.
             let _ = thread.join();
         }
     }
@@ -245,12 +271,14 @@ unsafe impl Pool for FutexPool {
     }
 
     fn begin_step(&self, size: usize) {
+        assert!(!IN_JOB.get(), "a job cannot begin a step of a pool");
         if !self.threads.is_empty() {
             self.caller().begin(size);
         }
     }
 
     fn end_step(&self) {
+        assert!(!IN_JOB.get(), "a job cannot end a step of a pool");
         if !self.threads.is_empty() {
             self.caller().end();
         }
@@ -258,7 +286,7 @@ unsafe impl Pool for FutexPool {
 }
 
 impl Shared {
-    /// Takes part in runs until the pool is dropped: the body of a worker thread.
+    /// Runs tasks of all runs, as `worker`, until the pool stops.
     fn serve(&self, worker: usize) {
         let mut seen = 0;
         while let Some(published) = self.protocol.await_run(seen) {
@@ -268,8 +296,8 @@ impl Shared {
         }
     }
 
-    /// Runs tasks while there are any; returns how many, which are to be reported. The caller's
-    /// floating-point control was checked before.
+    /// Runs tasks while there are any; returns how many, which are then to be reported. A worker's
+    /// floating-point control is checked at its first task, the caller's was checked before.
     fn work(&self, worker: usize) -> u32 {
         let mut is_checked = worker == 0;
         self.protocol.work(worker, |job, task| {
@@ -282,6 +310,7 @@ impl Shared {
         })
     }
 
+    /// Runs one task and keeps its panic; never unwinds.
     fn run_task(&self, job: &Job<'_>, task: usize, worker: usize) {
         IN_JOB.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| job(task, worker)));
@@ -291,8 +320,8 @@ impl Shared {
         }
     }
 
-    /// A library that sets flush-to-zero on a thread of ours would change answers; it must not go
-    /// unnoticed.
+    /// Reports a panic if this thread flushes subnormals or rounds otherwise than to nearest, as
+    /// some libraries make the threads that call them do: answers would change.
     fn check_float_control(&self) {
         if !float_control_is_default() {
             let message = "a worker's floating-point control was changed: answers would differ";
@@ -300,8 +329,14 @@ impl Shared {
         }
     }
 
-    /// Keeps the first panic of a run; the others would say the same.
+    /// Keeps the first panic of a run for the caller. Later ones are leaked: dropping a payload can
+    /// panic, and a worker that unwinds would never report its task.
     fn report_panic(&self, panic: Box<dyn Any + Send>) {
-        self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
+        let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() {
+            *first = Some(panic);
+        } else {
+            std::mem::forget(panic);
+        }
     }
 }

@@ -1,13 +1,13 @@
-//! Who has which tasks: a range for each worker, taken from the front by its owner and from the
-//! back, one task at a time, by others.
+//! Which tasks are unclaimed: a range for each worker. Its owner takes tasks from the front, others
+//! take them one at a time from the back.
 //!
-//! A successful claim is a ticket: the task belongs to the run that is open at that moment, and the
-//! run stays open until the task is reported. So a worker that read a range long ago, in another
-//! run, does no harm: if its compare-and-swap succeeds the range has the same tasks *now*.
+//! A claimed task belongs to the run that is open at the moment of the claim, and the run stays
+//! open until the task is reported. A worker that read a range during another run does no harm: if
+//! its compare-and-swap succeeds, the range holds those tasks *now*.
 use super::atomics::{AtomicU64, Ordering};
 
-/// A range in one word, so that taking from either end is one compare-and-swap: start above, end
-/// below.
+/// A range in one word, so that a claim from either end is one compare-and-swap. The start is in
+/// the high half, the end in the low half.
 #[derive(Debug)]
 #[repr(align(128))] // a cache line, and the one that is fetched beside it
 struct Range(AtomicU64);
@@ -25,12 +25,12 @@ fn unpack(word: u64) -> (u32, u32) {
 pub(super) struct Ranges(Box<[Range]>);
 
 impl Ranges {
-    /// No tasks for this many workers.
+    /// Empty ranges for this many workers.
     pub(super) fn new(workers: usize) -> Self {
         Self((0..workers).map(|_| Range(AtomicU64::new(0))).collect())
     }
 
-    /// Deals `tasks` out evenly, while all ranges are empty. Whoever claims a task sees what was
+    /// Deals `tasks` out evenly; all ranges must be empty. Whoever claims a task sees what was
     /// written before this call.
     pub(super) fn deal(&self, tasks: usize) {
         let workers = self.0.len();
@@ -40,13 +40,14 @@ impl Ranges {
         }
     }
 
-    /// Claims a task for `worker`: its own next, else the last of whoever comes after it.
+    /// Claims a task for `worker`: the first of its own range, else the last of the next range that
+    /// has any.
     pub(super) fn claim(&self, worker: usize) -> Option<usize> {
         let workers = self.0.len();
         (0..workers).find_map(|i| {
             let range = &self.0[(worker + i) % workers].0;
             let from_front = i == 0;
-            // Acquire, with the release in `deal`: a claim reads from it through claims alone.
+            // Acquire pairs with the release in `deal`: between the two there are only claims.
             let taken = range.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {
                 let (start, end) = unpack(word);
                 (start < end).then(|| if from_front { pack(start + 1, end) } else { pack(start, end - 1) })

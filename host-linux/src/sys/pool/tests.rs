@@ -3,6 +3,14 @@ use super::*;
 use std::sync::atomic::AtomicUsize;
 use verbatim_core::pool::Step;
 
+fn assert_each_runs_once(tasks: usize, run: impl FnOnce(&Job<'_>)) {
+    let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+    run(&|task, _| {
+        counts[task].fetch_add(1, Ordering::Relaxed);
+    });
+    assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{tasks} tasks");
+}
+
 #[test]
 fn each_task_runs_once_and_no_worker_is_in_two_places() {
     for workers in [1, 2, 3, 5, 9] {
@@ -61,6 +69,75 @@ fn a_worker_that_never_comes_is_not_waited_for() {
 }
 
 #[test]
+fn more_workers_than_cpus_and_than_tasks() {
+    let pool = FutexPool::new(65).unwrap();
+    for tasks in (0..100).chain([10_000]) {
+        assert_each_runs_once(tasks, |job| pool.run(Phase::Down, tasks, job));
+        assert_each_runs_once(tasks, |job| pool.run_sized(Phase::Down, tasks, 1 << 30, job));
+    }
+}
+
+#[test]
+fn runs_of_no_task_and_steps_of_any_size() {
+    let never = |_: usize, _: usize| panic!("there is no task");
+    for workers in [0, 1, 2, 5] {
+        let pool = FutexPool::new(workers).unwrap();
+        for size in [0, 1, usize::MAX] {
+            let _step = Step::begin(&pool, size);
+            pool.run(Phase::Load, 0, &never);
+            pool.run_sized(Phase::Load, 0, size, &never);
+            assert_each_runs_once(7, |job| pool.run_sized(Phase::Load, 7, size, job));
+        }
+        pool.run_sized(Phase::Load, 0, usize::MAX, &never);
+    }
+}
+
+#[test]
+fn published_runs_wrap_around() {
+    let protocol = protocol::Protocol::new(2, 0);
+    let seen = protocol.skip_runs((1 << 31) - 3);
+    let ran = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut seen = seen;
+            while let Some(published) = protocol.await_run(seen) {
+                assert_ne!(published, seen);
+                seen = published;
+                let count = protocol.work(1, |_, _| {
+                    ran.fetch_add(1, Ordering::Relaxed);
+                });
+                protocol.report(count);
+            }
+        });
+        for run in 0..1000 {
+            // SAFETY: this thread alone calls, and joins below.
+            unsafe { protocol.publish(run, 10) };
+            protocol.wake(1);
+            let own = protocol.work(0, |job, _| {
+                assert_eq!(job, run);
+                ran.fetch_add(1, Ordering::Relaxed);
+            });
+            protocol.join(own);
+            assert_eq!(ran.swap(0, Ordering::Relaxed), 10);
+        }
+        protocol.stop();
+    });
+}
+
+#[test]
+fn a_pool_ends_while_its_workers_sleep() {
+    for workers in [2, 5] {
+        let pool = FutexPool::new(workers).unwrap();
+        while pool.shared.protocol.sleeping() < workers - 1 {
+            std::thread::yield_now();
+        }
+        let shared = Arc::downgrade(&pool.shared);
+        drop(pool);
+        assert!(shared.upgrade().is_none(), "every worker has ended");
+    }
+}
+
+#[test]
 fn what_tasks_write_is_seen_by_the_caller_and_uneven_work_is_shared() {
     let pool = FutexPool::new(4).unwrap();
     let mut out = vec![0_usize; 1000];
@@ -91,6 +168,103 @@ fn a_panic_is_told_and_the_pool_lives_on() {
     assert!(panic.downcast_ref::<&str>().is_some_and(|message| message.contains("seven")));
     assert_eq!(ran.load(Ordering::Relaxed), 20, "the other tasks ran");
     pool.run(Phase::Down, 20, &|_, _| {});
+}
+
+#[test]
+fn a_panic_while_a_helper_holds_a_task_ends_the_run_and_the_step() {
+    for _ in 0..10 {
+        // A new pool takes the machine for quiet, so it hands the run out.
+        let pool = FutexPool::new(3).unwrap();
+        let (helper_holds, caller_panics) = (AtomicBool::new(false), AtomicBool::new(false));
+        let ran = AtomicUsize::new(0);
+        let await_flag = |flag: &AtomicBool| {
+            while !flag.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let _step = Step::begin(&pool, 1);
+            pool.run(Phase::Down, 20, &|_, worker| {
+                ran.fetch_add(1, Ordering::Relaxed);
+                if worker == 0 {
+                    await_flag(&helper_holds);
+                    caller_panics.store(true, Ordering::Relaxed);
+                    panic!("the caller's task is broken");
+                }
+                helper_holds.store(true, Ordering::Relaxed);
+                await_flag(&caller_panics);
+            });
+        }));
+        assert!(result.is_err());
+        assert_eq!(ran.load(Ordering::Relaxed), 20, "the other tasks ran");
+        assert!(!pool.caller().is_in_step(), "the step ended");
+    }
+}
+
+/// A payload that cannot even be dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("a payload was dropped");
+    }
+}
+
+#[test]
+fn payloads_that_panic_when_dropped_lose_no_task() {
+    for workers in [1, 3] {
+        let pool = FutexPool::new(workers).unwrap();
+        let ran = AtomicUsize::new(0);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(Phase::Down, 20, &|_, _| {
+                ran.fetch_add(1, Ordering::Relaxed);
+                std::panic::panic_any(Bomb);
+            });
+        }));
+        let panic = result.unwrap_err();
+        assert!(panic.is::<Bomb>());
+        std::mem::forget(panic);
+        assert_eq!(ran.load(Ordering::Relaxed), 20);
+        assert_each_runs_once(20, |job| pool.run(Phase::Down, 20, job));
+    }
+}
+
+#[test]
+fn steps_of_two_threads_on_one_pool() {
+    let pool = FutexPool::new(3).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for step in 0..200_usize {
+                    let _step = Step::begin(pool, 1 << (step % 30));
+                    for run in 0..5 {
+                        let elements = 1 << (4 * run + thread);
+                        assert_each_runs_once(9, |job| pool.run_sized(Phase::Down, 9, elements, job));
+                        assert_each_runs_once(9, |job| pool.run(Phase::Down, 9, job));
+                    }
+                }
+            });
+        }
+    });
+    assert!(!pool.caller().is_in_step(), "every step ended");
+}
+
+#[test]
+fn a_job_can_use_no_pool() {
+    let (pool, other) = (FutexPool::new(2).unwrap(), FutexPool::new(2).unwrap());
+    let uses: [&(dyn Fn() + Sync); 4] = [
+        &|| pool.run_sized(Phase::Down, 4, 4, &|_, _| {}),
+        &|| other.run(Phase::Down, 4, &|_, _| {}),
+        &|| drop(Step::begin(&pool, 4)),
+        &|| pool.end_step(),
+    ];
+    for use_pool in uses {
+        let nested = catch_unwind(AssertUnwindSafe(|| pool.run(Phase::Down, 4, &|_, _| use_pool())));
+        let panic = nested.unwrap_err();
+        assert!(panic.downcast_ref::<&str>().is_some_and(|message| message.contains("a job cannot")));
+    }
+    assert_each_runs_once(4, |job| pool.run(Phase::Down, 4, job));
 }
 
 #[test]
