@@ -37,7 +37,7 @@ pub fn bf16_operand(x: f32) -> bf16 {
     bf16_round(flush(x))
 }
 
-/// Widens exactly.
+/// The f32 with the value of a bf16, which is exact.
 #[inline(always)]
 pub fn bf16_widen(x: bf16) -> f32 {
     f32::from_bits((x.to_bits() as u32) << 16)
@@ -51,7 +51,7 @@ crate::memory::byte_types! {
     /// A byte of an int4 panel: two 4-bit weights, or the scale and zero of a group of them.
     Int4;
 
-    /// A byte of a bf16 panel in 12 bits a weight (`kernels::matmul::formats::bf16_12`).
+    /// A byte of a panel of 12-bit bf16 (`kernels::matmul::formats::bf16_12`).
     Bf16x12;
 }
 
@@ -105,12 +105,12 @@ macro_rules! weight_formats {
             /// 1 byte a weight and an f32 scale for each output; activations are rounded to 8 bits
             /// with a scale for each row.
             Int8 = 2 { element: crate::dtype::Int8, name: "int8", operands: Int8, rows: Bf16, results: Int8 }
-            /// 4.25 bits a weight and an f32 scale for each output: 4 bits each, which a scale and
-            /// a zero of 4 bits for each group of 32 make an 8-bit weight of; the products are
-            /// those of [`WeightFormat::Int8`].
+            /// 4.25 bits a weight and an f32 scale for each output. A weight has 4 bits, and each
+            /// group of 32 a scale and a zero of 4 bits, which make 8-bit weights of them; these
+            /// are multiplied as [`WeightFormat::Int8`]'s are.
             Int4 = 3 { element: crate::dtype::Int4, name: "int4", operands: Int8, rows: Bf16, results: Int4 }
-            /// The weights of [`WeightFormat::Bf16`] in 12 bits each, without loss: every result
-            /// has the same bits.
+            /// 12-bit bf16: a lossless code of the weights of [`WeightFormat::Bf16`], so every
+            /// result has the same bits.
             Bf16x12 = 4 {
                 element: crate::dtype::Bf16x12, name: "bf16-12", operands: Bf16, rows: Bf16, results: Bf16
             }
@@ -240,7 +240,7 @@ pub enum KvFormat {
 }
 
 impl KvFormat {
-    /// All of them.
+    /// Every KV format, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
 
     /// Elements that share a scale, of heads `head_dim` wide; 0 where there are no scales.

@@ -24,7 +24,7 @@ pub const REGIONS_MAX: usize = 96;
 const GUARD_BYTES: usize = if cfg!(debug_assertions) { REGION_ALIGN } else { 0 };
 const GUARD_PATTERN: u8 = 0xa5;
 
-/// Types for which any bytes, zeros included, are a value, and which own nothing.
+/// Types of which all-zero bytes are a value, and which own nothing: what a region may hold.
 ///
 /// # Safety
 /// All-zero bytes are a valid value; the type is `Copy` and its alignment divides [`REGION_ALIGN`].
@@ -96,7 +96,7 @@ unsafe impl Plain for usize {}
 
 /// One byte, by itself or with a meaning.
 pub trait ByteLike: AnyBits {
-    /// The byte.
+    /// The value as a plain byte.
     fn byte(self) -> u8;
 }
 
@@ -167,14 +167,14 @@ pub enum ArenaError {
     TooSmall {
         /// The region that did not fit.
         region: &'static str,
-        /// Bytes it needs.
+        /// Bytes that the region needs, its guard included.
         needed_bytes: usize,
-        /// Bytes that were left.
+        /// Bytes that were left for it.
         left_bytes: usize,
     },
     /// A size overflowed `usize`.
     TooLarge {
-        /// The region.
+        /// The region whose size overflows.
         region: &'static str,
     },
 }
@@ -196,7 +196,7 @@ impl core::fmt::Display for ArenaError {
 
 impl core::error::Error for ArenaError {}
 
-/// What names and sizes regions: [`Layout`] only counts, [`Arena`] hands them out.
+/// A receiver of named, sized regions: [`Layout`] only counts them, [`Arena`] hands them out.
 pub trait Carver<'a> {
     /// `count` zeroed elements; an empty slice when only counting.
     fn carve<T: Plain>(&mut self, region: &'static str, count: usize) -> Result<&'a mut [T], ArenaError>;
@@ -205,7 +205,7 @@ pub trait Carver<'a> {
 /// A named size, for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegionSize {
-    /// What it holds.
+    /// The name of the region, which says what it holds.
     pub name: &'static str,
     /// Its bytes, rounded up to [`REGION_ALIGN`], guard included.
     pub bytes: usize,

@@ -27,7 +27,7 @@ pub const fn operand_stride(width: usize) -> usize {
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// `[rows, width]`, borrowed.
+/// A borrowed view of rows of equal width, `[rows, width]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a, T> {
     data: &'a [T],
@@ -55,12 +55,12 @@ impl<'a, T> Rows<'a, T> {
         Self::new(data, width, padded(width))
     }
 
-    /// Some of the rows.
+    /// A view of the rows in a range.
     pub fn part(&self, rows: Range<usize>) -> Self {
         Self { data: &self.data[rows.start * self.stride..rows.end * self.stride], ..*self }
     }
 
-    /// How many rows.
+    /// The number of rows.
     #[inline(always)]
     pub fn count(&self) -> usize {
         self.data.len() / self.stride
@@ -90,7 +90,7 @@ impl<'a, T> Rows<'a, T> {
         &self.data[i * self.stride..][..self.stride]
     }
 
-    /// Everything, padding included.
+    /// The elements of all rows, padding included.
     #[inline(always)]
     pub fn data(&self) -> &'a [T] {
         self.data
@@ -128,22 +128,22 @@ impl<'a, T> Shared<'a, T> {
         Self { data: data.as_mut_ptr(), len: data.len(), lifetime: PhantomData }
     }
 
-    /// Elements in all.
+    /// Elements of the whole output.
     #[inline(always)]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is nothing.
+    /// Whether the output has no element.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// What is left after so many elements, still shared.
+    /// The output without its first `start` elements, still shared.
     ///
     /// # Panics
-    /// If it lies beyond the end.
+    /// If `start` lies beyond the end.
     pub fn after(self, start: usize) -> Self {
         assert!(start <= self.len, "a task's part lies outside its output");
         Self { data: self.data.wrapping_add(start), len: self.len - start, ..self }

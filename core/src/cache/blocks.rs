@@ -4,8 +4,8 @@
 //! Free blocks form a list; the one at its front is handed out next. When the last holder of a
 //! block lets go, a block whose contents may be wanted again goes to the end of the list, so that
 //! it stays intact longest and the prefix cache can revive it; every other block goes to the front.
-//! A block's generation counts how often it was handed out, so that whoever remembers a block can
-//! tell whether it has become another one since.
+//! A block's generation counts how often it was handed out, so that the prefix index can tell
+//! whether a block that it remembers has been handed out again since.
 use crate::memory::{ArenaError, Carver};
 
 /// The number of a block, from 0: it names the same 16 positions in the planes of all layers.

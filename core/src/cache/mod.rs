@@ -1,8 +1,8 @@
 //! The paged cache of keys and values.
 //!
 //! A **block** names 16 positions of one sequence in *all* layers. [`planes`] says where the keys
-//! and values of a block lie, [`pool`] who holds it and what becomes of it, from the first time it
-//! is taken to the last time it is released. A sequence's block table lists its blocks in order of
+//! and values of a block lie; [`pool`] records its holders, from the first time it is taken to the
+//! last time it is released. A sequence's block table lists its blocks in order of
 //! position. No result depends on which blocks a sequence got.
 //!
 //! The pool stands on two parts that nobody else sees: `blocks` (reference counts and the free

@@ -38,10 +38,11 @@
 //!    is findable.
 //! 7. [`BlockPool::forget`]: a cached block leaves the index. Only simulators do this.
 //!
-//! What 1, 2 and 5 promise is done before the next step runs, in this order: the [`PendingWork`]'s
-//! copies one after the other, then zeroes. A block stands in these lists at most once, and only
-//! while it has exactly one holder; if that one releases it first, it leaves them. The source of a
-//! copy may be free by then, or even be taken again: it keeps its bytes until the copies are made.
+//! The copies and zeroes of 1, 2 and 5 are [`PendingWork`] until the next step, which makes the
+//! copies one after the other and then zeroes. A block stands in these lists at most once, and only
+//! while it has exactly one holder; it leaves them if that holder releases it first. The source of
+//! a copy may be free by then, or even be taken again: it keeps its bytes until the copies are
+//! made.
 use super::BLOCK;
 use super::blocks::{BlockId, Blocks};
 use super::planes::BlockCopy;
@@ -51,7 +52,7 @@ use crate::memory::{ArenaError, Carver, FixedVec};
 /// Why the lists of pending work cannot overflow.
 const ONCE_EACH: &str = "a block is zeroed or copied into at most once before a step";
 
-/// All blocks of a cache: who holds them, which can be found, and what is to be done to them.
+/// All blocks of a cache: their holders, the index of those that can be found, and pending work.
 #[derive(Debug)]
 pub struct BlockPool<'s> {
     blocks: Blocks<'s>,
@@ -190,7 +191,7 @@ impl<'s> BlockPool<'s> {
 
     /// Transition 7: empties a cached block whatever its age; `false` if it is not cached. By age
     /// alone a block goes after all blocks that follow it; here it may leave orphans behind, which
-    /// changes what is found but no answer.
+    /// changes later cache hits but no output.
     pub fn forget(&mut self, block: BlockId) -> bool {
         let is_cached = self.references(block) == 0 && self.index.contains(block);
         if is_cached {

@@ -73,7 +73,7 @@ crate::memory::plain!(Entry { key, next, is_indexed });
 /// The index over all blocks of a cache.
 #[derive(Debug)]
 pub(super) struct PrefixIndex<'s> {
-    /// `[blocks]`
+    /// One entry for each block of the cache, `[blocks]`.
     entries: &'s mut [Entry],
     /// The number of the first block of each bucket, plus one, or 0; their count is a power of two.
     buckets: &'s mut [u32],

@@ -1,5 +1,5 @@
-//! What has happened in an engine since it began: for metrics, and for a simulator that must know
-//! what it reached.
+//! Counts of what has happened in an engine, for metrics, and for the simulator, which asserts that
+//! its seeds reach every case.
 
 /// Counts of events since the engine began; none of them feeds back into what is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! What the engine keeps for a draft model: its weights and KV are the runner's.
+//! The engine's tables for a draft model, whose weights and KV the runner holds.
 use super::limits::EngineLimits;
 use super::speculate::DraftCache;
 use crate::cache::BlockId;
@@ -11,11 +11,11 @@ pub(super) struct Drafting<'s> {
     pub(super) own: Option<OwnCache<'s>>,
 }
 
-/// Block tables of planes that nobody shares: each running sequence has a lane of blocks for its
-/// whole length, so that nothing has to be counted.
+/// Block tables of a draft model's own planes. No block is shared: each running sequence has a lane
+/// of blocks for its whole length, so blocks need no reference counts.
 #[derive(Debug)]
 pub(super) struct OwnCache<'s> {
-    /// `[slots, blocks_per_sequence]`
+    /// The blocks of each slot in order of position, `[slots, blocks_per_sequence]`.
     pub(super) tables: &'s mut [BlockId],
 }
 

@@ -3,8 +3,8 @@ use crate::cache::BLOCK;
 use crate::dtype::KvFormat;
 use crate::model::{ForwardLimits, ModelConfig, RunnerLimits};
 
-/// What an engine is sized for. Nothing here can change an output bit but `model_len` and
-/// `kv_format`, which are in the fingerprint.
+/// The sizes of an engine's memory. Only `model_len` and `kv_format`, which are in the fingerprint,
+/// can change an output bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineLimits {
     /// Positions of a sequence, prompt and output together.

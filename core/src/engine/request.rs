@@ -1,4 +1,4 @@
-//! What a caller asks for, and why it may be refused.
+//! Requests, and the reasons for refusing one.
 use crate::model::RowOutput;
 use crate::sampling::SamplingParams;
 
@@ -14,11 +14,10 @@ pub const PRIORITY_ROWS: u64 = 1024;
 pub struct Request<'a> {
     /// Token ids, at least one.
     pub prompt: &'a [u32],
-    /// Ids that were already generated for this request, elsewhere or earlier: it goes on after
+    /// Ids that were already generated for this request, elsewhere or earlier: it is resumed after
     /// them as if it had never stopped. They count as output (penalties, `max_tokens`), and no
     /// event repeats them. If they are the whole output (there are `max_tokens`, they fill the
-    /// context, or they end in one of `stop_ids` beyond `min_tokens`), no token comes and the end
-    /// does.
+    /// context, or they end in one of `stop_ids` beyond `min_tokens`), the only event is the end.
     pub generated: &'a [u32],
     /// The number of the first choice; the others are numbered from it.
     pub first_choice: u32,
@@ -34,12 +33,12 @@ pub struct Request<'a> {
     pub max_tokens: usize,
     /// Output tokens before which `stop_ids` cannot be drawn.
     pub min_tokens: usize,
-    /// A higher one goes first: each step of priority is worth a head start of [`PRIORITY_ROWS`]
-    /// rows, and no more, so that nobody waits for ever.
+    /// Requests with higher priority go first. Each step of priority is worth a head start of
+    /// [`PRIORITY_ROWS`] rows and no more, so that no request waits for ever.
     pub priority: i8,
     /// Prefixes are shared only among requests with the same salt.
     pub cache_salt: u64,
-    /// What the prompt's rows yield. The last row yields logits for sampling in any case.
+    /// The output of the prompt's rows. The last row yields logits for sampling in any case.
     pub prompt_output: RowOutput,
 }
 
@@ -77,7 +76,7 @@ pub enum Refusal {
         /// Positions of a sequence: [`EngineLimits::model_len`](super::EngineLimits::model_len).
         model_len: usize,
     },
-    /// It could never run, even alone.
+    /// The request could not run even alone: it may need more KV blocks than there are.
     KvCapacityExceeded {
         /// Tokens at which it may end.
         needed_tokens: usize,

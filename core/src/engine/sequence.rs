@@ -1,4 +1,4 @@
-//! One choice of a request: its tokens, and how far it has come.
+//! A sequence is one choice of a request: its tokens, and its progress.
 //!
 //! ```text
 //! Free ──submit──► Waiting ──admit──► Running ──finish, cancel──► Free
@@ -36,7 +36,8 @@ pub(super) struct Sequence {
     pub(super) request: u64,
     pub(super) choice: u32,
     /// Its place in the order of arrival: the rows computed when it came, plus the largest head
-    /// start that a priority can give, minus the head start of its own. The lowest goes first.
+    /// start that a priority can give, minus the head start of its own priority. The sequence with
+    /// the lowest number goes first.
     pub(super) order: u64,
     pub(super) salt: u64,
     /// Ids of the prompt.

@@ -1,4 +1,4 @@
-//! Speculative decoding, as the host sets it up.
+//! The settings of speculative decoding.
 //!
 //! A cheap source proposes draft tokens, their rows are computed together with the last token's,
 //! and a draft token is accepted when the served model draws the same one (Leviathan, Kalman and
@@ -40,8 +40,8 @@ impl Speculation {
         row_cost: 0.05,
         draft_cost: 0.3,
     };
-    /// Lookup where it pays: it costs no memory and no other model.
+    /// Lookup where it pays, which takes no memory and no draft model.
     pub const LOOKUP: Speculation = Speculation { lookup: true, ..Speculation::OFF };
-    /// All sources where they pay.
+    /// Lookup and the draft model, each where it pays.
     pub const AUTO: Speculation = Speculation { lookup: true, model: true, ..Speculation::OFF };
 }

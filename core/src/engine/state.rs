@@ -1,4 +1,5 @@
-//! The tables of an engine, carved from its arena, and what is done to one sequence in all of them.
+//! The tables of an engine, carved from its arena, and the operations that change one sequence in
+//! several of them at once.
 use super::drafting::Drafting;
 use super::event::Record;
 use super::limits::EngineLimits;
@@ -14,9 +15,9 @@ use crate::sampling::TokenLogprob;
 pub(super) struct State<'s> {
     /// The runner's KV blocks: every change of who holds one goes through it.
     pub(super) blocks: BlockPool<'s>,
-    /// What is kept for a draft model, if there is one.
+    /// The tables of a draft model, if the engine has one.
     pub(super) drafting: Option<Drafting<'s>>,
-    /// `[slots]`
+    /// The sequence in each slot, `[slots]`.
     pub(super) sequences: &'s mut [Sequence],
     /// `[slots, model_len]`: prompt, output, then draft tokens.
     pub(super) tokens: SlotTable<'s, u32>,
@@ -36,14 +37,18 @@ pub(super) struct State<'s> {
     pub(super) head_rows: FixedVec<'s, u32>,
     /// `[limits.head_rows]`, of the head rows that are computed at a time.
     pub(super) outcomes: &'s mut [Outcome],
-    /// What the next step will tell its host.
+    /// Events that the next step will report to its host.
     pub(super) events: FixedVec<'s, Record>,
     /// `[rows, 2, top_logprobs]`: alternatives to the token drawn, then to the prompt's next token.
     pub(super) tops: &'s mut [TokenLogprob],
-    /// `[workers, vocab]` each.
+    /// The workers' [`Scratch::adjusted`](crate::sampling::Scratch), `[workers, vocab]`.
     pub(super) adjusted: &'s mut [f32],
+    /// The workers' [`Scratch::weights`](crate::sampling::Scratch), `[workers, vocab]`.
     pub(super) weights: &'s mut [f32],
+    /// The workers' [`Scratch::ids`](crate::sampling::Scratch), `[workers, vocab]`.
     pub(super) ids: &'s mut [u32],
+    /// The workers' [`Scratch::counts`](crate::sampling::Scratch), `[workers, vocab]`, zero between
+    /// draws.
     pub(super) counts: &'s mut [u32],
 }
 
@@ -85,7 +90,8 @@ crate::memory::plain_enum!(OutcomeKind::Nothing);
 crate::memory::plain!(Outcome { kind, token, logprob, top_count, next_logprob, next_top_count, has_mask });
 
 impl<'s> State<'s> {
-    /// Names and sizes every region: the plan and the carving are this one function.
+    /// Carves every region. Planning runs this function over a `Layout`, which only counts bytes,
+    /// so plan and memory cannot differ.
     pub(super) fn carve(
         carver: &mut impl Carver<'s>,
         config: &ModelConfig,

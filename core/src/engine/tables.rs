@@ -65,7 +65,7 @@ impl<'s> SlotList<'s> {
         self.slots.len()
     }
 
-    /// Puts a slot where the key of its sequence says.
+    /// Inserts a slot at the place that its sequence's key gives it.
     pub(super) fn insert(&mut self, slot: u32, sequences: &[Sequence]) {
         let key = sequences[slot as usize].key();
         let at = self.slots.partition_point(|other| sequences[*other as usize].key() < key);

@@ -18,7 +18,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 
-/// [`Isa::allow_matrix_unit`](super::Isa::allow_matrix_unit)
+/// Notes that the unit may be used; see
+/// [`Isa::allow_matrix_unit`](super::Isa::allow_matrix_unit).
 pub(super) fn allow() {
     ALLOWED.store(true, Ordering::Relaxed);
 }
@@ -29,12 +30,12 @@ pub(super) fn allow() {
 pub(crate) struct Matrix(());
 
 impl Matrix {
-    /// `cpu_has`: CPUID and XCR0 say so.
+    /// The proof, where CPUID and XCR0 report the unit (`cpu_has`) and its use was allowed.
     pub(super) fn new(cpu_has: bool) -> Option<Self> {
         (cpu_has && ALLOWED.load(Ordering::Relaxed)).then_some(Self(()))
     }
 
-    /// Takes this thread's unit for a while.
+    /// Takes this thread's unit until the result is dropped.
     ///
     /// # Safety
     /// No other [`Tiles`] is alive on this thread.
@@ -53,14 +54,15 @@ const STEP_BYTES: usize = 128;
 /// Bytes of the sums of a row.
 const SUMS_BYTES: usize = 128;
 
-/// What the tiles are configured for: so many rows above, so many below, so many steps of K.
+/// The shape that tiles are configured for: rows of the upper and of the lower tile, and steps of
+/// K.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Shape {
     rows: [usize; 2],
     quads: usize,
 }
 
-/// What `ldtilecfg` reads.
+/// The 64 bytes of a tile configuration that `ldtilecfg` reads.
 #[repr(C, align(64))]
 struct Config {
     palette: u8,
@@ -75,7 +77,7 @@ struct Config {
 /// would save.
 pub(crate) struct Tiles {
     shape: Shape,
-    /// The state is a thread's own.
+    /// Tile state belongs to one thread, so this type is not `Send`.
     stays: PhantomData<*mut ()>,
 }
 

@@ -53,11 +53,10 @@ fn widened(raw: [__m256i; 2]) -> ([__m256; 2], [__m256; 2]) {
     }
 }
 
-/// Four bytes in every lane: read from memory where it stands, by the instruction that spreads
-/// them, which takes no port that products or shifts need. Left to itself, the compiler reads once
-/// what is needed twice, and keeps it in a register that the sums need; or it parts the bytes first
-/// and spreads them afterwards, by way of an integer register. What is read with another `TIME` it
-/// takes for something else.
+/// Four bytes in every lane, read from memory by `vpbroadcastd`, which takes no port that products
+/// or shifts need. The empty assembly keeps the compiler from reading once what is needed twice,
+/// which would take a register from the sums, and from parting the bytes in an integer register
+/// before it broadcasts them. It treats reads with different `TIME` as different values.
 ///
 /// # Safety
 /// `p` is valid for reading 4 bytes; the CPU has AVX2.
@@ -74,8 +73,8 @@ unsafe fn spread<T, const TIME: usize>(mut p: *const T) -> __m256i {
     }
 }
 
-/// What was written before is read from memory afterwards, and not kept in registers that the sums
-/// need.
+/// Makes the compiler read what was written before from memory again, instead of keeping it in
+/// registers that the sums need.
 #[inline(always)]
 fn written() {
     // SAFETY: there is no instruction.

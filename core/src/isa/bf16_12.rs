@@ -1,4 +1,4 @@
-//! What bf16 weights in 12 bits need beyond [`Dot`]: a look-up of exponents.
+//! The operations that 12-bit bf16 weights need beyond [`Dot`]: a look-up of exponents.
 //!
 //! `kernels::matmul::formats::bf16_12` says how they are stored.
 use super::dot::Dot;
@@ -7,7 +7,7 @@ use super::slices;
 use crate::dtype::Bf16x12;
 use half::bf16;
 
-/// Decoding bf16 weights from 12 bits.
+/// The operations that decode 12-bit bf16 weights.
 pub trait DecodeBf16x12: Dot {
     /// Fifteen exponents of bf16, to be looked up by a code of 4 bits; the last code has none, 0.
     type CodeTable: Copy;

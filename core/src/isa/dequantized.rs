@@ -1,4 +1,4 @@
-//! Columns of weights that wait in cache, dequantized, for several tiles of rows.
+//! Dequantized columns of weights, which several tiles of rows read from cache.
 //!
 //! Where an instruction multiplies what is stored, dequantized columns are bf16 pairs and 8-bit
 //! quads in order, and the defaults here are all there is. Elsewhere they are widened when they are

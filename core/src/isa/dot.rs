@@ -1,4 +1,4 @@
-//! Products of pairs of bf16 and of quads of bytes: what CPUs have instructions of their own for.
+//! Products of pairs of bf16 and of quads of bytes, for which CPUs have instructions of their own.
 use super::simd::Simd;
 use crate::dtype::Int8;
 use half::bf16;

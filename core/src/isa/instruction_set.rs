@@ -1,4 +1,4 @@
-//! What a kernel is compiled for: every operation of an instruction set, and the work itself.
+//! An instruction set with all its operations, and the work that is compiled for one.
 use super::bf16_12::DecodeBf16x12;
 use super::dequantized::Dequantized;
 use super::int4::UnpackInt4;
@@ -10,9 +10,10 @@ impl<S: Dequantized + UnpackInt4 + DecodeBf16x12> InstructionSet for S {}
 
 /// A piece of work that can be compiled for every instruction set.
 pub trait SimdOp {
-    /// What it returns.
+    /// The result of the work.
     type Output;
-    /// The work. Implement it `#[inline(always)]`, and so everything it calls on the hot path. An
-    /// implementation may ask for less than all operations: `eval<S: Simd>`.
+    /// Does the work with the operations of `simd`. Implement it `#[inline(always)]`, and so
+    /// everything it calls on the hot path. An implementation may ask for less than all operations:
+    /// `eval<S: Simd>`.
     fn eval<S: InstructionSet>(self, simd: S) -> Self::Output;
 }

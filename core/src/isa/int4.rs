@@ -1,4 +1,5 @@
-//! What 4-bit weights need beyond [`Dot`]: unpacking, and one row's product with a whole group.
+//! The operations that 4-bit weights need beyond [`Dot`]: unpacking, and one row's product with a
+//! whole group.
 //!
 //! `kernels::matmul::formats::int4` says what a group is; its weights here are `[4][32 columns][4]`
 //! bytes, input `8 i + j` in the low half of byte `j` of quad `i` and input `8 i + 4 + j` in the
@@ -12,7 +13,7 @@ use crate::dtype::{Int4, Int8};
 pub struct Int4Group<'p> {
     /// Of each column the scale (the low 4 bits) and the zero (the high 4 bits).
     pub scales: &'p [Int4; 2 * LANES],
-    /// `[4][32 columns][4]`
+    /// The weights, `[4][32 columns][4]` bytes of two inputs each.
     pub weights: &'p [Int4; 32 * LANES],
 }
 
@@ -36,7 +37,7 @@ impl<'p> Int4Group<'p> {
     }
 }
 
-/// Unpacking 4-bit weights.
+/// The operations that unpack 4-bit weights to 8 bits.
 pub trait UnpackInt4: Dot {
     /// The scale and zero of a group of 16 columns, in each lane its own.
     type GroupScales: Copy;

@@ -302,7 +302,7 @@ impl UnpackInt4 for Neon {
 }
 
 impl DecodeBf16x12 for Neon {
-    /// The exponents.
+    /// The exponents of 15 codes, one byte each; the last byte is 0.
     type CodeTable = uint8x16_t;
     #[inline(always)]
     fn load_code_table(self, exponents: &[Bf16x12; LANES]) -> Self::CodeTable {

@@ -18,9 +18,9 @@ pub const LANES: usize = 16;
 /// impossible to make one otherwise. The methods' bits, those of the extensions too, must equal
 /// those of [`Portable`](super::Portable).
 pub unsafe trait Simd: Copy + Send + Sync + 'static {
-    /// How products use the registers.
+    /// How matrix products use the instruction set's registers.
     const STRATEGY: Strategy;
-    /// Sixteen lanes.
+    /// A vector of sixteen lanes of `f32`.
     type F: Copy;
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F;
@@ -34,13 +34,13 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing 16 floats; no alignment is needed.
     unsafe fn store(self, p: *mut f32, x: Self::F);
-    /// `a + b`
+    /// The sum `a + b` of each lane.
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a - b`
+    /// The difference `a - b` of each lane.
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a * b`
+    /// The product `a * b` of each lane.
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a / b`
+    /// The quotient `a / b` of each lane.
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
@@ -50,7 +50,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// `if a < b { x } else { y }`; a NaN compares false.
     fn select_lt(self, a: Self::F, b: Self::F, x: Self::F, y: Self::F) -> Self::F;
-    /// `|a|`
+    /// The magnitude `|a|` of each lane; a NaN stays one.
     fn abs(self, a: Self::F) -> Self::F;
     /// `p * 2^n` for integral `n` in `-126..=127`, `n` given as floats.
     fn scale_by_power_of_two(self, p: Self::F, n: Self::F) -> Self::F;

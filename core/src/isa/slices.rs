@@ -97,7 +97,7 @@ pub fn store_transposed<S: Simd>(s: S, rows: &[u8], row_stride: usize, out: &mut
     unsafe { s.store_transposed(rows.as_ptr(), row_stride, out.as_mut_ptr(), stride) }
 }
 
-/// Sixteen integers.
+/// A vector of the sixteen integers of an array.
 #[inline(always)]
 pub fn load_ints<S: Dot>(s: S, x: &[i32; LANES]) -> S::Ints {
     // SAFETY: 16 integers are borrowed.

@@ -1,5 +1,5 @@
-//! What is chosen for speed alone: by instruction set (how products use its registers) and by model
-//! of CPU (how far ahead memory is fetched, whether 12-bit weights pay). No bit depends on it.
+//! Choices for speed alone: by instruction set (how products use its registers) and by model of CPU
+//! (how far ahead memory is fetched, whether 12-bit weights pay). No bit depends on them.
 
 /// How matrix products use the registers and instructions of one instruction set.
 ///
@@ -29,7 +29,8 @@ pub struct Strategy {
 }
 
 impl Strategy {
-    /// Everything is multiplied as it is stored; the rows of a tile are filled in by `tile_sizes!`.
+    /// The strategy that multiplies everything as it is stored; `tile_sizes!` fills in the rows of
+    /// a tile.
     pub(super) const AS_STORED: Self = Self {
         tile_rows: 0,
         dequantizing_rows: 0,
@@ -41,18 +42,18 @@ impl Strategy {
     };
 }
 
-/// What differs by the model of the CPU.
+/// The choices that differ by the model of the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tuning {
-    /// Bytes from what a kernel reads to what it fetches meanwhile; 0, lines that it has just read
-    /// or is about to, leaves fetching to the hardware.
+    /// The distance in bytes from what a kernel reads to what it prefetches meanwhile. With 0 it
+    /// fetches lines that it is reading anyway, which leaves prefetching to the hardware.
     pub(super) fetch_ahead: usize,
-    /// Sequences at once up to which bf16 weights in 12 bits are known to pay.
+    /// The number of concurrent sequences up to which 12-bit bf16 weights are known to pay.
     pub(super) bf16_12_sequences: usize,
 }
 
-/// Bytes that are fetched ahead: more than are on their way to a core at full bandwidth (bandwidth
-/// times latency, some 6 KiB).
+/// The usual distance of prefetches: more than the bytes in flight to a core at full bandwidth
+/// (bandwidth times latency, some 6 KiB).
 const FETCHED_AHEAD: usize = 8192;
 
 impl Tuning {
@@ -60,8 +61,9 @@ impl Tuning {
     /// on Zen 3 but 0.77 on Zen 1, eight are 0.73.
     pub(super) const NARROW: Self = Self { fetch_ahead: FETCHED_AHEAD, bf16_12_sequences: 0 };
 
-    /// AVX-512 on a CPU of which nothing more is known. Eight and sixteen sequences in 12 bits are
-    /// 0.86 and 0.90 times as fast on Zen 4, 0.95 and 0.96 on a Xeon; four are no slower on either.
+    /// AVX-512 on a CPU of which nothing more is known. With 12-bit weights eight and sixteen
+    /// sequences are 0.86 and 0.90 times as fast on Zen 4, 0.95 and 0.96 on a Xeon; four are no
+    /// slower on either.
     pub(super) const AVX512: Self = Self { fetch_ahead: FETCHED_AHEAD, bf16_12_sequences: 4 };
 
     /// AVX-512 on Zen 4. Fetches go into L2 there (AVX2's into L1), which is slower than leaving

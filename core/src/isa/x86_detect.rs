@@ -1,4 +1,5 @@
-//! What an x86-64 CPU can do, from CPUID, and what its operating system saves, from XCR0.
+//! The features of an x86-64 CPU, from CPUID, and the state that its operating system saves, from
+//! XCR0.
 //!
 //! `core` has no `is_x86_feature_detected!`, so the bits are read here.
 use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
@@ -15,11 +16,11 @@ pub(super) struct Features {
     /// AMX-TILE and AMX-INT8 with the one palette of tiles there is, XCR0 allowing their state. A
     /// process must still ask for it.
     pub(super) amx_int8: bool,
-    /// Made by Intel.
+    /// Whether the vendor is Intel.
     pub(super) intel: bool,
-    /// AMD's Zen 4: the one core of family 25 with AVX-512.
+    /// Whether the core is AMD's Zen 4, the only one of family 25 with AVX-512.
     pub(super) zen4: bool,
-    /// AMD's Zen 5: family 26, with AVX-512.
+    /// Whether the core is AMD's Zen 5: family 26, with AVX-512.
     pub(super) zen5: bool,
 }
 

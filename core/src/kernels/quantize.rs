@@ -10,7 +10,7 @@ use crate::dtype::{INT8_MAX, Int8, int8_scale};
 use crate::isa::slices::{load_part, store_offset_int8};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 
-/// The number 0.
+/// An activation of value 0: 8 bits offset by 128.
 const ZERO: Int8 = Int8(128);
 
 /// Rotates the first `width` elements of `x` in place and rounds them to 8 bits offset by 128; what

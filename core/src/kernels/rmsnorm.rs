@@ -13,18 +13,18 @@ use half::bf16;
 /// Where a normalised row goes.
 #[derive(Debug)]
 pub enum Normed<'a> {
-    /// As it is.
+    /// As f32, without rounding.
     F32(&'a mut [f32]),
-    /// As bf16 operands.
+    /// Rounded to bf16 operands.
     Bf16(&'a mut [bf16]),
     /// Rotated and rounded to 8 bits, as [`quantize`](super::quantize::quantize) does it; whole
     /// vectors of 16.
     Int8 {
         /// The row before it is rounded; what it held is lost.
         floats: &'a mut [f32],
-        /// The row.
+        /// The rotated row, rounded to 8 bits.
         rounded: &'a mut [Int8],
-        /// Its scale.
+        /// The scale of the rounded row.
         scale: &'a mut f32,
     },
 }

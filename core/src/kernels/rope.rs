@@ -16,7 +16,7 @@ pub enum RopeScaling {
     None,
     /// Llama 3.1's: long wavelengths divided by `factor`, a smooth passage between the two bounds.
     Llama3 {
-        /// By how much low frequencies are divided.
+        /// The divisor of low frequencies.
         factor: f32,
         /// Wavelengths above `original_positions / low_freq_factor` are divided.
         low_freq_factor: f32,
@@ -32,7 +32,7 @@ pub enum RopeScaling {
 pub struct RopeConfig {
     /// The base of the frequencies.
     pub theta: f64,
-    /// What is done to them.
+    /// How the frequencies are scaled for contexts beyond the one of training.
     pub scaling: RopeScaling,
 }
 

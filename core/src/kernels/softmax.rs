@@ -10,9 +10,9 @@ use crate::kernels::math::exp;
 /// What log-softmax subtracts: `log p(i) = (x[i] − max) − log_sum`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normaliser {
-    /// The maximum.
+    /// The maximum of the row.
     pub max: f32,
-    /// `ln Σ e^(x − max)`
+    /// The logarithm of the sum, `ln Σ e^(x − max)`.
     pub log_sum: f32,
 }
 

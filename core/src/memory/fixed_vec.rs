@@ -66,7 +66,7 @@ impl<'s, T: Plain> FixedVec<'s, T> {
         self.len = kept;
     }
 
-    /// Empties the vector.
+    /// Drops all elements; the room stays.
     pub fn clear(&mut self) {
         self.len = 0;
     }

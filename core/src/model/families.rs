@@ -33,9 +33,9 @@ pub struct Family {
     pub mlp_bias_key: bool,
     /// Whether Q and K are normalised per head before RoPE.
     pub qk_norm: bool,
-    /// What its layers are beyond that.
+    /// Everything else in which the family's layers differ from Llama's.
     pub features: LayerFeatures,
-    /// What transformers takes for keys that `config.json` leaves out.
+    /// The defaults that the transformers library has for keys that `config.json` leaves out.
     pub absent: AbsentKeys,
 }
 
@@ -46,9 +46,9 @@ pub struct AbsentKeys {
     pub kv_head_count: Option<usize>,
     /// `head_dim`; `None` is `hidden_size / num_attention_heads`.
     pub head_dim: Option<usize>,
-    /// `max_position_embeddings`.
+    /// The value of `max_position_embeddings`.
     pub position_count: usize,
-    /// `sliding_window`, in positions.
+    /// The value of `sliding_window`, in positions.
     pub window: Option<usize>,
     /// `use_sliding_window`: where it is false, a window counts only if the key asks for it, and
     /// then from layer `max_window_layers` on.
@@ -122,7 +122,7 @@ const _: () = {
 };
 
 impl Architecture {
-    /// Its row of the table.
+    /// The family's row of [`FAMILIES`].
     pub fn family(self) -> &'static Family {
         &FAMILIES[self as usize]
     }

@@ -5,20 +5,20 @@
 //! aux table   64 bytes per named blob: name, offset, bytes
 //! directory   32 bytes per tensor: kind, layer, expert, offset, bytes
 //! aux         tokenizer, template, defaults: opaque to the core, each at a multiple of 64
-//! tensors     each at a multiple of 4096: panels, norms, biases; in the order in which a step reads them
+//! tensors     each at a multiple of 4096: panels, norms, biases, as a step reads them
 //! ```
 //!
-//! What comes before the first tensor is the **head**: small, and it steers everything. The tensors
-//! are the **body**: numbers, of which any are valid; the promise that all CPUs give the same bits
-//! is for bodies that a packer wrote, without subnormal numbers. The header has a place for a hash
-//! of each ([`HEAD_HASH`], [`BODY_HASH`]), so that whoever opens a file can check the head at once
-//! and the body when asked; the core computes neither.
+//! The bytes before the first tensor are the image's **head**, which is small and says where
+//! everything lies. The tensors are its **body**. Any bytes are valid there, but all CPUs give the
+//! same bits only for bodies that a packer wrote, without subnormal numbers. The header has a place
+//! for a hash of each ([`HEAD_HASH`], [`BODY_HASH`]), so that a host can check the head when it
+//! opens a file, and the body when asked to; the core computes neither.
 //!
-//! [`ImageLayout`] computes every offset from the configuration and the blobs' sizes alone, so
-//! whoever writes an image and [`PackedModel::parse`] agree, and a parsed directory is only
-//! compared with what it must be. The core allocates nothing here: a host maps a file or fills
-//! memory through [`ImageWriter`], a system without an OS carries the bytes in its own binary.
-//! What stands where in header and tables is defined in `header` alone, for both.
+//! [`ImageLayout`] computes every offset from the configuration and the blobs' sizes alone, for
+//! writers and for [`PackedModel::parse`], which only compares the directory with the layout. The
+//! core allocates nothing here: a host maps a file or fills memory through [`ImageWriter`], a
+//! system without an OS carries the bytes in its own binary. The places in the header and the
+//! tables are defined once, in `header`, for reading and writing.
 //!
 //! Errors name the field, what was found and what was expected. Hostile bytes give an error or a
 //! model whose numbers are nonsense, never a panic and never a view out of bounds.
@@ -53,8 +53,7 @@ fn short(found: u64, expected: usize) -> ImageError {
 /// Bytes of the head of an image, from its first [`HEADER_BYTES`] and its whole length: what
 /// [`HEAD_HASH`] covers.
 ///
-/// Only what says whether the other fields can be understood is looked at: magic, versions,
-/// lengths.
+/// It checks only the fields on which all others depend: magic, versions and lengths.
 pub fn head_bytes(header: &[u8], total: u64) -> Result<usize, ImageError> {
     if !header.starts_with(&MAGIC) {
         return Err(ImageError::NotAnImage);
@@ -166,7 +165,7 @@ impl<'w> PackedModel<'w> {
         })
     }
 
-    /// What the model is.
+    /// The configuration that the header holds.
     pub fn config(&self) -> &ModelConfig {
         self.layout.config()
     }

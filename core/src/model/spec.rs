@@ -1,4 +1,4 @@
-//! The description of a layer: what its attention and its feed-forward are, and where norms stand.
+//! The description of a layer: its attention, its feed-forward, and the placement of its norms.
 //!
 //! A model is a list of layers. [`ModelConfig::layer`](super::ModelConfig::layer) gives layer `i`'s
 //! [`LayerSpec`] from the model's sizes and its [`LayerFeatures`], and the forward pass reads
@@ -15,7 +15,7 @@ use crate::kernels::rope::{RopeConfig, RopeScaling};
 pub struct ConfigError {
     /// The field, as `config.json` names it.
     pub field: &'static str,
-    /// What it must be.
+    /// The values that are allowed, in words that follow "must be".
     pub expected: &'static str,
 }
 
@@ -146,12 +146,12 @@ pub const ROPE_TABLES: usize = 2;
 /// Kinds of layers that a model can have.
 pub const LAYER_KINDS: usize = 2;
 
-/// What may differ from layer to layer. All layers have the same tensors.
+/// The properties that may differ from layer to layer. All layers have the same tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerKind {
-    /// As [`AttentionSpec::window`].
+    /// The [`AttentionSpec::window`] of layers of this kind.
     pub window: Option<u32>,
-    /// As [`AttentionSpec::rope`].
+    /// The [`AttentionSpec::rope`] of layers of this kind.
     pub rope: Option<u32>,
 }
 
@@ -175,7 +175,7 @@ impl LayerPattern {
     }
 }
 
-/// What a model's layers are beyond sizes, biases and norms of heads.
+/// The properties of a model's layers besides sizes, biases and norms of heads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerFeatures {
     /// Which layer is of which kind.
@@ -190,9 +190,9 @@ pub struct LayerFeatures {
     pub activation: Activation,
     /// Whether the feed-forward has a gate.
     pub gate: bool,
-    /// As [`AttentionSpec::scale`]; `None` is `1 / sqrt(head_dim)`.
+    /// The [`AttentionSpec::scale`] of every layer; `None` is `1 / sqrt(head_dim)`.
     pub attention_scale: Option<f32>,
-    /// As [`AttentionSpec::soft_cap`].
+    /// The [`AttentionSpec::soft_cap`] of every layer.
     pub soft_cap: Option<f32>,
 }
 

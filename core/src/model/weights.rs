@@ -1,11 +1,11 @@
-//! The weights of a model as the forward pass wants them: views into an image.
+//! The weights of a model as the forward pass reads them: views into an image.
 use crate::kernels::matmul::Linear;
 use half::bf16;
 
 /// The table of token embeddings.
 #[derive(Clone, Copy, Debug)]
 pub enum Embedding<'w> {
-    /// The head's panels serve: token `t` is column `t`.
+    /// The output head's panels are the table too: token `t` is column `t`.
     Tied,
     /// A table of f32, `[vocab, hidden]`.
     F32(&'w [f32]),
@@ -39,7 +39,7 @@ pub struct LayerWeights<'w> {
 /// The weights before and after the layers.
 #[derive(Clone, Copy, Debug)]
 pub struct OuterWeights<'w> {
-    /// What a token id is looked up in.
+    /// The table in which token ids are looked up.
     pub embedding: Embedding<'w>,
     /// The last RMSNorm, `[padded(hidden)]`, padding zero.
     pub final_norm: &'w [f32],

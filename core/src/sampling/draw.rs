@@ -8,7 +8,7 @@ use super::penalties::{self, History};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
 use crate::kernels::softmax::exp_weights;
 
-/// What a draw came to.
+/// The result of a draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampled {
     /// The id that was drawn.
@@ -32,7 +32,7 @@ pub struct Scratch<'a> {
     pub counts: &'a mut [u32],
 }
 
-/// What a draw depends on besides logits and bias.
+/// The inputs of a draw besides logits and bias.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw<'a> {
     /// How the request wants its tokens drawn.

@@ -1,4 +1,4 @@
-//! Top-k, top-p and min-p: which tokens may be drawn.
+//! Top-k, top-p and min-p: the filters that choose the tokens that may be drawn.
 //!
 //! Tokens are ordered by descending weight, ties by the lower id. top-k keeps the first k; top-p
 //! keeps the shortest beginning of those whose weights reach `top_p` of their sum, added in that

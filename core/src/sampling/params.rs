@@ -1,4 +1,4 @@
-//! How a request wants its tokens drawn.
+//! The sampling parameters of a request, and their ranges.
 
 /// Resolved parameters: no defaults are left to fill in.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! Bias and penalties, which change the logits of single tokens before anything else does.
+//! Logit bias and penalties: the first changes to the logits of single tokens.
 use super::params::SamplingParams;
 
 /// The tokens before the one that is drawn.

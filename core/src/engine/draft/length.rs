@@ -1,11 +1,11 @@
-//! How many draft tokens pay, from what became of those before.
+//! The number of draft tokens that pays, estimated from how many earlier ones were accepted.
 //!
 //! If each draft token is accepted with probability a, k of them yield `1 + a + … + a^k` tokens in
 //! a step that costs `1 + k·c`, c being the cost of making and verifying one (Leviathan, Kalman and
 //! Matias, 2023, theorem 3.8). The best k is taken; where even that does not pay, none are made for
 //! a while, which is twice as long each time.
 
-/// What is known of a sequence's draft tokens from one source.
+/// Statistics of a sequence's draft tokens from one source, and the pauses that follow from them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 pub(in crate::engine) struct DraftLength {

@@ -1,7 +1,7 @@
-//! Draft tokens from the request's own tokens: what followed the last time that its latest ones
-//! stood there (Saxena, "Prompt Lookup Decoding", 2023).
+//! Draft tokens from the request's own tokens: those that followed an earlier occurrence of its
+//! latest tokens (Saxena, "Prompt Lookup Decoding", 2023).
 
-/// Tokens of a match beyond which a longer one is no better.
+/// The largest length of a match: longer ones are not preferred.
 const MATCH_MAX: usize = 32;
 
 /// Writes the draft tokens that follow `tokens[..count]` after it; returns how many these are, up

@@ -102,7 +102,7 @@ macro_rules! tile_format {
 tile_format!(f32);
 tile_format!(bf16);
 
-/// Whether so many rows make it worth widening columns of that many steps once for all.
+/// Whether widening columns of `steps` steps once for all tiles pays with `rows` rows.
 #[inline(always)]
 fn widens<S: InstructionSet, E: Element<S>>(rows: usize, steps: usize) -> bool {
     const {
@@ -114,7 +114,7 @@ fn widens<S: InstructionSet, E: Element<S>>(rows: usize, steps: usize) -> bool {
     !dequantized_as_stored::<S, E>() && rows > S::STRATEGY.tile_rows && steps <= WIDE_STEPS
 }
 
-/// Widens `steps` steps, so many elements apart, of two vectors of columns.
+/// Widens `steps` steps of two vectors of columns, `stride` elements from one step to the next.
 ///
 /// # Safety
 /// Each step of both is valid for reading `16 * STEP` elements, `out` for writing `steps *
@@ -137,7 +137,8 @@ unsafe fn widen<S: InstructionSet, E: Element<S>>(
 
 /// NV vectors of columns that rows are multiplied with.
 trait Columns<S: InstructionSet, E: KvElement<S>, const NV: usize> {
-    /// Adds the products of MR rows, so many elements apart.
+    /// Adds the products of MR rows. `rows` is the first row, and the elements from one to the
+    /// next.
     ///
     /// # Safety
     /// The columns are there, and each row is valid for reading the elements that they are
@@ -204,8 +205,9 @@ impl<S: InstructionSet, E: KvElement<S>> Columns<S, E, 2> for Widened<E> {
     }
 }
 
-/// Products of rows, so many elements apart, and some columns: written to the columns of `out` from
-/// `column` on, whose rows are `out_stride` floats, or with `ADD` added to what stands there.
+/// Products of rows and some columns. They are written to the columns of `out` from `column` on, or
+/// with `ADD` added to them; a row of `out` is `out_stride` floats. `rows` is the first row, and
+/// the elements from one row to the next.
 struct Products<'a, E, C, const NV: usize, const ADD: bool> {
     rows: (*const E, usize),
     columns: C,

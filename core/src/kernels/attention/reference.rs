@@ -14,9 +14,9 @@ fn exp_of(x: f32) -> f32 {
 /// A query, and the keys and values that it sees (`[positions][d]`), as operands of a KV format.
 #[derive(Clone, Copy, Debug)]
 pub enum Operands<'a> {
-    /// Query, keys, values.
+    /// f32: the query, the keys and the values.
     F32([&'a [f32]; 3]),
-    /// bf16, widened.
+    /// bf16: the query, the keys and the values, widened to f32.
     Bf16([&'a [f32]; 3]),
     /// 8 bits, and the scales of each: the query's one, and the positions'.
     Int8([&'a [i8]; 3], [&'a [f32]; 3]),

@@ -17,7 +17,7 @@ pub enum Activations<'a> {
 }
 
 impl<'a> Activations<'a> {
-    /// R.
+    /// The number of rows, R.
     pub fn count(&self) -> usize {
         match self {
             Self::F32(rows) => rows.count(),
@@ -35,7 +35,7 @@ impl<'a> Activations<'a> {
         }
     }
 
-    /// K.
+    /// Elements of a row without padding, K.
     pub(super) fn width(&self) -> usize {
         match self {
             Self::F32(rows) => rows.width(),
@@ -44,7 +44,7 @@ impl<'a> Activations<'a> {
         }
     }
 
-    /// Bytes from row to row.
+    /// Bytes from one row to the next.
     pub(super) fn row_bytes(&self) -> usize {
         match self {
             Self::F32(rows) => rows.stride() * size_of::<f32>(),

@@ -1,15 +1,16 @@
-//! In which blocks a task goes through its rows and panels, so that both stay in L2.
+//! The order in which a task goes through its rows and panels, so that both stay in L2.
 //!
-//! Slices of a panel wait in L1 while all rows pass by: from L2, as long as those fit. More rows
-//! are cut into blocks that do, and for each group of panels, which L2 holds beside, the blocks
-//! take turns: memory yields each weight once, a larger cache the rows once a group. No cut changes
-//! a bit.
+//! A slice of a panel stays in L1 while it meets all rows, which come from L2 as long as they fit
+//! there. More rows are cut into blocks that fit. All blocks of rows then meet one group of panels,
+//! which fits L2 too, before the next group: each weight is read from memory once, and the rows are
+//! read from a larger cache once for each group. No cut changes a bit.
 use core::ops::Range;
 
-/// Bytes of a block of rows, and of a group of panels: half a megabyte each, of the megabyte or two
-/// that a core has.
+/// Bytes of a block of rows, and of a group of panels: half a megabyte each of L2, which has one or
+/// two megabytes a core.
 const BLOCK_BYTES: usize = if cfg!(test) { 4 << 10 } else { 512 << 10 }; // small, as products in tests are
-/// The minimum of rows of a block: those that share what the first tile of a slice dequantized.
+/// The minimum of rows of a block, which share the columns that the first tile of a slice
+/// dequantized.
 const ROWS_MIN: usize = if cfg!(test) { 32 } else { 64 };
 /// Rows of a block are a multiple of this, so that tiles are not cut.
 const ROWS_STEP: usize = 32;
@@ -23,7 +24,7 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// What suits so many rows of so many bytes, and panels of the output of so many bytes.
+    /// The blocks for `rows` rows of `row_bytes` bytes and panels of the output of `panel_bytes`.
     pub(super) fn new(rows: usize, row_bytes: usize, panel_bytes: usize) -> Self {
         let count = rows.div_ceil((BLOCK_BYTES / row_bytes).max(ROWS_MIN)).max(1);
         let rows_each = rows.div_ceil(count).max(1).next_multiple_of(ROWS_STEP);

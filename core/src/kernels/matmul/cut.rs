@@ -1,21 +1,21 @@
 //! How a product is cut into tasks for workers.
 //!
-//! Into ranges of panels, as long as there are enough of them: each weight is then read and
-//! unpacked once. A narrow weight on many cores has too few; with many rows those are cut too, and
-//! a panel is unpacked once for each range of rows. No cut changes a bit.
+//! Panels are cut into ranges, so that each weight is read and unpacked once. A narrow weight has
+//! too few panels for many workers; then many rows are cut into ranges too, and a panel is unpacked
+//! once for each of them. No cut changes a bit.
 use core::ops::Range;
 
-/// Panels are cut into this many tasks a worker at most: enough to balance cores that are not
-/// equally free, few enough that each uses for a while what it has read of the rows.
+/// The maximum of ranges of panels for each worker: enough to balance cores that are not equally
+/// free, few enough that each task reuses the rows that it has read.
 const TASKS_PER_WORKER: usize = 16;
-/// Tasks a worker for at most [`ROWS_FEW`] rows, which a task has soon read again: short tasks,
-/// since workers that are done wait for the last one.
+/// The maximum of ranges for each worker where a step has at most [`ROWS_FEW`] rows. Those are read
+/// again quickly, and short tasks leave the other workers less time to wait for the last one.
 const TASKS_PER_WORKER_FEW: usize = 64;
-/// Rows up to which a step is taken for one of decoding.
+/// The maximum of rows of a step that is taken for one of decoding.
 const ROWS_FEW: usize = 16;
-/// Tasks a worker below which rows are cut.
+/// Rows are cut where there are fewer panels than this for each worker.
 const TASKS_WANTED: usize = 2;
-/// The minimum of rows of a task, where rows are cut: those that share what the first tile
+/// The minimum of rows of a task where rows are cut, which share the columns that the first tile
 /// dequantized.
 const ROWS_MIN: usize = 32;
 
@@ -29,7 +29,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// The cut for so many panels of the output, rows and workers.
+    /// The cut of a product with `panels` panels of the output, for a number of workers.
     pub fn new(panels: usize, rows: usize, workers: usize) -> Self {
         let by_columns = Self::by_columns(panels, rows, workers);
         if workers == 1 || panels == 0 || panels >= TASKS_WANTED * workers {

@@ -207,7 +207,8 @@ pub unsafe fn dequantized_tile<S: InstructionSet, E: Element<S>, const MR: usize
     *acc = sums;
 }
 
-/// Steps of rows that are widened at a time; so many, at most, [`dequantized_tile`] takes.
+/// Steps of rows that are widened at a time, and the maximum that [`dequantized_tile`] takes where
+/// rows are widened.
 pub const WIDE_STEPS: usize = 64;
 
 /// Floats from one widened row to the next: a slice, and a line more, so that rows do not meet in a
@@ -220,7 +221,7 @@ const _: () = assert!(WIDE_STEPS.is_multiple_of(LANES));
 struct WideRows<const MR: usize>([MaybeUninit<[f32; WIDE_STRIDE]>; MR]);
 
 impl<const MR: usize> WideRows<MR> {
-    /// Room for them.
+    /// Uninitialised room for a slice of MR rows.
     #[inline(always)]
     fn new() -> Self {
         Self([const { MaybeUninit::uninit() }; MR])
@@ -340,7 +341,7 @@ pub trait Unpack<S: InstructionSet>: Copy {
     /// Whether a single row is multiplied by [`Unpack::add_to_one`].
     const HAS_ONE: bool = false;
 
-    /// What all units share.
+    /// Loads the values of a panel that all its units need.
     fn shared(s: S, panel: &[Self]) -> Self::Shared;
     /// The unit of that number in a panel, which lies in this block.
     fn unit(s: S, shared: Self::Shared, block: &[Self], number: usize) -> Self::Unit<'_>;
@@ -368,11 +369,11 @@ pub trait Unpack<S: InstructionSet>: Copy {
 /// Some units of a panel.
 #[derive(Clone, Copy)]
 pub struct Units<'p, W> {
-    /// The whole panel.
+    /// The elements of the whole panel.
     pub panel: &'p [W],
-    /// The first unit.
+    /// The number of the first unit of the slice.
     pub first: usize,
-    /// How many there are.
+    /// How many units the slice has.
     pub count: usize,
 }
 

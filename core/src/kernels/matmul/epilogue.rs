@@ -1,4 +1,4 @@
-//! What is done with the sums of a product before they are written.
+//! Epilogues: the operation that a product applies to its sums before it writes them.
 #![allow(unsafe_code)]
 
 use super::panel::PANEL;
@@ -21,7 +21,7 @@ pub enum Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// The epilogue for the output after so many elements.
+    /// The epilogue for the output without its first `start` elements.
     pub fn after(self, start: usize) -> Self {
         match self {
             Self::Store(out) => Self::Store(out.after(start)),

@@ -25,7 +25,7 @@ macro_rules! panels {
                 }
             }
 
-            /// How they are stored.
+            /// The format in which the panels are stored.
             pub fn format(&self) -> WeightFormat {
                 match self {
                     $($(#[cfg($cfg)])? Self::$variant(_) => WeightFormat::$variant,)*
@@ -93,19 +93,19 @@ impl<'w> Linear<'w> {
         (panels.len() == len && bias_fits && inputs > 0).then_some(Self { outputs, inputs, panels, bias })
     }
 
-    /// N.
+    /// The number of output columns, N.
     #[inline(always)]
     pub fn outputs(&self) -> usize {
         self.outputs
     }
 
-    /// K.
+    /// The number of inputs, K.
     #[inline(always)]
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
-    /// The packed weights.
+    /// The packed weights, in one of the formats.
     #[inline(always)]
     pub fn panels(&self) -> Panels<'w> {
         self.panels

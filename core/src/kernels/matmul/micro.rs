@@ -21,11 +21,11 @@ use half::bf16;
 pub trait Element<S: InstructionSet>: Copy + 'static {
     /// Elements of K taken at a time: 1, 2 for pairs, 4 for quads.
     const STEP: usize;
-    /// Sixteen columns' operand.
+    /// A vector of the operands of sixteen columns.
     type Column: Copy;
     /// One row's operand, in every lane.
     type Row: Copy;
-    /// Sixteen sums.
+    /// A vector of the sums of sixteen columns.
     type Sums: Copy;
     /// A step of two times 16 columns in registers, as it lies in memory.
     type Lines: Copy;
@@ -55,8 +55,8 @@ pub trait Element<S: InstructionSet>: Copy + 'static {
     /// # Safety
     /// `to` is valid for writing [`Element::DEQUANTIZED_LEN`] elements.
     unsafe fn store_dequantized(s: S, lines: Self::Lines, to: *mut Self);
-    /// Adds the products of one step of MR rows, so many elements apart, and 32 dequantized
-    /// columns.
+    /// Adds the products of one step of MR rows and 32 dequantized columns. `a` is the first row,
+    /// and the elements from one row to the next.
     ///
     /// # Safety
     /// Each row is valid for `STEP` elements, `b` for [`Element::DEQUANTIZED_LEN`], which

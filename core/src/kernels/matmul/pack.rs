@@ -18,9 +18,9 @@ use core::marker::PhantomData;
 /// A weight that is infinite, NaN, or too large for the format it is packed to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NonFinite {
-    /// The row of those given.
+    /// The index of the row among those that were given.
     pub lane: usize,
-    /// The element in the row.
+    /// The index of the element in its row.
     pub k: usize,
     /// Its value before it is packed.
     pub value: f32,

@@ -13,30 +13,30 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// No memory.
+    /// An empty piece of memory, of which nothing is fetched.
     pub const NOTHING: Self = Self { next: core::ptr::null(), bytes: 0 };
 
-    /// So many bytes from an address on, which need not be memory.
+    /// `bytes` bytes from `next` on. Any address is allowed, since a prefetch cannot fault.
     #[inline(always)]
     pub fn new(next: *const u8, bytes: usize) -> Self {
         Self { next, bytes }
     }
 
-    /// Where it begins, and how many bytes it is.
+    /// The address of the first byte, and the number of bytes.
     #[inline(always)]
     pub fn parts(self) -> (*const u8, usize) {
         (self.next, self.bytes)
     }
 
-    /// What the rows `rows` of `count` fetch of what all of them do.
+    /// The share of the tile with these rows, where `count` rows together fetch it all.
     #[inline(always)]
     pub fn share(self, rows: Range<usize>, count: usize) -> Self {
         let next = self.next.wrapping_add(self.bytes * rows.start / count);
         Self { next, bytes: self.bytes * rows.len() / count }
     }
 
-    /// Cuts it into so many fetches, a line apart at most: what a panel has besides its blocks
-    /// would move bursts from their places.
+    /// Cuts the memory into `fetches` fetches, at most a line apart, so that a panel's tables
+    /// beside its blocks do not shift the bursts.
     #[inline(always)]
     pub fn cut(self, fetches: usize) -> Self {
         Self { next: self.next, bytes: (self.bytes / fetches).min(64) }
@@ -73,13 +73,13 @@ pub struct Bursts {
 }
 
 impl Bursts {
-    /// For blocks of so many lines in all.
+    /// The bursts of a tile that reads blocks of `lines` cache lines in all.
     #[inline(always)]
     pub fn cut(ahead: Ahead, lines: usize) -> Self {
         Self { ahead: ahead.cut(lines), due: BURST_LINES - 1 }
     }
 
-    /// Those that are due before so many lines are read.
+    /// Fetches the bursts that are due before the tile reads the next `lines` lines.
     #[inline(always)]
     pub fn fetch<S: Simd>(&mut self, s: S, lines: usize) {
         self.due += lines;

@@ -87,21 +87,21 @@ pub unsafe fn multiply(
     }
 }
 
-/// What a block of rows and panels has, whatever their format.
+/// The product of a block of rows and a range of panels, apart from their formats.
 struct Task<'a> {
     k: usize,
     bias: Option<&'a [f32]>,
     epilogue: Epilogue<'a>,
     out_stride: usize,
-    /// Of the output.
+    /// The panels of the output that the block has.
     panels: Range<usize>,
 }
 
-/// What is the same for all panels of a block; `O` is the type of the operands.
+/// The inputs that all panels of a block share; `O` is the type of the operands.
 struct Job<'a, O> {
     task: Task<'a>,
     rows: Rows<'a, O>,
-    /// Of the rows; empty where they have none.
+    /// The rows' scales; empty where the operands have none.
     scales: &'a [f32],
     /// Bytes ahead of the reader that a single tile of rows fetches ([`Isa::fetch_ahead`]).
     ahead: usize,
@@ -210,12 +210,12 @@ fn next<W: Format>(slice: Slice<'_, W>, panels_per_output: usize) -> Ahead {
 struct SliceTile<'t, 'w, 'a, S: InstructionSet, W: Weight<S>> {
     job: &'t Job<'a, W::Operand>,
     slice: Slice<'w, W>,
-    /// `[rows]`
+    /// The sums of each row from the slices before, `[rows]`.
     sums: *mut ColumnSums<S, W>,
-    /// Room for a slice.
+    /// Room for the dequantized columns of a slice.
     dequantized: &'t mut [W::Operand],
     cursor: &'t mut W::Cursor<'w>,
-    /// What is needed next, which all tiles fetch together.
+    /// Memory of the next slice, of which each tile fetches its share.
     ahead: Ahead,
 }
 

@@ -18,13 +18,14 @@ pub(super) struct Rotations<'s> {
     half: usize,
     /// Rows that the tables have room for.
     row_capacity: usize,
-    /// `[tables, head_dim / 2]`.
+    /// The frequencies of each table, `[tables, head_dim / 2]`.
     frequencies: &'s mut [f32],
-    /// `[tables, rows, head_dim / 2]`.
+    /// The cosines of each row's position, `[tables, rows, head_dim / 2]`.
     cos: &'s mut [f32],
-    /// `[tables, rows, head_dim / 2]`.
+    /// The sines of each row's position, `[tables, rows, head_dim / 2]`.
     sin: &'s mut [f32],
-    /// Whether the frequencies are there: a carver cannot compute them.
+    /// Whether the frequencies were computed, which the first step does: a carver that only counts
+    /// bytes cannot.
     ready: bool,
 }
 

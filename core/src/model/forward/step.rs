@@ -1,4 +1,4 @@
-//! What the parts of a forward pass share: its limits, and the step at hand.
+//! The types that the parts of a forward pass share: its limits, a step, and a layer.
 use crate::cache::planes::KvView;
 use crate::dtype::KvFormat;
 use crate::kernels::matmul::product::scratch_bytes;
@@ -8,16 +8,16 @@ use crate::model::rows::{BlockTables, Row};
 use crate::model::spec::LayerSpec;
 use crate::model::weights::LayerWeights;
 
-/// What the activations are sized for.
+/// The limits that the activations are sized for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardLimits {
-    /// Rows of a step.
+    /// The maximum of rows of a step.
     pub rows: usize,
     /// Rows whose logits are computed at a time.
     pub head_rows: usize,
-    /// Workers of the pool.
+    /// The maximum of workers of the pool.
     pub workers: usize,
-    /// Positions of a sequence.
+    /// The maximum of positions of a sequence.
     pub model_len: usize,
     /// How keys, values, queries and probabilities are stored.
     pub kv_format: KvFormat,
@@ -46,7 +46,7 @@ pub(super) struct Step<'a> {
     pub(super) tables: BlockTables<'a>,
     /// Keys and values of all layers.
     pub(super) kv: KvView<'a>,
-    /// What RMSNorms add to the mean square.
+    /// The `eps` that RMSNorms add to the mean square.
     pub(super) eps: f32,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Step<'a> {
 pub(super) struct Layer<'a> {
     /// Its number, from 0.
     pub(super) index: usize,
-    /// What it is made of.
+    /// The description of its attention, feed-forward and norms.
     pub(super) spec: LayerSpec,
     /// Views of its weights in the image.
     pub(super) weights: LayerWeights<'a>,

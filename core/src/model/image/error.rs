@@ -1,5 +1,4 @@
-//! Why bytes are not an image that this version can run: who says it, what was found, what was
-//! expected.
+//! The errors of parsing an image: each names the field, what was found and what was expected.
 use crate::memory::REGION_ALIGN;
 use crate::model::spec::ConfigError;
 
@@ -38,7 +37,7 @@ pub enum ImageError {
         /// What the bytes say.
         found: u64,
     },
-    /// The configuration cannot be.
+    /// The configuration is impossible, or asks for what is not implemented.
     Config(ConfigError),
     /// An entry of the directory differs from what the configuration implies.
     Directory {

@@ -15,7 +15,7 @@ use core::ops::Range;
 /// The first bytes of every image.
 pub const MAGIC: [u8; 8] = *b"vbimage\0";
 
-/// The version of the format; it changes whenever a field or the place of tensors does.
+/// The version of the format, which changes with every change of a field or of where tensors lie.
 pub const FORMAT_VERSION: u32 = 5;
 
 /// Bytes of the header, before the aux table. What no field takes is zero.
@@ -36,9 +36,9 @@ pub const BODY_HASH: Range<usize> = BODY_HASH_PLACE.range();
 /// A number or a hash at a place of the header, or of an entry of a table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// What messages call it.
+    /// The name of the number in error messages.
     pub(super) name: &'static str,
-    /// Bytes before it.
+    /// Bytes from the start of the header or entry to this place.
     pub(super) offset: usize,
     /// 4 or 8 for a number, 32 for a hash.
     bytes: usize,

@@ -1,4 +1,4 @@
-//! Where everything lies in an image, computed from the configuration and the sizes of the aux
+//! The layout of an image: every offset, computed from the configuration and the sizes of the aux
 //! blobs alone.
 //!
 //! All layers have the same tensors, so a layer is an offset times its number: the layout needs no
@@ -164,7 +164,7 @@ pub struct TensorPlace {
     pub span: Span,
 }
 
-/// What the directory says of a tensor.
+/// The numbers of a tensor's entry in the directory, by their places.
 pub(super) fn directory_entry(tensor: &TensorPlace) -> [(Place, u64); 5] {
     let number = |index: Option<usize>| index.map_or(NONE, |index| index as u64);
     [
@@ -223,7 +223,7 @@ pub struct ImageLayout<'n> {
 pub(super) const TENSOR_ALIGN: usize = 4096;
 const _: () = assert!(TENSOR_ALIGN.is_multiple_of(REGION_ALIGN));
 
-/// The end of what was laid out so far.
+/// The offset behind everything that was laid out so far.
 struct Cursor(usize);
 
 impl Cursor {

@@ -1,4 +1,4 @@
-//! The seam between the engine and whatever computes its steps.
+//! The seam between the engine and the runner that computes its steps.
 //!
 //! The engine decides which rows a step has; a [`Runner`] computes them. It holds the weights, the
 //! activations and the KV of the served model and of a draft model, so that they may lie in the
@@ -30,21 +30,21 @@ pub enum StepKind {
     /// The draft model. What it writes into the served model's blocks is computed again before it
     /// counts.
     Draft,
-    /// The served model.
+    /// The served model, whose draws are the output.
     Target,
 }
 
-/// A draft model.
+/// A draft model: its weights, and where its KV lies.
 #[derive(Clone, Debug)]
 pub struct DraftModel<'w> {
-    /// Its weights.
+    /// The weights of the draft model.
     pub model: PackedModel<'w>,
     /// Where its keys and values lie.
     pub cache: DraftCache,
 }
 
 impl DraftModel<'_> {
-    /// What memory is planned from.
+    /// The sizes from which memory is planned.
     pub fn size(&self) -> DraftModelSize {
         DraftModelSize { config: *self.model.config(), cache: self.cache }
     }
@@ -64,7 +64,7 @@ pub enum DraftCache {
 /// A draft model as far as it takes memory.
 #[derive(Clone, Copy, Debug)]
 pub struct DraftModelSize {
-    /// Its configuration.
+    /// The configuration of the draft model.
     pub config: ModelConfig,
     /// Where its keys and values lie.
     pub cache: DraftCache,

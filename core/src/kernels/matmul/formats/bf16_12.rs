@@ -1,5 +1,5 @@
-//! bf16 weights in 12 bits, losslessly: decode reads three quarters of the bytes and multiplies the
-//! same bits.
+//! 12-bit bf16: a lossless code of bf16 weights. Decode reads three quarters of the bytes and
+//! multiplies the same bits.
 //!
 //! A trained weight's sign and mantissa look like noise, but its exponent is one of a few: the 15
 //! most frequent exponents of a panel cover all but a few weights in ten thousand. So a weight is
@@ -285,7 +285,7 @@ impl<'p> Escapes<'p> {
         all
     }
 
-    /// Reads the next one.
+    /// Reads the next escape.
     #[inline(always)]
     fn advance(&mut self) {
         self.next = NO_ESCAPE;

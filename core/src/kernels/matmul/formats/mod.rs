@@ -37,11 +37,11 @@ use crate::memory::AnyBits;
 
 /// A format of weights; the type is that of a panel's elements.
 pub trait Format: AnyBits {
-    /// Its name and number.
+    /// The format's entry in the list of weight formats, with its name and number.
     const FORMAT: WeightFormat;
     /// What rows of activations are rounded to before they are multiplied.
     type Operand: Operand;
-    /// Inputs that a weight can have at most.
+    /// The maximum of inputs that a weight can have.
     const INPUTS_MAX: usize = usize::MAX;
 
     /// Elements of a panel of `k` inputs: whole cache lines.
@@ -90,7 +90,7 @@ pub type ColumnSums<S, W> = [<<W as Format>::Operand as Element<S>>::Sums; 2];
 
 /// What a format does in a product.
 pub trait Weight<S: InstructionSet>: Format<Operand: Element<S>> {
-    /// What is remembered of a panel from slice to slice.
+    /// The state that a panel's slices hand on to the next.
     type Cursor<'p>: Copy;
     /// Whether columns that several tiles of rows need are dequantized first.
     const DEQUANTIZES: bool;
@@ -184,7 +184,7 @@ macro_rules! dispatch {
             }
         }
 
-        /// Inputs that a weight of a format can have at most.
+        /// The maximum of inputs that a weight of a format can have.
         pub fn inputs_max(format: WeightFormat) -> usize {
             match format {
                 $($(#[cfg($cfg)])? WeightFormat::$variant => <$element as Format>::INPUTS_MAX,)*
@@ -204,8 +204,8 @@ weight_formats!(dispatch);
 
 /// Something done for a format that is known when it is compiled.
 pub(super) trait FormatVisitor {
-    /// What it returns.
+    /// The result of the visit.
     type Output;
-    /// Does it.
+    /// Does the work for format `F`.
     fn visit<F: Format>(self) -> Self::Output;
 }

@@ -20,7 +20,7 @@ pub(super) const OPERAND_BYTES: usize = 2 * CHUNK;
 pub trait PanelRows {
     /// How many rows, 32 at most.
     fn count(&self) -> usize;
-    /// Elements of each.
+    /// Elements of a row, K.
     fn inputs(&self) -> usize;
     /// The 32 elements of a row from `start` on, a multiple of 32, as bits of f32.
     fn floats(&self, row: usize, start: usize, out: &mut [u32; CHUNK]);

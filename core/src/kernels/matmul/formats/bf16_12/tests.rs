@@ -1,4 +1,4 @@
-//! Every weight in 12 bits is the bf16 weight that it was, on every instruction set.
+//! Every 12-bit bf16 weight decodes to the bf16 weight that was packed, on every instruction set.
 use super::*;
 use crate::isa::{Isa, SimdOp};
 use crate::kernels::matmul::micro::Element;
@@ -23,7 +23,7 @@ fn packed_plainly(k: usize, value: &dyn Fn(usize, usize) -> f32) -> Vec<bf16> {
     panel
 }
 
-/// Leaves a panel's columns dequantized: those in 12 bits first, then the bf16 ones.
+/// Leaves a panel's columns dequantized: those of 12-bit bf16 first, then those of bf16.
 struct Dequantize<'a> {
     k: usize,
     panel: &'a [Bf16x12],
