@@ -5,8 +5,9 @@
 //! modelled as the kernel has it: comparing and going to sleep are one step for those who wake.
 //! Spins are left out, so every wait takes the way through sleep.
 //!
-//! The two larger models take a minute or so and are left to `.ci/run full` (`--ignored`). Threads
-//! are preempted a bounded number of times in an execution; `LOOM_MAX_PREEMPTIONS` says otherwise.
+//! `two_workers_and_a_run` takes a minute and is left to `.ci/run full`; the largest model, which may
+//! take longer, to whoever changes the protocol (`--ignored`). Threads are preempted a bounded
+//! number of times in an execution; `LOOM_MAX_PREEMPTIONS` says otherwise.
 
 #[allow(clippy::duplicate_mod)] // on purpose, as said above
 #[path = "protocol.rs"]
@@ -160,13 +161,13 @@ fn a_worker_that_is_not_woken_is_not_waited_for() {
 }
 
 #[test]
-#[ignore = "a minute or so"]
+#[ignore = "a minute"]
 fn two_workers_and_a_run() {
     check(2, || play(3, 3, &[true]));
 }
 
 #[test]
-#[ignore = "a minute or so"]
+#[ignore = "minutes"]
 fn two_workers_and_two_runs_of_one_task() {
     // With two preemptions it has not ended after four minutes.
     check(1, || play(3, 1, &[true, true]));
