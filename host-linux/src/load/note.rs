@@ -36,6 +36,21 @@ pub enum NotCompressed {
     },
 }
 
+/// What a format rounds to whole numbers, in a note's words; `None` if it rounds nothing so.
+///
+/// Every format is named, so that a new one does not compile before it has words here.
+pub(super) fn rounding(format: WeightFormat) -> Option<&'static str> {
+    match format {
+        WeightFormat::F32 | WeightFormat::Bf16 | WeightFormat::Bf16x12 => None,
+        WeightFormat::Int8 => Some(
+            "weights are rounded to 8 bits with a scale for each output, activations with one for each row",
+        ),
+        WeightFormat::Int4 => Some(
+            "weights are rounded to 4 bits with a scale and a zero for 32 of them, activations to 8 bits",
+        ),
+    }
+}
+
 impl fmt::Display for LoadNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -43,12 +58,7 @@ impl fmt::Display for LoadNote {
                 f,
                 "{from} weights are rounded to bf16, which keeps 8 of their {significant_bits} significant bits"
             ),
-            Self::Quantized(WeightFormat::Int4) => f.write_str(
-                "weights are rounded to 4 bits with a scale and a zero for 32 of them, activations to 8 bits",
-            ),
-            Self::Quantized(_) => f.write_str(
-                "weights are rounded to 8 bits with a scale for each output, activations with one for each row",
-            ),
+            Self::Quantized(format) => f.write_str(rounding(*format).unwrap_or("weights are rounded")),
             Self::NotCompressed(why) => write!(f, "weights are not compressed: {why}"),
             Self::Compressed(why) => write!(f, "weights are compressed: {why}"),
         }

@@ -12,7 +12,7 @@ use super::fingerprint::source_hash;
 use super::folder::Folder;
 use super::generation_config::{GenerationDefaults, parse_generation_config};
 use super::model::{LoadedModel, Progress};
-use super::note::{LoadNote, NotCompressed};
+use super::note::{LoadNote, NotCompressed, rounding};
 use super::plan::{LEAF_ROWS, Parts, Plan, Segment, Source};
 use super::safetensors::Checkpoint;
 use crate::sys::memory::{AlignedMemory, WeightMemory};
@@ -178,7 +178,7 @@ fn notes(plan: &Plan, format: WeightFormat) -> Vec<LoadNote> {
             }
         }
     }
-    if matches!(format, WeightFormat::Int8 | WeightFormat::Int4) {
+    if rounding(format).is_some() {
         notes.push(LoadNote::Quantized(format));
     }
     notes
