@@ -19,6 +19,7 @@
 //! * [`selftest`]: all of it on tiny models, against a stored hash.
 #![no_std]
 #![warn(missing_docs)]
+#![deny(unsafe_code)] // each module that needs it says so at its head
 
 #[cfg(test)]
 extern crate std;

@@ -8,6 +8,9 @@
 //! The core has no clock, so it does not decide what is worth waking a thread for. It says how
 //! large an operation is ([`Pool::run_sized`]) and which operations belong to one step ([`Step`]),
 //! and the pool, which can measure, decides where the tasks run.
+#![allow(unsafe_code)]
+
+use crate::tensor::Shared;
 
 /// What a run of tasks is for. It names a span in a trace, lets a test count products, and lets a
 /// pool keep times for each.
@@ -115,5 +118,126 @@ unsafe impl Pool for Serial {
         for task in 0..tasks {
             job(task, 0);
         }
+    }
+}
+
+/// A buffer cut into parts of equal length, numbered from 0: one for each task of a run, or one for
+/// each worker.
+#[derive(Debug)]
+pub(crate) struct Parts<'a, T> {
+    data: Shared<'a, T>,
+    len: usize,
+}
+
+impl<'a, T> Parts<'a, T> {
+    /// Cuts `data` into parts of `len` elements.
+    pub(crate) fn new(data: &'a mut [T], len: usize) -> Self {
+        Self { data: Shared::new(data), len }
+    }
+}
+
+/// Buffers that [`run_apart`] cuts: [`Parts`] of one, or of several whose parts belong together.
+///
+/// # Safety
+///
+/// Parts with different numbers share no memory.
+pub(crate) unsafe trait Apart: Sync {
+    /// A part while a task has it.
+    type Part<'p>;
+
+    /// The part with a number, counted from 0.
+    ///
+    /// # Safety
+    /// While the returned part lives, the buffer stays borrowed, and no other call takes the part
+    /// with this number.
+    ///
+    /// # Panics
+    /// If the buffer has no such part.
+    unsafe fn part<'p>(&self, number: usize) -> Self::Part<'p>;
+}
+
+// SAFETY: the parts are consecutive ranges of one slice; a product that overflows is refused.
+unsafe impl<T: Send + 'static> Apart for Parts<'_, T> {
+    type Part<'p> = &'p mut [T];
+
+    unsafe fn part<'p>(&self, number: usize) -> &'p mut [T] {
+        let start = number.checked_mul(self.len).expect("a part's index fits in usize");
+        // SAFETY: the caller takes each part once at a time, parts do not overlap, and the slice is
+        // borrowed for as long as the part lives.
+        unsafe {
+            let part = self.data.part(start, self.len);
+            core::slice::from_raw_parts_mut(part.as_mut_ptr(), part.len())
+        }
+    }
+}
+
+// SAFETY: both buffers keep the promise, and no slice can lie in both.
+unsafe impl<A: Apart, B: Apart> Apart for (A, B) {
+    type Part<'p> = (A::Part<'p>, B::Part<'p>);
+
+    unsafe fn part<'p>(&self, number: usize) -> Self::Part<'p> {
+        // SAFETY: the caller's promise holds for both.
+        unsafe { (self.0.part(number), self.1.part(number)) }
+    }
+}
+
+/// A run of tasks, as [`Pool::run_sized`] takes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) phase: Phase,
+    pub(crate) tasks: usize,
+    /// Numbers that all tasks together read or multiply, about.
+    pub(crate) elements: usize,
+}
+
+/// Runs `job(task, output, scratch)` for every task: each task has its part of `outputs` to itself,
+/// and each worker its part of `scratch`.
+///
+/// # Panics
+/// If `outputs` has fewer parts than there are tasks, or `scratch` fewer than there are workers.
+pub(crate) fn run_apart<O: Apart, W: Apart>(
+    pool: &dyn Pool,
+    work: Work,
+    outputs: O,
+    scratch: W,
+    job: impl for<'p> Fn(usize, O::Part<'p>, W::Part<'p>) + Sync,
+) {
+    pool.run_sized(work.phase, work.tasks, work.elements, &|task, worker| {
+        // SAFETY: a pool calls each task once, and no two calls of one worker overlap in time. The
+        // parts end with the call, since `job` takes them for any lifetime; buffers outlive it.
+        let (output, scratch) = unsafe { (outputs.part(task), scratch.part(worker)) };
+        job(task, output, scratch);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_task_has_its_part_and_each_worker_its_scratch() {
+        let (mut a, mut b, mut scratch) = ([0; 6], [0; 4], [0; 2]);
+        let outputs = (Parts::new(&mut a, 2), Parts::new(&mut b, 1));
+        run_apart(
+            &Serial,
+            Work { phase: Phase::Sample, tasks: 3, elements: 3 },
+            outputs,
+            Parts::new(&mut scratch, 2),
+            |task, (a, b), scratch| {
+                scratch[1] += task + 1;
+                a.fill(task);
+                b[0] = scratch[1];
+            },
+        );
+        assert_eq!((a, b, scratch), ([0, 0, 1, 1, 2, 2], [1, 3, 6, 0], [0, 6]));
+    }
+
+    #[test]
+    #[should_panic(expected = "outside its output")]
+    fn a_task_without_a_part_is_refused() {
+        let (mut outputs, mut scratch) = ([0; 4], [0; 1]);
+        let (outputs, scratch) = (Parts::new(&mut outputs, 2), Parts::new(&mut scratch, 1));
+        let work = Work { phase: Phase::Sample, tasks: 3, elements: 3 };
+        run_apart(&Serial, work, outputs, scratch, |_, _, _| {});
     }
 }

@@ -1,10 +1,10 @@
-//! The self-test: tiny random models through every layer, sampling and the engine; what comes out
-//! is hashed, bit by bit.
+//! The self-test: it runs tiny random models through every layer, sampling and the engine, and
+//! hashes the bits of the results.
 //!
 //! The hash must be [`EXPECTED`] on every machine, instruction set, pool and host: that is the
 //! contract in one number. Four models cover every weight format, every KV format, grouped queries,
 //! biases, norms of heads, tied and untied heads and a context of more than one tile; a few seconds
-//! of one core at most, under a second on any path with vectors.
+//! of one core at most, under a second on any instruction set with vectors.
 use crate::cache::{BLOCK, BlockId, KvCache};
 use crate::dtype::{KvFormat, WeightFormat};
 use crate::engine::{Budget, Engine, EngineLimits, EventKind, Masks, MemoryPlan, MemoryPlanError, Request};
@@ -15,11 +15,11 @@ use crate::model::{
     Architecture, ImageError, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig,
     RopeScaling,
 };
-use crate::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput, Runner};
+use crate::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput, Runner, StepRows};
 use crate::pool::Pool;
 use crate::sampling::SamplingParams;
 
-/// What [`run`] gives under numerics version 2.
+/// The hash that [`run`] returns under numerics version 2.
 pub const EXPECTED: u64 = 0x2db8_48f4_9927_f61a;
 
 /// Positions of each model's sequence: two tiles of attention, the second ragged.
@@ -218,15 +218,15 @@ fn carve<'a>(
 
 /// Bytes of memory that [`run`] needs on a pool of that many workers.
 pub fn memory_bytes(workers: usize) -> Result<usize, SelftestError> {
-    let mut most = 0;
+    let mut bytes_max = 0;
     for (config, kv_format) in &MODELS {
         let mut plan = Layout::default();
         carve(&mut plan, config, &limits(*kv_format, workers))?;
         let image = ImageLayout::new(config, &[])?.total_bytes().next_multiple_of(REGION_ALIGN);
         let engine = MemoryPlan::new(config, &engine_limits(*kv_format, workers))?;
-        most = most.max(plan.total_bytes().max(engine.total_bytes()) + image);
+        bytes_max = bytes_max.max(plan.total_bytes().max(engine.total_bytes()) + image);
     }
-    Ok(most)
+    Ok(bytes_max)
 }
 
 /// Runs the test in `memory`, which starts at a multiple of 64; returns the hash.
@@ -259,7 +259,7 @@ pub fn run(isa: Isa, pool: &dyn Pool, memory: &mut [u8]) -> Result<u64, Selftest
             });
             let rows = &rows[..end - done];
             let fresh = &table[done.div_ceil(BLOCK)..end.div_ceil(BLOCK)];
-            forward.layers(isa, pool, &model, &mut kv, rows, tables, fresh);
+            forward.layers(isa, pool, &model, &mut kv, StepRows { rows, tables, fresh });
             for row in [0, rows.len() - 1] {
                 forward.head(isa, pool, &model, &[row as u32]);
                 for x in forward.logits().row(0) {
@@ -275,7 +275,7 @@ pub fn run(isa: Isa, pool: &dyn Pool, memory: &mut [u8]) -> Result<u64, Selftest
     Ok(hash)
 }
 
-/// FNV-1a's.
+/// The initial value of an FNV-1a hash of 64 bits.
 const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 fn add(hash: &mut u64, word: u32) {
@@ -284,7 +284,7 @@ fn add(hash: &mut u64, word: u32) {
 
 /// Two requests at once, one greedy, one drawn; every token and log-probability is hashed.
 fn generate(
-    engine: &mut Engine<'_, '_>,
+    engine: &mut Engine<'_>,
     runner: &mut dyn Runner,
     pool: &dyn Pool,
     hash: &mut u64,
@@ -305,7 +305,7 @@ fn generate(
     ] {
         engine.submit(&request).map_err(|_| SelftestError::Engine)?;
     }
-    // One hash each: when which of them runs is not what is tested.
+    // One hash for each request, since the order in which they run is not what is tested.
     let mut hashes = [HASH_START; 2];
     while let Some(plan) = engine.plan(Budget::UNLIMITED) {
         let events = engine.execute(plan, Masks::NONE, runner, pool, &mut ());
@@ -355,7 +355,7 @@ mod tests {
     use crate::pool::Serial;
 
     #[test]
-    fn every_path_gives_the_stored_hash() {
+    fn every_instruction_set_gives_the_stored_hash() {
         let bytes = memory_bytes(1).unwrap();
         for isa in Isa::available().iter() {
             let mut memory = Memory::new(bytes);

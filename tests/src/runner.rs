@@ -3,7 +3,7 @@ use verbatim_core::cache::{BLOCK, BlockId, KvCache};
 use verbatim_core::dtype::KvFormat;
 use verbatim_core::isa::Isa;
 use verbatim_core::memory::{Arena, Carver, Layout, REGION_ALIGN};
-use verbatim_core::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
+use verbatim_core::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput, StepRows};
 use verbatim_core::model::{ModelConfig, PackedModel};
 use verbatim_core::pool::Pool;
 
@@ -75,7 +75,7 @@ pub fn run(
             })
             .collect();
         let fresh = &table[done.div_ceil(BLOCK)..end.div_ceil(BLOCK)];
-        forward.layers(how.isa, how.pool, model, &mut kv, &rows, tables, fresh);
+        forward.layers(how.isa, how.pool, model, &mut kv, StepRows { rows: &rows, tables, fresh });
         for position in done..end {
             let is_last = position + 1 == ids.len();
             if !is_last && !wanted(position) {

@@ -1,4 +1,4 @@
-//! Where the keys and values of each block lie.
+//! The planes of the KV cache: where the keys and values of each block lie.
 //!
 //! The planes are `[layer][K | V][block][kv head]`, each head's part of a block 64-byte aligned.
 //! For a head of width D, D' being D rounded up to 16, a part is:
@@ -17,6 +17,8 @@
 //!
 //! A block is zeroed after it was taken: positions that are not written yet then hold finite
 //! numbers, which a probability of zero cancels exactly.
+#![allow(unsafe_code)]
+
 use super::{BLOCK, BlockId};
 use crate::dtype::KvFormat;
 use crate::isa::LANES;
@@ -24,7 +26,7 @@ use crate::memory::{ArenaError, Carver, REGION_ALIGN};
 use crate::pool::{Phase, Pool};
 
 /// Bytes of the zero-point corrections of one head's keys in a block.
-pub const STARTS_BYTES: usize = BLOCK * size_of::<i32>();
+pub const CORRECTIONS_BYTES: usize = BLOCK * size_of::<i32>();
 /// Bytes of the scales of one head's keys or values in a block.
 pub const SCALES_BYTES: usize = BLOCK * size_of::<f32>();
 
@@ -74,7 +76,7 @@ impl KvLayout {
     pub fn head_bytes(&self, plane: Plane) -> usize {
         let behind = match (self.format, plane) {
             (KvFormat::F32 | KvFormat::Bf16, _) => 0,
-            (KvFormat::Int8, Plane::Keys) => STARTS_BYTES + SCALES_BYTES,
+            (KvFormat::Int8, Plane::Keys) => CORRECTIONS_BYTES + SCALES_BYTES,
             (KvFormat::Int8, Plane::Values) => SCALES_BYTES,
         };
         self.element_bytes(plane) + behind
@@ -152,7 +154,9 @@ impl<'s> KvCache<'s> {
             return;
         }
         let kv = self.view();
-        pool.run(Phase::CopyBlocks, kv.layout.layer_count, &|layer, _| {
+        let layer_bytes = kv.layout.block_bytes(Plane::Keys) + kv.layout.block_bytes(Plane::Values);
+        let elements = copies.len().saturating_mul(kv.layout.layer_count).saturating_mul(layer_bytes);
+        pool.run_sized(Phase::CopyBlocks, kv.layout.layer_count, elements, &|layer, _| {
             for copy in copies.iter().filter(|copy| copy.from != copy.to) {
                 for plane in [Plane::Keys, Plane::Values] {
                     let from = kv.part(layer, plane, copy.from as usize, 0);
@@ -179,8 +183,8 @@ impl<'s> KvCache<'s> {
 
 /// A handle to the planes that the tasks of a phase share.
 ///
-/// Within a phase tasks either write, each its own positions of its own heads, or read. That is the
-/// promise made by whoever calls the unsafe methods of the kernels that take a view.
+/// Within a phase all tasks read, or each writes its own positions of its own heads. The callers of
+/// the kernels' unsafe functions that take a view promise that.
 #[derive(Clone, Copy, Debug)]
 pub struct KvView<'a> {
     layout: KvLayout,

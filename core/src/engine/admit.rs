@@ -1,5 +1,5 @@
-//! From waiting to running: how much of a sequence's beginning is in the cache already, and which
-//! sequence waits for which other.
+//! Admission of waiting sequences: how much of a sequence's beginning is in the cache already, and
+//! which sequence waits for another one's blocks.
 //!
 //! 1. **Full blocks** from the prefix index, as far as they go.
 //! 2. **One block more**, in part, from a running sequence that has computed the same tokens beyond
@@ -14,7 +14,7 @@ use super::event::{Record, RecordKind};
 use super::sequence::Standing;
 use crate::cache::{BLOCK, BlockId, Found};
 
-/// What of its beginning a sequence could take from the cache.
+/// The part of its beginning that a sequence could take from the cache.
 #[derive(Clone, Copy, Default)]
 struct Prefix {
     /// Blocks that stand in its table and are not held yet: full ones, and perhaps a last one of
@@ -27,14 +27,14 @@ struct Prefix {
     /// The sequence's last token is the last of a cached block. Its row is computed again for its
     /// logits, in a copy of the block.
     ends_with_block: bool,
-    /// It did, but there was no block to copy that one into.
+    /// Its last token is the last of a cached block, but no block was free to copy that one into.
     is_cut: bool,
     /// The next block has the right ids, but after a parent that is gone.
     is_stale: bool,
 }
 
 impl Prefix {
-    /// Does without the block in which the tokens end.
+    /// Drops the block in which the tokens end, which is then computed again.
     fn cut(&mut self) {
         self.blocks -= 1;
         self.tokens = self.blocks * BLOCK;
@@ -53,15 +53,15 @@ struct Donor {
 /// What became of an attempt to admit a sequence.
 enum Admission {
     Admitted,
-    /// It waits for what another one computes, and will then need so many blocks.
+    /// It waits for a prefix that another sequence computes, and will then need `blocks` blocks.
     Deferred {
         blocks: usize,
     },
-    /// Blocks are lacking, and so they are for everyone behind it.
+    /// There are too few free blocks for it; sequences behind it must not take those either.
     Blocked,
 }
 
-impl Engine<'_, '_> {
+impl Engine<'_> {
     /// Admits waiting sequences in order, those ahead of `before` or all, and plans their first
     /// rows; returns how many.
     pub(super) fn admit(&mut self, rows_max: usize, before: Option<u32>) -> usize {

@@ -1,4 +1,5 @@
-//! What follows from a step: tokens accepted, drafts verified, sequences ended, blocks published.
+//! Applying a step's outcomes: tokens are appended, draft tokens verified, sequences ended, and
+//! full blocks published.
 //!
 //! The rows of a sequence are looked at in order of position. Those past
 //! [`Sequence::valid`](super::sequence::Sequence) were computed from a draft token that was
@@ -11,8 +12,8 @@ use super::state::{Outcome, OutcomeKind};
 use super::step::output;
 use crate::model::{Row, RowOutput};
 
-impl Engine<'_, '_> {
-    /// Events and new state from the outcome of head row `i`.
+impl Engine<'_> {
+    /// Applies the outcome of head row `i` to its sequence, and notes the events.
     pub(super) fn conclude(&mut self, i: usize, kind: StepKind, outcome: Outcome) {
         let row = self.state.rows[self.state.head_rows[i] as usize];
         let sequence = self.state.sequences[row.sequence as usize];

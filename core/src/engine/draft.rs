@@ -17,24 +17,24 @@ use super::sequence::{Source, UNDECIDED};
 use super::speculate::SpeculationMode;
 use crate::model::RowOutput;
 
-/// Tokens that must match before draft tokens are taken from what follows them: a single one
-/// matches everywhere.
+/// The smallest number of matching tokens for which lookup takes draft tokens from what follows
+/// them; a single token would match almost everywhere.
 const MATCH_MIN: usize = 3;
 
-/// The rows that draft tokens may raise a step to, in [`SpeculationMode::Auto`]: beyond that a pass
-/// over the weights is no longer what a step costs.
+/// The largest number of rows to which draft tokens may raise a step in [`SpeculationMode::Auto`].
+/// With more rows, arithmetic and no longer the pass over the weights dominates a step's cost.
 const AUTO_ROWS_MAX: usize = 16;
 
-impl Engine<'_, '_> {
+impl Engine<'_> {
     /// Decides for each sequence that decodes, once between two steps of the served model.
-    pub(super) fn decide_drafts(&mut self, most: usize) {
+    pub(super) fn decide_drafts(&mut self, rows_max: usize) {
         let speculation = self.speculation;
         let count = self.decoding_count();
         if count == 0 || !(speculation.lookup || speculation.model) {
             return;
         }
         let is_forced = speculation.mode == SpeculationMode::Forced;
-        let spare = self.rows_for_drafts(most);
+        let spare = self.rows_for_drafts(rows_max);
         let spare = if is_forced { spare } else { spare.min(AUTO_ROWS_MAX.saturating_sub(count)) };
         let each = self.limits.draft_len.min(spare / count) as u32;
         // A draft token for each is a row for each, in a step that is longer than that of one row.
@@ -69,7 +69,7 @@ impl Engine<'_, '_> {
 
     /// Plans a step of the draft model; `false` if none is needed, or if it is the served model's
     /// turn.
-    pub(super) fn plan_draft(&mut self, most: usize) -> bool {
+    pub(super) fn plan_draft(&mut self, rows_max: usize) -> bool {
         let has_own = match &self.state.drafting {
             Some(drafting) if self.speculation.model => drafting.own.is_some(),
             _ => return false,
@@ -78,7 +78,7 @@ impl Engine<'_, '_> {
             return false;
         }
         let mut at = 0;
-        while at < self.state.running.len() && self.state.rows.len() < most {
+        while at < self.state.running.len() && self.state.rows.len() < rows_max {
             let slot = self.state.running.as_slice()[at];
             at += 1;
             let sequence = self.state.sequences[slot as usize];
@@ -91,7 +91,7 @@ impl Engine<'_, '_> {
             let known = (sequence.token_count + sequence.draft_count) as usize;
             let positions = if has_own {
                 let from = sequence.draft_computed as usize;
-                from..known.min(from + most - self.state.rows.len())
+                from..known.min(from + rows_max - self.state.rows.len())
             } else if self.reserve(slot, known - sequence.computed as usize) + sequence.computed as usize
                 == known
             {

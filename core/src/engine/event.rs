@@ -1,4 +1,4 @@
-//! What a step tells its host.
+//! Events: what a step reports to its host.
 use super::Engine;
 use super::limits::EngineLimits;
 use super::request::RequestId;
@@ -39,12 +39,12 @@ pub enum EventKind<'e> {
         /// The likeliest alternatives, best first, if they were asked for.
         top: &'e [TokenLogprob],
     },
-    /// It runs from now on; again, if it was preempted before.
+    /// The choice runs from now on; it comes again after each preemption.
     Admitted {
         /// Positions at its beginning that were in the cache and need not be computed.
         cached_tokens: usize,
     },
-    /// Its blocks were taken for others; it waits, and will be computed again to the same bits.
+    /// The choice lost its blocks to others. It waits, and will be computed again to the same bits.
     Preempted,
     /// No more events will come for this choice.
     Finished(FinishReason),
@@ -64,8 +64,8 @@ pub enum FinishReason {
     },
     /// The mask allowed no token of the vocabulary.
     MaskEmpty,
-    /// The runner lost its device while the request ran. The tokens that were told hold; the
-    /// request goes on to the same bits wherever it is resumed with the same fingerprint.
+    /// The runner lost its device while the request ran. Tokens that were delivered are valid, and
+    /// the request continues with the same bits when it is resumed under the same fingerprint.
     DeviceLost,
 }
 
@@ -158,7 +158,7 @@ impl<'e> Iterator for Events<'e> {
     }
 }
 
-impl Engine<'_, '_> {
+impl Engine<'_> {
     /// Notes an event for the end of the step.
     ///
     /// # Panics

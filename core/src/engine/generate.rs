@@ -1,5 +1,4 @@
-//! One request from start to end: a thin loop over the engine, for callers that serve nobody else
-//! meanwhile.
+//! One request from start to end: a thin loop over the engine, for callers with a single request.
 use super::Engine;
 use super::event::{Event, EventKind};
 use super::request::{Refusal, Request};
@@ -12,9 +11,9 @@ use core::ops::ControlFlow;
 /// Why [`Engine::generate`] ended early.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum GenerateError {
-    /// The request was not taken.
+    /// The engine refused the request.
     Refused(Refusal),
-    /// A step could not run.
+    /// A step of the request could not run.
     Step(StepError),
 }
 
@@ -29,10 +28,10 @@ impl core::fmt::Display for GenerateError {
 
 impl core::error::Error for GenerateError {}
 
-impl Engine<'_, '_> {
-    /// Runs a request to its end, beside whatever else is running; `on_event` gets its events, and
-    /// ends it early by breaking. Events of other requests are not seen by anyone: use the loop of
-    /// the module's doc to serve several.
+impl Engine<'_> {
+    /// Runs a request to its end. `on_event` gets its events, and ends it early by returning
+    /// `Break`. Events of other requests that run meanwhile are dropped: use the loop of the
+    /// module's doc to serve several.
     pub fn generate(
         &mut self,
         request: &Request<'_>,

@@ -1,13 +1,14 @@
-//! The head of a step: which rows it runs for, what the runner lends for them, and who gets it.
+//! The output head of a step: the rows that it runs for, and the logits that the runner lends to
+//! the sampler and the observer.
 use super::Engine;
-use super::sampler::Sampler;
+use super::sampler::draw_rows;
 use super::schedule::StepKind;
 use super::step::{Masks, Observer, Resources, output, planned};
 use crate::model::{DeviceLost, HeadOutput, RowOutput};
 use core::ops::Range;
 
-impl Engine<'_, '_> {
-    /// Notes the indices of the step's rows that the head runs for.
+impl Engine<'_> {
+    /// Notes the indices of the step's rows that the output head runs for.
     pub(super) fn pick_head_rows(&mut self, kind: StepKind) {
         self.state.head_rows.clear();
         for (i, row) in self.state.rows.iter().enumerate() {
@@ -18,7 +19,7 @@ impl Engine<'_, '_> {
         }
     }
 
-    /// Runs the head for some of the head rows and draws from their logits, into `outcomes`.
+    /// Runs the output head for some of the head rows and draws from their logits, into `outcomes`.
     pub(super) fn run_head(
         &mut self,
         range: Range<usize>,
@@ -32,7 +33,7 @@ impl Engine<'_, '_> {
             output(&self.state.sequences[row.sequence as usize], row, kind) == RowOutput::Hidden
         });
         let lent = with.runner.head(kind, rows, wants_hidden)?;
-        Sampler::of(self, range.clone(), kind, lent.logits, masks).run(with.pool);
+        draw_rows(self, range.clone(), kind, lent.logits, masks, with.pool);
         if kind == StepKind::Target {
             self.observe(range, &lent, with.observer);
         }

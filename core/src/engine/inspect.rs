@@ -1,9 +1,9 @@
-//! What simulators and tests ask of an engine, and no host.
+//! Accessors for simulators and tests; no host needs them.
 use super::Engine;
 use super::request::RequestId;
 use crate::cache::{BLOCK, BlockId};
 
-impl Engine<'_, '_> {
+impl Engine<'_> {
     /// The blocks that each sequence holds, in order of position: request, choice, blocks.
     pub fn tables(&self) -> impl Iterator<Item = (RequestId, u32, &[BlockId])> {
         self.state.running.as_slice().iter().map(|slot| {
@@ -19,8 +19,8 @@ impl Engine<'_, '_> {
     }
 
     /// Drops a block that nobody holds from the prefix cache, whatever its age; `false` if it is
-    /// not there. By age alone a block goes after all that follow it; here it may leave them
-    /// behind, which changes what is found but no answer.
+    /// not there. Eviction by age drops a block only after all blocks that follow it. Here those
+    /// may stay as orphans, which changes later cache hits but no output.
     pub fn forget_block(&mut self, block: BlockId) -> bool {
         self.state.blocks.forget(block)
     }

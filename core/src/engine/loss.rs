@@ -1,9 +1,9 @@
-//! What follows from the loss of a device: whatever its blocks held is gone.
+//! The loss of a device: with it, the contents of all KV blocks are lost.
 use super::Engine;
 use super::event::{Record, RecordKind};
 use crate::cache::BlockId;
 
-impl Engine<'_, '_> {
+impl Engine<'_> {
     /// Ends all sequences that run and forgets the contents of all blocks, so that the next step
     /// may have another runner. Sequences that wait hold no blocks, and are as they were.
     pub(super) fn lose_device(&mut self) {

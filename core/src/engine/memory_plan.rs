@@ -9,26 +9,26 @@ use crate::model::{ConfigError, DraftCache, DraftModelSize, ModelConfig, RunnerM
 /// Why an engine cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryPlanError {
-    /// The model's configuration makes no sense.
+    /// The model's configuration contradicts itself, or asks for what is not implemented.
     Config(ConfigError),
-    /// A limit makes no sense.
+    /// A limit lies outside of the range that the model and the host allow.
     Limit {
-        /// The limit.
+        /// The field of [`EngineLimits`] that is out of its range.
         field: &'static str,
-        /// What was given.
+        /// The value that was given.
         found: usize,
-        /// The least it can be.
-        least: usize,
-        /// The most it can be.
-        most: usize,
+        /// The smallest value that is allowed.
+        min: usize,
+        /// The largest value that is allowed.
+        max: usize,
     },
     /// The draft model does not go with the served one.
     DraftModel {
-        /// What must agree.
+        /// The key of `config.json` in which the two models must agree.
         field: &'static str,
-        /// What the draft model has.
+        /// The draft model's value.
         found: usize,
-        /// What it would have to have.
+        /// The value that the served model asks for.
         expected: usize,
     },
     /// The memory does not fit, or is not what the plan says.
@@ -51,8 +51,8 @@ impl core::fmt::Display for MemoryPlanError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::Limit { field, found, least, most } => {
-                write!(f, "{field} is {found}, but must be between {least} and {most}")
+            Self::Limit { field, found, min, max } => {
+                write!(f, "{field} is {found}, but must be between {min} and {max}")
             }
             Self::DraftModel { field, found, expected } => {
                 write!(f, "the draft model's {field} is {found}, expected {expected}")
@@ -64,7 +64,7 @@ impl core::fmt::Display for MemoryPlanError {
 
 impl core::error::Error for MemoryPlanError {}
 
-/// Workers that scratch is kept for, at most.
+/// The largest number of workers that an engine keeps scratch for.
 pub(super) const WORKERS_MAX: usize = 4096;
 
 /// The memory of an engine, and of its runner as far as that lies in the same arena.
@@ -154,11 +154,11 @@ fn check_draft_model(
 }
 
 fn check(config: &ModelConfig, limits: &EngineLimits) -> Result<(), MemoryPlanError> {
-    let within = |field, found: usize, least: usize, most: usize| {
-        if (least..=most).contains(&found) {
+    let within = |field, found: usize, min: usize, max: usize| {
+        if (min..=max).contains(&found) {
             Ok(())
         } else {
-            Err(MemoryPlanError::Limit { field, found, least, most })
+            Err(MemoryPlanError::Limit { field, found, min, max })
         }
     };
     const MANY: usize = 1 << 20;

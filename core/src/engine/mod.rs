@@ -1,9 +1,9 @@
 //! The engine: requests in, rows planned, steps executed, events out. It owns no clock and no
 //! thread.
 //!
-//! A step computes **rows**: one token of one sequence at one position each. Which rows a step has
-//! is the only thing that batching, chunked prefill, preemption, resuming and speculation differ
-//! in, and no result depends on it.
+//! A step computes **rows**, each of which is one token of one sequence at one position. Batching,
+//! chunked prefill, preemption, resuming and speculation differ only in which rows a step has, and
+//! no result depends on that.
 //!
 //! ```text
 //! let id = engine.submit(&request)?;               // commands: submit, cancel
@@ -13,18 +13,19 @@
 //! }
 //! ```
 //!
-//! What a step computes is computed by a [`Runner`](crate::model::Runner), the CPU's or a device's;
-//! the engine itself touches neither weights nor KV.
+//! A [`Runner`](crate::model::Runner), the CPU's or a device's, computes the steps; the engine
+//! itself touches neither weights nor KV.
 //!
-//! The engine is made of several small machines: [`request`] (what was asked), [`memory_plan`] and
-//! [`limits`] (memory), `sequence` (one choice's tokens and standing), `tables` and `state` (what
-//! is kept of all of them), `submit` (who is let in), [`schedule`] (rows of the next step) with
-//! `admit` (who begins, and with what of the cache) and `draft` (draft tokens: [`speculate`],
+//! The engine's parts are [`request`] (what a caller asks for), [`memory_plan`] and [`limits`]
+//! (memory), `sequence` (one choice's tokens and progress), `tables` and `state` (the tables of all
+//! sequences), `submit` (checking and queueing requests), [`schedule`] (rows of the next step) with
+//! `admit` (starting sequences, from cached prefixes) and `draft` (draft tokens: [`speculate`],
 //! `draft/lookup`, `draft/length`, `drafting`), [`step`] (handing the rows to the runner) with
-//! `head` (what comes back), `sampler` (drawing from it), `conclude` (what follows) and `loss` (what
-//! follows if the runner loses its device), [`event`] (what came of it), [`counters`] (how often),
-//! [`generate`] (a loop over it), and `inspect` (what only tests ask). Who holds which KV block is
-//! [`cache::pool`](crate::cache::pool)'s alone.
+//! `head` (running the output head), `sampler` (drawing tokens from logits), `conclude` (advancing
+//! sequences) and `loss` (ending them if the runner loses its device), [`event`] (what the host is
+//! told), [`counters`] (statistics), [`generate`] (a loop over all of it for one request), and
+//! `inspect` (accessors for tests). [`cache::pool`](crate::cache::pool) alone records who holds
+//! which KV block.
 pub mod counters;
 pub mod event;
 pub mod generate;
@@ -68,14 +69,13 @@ use state::State;
 /// Serves requests of one model, in memory that was lent to it. Its steps are computed by a
 /// [`Runner`](crate::model::Runner), which holds the weights and the KV.
 #[derive(Debug)]
-pub struct Engine<'w, 's> {
+pub struct Engine<'s> {
     config: ModelConfig,
     /// Bytes of weights that a step of each [`StepKind`] multiplies a row with, for the pool to
     /// tell steps of different lengths apart.
     row_bytes: [usize; 2],
-    weights: core::marker::PhantomData<&'w ()>,
     limits: EngineLimits,
-    /// For sampling.
+    /// The instruction set that samples; steps are computed with the runner's own.
     isa: Isa,
     state: State<'s>,
     guards: Guards<'s>,
@@ -90,7 +90,7 @@ pub struct Engine<'w, 's> {
     last_row_count: usize,
 }
 
-/// What an engine is doing: cheap to read after every step.
+/// A summary of an engine's sequences and blocks, cheap to read after every step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Sequences that hold blocks and take part in steps.
@@ -109,7 +109,7 @@ pub struct Status {
     pub preemptions: u64,
 }
 
-impl<'w, 's> Engine<'w, 's> {
+impl<'s> Engine<'s> {
     /// An engine and the CPU's runner of its steps, on the threads of `pool`, in one arena of at
     /// least [`MemoryPlan::total_bytes`] from a multiple of 64.
     pub fn on_cpu(
@@ -135,9 +135,9 @@ impl<'w, 's> Engine<'w, 's> {
         let draft = draft_model.as_ref().map(DraftModel::size);
         let config = *model.config();
         MemoryPlan::with_draft_model(&config, draft.as_ref(), &limits)?;
-        let (found, least, most) = (limits.workers, pool.workers(), memory_plan::WORKERS_MAX);
-        if found < least {
-            return Err(MemoryPlanError::Limit { field: "workers", found, least, most });
+        let (found, min, max) = (limits.workers, pool.workers(), memory_plan::WORKERS_MAX);
+        if found < min {
+            return Err(MemoryPlanError::Limit { field: "workers", found, min, max });
         }
         let mut arena = Arena::new(arena)?;
         let memory = CpuMemory::carve(&mut arena, &config, draft.as_ref(), &limits.runner())?;
@@ -174,7 +174,6 @@ impl<'w, 's> Engine<'w, 's> {
         Ok(Self {
             config: *config,
             row_bytes,
-            weights: core::marker::PhantomData,
             limits,
             isa,
             state,
@@ -194,12 +193,12 @@ impl<'w, 's> Engine<'w, 's> {
         &self.config
     }
 
-    /// What it was sized for.
+    /// The limits that the engine's memory was sized for.
     pub fn limits(&self) -> &EngineLimits {
         &self.limits
     }
 
-    /// What it is doing.
+    /// What the engine is doing now.
     pub fn status(&self) -> Status {
         Status {
             running: self.state.running.len(),
@@ -212,12 +211,13 @@ impl<'w, 's> Engine<'w, 's> {
         }
     }
 
-    /// What has happened so far.
+    /// Counts of what has happened since the engine was made.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// Says where draft tokens come from, from the next plan on. It cannot change a bit.
+    /// Sets where draft tokens come from, beginning with the next plan. No output bit depends on
+    /// it.
     pub fn set_speculation(&mut self, speculation: Speculation) {
         self.speculation = speculation;
     }

@@ -1,6 +1,5 @@
 //! Drawing from the logits of a step's rows: a task each, on the workers of the host's pool.
 use super::Engine;
-use super::limits::EngineLimits;
 use super::schedule::StepKind;
 use super::sequence::Sequence;
 use super::state::{Bias, Outcome, OutcomeKind};
@@ -8,19 +7,18 @@ use super::step::{Masks, output, samples};
 use super::tables::SlotTable;
 use crate::isa::Isa;
 use crate::model::{Row, RowOutput};
-use crate::pool::{Phase, Pool, Serial};
+use crate::pool::{Parts, Phase, Pool, Serial, Work, run_apart};
 use crate::sampling::{Draw, History, SampleError, Scratch, TokenLogprob, sample, token_logprob};
-use crate::tensor::{Rows, Shared};
+use crate::tensor::Rows;
 use core::ops::Range;
 
-/// What the draws of some head rows read and write.
-pub(super) struct Sampler<'a> {
+/// What the draws of some head rows read.
+struct Sampler<'a> {
     isa: Isa,
-    limits: EngineLimits,
     kind: StepKind,
+    /// Alternatives that a row has room for.
+    top_max: usize,
     masks: &'a Masks<'a>,
-    /// The first of the head rows.
-    first: usize,
     /// Indices of the step's rows, one for each task.
     head_rows: &'a [u32],
     rows: &'a [Row],
@@ -28,95 +26,63 @@ pub(super) struct Sampler<'a> {
     tokens: &'a SlotTable<'a, u32>,
     bias: &'a SlotTable<'a, Bias>,
     stops: &'a SlotTable<'a, u32>,
-    /// `[tasks, vocab]`
+    /// `[tasks, vocab]`, one row of logits for each task.
     logits: Rows<'a, f32>,
-    /// One for each task.
-    outcomes: Shared<'a, Outcome>,
-    /// `[head rows, 2, top_logprobs]`: alternatives of the drawn token, then of the prompt's.
-    tops: Shared<'a, TokenLogprob>,
-    scratch: SharedScratch<'a>,
 }
 
-/// [`Scratch`] of all workers.
-struct SharedScratch<'a> {
-    adjusted: Shared<'a, f32>,
-    weights: Shared<'a, f32>,
-    ids: Shared<'a, u32>,
-    counts: Shared<'a, u32>,
+/// Draws from the logits of the head rows in `range`, into the outcomes and alternatives of the
+/// engine's state. `logits` has one row for each of them.
+pub(super) fn draw_rows(
+    engine: &mut Engine<'_>,
+    range: Range<usize>,
+    kind: StepKind,
+    logits: Rows<'_, f32>,
+    masks: &Masks<'_>,
+    pool: &dyn Pool,
+) {
+    let (state, top_max, vocab) = (&mut engine.state, engine.limits.top_logprobs, logits.width());
+    let first = range.start;
+    let sampler = Sampler {
+        isa: engine.isa,
+        kind,
+        top_max,
+        masks,
+        head_rows: &state.head_rows[range],
+        rows: &state.rows,
+        sequences: state.sequences,
+        tokens: &state.tokens,
+        bias: &state.bias,
+        stops: &state.stops,
+        logits,
+    };
+    // `tops` is `[head rows, 2, top_logprobs]`: alternatives of the drawn token, then the prompt's.
+    let tops = &mut state.tops[first * 2 * top_max..];
+    let outputs = (Parts::new(state.outcomes, 1), Parts::new(tops, 2 * top_max));
+    let scratch = (
+        (Parts::new(state.adjusted, vocab), Parts::new(state.weights, vocab)),
+        (Parts::new(state.ids, vocab), Parts::new(state.counts, vocab)),
+    );
+    let tasks = sampler.head_rows.len();
+    // Waking a worker costs more than drawing from one row.
+    let pool: &dyn Pool = if tasks == 1 { &Serial } else { pool };
+    // A draw goes through the logits several times; exponentials cost the most.
+    let elements = tasks.saturating_mul(vocab).saturating_mul(8);
+    let work = Work { phase: Phase::Sample, tasks, elements };
+    run_apart(pool, work, outputs, scratch, |task, (outcome, tops), scratch| {
+        let ((adjusted, weights), (ids, counts)) = scratch;
+        let mut scratch = Scratch { adjusted, weights, ids, counts };
+        outcome[0] = sampler.outcome(task, tops, &mut scratch);
+    });
 }
 
-impl<'a> Sampler<'a> {
-    /// A sampler of the head rows in `range`, whose logits are there.
-    pub(super) fn of(
-        engine: &'a mut Engine<'_, '_>,
-        range: Range<usize>,
-        kind: StepKind,
-        logits: Rows<'a, f32>,
-        masks: &'a Masks<'a>,
-    ) -> Self {
-        let state = &mut engine.state;
-        Self {
-            isa: engine.isa,
-            limits: engine.limits,
-            kind,
-            masks,
-            first: range.start,
-            head_rows: &state.head_rows[range],
-            rows: &state.rows,
-            sequences: state.sequences,
-            tokens: &state.tokens,
-            bias: &state.bias,
-            stops: &state.stops,
-            logits,
-            outcomes: Shared::new(state.outcomes),
-            tops: Shared::new(state.tops),
-            scratch: SharedScratch {
-                adjusted: Shared::new(state.adjusted),
-                weights: Shared::new(state.weights),
-                ids: Shared::new(state.ids),
-                counts: Shared::new(state.counts),
-            },
-        }
-    }
-
-    /// Draws from all rows.
-    pub(super) fn run(self, pool: &dyn Pool) {
-        let tasks = self.head_rows.len();
-        let draw = |task: usize, worker: usize| {
-            let top_len = self.limits.top_logprobs;
-            let vocab = self.logits.width();
-            // SAFETY: a task has its outcome and its alternatives for itself, a worker its scratch.
-            let (outcome, tops, mut scratch) = unsafe {
-                let own = worker * vocab;
-                (
-                    &mut self.outcomes.part(task, 1)[0],
-                    self.tops.part((self.first + task) * 2 * top_len, 2 * top_len),
-                    Scratch {
-                        adjusted: self.scratch.adjusted.part(own, vocab),
-                        weights: self.scratch.weights.part(own, vocab),
-                        ids: self.scratch.ids.part(own, vocab),
-                        counts: self.scratch.counts.part(own, vocab),
-                    },
-                )
-            };
-            *outcome = self.outcome(task, tops, &mut scratch);
-        };
-        // One row is not worth waking anybody.
-        if tasks == 1 {
-            Serial.run(Phase::Sample, tasks, &draw);
-        } else {
-            pool.run(Phase::Sample, tasks, &draw);
-        }
-    }
-
+impl Sampler<'_> {
     /// What becomes of a row: the log-probability of the prompt's next token, a token that is
     /// drawn, both, or neither.
     fn outcome(&self, task: usize, tops: &mut [TokenLogprob], scratch: &mut Scratch<'_>) -> Outcome {
         let row = &self.rows[self.head_rows[task] as usize];
         let sequence = &self.sequences[row.sequence as usize];
-        let top_len = self.limits.top_logprobs;
-        let wanted = (sequence.params.top_logprobs as usize).min(top_len);
-        let (top, prompt_top) = tops.split_at_mut(top_len);
+        let wanted = (sequence.params.top_logprobs as usize).min(self.top_max);
+        let (top, prompt_top) = tops.split_at_mut(self.top_max);
         let mut outcome = Outcome {
             kind: OutcomeKind::Nothing,
             token: 0,

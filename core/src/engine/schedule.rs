@@ -1,4 +1,4 @@
-//! Which rows the next step has.
+//! The scheduler: it decides which rows the next step has.
 //!
 //! A step of the served model:
 //!
@@ -27,7 +27,7 @@ use crate::model::{Row, RowOutput};
 /// without a row makes no progress.
 pub const PREFILL_ROWS_MIN: usize = 4;
 
-/// How much a step may do: the host's choice, from what it measured. It cannot change a bit.
+/// The size that a host allows the next step, from its measurements. No output bit depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// The largest number of rows; the engine plans at least one and never more than its limit.
@@ -47,13 +47,13 @@ pub struct PlanId {
     pub kind: StepKind,
 }
 
-/// What there was before a plan: one that had to preempt admits nobody.
+/// The count of preemptions before a plan: a plan that had to preempt admits no sequence.
 #[derive(Clone, Copy)]
 struct Before {
     preemptions: u64,
 }
 
-impl Engine<'_, '_> {
+impl Engine<'_> {
     /// Plans the next step; `None` if no sequence runs or waits. A plan that was not executed is
     /// dropped.
     pub fn plan(&mut self, budget: Budget) -> Option<PlanId> {

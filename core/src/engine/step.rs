@@ -1,4 +1,4 @@
-//! Running a planned step: what is handed to the runner, in which order, and what follows.
+//! Running a planned step: handing its rows to the runner, drawing tokens, and advancing sequences.
 use super::Engine;
 use super::event::Events;
 use super::request::RequestId;
@@ -23,9 +23,9 @@ pub struct PlannedRow {
     pub samples: bool,
     /// Draft tokens up to and including this one, after those that are accepted.
     pub drafted: usize,
-    /// What it yields besides.
+    /// The output that its request asked for besides a sample.
     pub output: RowOutput,
-    /// Where its tokens are.
+    /// The slot of its sequence in the engine's tables.
     slot: u32,
 }
 
@@ -37,7 +37,7 @@ pub struct Masks<'m> {
 }
 
 impl Masks<'_> {
-    /// Everything is allowed.
+    /// No row is constrained: every token of the vocabulary is allowed.
     pub const NONE: Masks<'static> = Masks { rows: &[] };
 
     pub(super) fn of(&self, row: usize) -> Option<&[u32]> {
@@ -45,7 +45,7 @@ impl Masks<'_> {
     }
 }
 
-/// Looks at what rows yield, while it is there.
+/// A host's view of logits and hidden states, which are lent only while a step runs.
 pub trait Observer {
     /// The raw logits of a row that is sampled from, or that asked for them.
     fn logits(&mut self, row: &PlannedRow, logits: &[f32]) {
@@ -58,13 +58,13 @@ pub trait Observer {
     }
 }
 
-/// For a host that wants nothing but events.
+/// The observer of a host that wants nothing but events.
 impl Observer for () {}
 
 /// What a host lends to a step.
 pub(super) struct Resources<'r> {
     pub(super) runner: &'r mut dyn Runner,
-    /// For sampling.
+    /// The threads on which tokens are drawn.
     pub(super) pool: &'r dyn Pool,
     pub(super) observer: &'r mut dyn Observer,
 }
@@ -98,7 +98,7 @@ impl core::fmt::Display for StepError {
 
 impl core::error::Error for StepError {}
 
-impl Engine<'_, '_> {
+impl Engine<'_> {
     /// The rows of a plan, in order; none if it is stale.
     pub fn rows(&self, plan: PlanId) -> impl Iterator<Item = PlannedRow> + '_ {
         let count = if self.planned == Some(plan) { self.state.rows.len() } else { 0 };
@@ -143,7 +143,7 @@ impl Engine<'_, '_> {
         Ok(Events { records: self.state.events.take().iter(), tops: self.state.tops })
     }
 
-    /// Hands the step's rows to the runner, and what must be done to blocks before.
+    /// Hands the runner the step's rows, and before them the blocks to copy and to zero.
     fn enqueue_layers(&mut self, kind: StepKind, runner: &mut dyn Runner) {
         let State { rows, tables, blocks, drafting, .. } = &mut self.state;
         let own = drafting.as_ref().and_then(|drafting| drafting.own.as_ref());
@@ -158,8 +158,8 @@ impl Engine<'_, '_> {
         blocks.finish_work();
     }
 
-    /// Waits for the rows that yield something, as many at a time as the head takes, and draws all
-    /// conclusions.
+    /// Runs the output head for the rows that yield something, `limits.head_rows` of them at a
+    /// time, and applies the outcomes to their sequences.
     fn finish_step(&mut self, kind: StepKind, masks: &Masks<'_>, mut with: Resources<'_>) {
         self.pick_head_rows(kind);
         let count = self.state.head_rows.len();
@@ -190,7 +190,7 @@ pub(super) fn samples(sequence: &Sequence, row: &Row, kind: StepKind) -> bool {
     }
 }
 
-/// What a row yields besides.
+/// The output of a row besides a sample.
 pub(super) fn output(sequence: &Sequence, row: &Row, kind: StepKind) -> RowOutput {
     match kind {
         StepKind::Draft => RowOutput::None,

@@ -1,4 +1,5 @@
-//! Requests in and out: what one must be, how it becomes sequences, and how it is cancelled.
+//! Submitting and cancelling: a request is checked, becomes a sequence for each choice, and can be
+//! cancelled.
 use super::Engine;
 use super::draft::length::DraftLength;
 use super::request::{PRIORITY_ROWS, Refusal, Request, RequestId};
@@ -21,8 +22,8 @@ struct Choice<'r> {
     end_len: usize,
 }
 
-impl Engine<'_, '_> {
-    /// Takes a request, or says why not. What it needs is copied.
+impl Engine<'_> {
+    /// Takes a request, or returns the reason for refusing it. Its lists are copied.
     pub fn submit(&mut self, request: &Request<'_>) -> Result<RequestId, Refusal> {
         let end_len = self.check(request).inspect_err(|_| self.counters.refusals += 1)?;
         let id = RequestId(self.next_request);
@@ -95,7 +96,8 @@ impl Engine<'_, '_> {
         Ok(end_len)
     }
 
-    /// Whether context and KV cache can hold it; returns the count of tokens at which it ends.
+    /// Checks that context and KV cache can hold the request; returns the count of tokens at which
+    /// it ends.
     fn check_length(&self, request: &Request<'_>) -> Result<usize, Refusal> {
         let limits = &self.limits;
         let prompt_tokens = request.prompt.len().saturating_add(request.generated.len());
@@ -117,7 +119,7 @@ impl Engine<'_, '_> {
         Ok(end_len)
     }
 
-    /// Whether its lists fit into the tables, and every bias is a number.
+    /// Checks that the request's lists fit into the tables, and that every bias is finite.
     fn check_entries(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let limits = &self.limits;
         for (field, given, max) in [
@@ -137,7 +139,7 @@ impl Engine<'_, '_> {
         Ok(())
     }
 
-    /// Whether every id that will be looked up is in the vocabulary.
+    /// Checks that every id of prompt, output and bias is in the vocabulary.
     fn check_token_ids(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let vocab_size = self.config.vocab_size;
         let bias_ids = request.logit_bias.iter().map(|(token, _)| *token);

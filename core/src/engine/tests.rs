@@ -51,20 +51,20 @@ fn limits() -> EngineLimits {
 
 /// An engine with the CPU's runner of its steps: everything else is the engine's.
 struct Rig<'a> {
-    engine: Engine<'a, 'a>,
+    engine: Engine<'a>,
     cpu: CpuRunner<'a>,
 }
 
 impl<'a> core::ops::Deref for Rig<'a> {
-    type Target = Engine<'a, 'a>;
+    type Target = Engine<'a>;
 
-    fn deref(&self) -> &Engine<'a, 'a> {
+    fn deref(&self) -> &Engine<'a> {
         &self.engine
     }
 }
 
 impl<'a> core::ops::DerefMut for Rig<'a> {
-    fn deref_mut(&mut self) -> &mut Engine<'a, 'a> {
+    fn deref_mut(&mut self) -> &mut Engine<'a> {
         &mut self.engine
     }
 }
@@ -81,10 +81,10 @@ impl Rig<'_> {
 struct Drafts {
     speculation: Speculation,
     /// The cache of a draft model, and whether that is the served model itself.
-    drafter: Option<(DraftCache, bool)>,
+    draft_model: Option<(DraftCache, bool)>,
 }
 
-const NO_DRAFTS: Drafts = Drafts { speculation: Speculation::OFF, drafter: None };
+const NO_DRAFTS: Drafts = Drafts { speculation: Speculation::OFF, draft_model: None };
 
 /// Runs the asks together; answers by ask and choice, and what happened.
 fn run(
@@ -95,7 +95,7 @@ fn run(
 ) -> (Vec<Vec<Answer>>, Counters) {
     let config = config(Architecture::Llama, WeightFormat::Bf16);
     let draft_config = crate::model::ModelConfig {
-        weight_format: if drafts.drafter.is_some_and(|(_, same)| !same) {
+        weight_format: if drafts.draft_model.is_some_and(|(_, same)| !same) {
             WeightFormat::Int4
         } else {
             WeightFormat::Bf16
@@ -103,9 +103,9 @@ fn run(
         ..config
     };
     let (mut weights, mut draft_weights) = (image(&config), image(&draft_config));
-    let draft_model = parse(&mut draft_weights, &draft_config);
-    let drafter = drafts.drafter.map(|(cache, _)| DraftModel { model: draft_model, cache });
-    let models = (parse(&mut weights, &config), drafter);
+    let draft_weights = parse(&mut draft_weights, &draft_config);
+    let draft_model = drafts.draft_model.map(|(cache, _)| DraftModel { model: draft_weights, cache });
+    let models = (parse(&mut weights, &config), draft_model);
     with_models(models, limits, Isa::detect(), |engine| drive(engine, asks, budgets, drafts))
 }
 
@@ -193,7 +193,7 @@ fn prompt() -> impl Strategy<Value = Vec<u32>> {
 }
 
 fn drafts() -> impl Strategy<Value = Drafts> {
-    let drafter = prop_oneof![
+    let draft_model = prop_oneof![
         Just(None),
         Just(Some((DraftCache::Shared, false))),
         Just(Some((DraftCache::Shared, true))),
@@ -201,9 +201,9 @@ fn drafts() -> impl Strategy<Value = Drafts> {
         Just(Some((DraftCache::Own, true))),
     ];
     let mode = prop_oneof![Just(SpeculationMode::Auto), Just(SpeculationMode::Forced)];
-    (any::<bool>(), any::<bool>(), mode, drafter).prop_map(|(lookup, model, mode, drafter)| Drafts {
+    (any::<bool>(), any::<bool>(), mode, draft_model).prop_map(|(lookup, model, mode, draft_model)| Drafts {
         speculation: Speculation { lookup, model, mode, ..Speculation::OFF },
-        drafter,
+        draft_model,
     })
 }
 
@@ -275,16 +275,16 @@ fn parse<'m>(image: &'m mut Memory, config: &crate::model::ModelConfig) -> Packe
 
 /// An engine for one test, with its memory.
 fn with_models<R>(
-    (model, drafter): (PackedModel<'_>, Option<DraftModel<'_>>),
+    (model, draft_model): (PackedModel<'_>, Option<DraftModel<'_>>),
     limits: EngineLimits,
     isa: Isa,
     test: impl FnOnce(&mut Rig<'_>) -> R,
 ) -> R {
-    let size = drafter.as_ref().map(DraftModel::size);
+    let size = draft_model.as_ref().map(DraftModel::size);
     let plan = MemoryPlan::with_draft_model(model.config(), size.as_ref(), &limits).unwrap();
     let mut memory = Memory::new(plan.total_bytes());
     let memory = memory.bytes(plan.total_bytes());
-    let engine = Engine::on_cpu_with_draft_model(model, drafter, limits, isa, &Serial, memory);
+    let engine = Engine::on_cpu_with_draft_model(model, draft_model, limits, isa, &Serial, memory);
     let (engine, cpu) = engine.unwrap();
     test(&mut Rig { engine, cpu })
 }
@@ -769,6 +769,7 @@ fn the_memory_over_a_device_is_the_rest_of_that_on_the_cpu() {
 #[test]
 fn a_pool_of_more_workers_than_were_planned_for_is_refused() {
     struct Many;
+    #[allow(unsafe_code)]
     // SAFETY: it runs nothing here.
     unsafe impl Pool for Many {
         fn workers(&self) -> usize {
@@ -784,6 +785,6 @@ fn a_pool_of_more_workers_than_were_planned_for_is_refused() {
     let mut memory = Memory::new(plan.total_bytes());
     let memory = memory.bytes(plan.total_bytes());
     let error = Engine::on_cpu(parse(&mut weights, &config), limits(), Isa::detect(), &Many, memory);
-    let expected = MemoryPlanError::Limit { field: "workers", found: 1, least: 2, most: 4096 };
+    let expected = MemoryPlanError::Limit { field: "workers", found: 1, min: 2, max: 4096 };
     assert_eq!(error.err(), Some(expected));
 }

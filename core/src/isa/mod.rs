@@ -44,9 +44,9 @@ mod x86_detect;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 pub(crate) use amx::{Matrix, Tiles};
 pub use instruction_set::{InstructionSet, SimdOp};
-#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
-pub(crate) use matrix::none::{Matrix, Tiles};
 pub use portable::Portable;
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+pub(crate) use portable::no_matrix::{Matrix, Tiles};
 pub use simd::{LANES, RowTile, Simd};
 use tuning::Tuning;
 
@@ -55,7 +55,7 @@ use tuning::Tuning;
 pub struct Isa {
     level: Level,
     tuning: Tuning,
-    /// See [`Isa::matrix`].
+    /// The matrix unit that [`Isa::matrix`] gives to products.
     matrix: Option<Matrix>,
 }
 
@@ -75,8 +75,8 @@ impl core::fmt::Debug for Isa {
     }
 }
 
-/// Whether this CPU is a Zen 4, which computes 512 bits in two cycles and is slowed by fetches into
-/// L2.
+/// Whether this CPU is a Zen 4, which computes 512 bits in two cycles, and which prefetches into L2
+/// make slower.
 pub fn is_zen4() -> bool {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
     return x86_detect::features().zen4;
@@ -152,9 +152,9 @@ impl Isa {
         amx::allow();
     }
 
-    /// The instruction set of that name, where this CPU has it: `portable`, `avx2`, `avx512` (the best of
-    /// those that begin so), `avx512-fma` (without a bf16 dot product), `avx512-bf16` (with),
-    /// `avx512-amx` (with the matrix unit, and the better of those two), `neon`, `auto`.
+    /// The instruction set of that name, where this CPU has it: `portable`, `avx2`, `avx512` (the
+    /// best of those that begin so), `avx512-fma` (without a bf16 dot product), `avx512-bf16`
+    /// (with), `avx512-amx` (with the matrix unit, and the better of those two), `neon`, `auto`.
     pub fn from_name(name: &str) -> Option<Isa> {
         if name == "auto" {
             return Some(Self::detect());
@@ -162,7 +162,7 @@ impl Isa {
         Self::available().iter().rev().copied().find(|isa| isa.name() == name || isa.family() == name)
     }
 
-    /// The name that `from_name` takes.
+    /// The instruction set's name, which `from_name` takes.
     pub fn name(self) -> &'static str {
         match self.level {
             _ if self.matrix.is_some() => "avx512-amx",
@@ -181,16 +181,16 @@ impl Isa {
         }
     }
 
-    /// Sequences at once up to which bf16 weights in 12 bits are known to pay: one decodes faster,
-    /// and so many no more than 3% slower; prompts, in any case, up to 4% slower (`verbatim-bench
-    /// bars`). `usize::MAX` where any number does, 0 where none is known to. Rows of draft tokens, which
-    /// are verified where they pay, are not counted. Speed alone depends on it.
+    /// The number of concurrent sequences up to which 12-bit bf16 weights are known to pay: a
+    /// single sequence decodes faster, that many decode at most 3% slower, and prompts are at most
+    /// 4% slower in any case (`verbatim-bench bars`). `usize::MAX` where any number pays, 0 where
+    /// none is known to. Rows of draft tokens are not counted. Only speed depends on this.
     pub fn bf16_12_sequences(self) -> usize {
         self.tuning.bf16_12_sequences
     }
 
-    /// Bytes from what a kernel reads to what it fetches meanwhile; 0, lines that it has just read
-    /// or is about to, leaves fetching to the hardware. Speed alone depends on it.
+    /// The distance in bytes from what a kernel reads to what it prefetches meanwhile; 0 leaves
+    /// prefetching to the hardware. Only speed depends on it.
     pub(crate) fn fetch_ahead(self) -> usize {
         self.tuning.fetch_ahead
     }
@@ -235,7 +235,7 @@ impl Available {
         self.count += 1;
     }
 
-    /// The fastest one.
+    /// The fastest instruction set of this CPU.
     pub fn last(&self) -> &Isa {
         &self.isas[self.count - 1]
     }

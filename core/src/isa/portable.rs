@@ -257,3 +257,35 @@ impl DecodeBf16x12 for Portable {
         words
     }
 }
+
+/// The types of a matrix unit for targets that have none.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+pub(super) mod no_matrix {
+    use crate::isa::matrix::ByteRows;
+
+    /// The proof that there is a matrix unit, of which no value exists.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Matrix {}
+
+    /// A matrix unit in use, of which no value exists.
+    pub(crate) enum Tiles {}
+
+    impl Matrix {
+        pub(crate) unsafe fn tiles(self) -> Tiles {
+            match self {}
+        }
+    }
+
+    impl Tiles {
+        pub(crate) unsafe fn add_products(
+            &mut self,
+            _: ByteRows,
+            _: (*const u8, usize),
+            _: (*const u8, usize),
+            _: *mut u8,
+            _: (*const u8, usize),
+        ) {
+            match *self {}
+        }
+    }
+}

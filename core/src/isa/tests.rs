@@ -97,7 +97,7 @@ fn canonical(x: f32) -> u32 {
 }
 
 #[test]
-fn every_path_equals_the_portable_one_on_every_operation() {
+fn every_instruction_set_equals_the_portable_one_on_every_operation() {
     let mut draw = Draw(0x1234_5678_9abc_def1);
     for _ in 0..4000 {
         let [a, b, c] = core::array::from_fn(|_| core::array::from_fn(|_| draw.float()));
@@ -136,7 +136,7 @@ fn bf16_stores_flush_and_round_as_dtype_says() {
 }
 
 #[test]
-fn the_pair_product_is_two_fmas_odd_first_on_every_path() {
+fn the_pair_product_is_two_fmas_odd_first_on_every_instruction_set() {
     struct Dot<'a>(&'a [bf16; 32], &'a [bf16; 32], [f32; 16]);
     impl SimdOp for Dot<'_> {
         type Output = [f32; 16];

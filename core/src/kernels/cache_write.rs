@@ -11,7 +11,7 @@
 //! those before it in its step. One that sees it gets NaN from the keys.
 #![allow(unsafe_code)]
 
-use crate::cache::planes::{KvView, Plane, STARTS_BYTES};
+use crate::cache::planes::{CORRECTIONS_BYTES, KvView, Plane};
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{Int8, KvFormat, bf16_operand, flush};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
@@ -21,7 +21,7 @@ use crate::kernels::rope::rotate;
 use crate::kernels::rotation;
 use half::bf16;
 
-/// What one row brings.
+/// The inputs of one row, and the place of its keys and values in the cache.
 #[derive(Debug)]
 pub struct CacheWrite<'a> {
     /// Q, K and V side by side: `[q_size + 2 kv_size]`; changed in place.
@@ -30,11 +30,11 @@ pub struct CacheWrite<'a> {
     pub norms: Option<(&'a [f32], &'a [f32], f32)>,
     /// Cosines of the row's position, `[head_dim / 2]`.
     pub cos: &'a [f32],
-    /// Sines.
+    /// Sines of the row's position, `[head_dim / 2]`.
     pub sin: &'a [f32],
     /// Query heads a KV head serves.
     pub group_size: usize,
-    /// The layer.
+    /// The layer's number, from 0.
     pub layer: usize,
     /// The block that holds the position.
     pub block: BlockId,
@@ -136,8 +136,9 @@ impl SimdOp for Op<'_> {
             let value = |i: usize| if is_broken { 0.0 } else { v[i] };
             // SAFETY: queries: the offset is within the room the caller vouches for. Keys and
             // values: `part` is `head_bytes` long; the largest index is d/2·32 or 16·value_dim
-            // elements, its length; starts and scales lie behind `element_bytes`. Nobody else
-            // touches these elements, as the caller promises; the bases are 64-byte aligned.
+            // elements, its length; zero-point corrections and scales lie behind `element_bytes`.
+            // No other task touches these elements, as the caller promises; the bases are 64-byte
+            // aligned.
             unsafe {
                 match layout.format {
                     KvFormat::F32 => {
@@ -179,9 +180,9 @@ impl SimdOp for Op<'_> {
                             keys.add((i / 4 * BLOCK + w.slot) * 4 + i % 4).write(q as u8);
                             sum += i32::from(q);
                         });
-                        let starts = keys.add(layout.element_bytes(Plane::Keys));
-                        starts.cast::<i32>().add(w.slot).write(-128 * sum);
-                        starts.add(STARTS_BYTES).cast::<f32>().add(w.slot).write(scale);
+                        let corrections = keys.add(layout.element_bytes(Plane::Keys));
+                        corrections.cast::<i32>().add(w.slot).write(-128 * sum);
+                        corrections.add(CORRECTIONS_BYTES).cast::<f32>().add(w.slot).write(scale);
                         let scale = each_int8(s, v, |i, q| {
                             values.add((w.slot / 4 * value_dim + i) * 4 + w.slot % 4).write(q as u8);
                         });

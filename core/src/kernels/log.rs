@@ -22,7 +22,7 @@ fn twice_atanh<S: Simd>(s: S, x: S::F) -> S::F {
 }
 
 /// `ln x` for positive normal `x`, lane by lane; other lanes are unspecified, the same on every
-/// path.
+/// instruction set.
 #[inline(always)]
 pub fn ln<S: Simd>(s: S, x: S::F) -> S::F {
     let (m, e) = s.split_exponent(x);
@@ -59,7 +59,7 @@ mod tests {
         }
     }
 
-    fn on_every_path(x: [f32; LANES], is_ln: bool) -> [f32; LANES] {
+    fn on_every_instruction_set(x: [f32; LANES], is_ln: bool) -> [f32; LANES] {
         let expected = Isa::PORTABLE.run(Apply(x, is_ln));
         for isa in Isa::available().iter() {
             let got = isa.run(Apply(x, is_ln));
@@ -73,7 +73,7 @@ mod tests {
         let mut bits = 0x0080_0000_u32;
         while bits < 0x7f80_0000 - 64 * 1009 {
             let x: [f32; LANES] = core::array::from_fn(|i| f32::from_bits(bits + i as u32 * 4001));
-            let y = on_every_path(x, true);
+            let y = on_every_instruction_set(x, true);
             for i in 0..LANES {
                 let exact = libm::log(f64::from(x[i]));
                 let error = (f64::from(y[i]) - exact).abs();
@@ -81,7 +81,7 @@ mod tests {
             }
             bits += 16 * 4001;
         }
-        assert_eq!(on_every_path([1.0; LANES], true)[0], 0.0);
+        assert_eq!(on_every_instruction_set([1.0; LANES], true)[0], 0.0);
     }
 
     #[test]
@@ -89,13 +89,13 @@ mod tests {
         let mut v = 1e-16_f32;
         while v < 0.9999 {
             let x: [f32; LANES] = core::array::from_fn(|i| (v * (1.0 + i as f32 * 0.01)).min(0.9999));
-            let y = on_every_path(x, false);
+            let y = on_every_instruction_set(x, false);
             for i in 0..LANES {
                 let exact = -libm::log1p(-f64::from(x[i]));
                 assert!((f64::from(y[i]) - exact).abs() <= 6e-7 * exact, "{:e} {:e} {exact:e}", x[i], y[i]);
             }
             v *= 1.17;
         }
-        assert!(on_every_path([1.0; LANES], false)[0].is_finite());
+        assert!(on_every_instruction_set([1.0; LANES], false)[0].is_finite());
     }
 }

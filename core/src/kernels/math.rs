@@ -58,7 +58,7 @@ mod tests {
         }
     }
 
-    fn on_every_path(x: [f32; LANES], is_exp: bool) -> [f32; LANES] {
+    fn on_every_instruction_set(x: [f32; LANES], is_exp: bool) -> [f32; LANES] {
         let expected = Isa::PORTABLE.run(Apply(x, is_exp));
         for isa in Isa::available().iter() {
             let got = isa.run(Apply(x, is_exp));
@@ -82,7 +82,7 @@ mod tests {
                 let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
                 *lane = sign * f32::from_bits(bits.wrapping_add(i as u32 * 61_001)).clamp(0.0, 87.3);
             }
-            let y = on_every_path(x, true);
+            let y = on_every_instruction_set(x, true);
             for i in 0..LANES {
                 let exact = libm::exp(f64::from(x[i]));
                 let ulp = f64::from(f32::from_bits((exact as f32).to_bits() + 1)) - f64::from(exact as f32);
@@ -97,7 +97,7 @@ mod tests {
     fn exp_has_exact_edges() {
         let mut x = [0.0; LANES];
         x[..8].copy_from_slice(&[0.0, -0.0, f32::NEG_INFINITY, f32::INFINITY, f32::NAN, -87.4, -1e30, 1e30]);
-        let y = on_every_path(x, true);
+        let y = on_every_instruction_set(x, true);
         assert_eq!((y[0], y[1], y[2].to_bits()), (1.0, 1.0, 0));
         assert_eq!((y[3], y[7]), (y[3], y[3]));
         assert!(y[3].is_finite() && y[4].is_nan());
@@ -108,7 +108,7 @@ mod tests {
     fn silu_is_x_times_sigmoid() {
         for step in -400..400 {
             let x: [f32; LANES] = core::array::from_fn(|i| step as f32 * 0.25 + i as f32 * 0.015);
-            let y = on_every_path(x, false);
+            let y = on_every_instruction_set(x, false);
             for i in 0..LANES {
                 let exact = f64::from(x[i]) / (1.0 + libm::exp(-f64::from(x[i])));
                 let error = (f64::from(y[i]) - exact).abs();

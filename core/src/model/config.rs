@@ -1,4 +1,5 @@
-//! What a model is: its family, its sizes, and what tells it apart from others of the family.
+//! The configuration of a model: its family, its sizes, and its differences from others of the
+//! family.
 //!
 //! A host fills a [`ModelConfig`] from `config.json`; [`ModelConfig::check`] proves the arithmetic
 //! that the rest of the core relies on, so that nonsense stops here with the name of the field.
@@ -34,7 +35,7 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// Positions that the model was made for: the largest context.
     pub position_count: usize,
-    /// What every RMSNorm adds to the mean square.
+    /// The `eps` that every RMSNorm adds to the mean square.
     pub rms_norm_eps: f32,
     /// RoPE table 0, by which layers rotate unless their kind says otherwise.
     pub rope: RopeConfig,
@@ -48,7 +49,7 @@ pub struct ModelConfig {
     pub mlp_bias: bool,
     /// Whether Q and K are normalised per head.
     pub qk_norm: bool,
-    /// What the layers are beyond that.
+    /// Everything else about the layers: patterns, windows, norms and activations.
     pub features: LayerFeatures,
     /// How the layers' weights are stored, and the embedding table beside a head of its own.
     pub weight_format: WeightFormat,
@@ -57,12 +58,12 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// What layer `layer` is made of.
+    /// The description of layer `layer`, from 0.
     pub fn layer(&self, layer: usize) -> LayerSpec {
         self.kind(self.features.pattern.kind_of(layer))
     }
 
-    /// What layers of a kind are made of.
+    /// The description of layers of a kind.
     fn kind(&self, kind: usize) -> LayerSpec {
         let (features, kind) = (&self.features, self.features.kinds[kind]);
         let plain_scale = 1.0 / libm::sqrtf(self.head_dim as f32);
@@ -105,7 +106,8 @@ impl ModelConfig {
         }
     }
 
-    /// Proves what the core relies on, and refuses what the forward pass does not implement.
+    /// Checks the sizes that the core's arithmetic relies on, and refuses what the forward pass
+    /// does not implement.
     pub fn check(&self) -> Result<(), ConfigError> {
         let sized = |field, value: usize| {
             let expected = "between 1 and 16777216";
@@ -142,7 +144,7 @@ impl ModelConfig {
             WeightFormat::Int8 | WeightFormat::Int4 => {
                 "products with at most 65536 inputs for int8 and int4 weights"
             }
-            WeightFormat::Bf16x12 => "products with at most 524284 inputs for bf16 weights in 12 bits",
+            WeightFormat::Bf16x12 => "products with at most 524284 inputs for 12-bit bf16 weights",
             _ => "products with no more inputs than the weight format can add up",
         };
         Err(ConfigError { field: "intermediate_size", expected })

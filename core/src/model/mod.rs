@@ -1,6 +1,7 @@
-//! The model: what it is ([`config`], its layers' description [`spec`], the table of [`families`]),
-//! its packed weights ([`image`], [`weights`]) and the forward pass ([`forward`]) over rows
-//! ([`rows`]); and the seam behind which a step is computed ([`runner`]), by the CPU or by a device.
+//! The model: its configuration ([`config`]), its layers' description ([`spec`]), the table of
+//! [`families`], its packed weights ([`image`], [`weights`]) and the forward pass ([`forward`])
+//! over rows ([`rows`]). A step is computed behind the trait in [`runner`], by the CPU or by a
+//! device.
 pub mod config;
 pub mod families;
 pub mod forward;
@@ -17,7 +18,7 @@ pub use config::ModelConfig;
 pub use families::{Architecture, FAMILIES, Family};
 pub use forward::{Forward, ForwardLimits};
 pub use image::{ImageError, ImageLayout, ImageWriter, PackedModel};
-pub use rows::{BlockTables, Row, RowOutput};
+pub use rows::{BlockTables, Row, RowOutput, StepRows};
 pub use runner::cpu::CpuRunner;
 pub use runner::{
     DeviceLost, DraftCache, DraftModel, DraftModelSize, HeadOutput, Runner, RunnerLimits, RunnerMemory,

@@ -1,5 +1,7 @@
-//! Buffers of operands, whose element type is a matter of the weight format (products) or of the KV
-//! format (queries).
+//! Buffers of operands. Their element type follows from the weight format for products, and from
+//! the KV format for queries.
+#![allow(unsafe_code)]
+
 use crate::dtype::{Int8, KvFormat, OperandFormat};
 use crate::kernels::attention::AttentionOut;
 use crate::kernels::matmul::{Activations, Epilogue};
@@ -13,8 +15,9 @@ use half::bf16;
 pub(super) enum OperandRows<'s> {
     F32(&'s mut [f32]),
     Bf16(&'s mut [bf16]),
-    /// What attention and the gate write, and what [`Ops::quantize`](super::ops::Ops::quantize)
-    /// makes of it: a row's scale needs the whole row first. Norms write both.
+    /// The floats that attention and the gate write, and the 8-bit rows that
+    /// [`Ops::quantize`](super::ops::Ops::quantize) makes of them, since a row's scale needs the
+    /// whole row first. Norms write both.
     Int8 {
         floats: &'s mut [f32],
         rounded: &'s mut [Int8],

@@ -1,8 +1,10 @@
-//! The layer operations: what the forward pass is written in, cut into tasks for a pool.
+//! The layer operations from which the forward pass is built, each cut into tasks for a pool.
 //!
 //! How an operation is cut changes no bit. Products are cut into ranges of panels (and rows:
 //! [`Cut`]), everything else into rows or (rows, KV head) pairs. An operation says how large it is,
 //! so that the pool can run a small one on the calling thread.
+#![allow(unsafe_code)]
+
 use super::operands::{OperandRows, SharedOperands};
 use super::weights::Embedding;
 use crate::cache::planes::KvView;
@@ -32,7 +34,7 @@ pub(super) struct Ops<'p> {
 /// Bytes for each worker's sums and slices of unpacked weights.
 #[derive(Clone, Copy)]
 pub(super) struct Scratch<'p> {
-    /// `[workers, worker_bytes]` bytes.
+    /// The bytes of all workers, `[workers, worker_bytes]`.
     bytes: Shared<'p, u8>,
     worker_bytes: usize,
 }
@@ -63,7 +65,7 @@ pub(super) struct Norm<'a> {
 
 /// Where a product's results go.
 pub(super) struct ProductOutput<'a> {
-    /// What is done with a result, and the first row's start.
+    /// What is done with each result, over the output from the first row on.
     pub(super) epilogue: Epilogue<'a>,
     /// Elements from one row to the next.
     pub(super) stride: usize,
@@ -111,7 +113,7 @@ pub(super) struct AttentionOutput<'a> {
     pub(super) stride: usize,
 }
 
-/// Floats that attention's tasks work in.
+/// The memory that attention's tasks work in.
 pub(super) struct AttentionScratch<'a> {
     /// A part for each worker, `[workers, attention::scratch_len]`.
     pub(super) workers: &'a mut [f32],
@@ -125,7 +127,7 @@ pub(super) struct AttentionScratch<'a> {
 pub(super) struct AttentionTasks<'a> {
     pub(super) groups: &'a [RowGroup],
     pub(super) tables: BlockTables<'a>,
-    /// What all tasks share.
+    /// The inputs that all tasks share; each task sets its own rows, KV head and block table.
     pub(super) shared: Attend<'a>,
     pub(super) output: AttentionOutput<'a>,
 }
@@ -154,7 +156,7 @@ impl<'a> AttentionTasks<'a> {
         self.groups.iter().map(RowGroup::context_len).max().unwrap_or(0)
     }
 
-    /// Elements of a worker's scratch.
+    /// Floats of scratch that each worker needs.
     fn scratch_len(&self) -> usize {
         attention::scratch_len(self.shared.group_size, self.shared.kv.layout().value_dim())
     }
@@ -181,7 +183,7 @@ impl Ops<'_> {
         });
     }
 
-    /// `x[row] = embedding[token]`
+    /// Looks up the embedding of each row's token: `x[row] = embedding[token]`.
     pub(super) fn embed(&self, rows: &[Row], embedding: Embedding<'_>, head: &Linear<'_>, x: &mut [f32]) {
         let width = head.inputs();
         let stride = padded(width);
@@ -397,8 +399,9 @@ impl RowGroup {
         (self.first_position + self.row_count) as usize
     }
 
-    /// How many rows of a sequence one task should take: as many as use each key well, fewer where
-    /// workers would be left without, which in a long context its splits see to.
+    /// How many rows of a sequence one task should take: enough to reuse each key that was read,
+    /// but few enough that every worker has a task. A context of several splits has tasks for all
+    /// workers in any case.
     pub(super) fn rows_max(rows: &[Row], group_size: usize, kv_heads: usize, workers: usize) -> usize {
         let max = attention::rows_per_task(group_size);
         let longest = rows.iter().map(|row| row.position as usize + 1).max().unwrap_or(0);

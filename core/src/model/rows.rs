@@ -1,4 +1,4 @@
-//! Rows, of which steps are made, and the tables that say where keys and values of their sequences
+//! The rows of a step, and the block tables that say where the keys and values of their sequences
 //! lie.
 use crate::cache::BlockId;
 
@@ -6,7 +6,7 @@ use crate::cache::BlockId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RowOutput {
-    /// Nothing: the head does not run for it.
+    /// Nothing: the output head does not run for it.
     None = 0,
     /// Logits over the vocabulary.
     Logits,
@@ -26,12 +26,26 @@ pub struct Row {
     pub position: u32,
     /// The sequence: an index into the block tables.
     pub sequence: u32,
-    /// What is computed from it besides keys and values.
+    /// The output that is computed from it besides keys and values.
     pub output: RowOutput,
 }
 
 crate::memory::plain_enum!(RowOutput::None);
 crate::memory::plain!(Row { token, position, sequence, output });
+
+/// The rows of a step, with the KV blocks of their sequences.
+///
+/// Rows of a sequence stand together, in ascending positions, and the tables have a block for each
+/// position up to theirs.
+#[derive(Clone, Copy, Debug)]
+pub struct StepRows<'a> {
+    /// The rows of all sequences.
+    pub rows: &'a [Row],
+    /// The block tables of all sequences, by the index that rows name.
+    pub tables: BlockTables<'a>,
+    /// Blocks that were handed out since the last step, which are zeroed first.
+    pub fresh: &'a [BlockId],
+}
 
 /// The block tables of all sequences: `[sequences, stride]`.
 #[derive(Clone, Copy, Debug)]

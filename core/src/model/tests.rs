@@ -1,8 +1,10 @@
 //! The forward pass against itself: however the rows come, on whichever instruction set and worker,
 //! the logits are the same bits. (That they are the right ones is for the goldens in `tests`.)
+#![allow(unsafe_code)]
+
 use super::spec::{LayerKind, LayerPattern};
 use super::*;
-use super::{BlockTables, Forward, ForwardLimits, Row, RowOutput};
+use super::{BlockTables, Forward, ForwardLimits, Row, RowOutput, StepRows};
 use crate::cache::{BLOCK, BlockId, KvCache};
 use crate::dtype::{KvFormat, WeightFormat};
 use crate::isa::Isa;
@@ -124,8 +126,8 @@ fn logits(config: &ModelConfig, kv_format: KvFormat, len: usize, feed: &Feed<'_>
     let model = PackedModel::parse(image.bytes(total)).unwrap();
     let blocks_each = len.div_ceil(BLOCK);
     let block_total = (feed.sequences * blocks_each + 1).next_power_of_two();
-    let rows_most = feed.chunk * feed.sequences;
-    let limits = ForwardLimits { rows: rows_most, head_rows: 1, workers: 3, model_len: len, kv_format };
+    let rows_max = feed.chunk * feed.sequences;
+    let limits = ForwardLimits { rows: rows_max, head_rows: 1, workers: 3, model_len: len, kv_format };
     fn carve<'a>(
         carver: &mut impl Carver<'a>,
         config: &ModelConfig,
@@ -164,7 +166,7 @@ fn logits(config: &ModelConfig, kv_format: KvFormat, len: usize, feed: &Feed<'_>
             .flat_map(|s| (done.div_ceil(BLOCK)..end.div_ceil(BLOCK)).map(move |b| (s, b)))
             .map(|(s, b)| tables.of(s as u32)[b])
             .collect();
-        forward.layers(feed.isa, feed.pool, &model, &mut kv, &rows, tables, &fresh);
+        forward.layers(feed.isa, feed.pool, &model, &mut kv, StepRows { rows: &rows, tables, fresh: &fresh });
         last_row = end - done - 1;
         done = end;
     }

@@ -132,7 +132,7 @@ impl Rig<'_> {
 
     fn round(
         &self,
-        engine: &mut Engine<'_, '_>,
+        engine: &mut Engine<'_>,
         runner: &mut dyn Runner,
         asks: &[Ask],
         speculation: Speculation,

@@ -302,7 +302,7 @@ impl From<MemoryPlanError> for OpenError {
     fn from(error: MemoryPlanError) -> Self {
         let (field, found, min, max) = match error {
             MemoryPlanError::DraftModel { .. } => return Self::Draft(DraftError::Plan(error)),
-            MemoryPlanError::Limit { field, found, least, most } => (field, found, least, most),
+            MemoryPlanError::Limit { field, found, min, max } => (field, found, min, max),
             _ => return Self::Plan(error),
         };
         let limit = match field {

@@ -12,7 +12,7 @@ use verbatim_core::isa::Isa;
 use verbatim_core::memory::{Arena, Layout};
 use verbatim_core::model::{
     BlockTables, DeviceLost, DraftCache, Forward, ForwardLimits, ModelConfig, PackedModel, Row, RunnerLimits,
-    StepKind,
+    StepKind, StepRows,
 };
 use verbatim_core::pool::Serial;
 
@@ -318,7 +318,13 @@ impl<'d> Running<'d> {
         let spare = loaded.forwards.len() - 1;
         let at = if part.step == loaded.last.number { part.at } else { spare };
         let tables = BlockTables { ids: &part.table, stride: part.table.len() };
-        loaded.forwards[at].layers(isa, &Serial, &loaded.model, kv, &part.rows, tables, &[]);
+        loaded.forwards[at].layers(
+            isa,
+            &Serial,
+            &loaded.model,
+            kv,
+            StepRows { rows: &part.rows, tables, fresh: &[] },
+        );
     }
 
     /// Runs what the rows need, and their head.

@@ -254,7 +254,7 @@ pub struct Running {
 
 impl Running {
     /// Reads the engine's tables as they are now.
-    pub fn of(engine: &Engine<'_, '_>) -> Self {
+    pub fn of(engine: &Engine<'_>) -> Self {
         let keys = engine.tables().map(|(request, choice, _)| (request, choice)).collect();
         let Status { free_blocks, preemptions, .. } = engine.status();
         Self { keys, sequences: engine.limits().sequences, free_blocks, preemptions }
@@ -274,7 +274,7 @@ pub struct Text {
 pub type Texts = HashMap<Key, Text>;
 
 /// Checks that sequences run in order, and that only equal prefixes with equal salts share blocks.
-pub fn check_tables(engine: &Engine<'_, '_>, waiting: &Waiting, texts: &Texts) -> Result<(), String> {
+pub fn check_tables(engine: &Engine<'_>, waiting: &Waiting, texts: &Texts) -> Result<(), String> {
     let mut last = None;
     let mut holders: HashMap<u32, (usize, Key)> = HashMap::new();
     for (request, choice, table) in engine.tables() {
@@ -300,7 +300,7 @@ pub fn check_tables(engine: &Engine<'_, '_>, waiting: &Waiting, texts: &Texts) -
 }
 
 /// Checks the engine's blocks and guards, and that it counts as many sequences as we do.
-pub fn check_engine(engine: &Engine<'_, '_>, waiting: &Waiting) -> Result<(), String> {
+pub fn check_engine(engine: &Engine<'_>, waiting: &Waiting) -> Result<(), String> {
     engine.check_invariants().map_err(|what| format!("an invariant of the engine is broken: {what}"))?;
     let status = engine.status();
     let mut held = vec![0_u32; status.blocks];

@@ -167,7 +167,7 @@ struct Run<'a, 'm> {
     options: &'a Options,
     pool: &'a dyn Pool,
     margins: Margins<'m>,
-    engine: Engine<'static, 'm>,
+    engine: Engine<'m>,
     runner: Box<dyn Runner + 'm>,
     oracle: Oracle,
     workload: Workload,

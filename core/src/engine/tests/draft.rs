@@ -83,8 +83,8 @@ fn broken_draft(kv_format: crate::dtype::KvFormat) {
         "{draft} is none of {alone:?}"
     );
     let mut broken = image_without(&served_config, Some(draft as usize));
-    let drafter = DraftModel { model: parse(&mut drafting, &draft_config), cache: DraftCache::Own };
-    let models = (parse(&mut broken, &served_config), Some(drafter));
+    let draft_model = DraftModel { model: parse(&mut drafting, &draft_config), cache: DraftCache::Own };
+    let models = (parse(&mut broken, &served_config), Some(draft_model));
     let (beside, counters) = with_models(models, limits, Isa::detect(), outputs);
     assert_eq!(beside, alone);
     assert!(counters.model.rejected > 0, "{counters:?}");
@@ -107,7 +107,7 @@ fn a_draft_model_that_is_the_served_one_is_always_accepted() {
         let asks = [Ask { params, ..plain(&token_ids(19), 41, 0) }, plain(&token_ids(5), 31, 3)];
         let limits = EngineLimits { draft_len: 4, kv_tokens, ..limits() };
         let (answers, counters) =
-            run(&asks, limits, &[24], Drafts { speculation, drafter: Some((cache, true)) });
+            run(&asks, limits, &[24], Drafts { speculation, draft_model: Some((cache, true)) });
         assert_eq!(answers, run(&asks, limits, &[24], NO_DRAFTS).0);
         assert_eq!(counters.model.accepted, counters.model.verified, "{cache:?}");
         assert_eq!(counters.preemptions > 0, kv_tokens == 96, "{counters:?}");

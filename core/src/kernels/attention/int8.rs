@@ -11,7 +11,7 @@
 //! NaN.
 use super::online::{Partial, masked};
 use super::{Attend, TILE, TILE_BLOCKS, Tile, TileFormat, WIDENED_LEN, block_steps};
-use crate::cache::planes::{Plane, STARTS_BYTES};
+use crate::cache::planes::{CORRECTIONS_BYTES, Plane};
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{FLUSH_RESCALED_BELOW, Int8};
 use crate::isa::{InstructionSet, LANES, RowTile};
@@ -49,11 +49,11 @@ fn weights_of(operands: &mut [f32], query: usize) -> &mut [f32] {
 const SCALE_AT: usize = TILE / size_of::<f32>();
 
 impl<S: InstructionSet> TileFormat<S> for Int8 {
-    /// The values' scales.
+    /// The scales of a tile's values, one lane for each position.
     type Shared = [S::F; TILE_BLOCKS];
 
     #[inline(always)]
-    fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], _kept: &mut [f32; WIDENED_LEN]) {
+    fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], _widened: &mut [f32; WIDENED_LEN]) {
         let layout = a.kv.layout();
         let keys = |block: BlockId| a.kv.part(a.layer, Plane::Keys, block as usize, a.kv_head).cast_const();
         let rows = a.query_count() - tile.first;
@@ -131,7 +131,7 @@ impl<S: InstructionSet> TileFormat<S> for Int8 {
         tile: Tile<'_>,
         operands: &[f32],
         state: &mut Partial<'_>,
-        _kept: &mut [f32; WIDENED_LEN],
+        _widened: &mut [f32; WIDENED_LEN],
     ) {
         let value_dim = state.value_dim;
         let mut parts = [core::ptr::null::<u8>(); TILE_BLOCKS];
@@ -157,10 +157,10 @@ impl<S: InstructionSet> TileFormat<S> for Int8 {
 struct Score<'a, const NV: usize> {
     steps: usize,
     queries: *const u8,
-    /// From query to query.
+    /// Bytes from one query to the next.
     stride: usize,
     parts: [*const u8; NV],
-    /// Bytes of a part before its starts and scales.
+    /// Bytes of a part before its zero-point corrections and scales.
     behind: usize,
     scores: &'a mut [f32],
     column: usize,
@@ -172,21 +172,21 @@ impl<S: InstructionSet, const NV: usize> RowTile<S> for Score<'_, NV> {
         let out = &mut self.scores[row * TILE..(row + MR) * TILE];
         // SAFETY: `attend`'s caller vouches for the queries of these rows, `stride` bytes each,
         // `steps` quads and a scale; a part of keys is `steps` quads of 16 positions, then their
-        // starts and scales. The stores lie within `out`: MR rows of TILE scores, of which the NV
-        // blocks from `column` on are part.
+        // zero-point corrections and scales. The stores lie within `out`: MR rows of TILE scores,
+        // of which the NV blocks from `column` on are part.
         unsafe {
-            let starts = self.parts.map(|part| part.add(self.behind));
-            let mut acc = [[s.load_ints(starts[0].cast()); NV]; MR];
+            let corrections = self.parts.map(|part| part.add(self.behind));
+            let mut acc = [[s.load_ints(corrections[0].cast()); NV]; MR];
             for acc in &mut acc {
                 for v in 1..NV {
-                    acc[v] = s.load_ints(starts[v].cast());
+                    acc[v] = s.load_ints(corrections[v].cast());
                 }
             }
             let a = self.queries.add(row * self.stride).cast::<Int8>();
             let b = self.parts.map(|part| part.cast::<Int8>());
             products::<S, Int8, MR, NV>(s, self.steps, (a, self.stride), (b, BLOCK * QUAD), &mut acc, None);
             for v in 0..NV {
-                let scales = s.load(starts[v].add(STARTS_BYTES).cast());
+                let scales = s.load(corrections[v].add(CORRECTIONS_BYTES).cast());
                 for (r, acc) in acc.iter().enumerate() {
                     let x = s.mul(s.ints_to_floats(acc[v]), scales);
                     s.store(out.as_mut_ptr().add(r * TILE + self.column + v * BLOCK), x);

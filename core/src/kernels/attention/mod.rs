@@ -65,9 +65,8 @@ pub const fn split_count(len: usize) -> usize {
     len.div_ceil(SPLIT)
 }
 
-/// Floats of scratch for one worker: widened columns; scores and probabilities; a total and a
-/// split's
-/// state.
+/// Floats of scratch for one worker: widened columns, scores and probabilities, and the states of a
+/// total and of a split.
 pub const fn scratch_len(group_size: usize, value_dim: usize) -> usize {
     let queries = rows_per_task(group_size) * group_size;
     WIDENED_LEN + queries * (2 * TILE) + 2 * partial_len(queries, value_dim)
@@ -108,7 +107,8 @@ pub struct Attend<'a> {
     /// Positions that a row sees, its own and those just before it; `None` is all of them. A window
     /// that is narrower than the context is not implemented.
     pub window: Option<usize>,
-    /// The bound `c` of scores `c · tanh(s / c)`; `None` leaves scores as they are. Not implemented.
+    /// The bound `c` of scores `c · tanh(s / c)`; `None` leaves scores as they are. It is not
+    /// implemented.
     pub soft_cap: Option<f32>,
 }
 
@@ -142,9 +142,9 @@ impl Attend<'_> {
 /// Where attention's results go: `[rows, stride]`, head `h` of a row at `h · head_dim`.
 #[derive(Clone, Copy, Debug)]
 pub enum AttentionOut<'a> {
-    /// For f32 weights.
+    /// Rows of f32, where the output product has f32 operands.
     F32(Shared<'a, f32>),
-    /// For bf16 weights: operands.
+    /// Rows of bf16 operands, where the output product has those.
     Bf16(Shared<'a, bf16>),
 }
 
@@ -277,27 +277,30 @@ struct Tile<'a> {
     positions: usize,
 }
 
-/// The parts of some blocks of values, how many of `steps` steps each has, `most` at most, and how
-/// many those before it have.
+/// For each block of values its part, its number of steps (at most `steps_max`), and the number of
+/// steps before it.
 #[inline(always)]
 fn block_steps<T>(
     parts: &[*const T],
     steps: usize,
-    most: usize,
+    steps_max: usize,
 ) -> impl Iterator<Item = (*const T, usize, usize)> {
-    parts.iter().enumerate().map(move |(i, part)| (*part, (steps - i * most).min(most), i * most))
+    parts
+        .iter()
+        .enumerate()
+        .map(move |(i, part)| (*part, (steps - i * steps_max).min(steps_max), i * steps_max))
 }
 
-/// What the KV formats differ in.
+/// The steps of attention in which the KV formats differ.
 trait TileFormat<S: InstructionSet> {
     /// What all queries of a tile need to make operands of their probabilities.
     type Shared;
     /// Step 1 without the factor: `scores[query][position]` for the queries that see the tile;
     /// positions of blocks that are not there get nothing (they are masked).
     fn score(s: S, a: &Attend<'_>, tile: Tile<'_>, scores: &mut [f32], widened: &mut [f32; WIDENED_LEN]);
-    /// What makes a query's scores of what [`TileFormat::score`] wrote.
+    /// The factor that makes a query's scores of the numbers that [`TileFormat::score`] wrote.
     fn factor(a: &Attend<'_>, query: usize) -> f32;
-    /// Reads what all queries share.
+    /// Loads the values of a tile that all its queries need.
     fn shared(s: S, a: &Attend<'_>, tile: Tile<'_>) -> Self::Shared;
     /// Step 3 for one query, which sees `valid` positions: widens its probabilities as operands in
     /// its part of `operands`, `TILE` floats a query; returns what is to be added to its sum.

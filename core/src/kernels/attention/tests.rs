@@ -47,7 +47,7 @@ fn rounded(format: KvFormat, d: usize, x: &[f32]) -> Rounded {
     rounded
 }
 
-/// 64-byte-aligned zeroed memory.
+/// Zeroed memory of at least `bytes` bytes, aligned to 64.
 fn aligned(bytes: usize) -> Vec<[u64; 8]> {
     // A vector of 64-byte elements is aligned to 8 only, so there is one more to start within.
     vec![[0; 8]; bytes / 64 + 2]
@@ -133,9 +133,9 @@ fn run_spoiled(
     let mut out = vec![0.0; len * stride];
     let shared = AttentionOut::F32(Shared::new(&mut out));
     let mut scratch = vec![0.0; scratch_len(group, layout.value_dim())];
-    let rows_most = chunk.min(rows_per_task(group));
+    let rows_max = chunk.min(rows_per_task(group));
     for kv_head in 0..kv_heads {
-        let chunks = spans.iter().flat_map(|span| span.clone().step_by(rows_most).map(|row| (row, span.end)));
+        let chunks = spans.iter().flat_map(|span| span.clone().step_by(rows_max).map(|row| (row, span.end)));
         for (first_row, end) in chunks {
             let a = Attend {
                 kv,
@@ -144,7 +144,7 @@ fn run_spoiled(
                 table: &table,
                 queries,
                 first_row,
-                row_count: rows_most.min(end - first_row),
+                row_count: rows_max.min(end - first_row),
                 first_position: first_row,
                 group_size: group,
                 scale: 1.0 / libm::sqrtf(d as f32),
@@ -227,7 +227,7 @@ fn near_softmax([query, keys, values]: [&[f32]; 3], scale: f64, out: &[f32], for
     let total: f64 = weights.iter().sum();
     // f32: a score of 54 products of values up to 8 is off by 7e-6 at most, which a value of 8
     // makes 6e-5. bf16: a probability is off by 2^-9 at most, values lie within 16 of their mean.
-    // int8: a weight is off by 1/510 of the greatest of its tile.
+    // int8: a weight is off by 1/510 of the maximum of its tile.
     let bound = match format {
         KvFormat::F32 => 1e-4,
         KvFormat::Bf16 => 16.0 / 512.0,

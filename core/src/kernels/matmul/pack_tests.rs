@@ -101,7 +101,7 @@ fn panels_equal_the_plain_packing_for_all_types_and_odd_shapes() {
 
 #[test]
 fn rows_that_are_operands_already_are_packed_as_any() {
-    const KEPT_FROM: u16 = (FLUSH_BELOW.to_bits() >> 16) as u16;
+    const UNFLUSHED_FROM: u16 = (FLUSH_BELOW.to_bits() >> 16) as u16;
     for k in [32, 64, 33, 100] {
         let plain = |i: usize| (0x3c00 + (i * 7 % 1000) as u16) | (i.is_multiple_of(3) as u16) << 15;
         // Nothing, and at some place what is no operand, or only just one.
@@ -111,9 +111,9 @@ fn rows_that_are_operands_already_are_packed_as_any() {
             0x8000,
             1,
             0x8001,
-            KEPT_FROM - 1,
-            KEPT_FROM,
-            KEPT_FROM | 0x8000,
+            UNFLUSHED_FROM - 1,
+            UNFLUSHED_FROM,
+            UNFLUSHED_FROM | 0x8000,
             0x7f7f,
             0x7f80,
             0xff80,

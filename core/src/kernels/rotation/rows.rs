@@ -222,7 +222,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
         #[test]
-        fn every_path_equals_the_reference_which_keeps_lengths_and_can_be_undone(seed: u64, len in 0_usize..900) {
+        fn every_instruction_set_equals_the_reference_which_keeps_lengths_and_can_be_undone(seed: u64, len in 0_usize..900) {
             let x: Vec<f32> = (0..len).map(|i| noise(seed, i)).collect();
             let mut expected = x.clone();
             reference(&mut expected);

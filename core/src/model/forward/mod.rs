@@ -1,11 +1,11 @@
-//! The forward pass: rows in, keys and values in the cache, logits for rows that asked.
+//! The forward pass: it takes rows, writes their keys and values to the cache, and computes logits
+//! for the rows that asked.
 //!
 //! A layer is `x += attention(norm(x))` (`attention`), then `x += down(silu(gate(norm(x))) ·
 //! up(norm(x)))` (`feed_forward`); the head is `logits = head(norm(x))`. Every product takes all
 //! rows of the step at once: one pass over each weight, whichever sequences the rows belong to.
 //!
-//! What a layer is made of comes from [`ModelConfig::layer`]; the operations are those of
-//! `model::ops`.
+//! [`ModelConfig::layer`] describes a layer; the operations are those of `model::ops`.
 mod attention;
 mod feed_forward;
 mod rotations;
@@ -21,8 +21,8 @@ use super::ModelConfig;
 use super::image::PackedModel;
 use super::operands::{OperandRows, SharedOperands};
 use super::ops::{Norm, Ops, ProductOutput, RowSource, Scratch};
-use super::rows::{BlockTables, Row};
-use crate::cache::{BlockId, KvCache};
+use super::rows::StepRows;
+use crate::cache::KvCache;
 use crate::isa::Isa;
 use crate::kernels::matmul::Epilogue;
 use crate::memory::{ArenaError, Carver};
@@ -82,9 +82,7 @@ impl<'s> Forward<'s> {
         })
     }
 
-    /// Runs all layers for the rows of a step. Rows of a sequence stand together, in ascending
-    /// positions, and their positions have blocks; `fresh_blocks` were handed out since the last
-    /// step and are zeroed first.
+    /// Runs all layers for the rows of a step.
     ///
     /// # Panics
     /// If there are more rows, workers or positions than the limits say, or an id is out of range.
@@ -94,10 +92,9 @@ impl<'s> Forward<'s> {
         pool: &dyn Pool,
         model: &PackedModel<'_>,
         kv: &mut KvCache<'_>,
-        rows: &[Row],
-        tables: BlockTables<'_>,
-        fresh_blocks: &[BlockId],
+        step: StepRows<'_>,
     ) {
+        let StepRows { rows, tables, fresh } = step;
         let config = model.config();
         assert!(rows.len() <= self.limits.rows && pool.workers() <= self.limits.workers);
         assert!(rows.iter().all(|row| (row.token as usize) < config.vocab_size));
@@ -108,7 +105,7 @@ impl<'s> Forward<'s> {
         let all = RowSource { count: rows.len(), row_of: &|row| row };
         let outer = model.outer();
 
-        ops.zero_blocks(step.kv, fresh_blocks);
+        ops.zero_blocks(step.kv, fresh);
         ops.embed(rows, outer.embedding, &outer.head, self.x);
         self.rotations.compute(&step, config);
         self.attention.cut_rows(&step, &config.layer(0).attention);

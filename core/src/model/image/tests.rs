@@ -457,15 +457,15 @@ fn products_wider_than_a_format_can_hold_are_refused() {
         let config = ModelConfig { intermediate_size: inputs, ..config(format, false, false) };
         ImageLayout::new(&config, &[]).map(|_| ()).map_err(|error| error.to_string())
     };
-    for (format, most) in [
+    for (format, inputs_max) in [
         (WeightFormat::Int8, 1 << 16),
         (WeightFormat::Int4, 1 << 16),
         // One more pair, and escapes could name the pair that says that there are none.
         (WeightFormat::Bf16x12, (1 << 19) - 4),
     ] {
-        assert_eq!(wide(format, most), Ok(()), "{format:?}");
-        let error = wide(format, most + 1).unwrap_err();
-        assert!(error.contains("intermediate_size") && error.contains(&most.to_string()), "{error}");
+        assert_eq!(wide(format, inputs_max), Ok(()), "{format:?}");
+        let error = wide(format, inputs_max + 1).unwrap_err();
+        assert!(error.contains("intermediate_size") && error.contains(&inputs_max.to_string()), "{error}");
     }
     assert_eq!(wide(WeightFormat::Bf16, 1 << 20), Ok(()));
 }

@@ -1,10 +1,10 @@
-//! The runner over a host's memory and threads: the one whose bits all others must have.
+//! The runner over a host's memory and threads. Every other runner must give the same bits.
 use super::{DeviceLost, DraftCache, DraftModel, DraftModelSize, HeadOutput, Runner, RunnerLimits, StepKind};
 use crate::cache::planes::BlockCopy;
 use crate::cache::{BlockId, KvCache};
 use crate::isa::Isa;
 use crate::memory::{ArenaError, Carver};
-use crate::model::{BlockTables, Forward, ModelConfig, PackedModel, Row};
+use crate::model::{BlockTables, Forward, ModelConfig, PackedModel, Row, StepRows};
 use crate::pool::Pool;
 
 /// Weights and activations of one model.
@@ -88,7 +88,7 @@ impl<'a> CpuRunner<'a> {
         }
     }
 
-    /// The served model.
+    /// The model whose tokens are served, not the draft model.
     pub fn model(&self) -> &PackedModel<'a> {
         &self.served.model
     }
@@ -122,7 +122,7 @@ impl Runner for CpuRunner<'_> {
             (StepKind::Draft, Some(draft)) => draft,
             _ => &mut self.served,
         };
-        loaded.forward.layers(isa, pool, &loaded.model, kv, rows, tables, fresh);
+        loaded.forward.layers(isa, pool, &loaded.model, kv, StepRows { rows, tables, fresh });
     }
 
     fn head(

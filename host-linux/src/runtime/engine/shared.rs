@@ -20,7 +20,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn store_gauges(&self, engine: &Engine<'_, '_>) {
+    pub(super) fn store_gauges(&self, engine: &Engine<'_>) {
         let gauges = EngineGauges { status: engine.status(), counters: *engine.counters() };
         *lock(&self.gauges) = gauges;
     }

@@ -68,9 +68,9 @@ pub(super) fn run(
 }
 
 /// The engine, who reads of its requests, and what was measured of its steps.
-struct EngineLoop<'r, 'm, 'a> {
+struct EngineLoop<'r, 'a> {
     model: &'r ServedModel,
-    engine: Engine<'m, 'a>,
+    engine: Engine<'a>,
     /// Computes the engine's steps.
     runner: CpuRunner<'a>,
     shared: &'r Shared,
@@ -82,7 +82,7 @@ struct EngineLoop<'r, 'm, 'a> {
     drafting: Duration,
 }
 
-impl EngineLoop<'_, '_, '_> {
+impl EngineLoop<'_, '_> {
     /// Obeys all commands that have come; waits for one while there is nothing to do. `false` if
     /// the thread is to end.
     fn obey_all(&mut self, inbox: &Receiver<Command>) -> bool {

@@ -17,7 +17,7 @@ pub struct StepRows {
 
 impl StepRows {
     /// Counts the rows of a plan that was not executed yet.
-    pub fn of(engine: &Engine<'_, '_>, plan: PlanId) -> Self {
+    pub fn of(engine: &Engine<'_>, plan: PlanId) -> Self {
         let mut rows = Self { kind: plan.kind, count: 0, samples: 0, drafted: 0 };
         for row in engine.rows(plan) {
             rows.count += 1;

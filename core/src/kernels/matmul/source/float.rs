@@ -13,9 +13,9 @@ use crate::dtype::FLUSH_BELOW;
 
 /// What is done for a type of element that is known when it is compiled.
 pub(in super::super) trait SourceVisitor {
-    /// What it returns.
+    /// The result of the visit.
     type Output;
-    /// Does it.
+    /// Does the work for elements of type `E`.
     fn visit<E: Element>(self) -> Self::Output;
 }
 
@@ -115,9 +115,9 @@ impl<E: Element> PanelRows for FloatRows<'_, E> {
 pub struct Values<'a> {
     /// How many rows, 32 at most.
     pub count: usize,
-    /// Elements of each.
+    /// Elements of a row, K.
     pub inputs: usize,
-    /// An element.
+    /// Element `k` of a row, called as `value(row, k)`.
     pub value: &'a dyn Fn(usize, usize) -> f32,
 }
 
@@ -159,13 +159,13 @@ impl PanelRows for Values<'_> {
 /// A type of the checkpoint. Every method is straight-line, so that loops over a chunk become
 /// vectors.
 pub(in super::super) trait Element {
-    /// Bytes of one.
+    /// Bytes of an element in the checkpoint.
     const BYTES: usize;
-    /// Its bits.
+    /// An integer that holds an element's bits.
     type Raw: Copy;
-    /// From its own bytes.
+    /// Reads an element's bits from its little-endian bytes.
     fn read(bytes: &[u8]) -> Self::Raw;
-    /// Widens exactly.
+    /// The f32 with the element's value, which is exact.
     fn widen(x: Self::Raw) -> f32;
     /// Bits of the bf16 operand; NaN and infinity have all exponent bits set.
     #[inline(always)]
@@ -187,11 +187,11 @@ pub(in super::super) trait Element {
     }
 }
 
-/// f32.
+/// Elements of f32, IEEE binary32.
 pub(in super::super) struct F32;
-/// f16, IEEE binary16.
+/// Elements of f16, IEEE binary16.
 pub(in super::super) struct F16;
-/// bf16.
+/// Elements of bf16, the upper half of f32.
 pub(in super::super) struct Bf16;
 
 impl Element for F32 {
@@ -254,7 +254,7 @@ impl Element for Bf16 {
     }
     #[inline(always)]
     fn are_operands(rows: &[u8]) -> bool {
-        const KEPT_FROM: u16 = (FLUSH_BELOW.to_bits() >> 16) as u16;
+        const UNFLUSHED_FROM: u16 = (FLUSH_BELOW.to_bits() >> 16) as u16;
         let (mut max, mut min, mut signed) = ([0_u16; CHUNK], [u16::MAX; CHUNK], [0_i16; CHUNK]);
         let (chunks, rest) = rows.as_chunks::<{ 2 * CHUNK }>();
         for chunk in chunks {
@@ -268,7 +268,7 @@ impl Element for Bf16 {
         }
         rest.is_empty()
             && max.iter().all(|x| *x < 0x7f80)
-            && min.iter().all(|x| *x >= KEPT_FROM - 1)
+            && min.iter().all(|x| *x >= UNFLUSHED_FROM - 1)
             && signed.iter().all(|x| *x > i16::MIN)
     }
     #[inline(always)]
