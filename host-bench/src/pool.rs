@@ -104,7 +104,7 @@ fn measure(report: &Report, workers: usize, when: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What is measured.
+/// What `verbatim-bench pool` measures, and how often.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PoolArgs {
     /// Workers [default: as for serving].

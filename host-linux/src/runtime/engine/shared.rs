@@ -44,7 +44,7 @@ impl Shared {
     }
 }
 
-/// See [`Shared::note_panic`].
+/// The guard that [`Shared::note_panic`] returns.
 pub(super) struct PanicNote<'s>(&'s Shared);
 
 impl Drop for PanicNote<'_> {
