@@ -142,7 +142,7 @@ pub enum DraftModelChoice {
 pub enum BudgetKind {
     /// As many as the engine was sized for.
     Full,
-    /// The same number for every step.
+    /// One number, used for every step.
     Fixed(usize),
     /// A number drawn for each step.
     Varying,

@@ -24,7 +24,7 @@ pub trait PanelRows {
     fn inputs(&self) -> usize;
     /// The 32 elements of a row from `start` on, a multiple of 32, as bits of f32.
     fn floats(&self, row: usize, start: usize, out: &mut [u32; CHUNK]);
-    /// The same elements as bytes of bf16 operands. Where one was flushed or is not finite, its
+    /// Converts the elements to bytes of bf16 operands. Where one was flushed or is not finite, its
     /// place in `rare` is not 0; other places of `rare` are left as they are.
     fn operands(&self, row: usize, start: usize, out: &mut [u8; OPERAND_BYTES], rare: &mut [u16; CHUNK]);
     /// Counts what [`PanelRows::operands`] found: that is rare, so the common pass has no sums to
