@@ -2,6 +2,7 @@
 //! step is open.
 use super::costs::Costs;
 use super::judge::{Judge, Mode, StepTimes};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// Sleeping workers are woken once a step, and again only for an operation that they shorten by
@@ -16,9 +17,11 @@ pub(super) struct Caller {
     step: Option<OpenStep>,
 }
 
-/// A step that has begun and not ended.
+/// A step that has begun and not ended. It belongs to the thread that began it: while it is open,
+/// steps of other threads are not judged, and their runs count as outside of any step.
 #[derive(Debug)]
 struct OpenStep {
+    owner: ThreadId,
     /// 1, and 1 more for each step that was begun inside this one; those are parts of it.
     depth: usize,
     size: usize,
@@ -45,41 +48,58 @@ impl Caller {
         Self { costs: Costs::new(dispatch), judge: Judge::new(helpers), step: None }
     }
 
-    /// Begins a step of this size, or a part of the one that is open.
+    /// The open step, if it is one of the calling thread.
+    fn own_step(&mut self) -> Option<&mut OpenStep> {
+        self.step.as_mut().filter(|step| step.owner == std::thread::current().id())
+    }
+
+    /// Begins a step of this size, or a part of the one that this thread has open.
     pub(super) fn begin(&mut self, size: usize) {
-        if let Some(step) = &mut self.step {
+        if let Some(step) = self.own_step() {
             step.depth += 1;
             return;
         }
+        if self.step.is_some() {
+            return;
+        }
+        let owner = std::thread::current().id();
         let mode = self.judge.mode(size);
         let times = StepTimes::default();
-        self.step = Some(OpenStep { depth: 1, size, mode, start: Instant::now(), has_woken: false, times });
+        let start = Instant::now();
+        self.step = Some(OpenStep { owner, depth: 1, size, mode, start, has_woken: false, times });
     }
 
-    /// Ends the step, or the part of it, that was begun last.
+    /// Ends the step, or the part of it, that this thread began last.
     pub(super) fn end(&mut self) {
-        let Some(step) = &mut self.step else { return };
+        let Some(step) = self.own_step() else { return };
         step.depth -= 1;
         if step.depth == 0 {
             step.times.wall = step.start.elapsed().as_nanos() as f64;
-            self.judge.note(step.size, &step.times);
+            let (size, times) = (step.size, step.times);
+            self.judge.note(size, &times);
             self.step = None;
         }
     }
 
-    /// Whether a step is open.
-    pub(super) fn is_in_step(&self) -> bool {
+    /// Whether a step of the calling thread is open.
+    pub(super) fn is_in_step(&mut self) -> bool {
+        self.own_step().is_some()
+    }
+
+    /// Whether a step of any thread is open.
+    #[cfg(test)]
+    pub(super) fn has_open_step(&self) -> bool {
         self.step.is_some()
     }
 
     /// Whether runs may be handed out now: outside a step, and in steps that run together.
-    pub(super) fn has_helpers(&self) -> bool {
-        self.step.as_ref().is_none_or(|step| step.mode == Mode::Together)
+    pub(super) fn has_helpers(&mut self) -> bool {
+        self.own_step().is_none_or(|step| step.mode == Mode::Together)
     }
 
     /// Whether to wake sleeping workers for an operation that they shorten by `saved_ns`.
     pub(super) fn should_wake(&mut self, saved_ns: f64) -> bool {
-        match &mut self.step {
+        match self.own_step() {
             Some(step) => !std::mem::replace(&mut step.has_woken, true) || saved_ns > WAKE_AGAIN_NS,
             None => true,
         }
@@ -87,7 +107,7 @@ impl Caller {
 
     /// Adds a run that was handed out to the times of the open step.
     pub(super) fn note(&mut self, run: &HandedOut) {
-        if let Some(step) = &mut self.step {
+        if let Some(step) = self.own_step() {
             step.times.waited += run.waited.as_nanos() as f64;
             step.times.shared += run.alone_ns;
             step.times.helped += run.alone_ns * run.helped;

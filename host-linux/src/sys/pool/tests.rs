@@ -50,7 +50,7 @@ fn in_steps_too_each_task_runs_once_whatever_the_pool_thinks_of_its_size() {
         }
         drop(step_guard);
     }
-    assert!(!pool.caller().is_in_step(), "every step ended");
+    assert!(!pool.caller().has_open_step(), "every step ended");
 }
 
 #[test]
@@ -247,7 +247,39 @@ fn steps_of_two_threads_on_one_pool() {
             });
         }
     });
-    assert!(!pool.caller().is_in_step(), "every step ended");
+    assert!(!pool.caller().has_open_step(), "every step ended");
+}
+
+#[test]
+fn a_step_belongs_to_the_thread_that_began_it() {
+    let pool = FutexPool::new(2).unwrap();
+    // The threads' steps overlap without end, but each step of the first one ends.
+    let other = Step::begin(&pool, 4);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let step = Step::begin(&pool, 4);
+            assert!(!pool.caller().is_in_step(), "the other thread's step is open");
+            assert_each_runs_once(9, |job| pool.run_sized(Phase::Down, 9, 1 << 20, job));
+            drop(step);
+            assert!(pool.caller().has_open_step(), "ending a step leaves another thread's alone");
+        });
+    });
+    assert!(pool.caller().is_in_step());
+    std::thread::scope(|scope| {
+        let (begun, is_begun) = std::sync::mpsc::channel();
+        let (end, is_to_end) = std::sync::mpsc::channel();
+        let late = &pool;
+        scope.spawn(move || {
+            let _step = Step::begin(late, 4);
+            begun.send(()).unwrap();
+            is_to_end.recv().unwrap();
+        });
+        is_begun.recv().unwrap();
+        drop(other);
+        assert!(!pool.caller().has_open_step(), "the step ends though another thread began one meanwhile");
+        end.send(()).unwrap();
+    });
+    assert!(!pool.caller().has_open_step());
 }
 
 #[test]
