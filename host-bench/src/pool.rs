@@ -71,10 +71,13 @@ fn measure(report: &Report, workers: usize, when: &str) -> Result<(), String> {
     futex.run(Phase::Load, workers, &nothing);
     let ours = median_us(RUNS, || futex.run(Phase::Load, workers, &nothing));
     // After 2 ms the workers have gone to sleep: a run must wake them.
-    let woken = median_us(RUNS / 20, || {
-        std::thread::sleep(std::time::Duration::from_millis(2));
+    let wakes = (0..RUNS / 20).map(|_| {
+        std::thread::sleep(Duration::from_millis(2));
+        let start = Instant::now();
         futex.run(Phase::Load, workers, &nothing);
-    }) - median_us(RUNS / 20, || std::thread::sleep(std::time::Duration::from_millis(2)));
+        start.elapsed().as_secs_f64() * 1e6
+    });
+    let woken = median(wakes.collect());
     drop(futex);
     report.line(&Line::new(format!("{when}: futex pool, spinning"), ours, "us"));
     report.line(&Line::new(format!("{when}: futex pool, asleep"), woken, "us"));
