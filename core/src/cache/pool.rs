@@ -36,7 +36,8 @@
 //!    and released (6).
 //! 6. [`BlockPool::release`]: one holder less. The last one leaves the block empty, or cached if it
 //!    is findable.
-//! 7. [`BlockPool::forget`]: a cached block leaves the index. Only simulators do this.
+//! 7. [`BlockPool::forget`]: a cached block leaves the index, because a device was lost with its
+//!    contents. Simulators do the same to blocks that they draw.
 //!
 //! The copies and zeroes of 1, 2 and 5 are [`PendingWork`] until the next step, which makes the
 //! copies one after the other and then zeroes. A block stands in these lists at most once, and only
@@ -184,8 +185,13 @@ impl<'s> BlockPool<'s> {
     pub fn release(&mut self, block: BlockId) {
         self.blocks.release(block, self.index.contains(block));
         if self.references(block) == 0 {
-            self.fresh.retain(|fresh| *fresh != block);
-            self.copies.retain(|copy| copy.to != block);
+            // From the end, because a sequence releases its last block first: a long prompt that is
+            // cancelled before its step finds each of its blocks at once.
+            if let Some(at) = self.fresh.iter().rposition(|fresh| *fresh == block) {
+                self.fresh.remove(at);
+            } else if let Some(at) = self.copies.iter().rposition(|copy| copy.to == block) {
+                self.copies.remove(at);
+            }
         }
     }
 
