@@ -129,13 +129,34 @@ crate::memory::plain!(BlockCopy { from, to });
 pub struct KvCache<'s> {
     layout: KvLayout,
     bytes: &'s mut [u8],
+    /// The positions of each block that the present step writes, a bit for each: `[blocks]`.
+    claimed: &'s mut [u16],
 }
+
+const _: () = assert!(BLOCK == u16::BITS as usize);
 
 impl<'s> KvCache<'s> {
     /// Carves the planes of this layout, all zero.
     pub fn carve(carver: &mut impl Carver<'s>, layout: KvLayout) -> Result<Self, ArenaError> {
         let bytes = carver.carve::<u8>("KV blocks", layout.total_bytes())?;
-        Ok(Self { layout, bytes })
+        let claimed = carver.carve("claimed KV positions", layout.block_count)?;
+        Ok(Self { layout, bytes, claimed })
+    }
+
+    /// Asserts that no two of these positions, each a block and a slot in it, are the same one. The
+    /// rows of a step write them at once, so two rows for one position would race.
+    ///
+    /// # Panics
+    /// If a position is there twice, or its block is out of range.
+    pub fn check_apart(&mut self, positions: impl Iterator<Item = (BlockId, usize)> + Clone) {
+        for (block, slot) in positions.clone() {
+            let (claimed, bit) = (&mut self.claimed[block as usize], 1 << slot);
+            assert!(*claimed & bit == 0, "two rows of a step write slot {slot} of KV block {block}");
+            *claimed |= bit;
+        }
+        for (block, _) in positions {
+            self.claimed[block as usize] = 0;
+        }
     }
 
     /// The layout for which the planes were carved.

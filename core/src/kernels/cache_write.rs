@@ -11,7 +11,7 @@
 //! those before it in its step. One that sees it gets NaN from the keys.
 #![allow(unsafe_code)]
 
-use crate::cache::planes::{CORRECTIONS_BYTES, KvView, Plane};
+use crate::cache::planes::{CORRECTIONS_BYTES, KvLayout, KvView, Plane};
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::{Int8, KvFormat, bf16_operand, flush};
 use crate::isa::{Isa, LANES, Simd, SimdOp};
@@ -21,13 +21,24 @@ use crate::kernels::rope::rotate;
 use crate::kernels::rotation;
 use half::bf16;
 
+/// The RMSNorms of the heads of queries and of keys.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadNorms<'a> {
+    /// Weights of a query head, `[head_dim]`.
+    pub q: &'a [f32],
+    /// Weights of a key head, `[head_dim]`.
+    pub k: &'a [f32],
+    /// What is added to the mean square.
+    pub eps: f32,
+}
+
 /// The inputs of one row, and the place of its keys and values in the cache.
 #[derive(Debug)]
 pub struct CacheWrite<'a> {
     /// Q, K and V side by side: `[q_size + 2 kv_size]`; changed in place.
     pub qkv: &'a mut [f32],
-    /// RMSNorm weights of query and key heads, `[head_dim]` each, and eps.
-    pub norms: Option<(&'a [f32], &'a [f32], f32)>,
+    /// The norms of query and key heads, if the model has them.
+    pub norms: Option<HeadNorms<'a>>,
     /// Cosines of the row's position, `[head_dim / 2]`.
     pub cos: &'a [f32],
     /// Sines of the row's position, `[head_dim / 2]`.
@@ -104,10 +115,11 @@ impl SimdOp for Op<'_> {
         let (q, rest) = w.qkv.split_at_mut(q_size);
         let (k, rest) = rest.split_at_mut(kv_size);
         let v = &rest[..kv_size];
-        for (heads, norm) in [(&mut *q, w.norms.map(|n| n.0)), (&mut *k, w.norms.map(|n| n.1))] {
+        let norms = [w.norms.map(|norms| (norms.q, norms.eps)), w.norms.map(|norms| (norms.k, norms.eps))];
+        for (heads, norm) in [&mut *q, &mut *k].into_iter().zip(norms) {
             for head in heads.chunks_exact_mut(d) {
-                if let (Some(norm), Some((_, _, eps))) = (norm, w.norms) {
-                    rms_norm_in_place(s, head, norm, eps);
+                if let Some((weights, eps)) = norm {
+                    rms_norm_in_place(s, head, weights, eps);
                 }
                 rotate(s, head, w.cos, w.sin);
             }
@@ -119,78 +131,126 @@ impl SimdOp for Op<'_> {
                 }
             }
         }
-        let value_dim = layout.value_dim();
         for head in 0..layout.kv_head_count {
-            let of_group = &q[head * w.group_size * d..][..w.group_size * d];
-            let query_offset = queries.offset(head, row, w.group_size, query_len(layout.format, d));
-            let keys = kv.part(w.layer, Plane::Keys, w.block as usize, head);
-            let values = kv.part(w.layer, Plane::Values, w.block as usize, head);
-            let (k, v) = (&k[head * d..][..d], &v[head * d..][..d]);
-            let is_broken = match layout.format {
-                KvFormat::F32 => v.iter().any(|x| !x.is_finite()),
-                KvFormat::Bf16 => v.iter().any(|x| !bf16_operand(*x).is_finite()),
-                // The scale of the position says it, and is masked.
-                KvFormat::Int8 => false,
+            let offset = queries.offset(head, row, w.group_size, query_len(layout.format, d));
+            let place = Place {
+                layout,
+                slot: w.slot,
+                // SAFETY: the offset is within the room that the caller vouches for.
+                queries: unsafe { queries.start.add(offset * layout.format.element_bytes()) },
+                keys: kv.part(w.layer, Plane::Keys, w.block as usize, head),
+                values: kv.part(w.layer, Plane::Values, w.block as usize, head),
             };
-            let key = |i: usize| if is_broken { f32::NAN } else { k[i] };
-            let value = |i: usize| if is_broken { 0.0 } else { v[i] };
-            // SAFETY: queries: the offset is within the room the caller vouches for. Keys and
-            // values: `part` is `head_bytes` long; the largest index is d/2·32 or 16·value_dim
-            // elements, its length; zero-point corrections and scales lie behind `element_bytes`.
-            // No other task touches these elements, as the caller promises; the bases are 64-byte
-            // aligned.
+            let q = &q[head * w.group_size * d..][..w.group_size * d];
+            let (k, v) = (&k[head * d..][..d], &v[head * d..][..d]);
+            // SAFETY: `place` is as its fields say; no other task touches these elements, as the
+            // caller promises.
             unsafe {
                 match layout.format {
-                    KvFormat::F32 => {
-                        let out = queries.start.cast::<f32>().add(query_offset);
-                        for (i, x) in of_group.iter().enumerate() {
-                            out.add(i).write(flush(*x));
-                        }
-                        for i in 0..d {
-                            keys.cast::<f32>().add(i * BLOCK + w.slot).write(flush(key(i)));
-                            values.cast::<f32>().add(w.slot * value_dim + i).write(flush(value(i)));
-                        }
-                    }
-                    KvFormat::Bf16 => {
-                        let out = queries.start.cast::<bf16>().add(query_offset);
-                        for (i, x) in of_group.iter().enumerate() {
-                            out.add(i).write(bf16_operand(*x));
-                        }
-                        let (pair, odd) = (w.slot / 2, w.slot % 2);
-                        for i in 0..d {
-                            let at = (i / 2) * 2 * BLOCK + w.slot * 2 + i % 2;
-                            keys.cast::<bf16>().add(at).write(bf16_operand(key(i)));
-                            let at = (pair * value_dim + i) * 2 + odd;
-                            values.cast::<bf16>().add(at).write(bf16_operand(value(i)));
-                        }
-                    }
-                    KvFormat::Int8 => {
-                        let len = query_len(layout.format, d);
-                        for (i, query) in of_group.chunks_exact(d).enumerate() {
-                            let out = queries.start.add(query_offset + i * len);
-                            // Past the head come zeros, to the end of its last quad.
-                            out.add(d.next_multiple_of(4) - 4).cast::<[u8; 4]>().write([128; 4]);
-                            let scale = each_int8(s, query, |i, q| out.add(i).write((q as u8) ^ 0x80));
-                            // Its scores are as many times too great as the transform is wide.
-                            let scale = scale / rotation::heads::size(d) as f32;
-                            out.add(len - size_of::<f32>()).cast::<f32>().write(scale);
-                        }
-                        let mut sum = 0;
-                        let scale = each_int8(s, k, |i, q| {
-                            keys.add((i / 4 * BLOCK + w.slot) * 4 + i % 4).write(q as u8);
-                            sum += i32::from(q);
-                        });
-                        let corrections = keys.add(layout.element_bytes(Plane::Keys));
-                        corrections.cast::<i32>().add(w.slot).write(-128 * sum);
-                        corrections.add(CORRECTIONS_BYTES).cast::<f32>().add(w.slot).write(scale);
-                        let scale = each_int8(s, v, |i, q| {
-                            values.add((w.slot / 4 * value_dim + i) * 4 + w.slot % 4).write(q as u8);
-                        });
-                        let scales = values.add(layout.element_bytes(Plane::Values));
-                        scales.cast::<f32>().add(w.slot).write(scale);
-                    }
+                    KvFormat::F32 => place.write_f32(q, k, v),
+                    KvFormat::Bf16 => place.write_bf16(q, k, v),
+                    KvFormat::Int8 => place.write_int8(s, q, k, v),
                 }
             }
+        }
+    }
+}
+
+/// Where the operands of one KV head go. All starts are aligned to 4 bytes.
+///
+/// The functions that write take `q` `[group · head_dim]`, `k` and `v` `[head_dim]`.
+///
+/// # Safety
+/// Of each of them: `queries` has room for the group's `query_len` operands each, `keys` and
+/// `values` are a head's whole parts of a block in this layout's format, `slot < BLOCK`, and no
+/// other task reads the slot or the queries, or writes them, meanwhile.
+struct Place {
+    layout: KvLayout,
+    /// The position within the block.
+    slot: usize,
+    queries: *mut u8,
+    keys: *mut u8,
+    values: *mut u8,
+}
+
+impl Place {
+    /// Writes f32 elements: keys `[head_dim][16]`, values `[16][value_dim]`.
+    #[inline(always)]
+    unsafe fn write_f32(&self, q: &[f32], k: &[f32], v: &[f32]) {
+        let (slot, value_dim) = (self.slot, self.layout.value_dim());
+        let is_broken = v.iter().any(|x| !x.is_finite());
+        let [out, keys, values] = [self.queries, self.keys, self.values].map(|start| start.cast::<f32>());
+        for (i, x) in q.iter().enumerate() {
+            // SAFETY: one element for each of the group's queries.
+            unsafe { out.add(i).write(flush(*x)) };
+        }
+        for (i, (k, v)) in k.iter().zip(v).enumerate() {
+            let (k, v) = if is_broken { (f32::NAN, 0.0) } else { (*k, *v) };
+            // SAFETY: `i < head_dim <= value_dim` and `slot < 16`.
+            unsafe {
+                keys.add(i * BLOCK + slot).write(flush(k));
+                values.add(slot * value_dim + i).write(flush(v));
+            }
+        }
+    }
+
+    /// Writes bf16 elements: keys `[head_dim / 2][16][2]`, values `[8][value_dim][2]`.
+    #[inline(always)]
+    unsafe fn write_bf16(&self, q: &[f32], k: &[f32], v: &[f32]) {
+        let (slot, value_dim) = (self.slot, self.layout.value_dim());
+        let is_broken = v.iter().any(|x| !bf16_operand(*x).is_finite());
+        let [out, keys, values] = [self.queries, self.keys, self.values].map(|start| start.cast::<bf16>());
+        for (i, x) in q.iter().enumerate() {
+            // SAFETY: one element for each of the group's queries.
+            unsafe { out.add(i).write(bf16_operand(*x)) };
+        }
+        let (pair, odd) = (slot / 2, slot % 2);
+        for (i, (k, v)) in k.iter().zip(v).enumerate() {
+            let (k, v) = if is_broken { (f32::NAN, 0.0) } else { (*k, *v) };
+            // SAFETY: `i < head_dim <= value_dim`, `slot < 16` and `pair < 8`.
+            unsafe {
+                keys.add((i / 2) * 2 * BLOCK + slot * 2 + i % 2).write(bf16_operand(k));
+                values.add((pair * value_dim + i) * 2 + odd).write(bf16_operand(v));
+            }
+        }
+    }
+
+    /// Writes int8 elements: keys `[head_dim / 4][16][4]`, values `[4][value_dim][4]`, and behind
+    /// them the position's zero-point correction and scales. A value that is not finite makes the
+    /// position's scale NaN, and attention masks the scales of positions that a query does not see.
+    #[inline(always)]
+    unsafe fn write_int8<S: Simd>(&self, s: S, q: &[f32], k: &[f32], v: &[f32]) {
+        let (slot, layout) = (self.slot, &self.layout);
+        let (d, value_dim) = (layout.head_dim, layout.value_dim());
+        let len = query_len(KvFormat::Int8, d);
+        for (i, query) in q.chunks_exact(d).enumerate() {
+            // SAFETY: a query has `len` bytes: its head rounded up to quads, then its scale.
+            unsafe {
+                let out = self.queries.add(i * len);
+                // Past the head come zeros, to the end of its last quad.
+                out.add(d.next_multiple_of(4) - 4).cast::<[u8; 4]>().write([128; 4]);
+                let scale = each_int8(s, query, |i, q| out.add(i).write((q as u8) ^ 0x80));
+                // Its scores are as many times too great as the transform is wide.
+                let scale = scale / rotation::heads::size(d) as f32;
+                out.add(len - size_of::<f32>()).cast::<f32>().write(scale);
+            }
+        }
+        // SAFETY: element indices as the shapes say, with `i < head_dim <= value_dim` and `slot <
+        // 16`; zero-point corrections and scales, 16 each, lie behind the elements.
+        unsafe {
+            let mut sum = 0;
+            let scale = each_int8(s, k, |i, q| {
+                self.keys.add((i / 4 * BLOCK + slot) * 4 + i % 4).write(q as u8);
+                sum += i32::from(q);
+            });
+            let corrections = self.keys.add(layout.element_bytes(Plane::Keys));
+            corrections.cast::<i32>().add(slot).write(-128 * sum);
+            corrections.add(CORRECTIONS_BYTES).cast::<f32>().add(slot).write(scale);
+            let scale = each_int8(s, v, |i, q| {
+                self.values.add((slot / 4 * value_dim + i) * 4 + slot % 4).write(q as u8);
+            });
+            let scales = self.values.add(layout.element_bytes(Plane::Values));
+            scales.cast::<f32>().add(slot).write(scale);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::cache::{BLOCK, BlockId};
 use crate::dtype::bf16_widen;
 use crate::isa::Isa;
 use crate::kernels::attention::{self, Attend, AttentionOut, Partial};
-use crate::kernels::cache_write::{CacheWrite, Queries, cache_write};
+use crate::kernels::cache_write::{CacheWrite, HeadNorms, Queries, cache_write};
 use crate::kernels::matmul::cut::Cut;
 use crate::kernels::matmul::product::multiply;
 use crate::kernels::matmul::{Activations, Epilogue, Linear};
@@ -87,15 +87,6 @@ pub(super) struct Projected<'a> {
     pub(super) size: usize,
     /// Query heads that share a KV head.
     pub(super) group_size: usize,
-}
-
-/// RMSNorm weights of the heads of Q and K, `[head_dim]` each.
-#[derive(Clone, Copy)]
-pub(super) struct HeadNormWeights<'a> {
-    pub(super) q: &'a [f32],
-    pub(super) k: &'a [f32],
-    /// What is added to the mean square.
-    pub(super) eps: f32,
 }
 
 /// A RoPE table for the rows of a step: `[rows, head_dim / 2]` each.
@@ -282,7 +273,7 @@ impl Ops<'_> {
         tables: BlockTables<'_>,
         cache: LayerCache<'_>,
         projected: Projected<'_>,
-        norms: Option<HeadNormWeights<'_>>,
+        norms: Option<HeadNorms<'_>>,
         rotation: Rotation<'_>,
     ) {
         let LayerCache { kv, layer, queries } = cache;
@@ -295,7 +286,7 @@ impl Ops<'_> {
             let write = CacheWrite {
                 // SAFETY: a task has its row for itself.
                 qkv: unsafe { qkv.part(task * stride, size) },
-                norms: norms.map(|HeadNormWeights { q, k, eps }| (q, k, eps)),
+                norms,
                 cos: &rotation.cos[task * half..][..half],
                 sin: &rotation.sin[task * half..][..half],
                 group_size,
@@ -303,8 +294,8 @@ impl Ops<'_> {
                 block: tables.of(rows[task].sequence)[position / BLOCK],
                 slot: position % BLOCK,
             };
-            // SAFETY: the queries were carved for every row of a step; a row's position is written
-            // by its own task alone, and nobody reads the cache in this phase.
+            // SAFETY: the queries were carved for every row of a step; `KvCache::check_apart` found
+            // each position written by one row, and nobody reads the cache in this phase.
             unsafe { cache_write(self.isa, kv, queries, task, write) };
         });
     }

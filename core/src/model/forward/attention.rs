@@ -6,14 +6,13 @@
 use super::rotations::Rotations;
 use super::step::{ForwardLimits, Layer, Step, elements};
 use crate::kernels::attention::{self, Attend};
-use crate::kernels::cache_write::{Queries, query_len};
+use crate::kernels::cache_write::{HeadNorms, Queries, query_len};
 use crate::kernels::matmul::Epilogue;
 use crate::memory::{ArenaError, Carver};
 use crate::model::config::ModelConfig;
 use crate::model::operands::{OperandRows, QueryOperands};
 use crate::model::ops::{
-    AttentionOutput, AttentionScratch, AttentionTasks, HeadNormWeights, LayerCache, ProductOutput, Projected,
-    RowGroup,
+    AttentionOutput, AttentionScratch, AttentionTasks, LayerCache, ProductOutput, Projected, RowGroup,
 };
 use crate::model::spec::AttentionSpec;
 use crate::pool::Phase;
@@ -45,7 +44,7 @@ pub(super) struct AttentionBuffers<'s> {
 }
 
 impl<'s> AttentionBuffers<'s> {
-    /// Carves the buffers for the largest layer of the model.
+    /// Carves the buffers. All layers of a model have the same sizes, so the first one tells them.
     pub(super) fn carve(
         carver: &mut impl Carver<'s>,
         config: &ModelConfig,
@@ -112,7 +111,7 @@ impl<'s> AttentionBuffers<'s> {
         let cache = LayerCache { kv: step.kv, layer: layer.index, queries };
         let projected = Projected { qkv: self.qkv, size: qkv_size, group_size: spec.group_size() };
         let norms = weights.q_norm.zip(weights.k_norm);
-        let norms = norms.map(|(q, k)| HeadNormWeights { q, k, eps: step.eps });
+        let norms = norms.map(|(q, k)| HeadNorms { q, k, eps: step.eps });
         ops.cache_write(step.rows, step.tables, cache, projected, norms, rotations.of(spec.rope));
 
         let tasks = AttentionTasks {
