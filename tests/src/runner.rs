@@ -81,7 +81,7 @@ pub fn run(
             if !is_last && !wanted(position) {
                 continue;
             }
-            forward.head(how.isa, how.pool, model, &[(position - done) as u32]);
+            forward.head(how.isa, how.pool, model, &[(position - done) as u32], true);
             let logits = forward.logits().row(0);
             if wanted(position) {
                 take(position, logits);

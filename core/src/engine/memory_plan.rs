@@ -4,7 +4,7 @@ use super::state::State;
 use crate::cache::{BLOCK, KvLayout};
 use crate::memory::{ArenaError, Layout};
 use crate::model::runner::cpu::CpuMemory;
-use crate::model::{ConfigError, DraftCache, DraftModelSize, ModelConfig, RunnerMemory};
+use crate::model::{ConfigError, DraftCache, DraftModelSize, ModelConfig, Runner, RunnerMemory};
 
 /// Why an engine cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl core::error::Error for MemoryPlanError {}
 /// The largest number of workers that an engine keeps scratch for.
 pub(super) const WORKERS_MAX: usize = 4096;
 
-/// The memory of an engine, and of its runner as far as that lies in the same arena.
+/// The memory of an engine, and of a runner that keeps its own in the same arena.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryPlan {
     layout: Layout,
@@ -86,12 +86,22 @@ impl MemoryPlan {
         draft: Option<&DraftModelSize>,
         limits: &EngineLimits,
     ) -> Result<Self, MemoryPlanError> {
-        Self::for_runner(RunnerMemory::Arena, config, draft, limits)
+        Self::beside(RunnerMemory::Arena, config, draft, limits)
     }
 
-    /// The memory of an engine over a runner that keeps activations and KV there: those of a device
-    /// have no place in the engine's arena.
+    /// The memory of an engine over `runner`, which is asked where it keeps activations and KV:
+    /// those of a device have no place in the engine's arena.
     pub fn for_runner(
+        runner: &dyn Runner,
+        config: &ModelConfig,
+        draft: Option<&DraftModelSize>,
+        limits: &EngineLimits,
+    ) -> Result<Self, MemoryPlanError> {
+        Self::beside(runner.memory(), config, draft, limits)
+    }
+
+    /// The memory of an engine whose runner keeps its own there.
+    pub(super) fn beside(
         runner: RunnerMemory,
         config: &ModelConfig,
         draft: Option<&DraftModelSize>,

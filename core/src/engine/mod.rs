@@ -155,7 +155,7 @@ impl<'s> Engine<'s> {
         isa: Isa,
         arena: &'s mut [u8],
     ) -> Result<Self, MemoryPlanError> {
-        MemoryPlan::for_runner(RunnerMemory::Own, config, draft, &limits)?;
+        MemoryPlan::beside(RunnerMemory::Own, config, draft, &limits)?;
         Self::carve(config, draft, limits, isa, Arena::new(arena)?)
     }
 

@@ -1,10 +1,10 @@
 //! The engine on a tiny model: every schedule gives a request the tokens that it gets alone.
 use super::*;
-use crate::cache::BLOCK;
+use crate::cache::planes::BlockCopy;
+use crate::cache::{BLOCK, BlockId};
 use crate::dtype::WeightFormat;
-use crate::model::RowOutput;
 use crate::model::tests::{Memory, config, image, image_without};
-use crate::model::{Architecture, ImageLayout};
+use crate::model::{Architecture, BlockTables, DeviceLost, HeadOutput, ImageLayout, Row, RowOutput, Runner};
 use crate::pool::Serial;
 use crate::sampling::SamplingParams;
 use proptest::prelude::*;
@@ -745,14 +745,27 @@ fn who_waits_for_a_prefix_keeps_a_slot() {
     });
 }
 
+/// A runner that keeps everything itself, and is lost from the start.
+struct Device;
+
+impl Runner for Device {
+    fn copy_blocks(&mut self, _: &[BlockCopy]) {}
+
+    fn layers(&mut self, _: StepKind, _: &[Row], _: BlockTables<'_>, _: &[BlockId]) {}
+
+    fn head(&mut self, _: StepKind, _: &[u32], _: bool) -> Result<HeadOutput<'_>, DeviceLost> {
+        Err(DeviceLost)
+    }
+}
+
 /// A device has activations and KV of its own: the engine's arena holds its tables alone.
 #[test]
 fn the_memory_over_a_device_is_the_rest_of_that_on_the_cpu() {
     let served = config(Architecture::Llama, WeightFormat::F32);
     let draft = DraftModelSize { config: served, cache: DraftCache::Own };
     let limits = limits();
-    let of = |runner| MemoryPlan::for_runner(runner, &served, Some(&draft), &limits).unwrap();
-    let (cpu, device) = (of(RunnerMemory::Arena), of(RunnerMemory::Own));
+    let cpu = MemoryPlan::with_draft_model(&served, Some(&draft), &limits).unwrap();
+    let device = MemoryPlan::for_runner(&Device, &served, Some(&draft), &limits).unwrap();
     let mut runner = crate::memory::Layout::default();
     CpuMemory::carve(&mut runner, &served, Some(&draft), &limits.runner()).unwrap();
     assert_eq!(cpu.total_bytes(), device.total_bytes() + runner.total_bytes());

@@ -170,7 +170,7 @@ fn logits(config: &ModelConfig, kv_format: KvFormat, len: usize, feed: &Feed<'_>
         last_row = end - done - 1;
         done = end;
     }
-    forward.head(feed.isa, feed.pool, &model, &[last_row as u32]);
+    forward.head(feed.isa, feed.pool, &model, &[last_row as u32], true);
     assert_eq!(guards.check(), Ok(()));
     forward.logits().row(0).iter().map(|x| x.to_bits()).collect()
 }

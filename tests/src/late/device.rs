@@ -357,7 +357,7 @@ impl<'d> Running<'d> {
         for (at, _, of) in asked {
             let indices: Vec<u32> = of.iter().map(|(_, index)| *index).collect();
             let forward = &mut forwards[at];
-            forward.head(isa, &Serial, model, &indices);
+            forward.head(isa, &Serial, model, &indices, wants_hidden);
             for (i, (place, _)) in of.iter().enumerate() {
                 logits[place * vocab..][..vocab].copy_from_slice(forward.logits().row(i));
                 if wants_hidden {

@@ -18,7 +18,7 @@ use verbatim_core::engine::{
     Budget, Engine, Event, EventKind, FinishReason, Masks, MemoryPlan, PlanId, PlannedRow, Refusal,
     RequestId, StepError, StepKind,
 };
-use verbatim_core::model::{DraftModel, RowOutput, Runner, RunnerMemory};
+use verbatim_core::model::{DraftModel, RowOutput, Runner};
 use verbatim_core::pool::Pool;
 
 /// What a run came to.
@@ -84,22 +84,28 @@ fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Out
     let model = world::served(options.weights);
     let draft_model = world::draft_model(options.draft_model);
     let size = draft_model.as_ref().map(DraftModel::size);
-    let place = if setup.over == Over::Cpu { RunnerMemory::Arena } else { RunnerMemory::Own };
-    let plan = MemoryPlan::for_runner(place, model.config(), size.as_ref(), &options.limits)
-        .map_err(|error| error.to_string())?;
+    let device = match setup.over {
+        Over::Cpu => None,
+        Over::Late { lost_at } => Some(late(setup, options, lost_at)),
+    };
+    let plan = match &device {
+        None => MemoryPlan::with_draft_model(model.config(), size.as_ref(), &options.limits),
+        Some(device) => MemoryPlan::for_runner(&**device, model.config(), size.as_ref(), &options.limits),
+    };
+    let plan = plan.map_err(|error| error.to_string())?;
     let mut memory = Memory::new(plan.total_bytes());
     let (lent, margins) = memory.parts();
     let (limits, isa) = (options.limits, options.isa);
-    let (engine, runner): (_, Box<dyn Runner>) = match setup.over {
-        Over::Cpu => {
+    let (engine, runner): (_, Box<dyn Runner>) = match device {
+        None => {
             let engine = Engine::on_cpu_with_draft_model(model, draft_model, limits, isa, pool, lent);
             let (engine, mut cpu) = engine.map_err(|error| error.to_string())?;
             cpu.kv_bytes_mut().fill(0xff); // every block starts as NaN
             (engine, Box::new(cpu))
         }
-        Over::Late { lost_at } => {
+        Some(device) => {
             let engine = Engine::over_device(model.config(), size.as_ref(), limits, isa, lent);
-            (engine.map_err(|error| error.to_string())?, late(setup, options, lost_at))
+            (engine.map_err(|error| error.to_string())?, device)
         }
     };
     let mut run = Run {

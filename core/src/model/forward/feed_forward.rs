@@ -19,7 +19,7 @@ pub(super) struct FeedForwardBuffers<'s> {
 }
 
 impl<'s> FeedForwardBuffers<'s> {
-    /// Carves the buffers for the largest layer of the model.
+    /// Carves the buffers. All layers of a model have the same sizes, so the first one tells them.
     pub(super) fn carve(
         carver: &mut impl Carver<'s>,
         config: &ModelConfig,

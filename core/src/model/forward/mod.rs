@@ -22,7 +22,7 @@ use super::image::PackedModel;
 use super::operands::{OperandRows, SharedOperands};
 use super::ops::{Norm, Ops, ProductOutput, RowSource, Scratch};
 use super::rows::StepRows;
-use crate::cache::KvCache;
+use crate::cache::{BLOCK, KvCache};
 use crate::isa::Isa;
 use crate::kernels::matmul::Epilogue;
 use crate::memory::{ArenaError, Carver};
@@ -85,7 +85,8 @@ impl<'s> Forward<'s> {
     /// Runs all layers for the rows of a step.
     ///
     /// # Panics
-    /// If there are more rows, workers or positions than the limits say, or an id is out of range.
+    /// If there are more rows, workers or positions than the limits say, an id is out of range, or
+    /// two rows write the same position of the same block.
     pub fn layers(
         &mut self,
         isa: Isa,
@@ -98,6 +99,10 @@ impl<'s> Forward<'s> {
         let config = model.config();
         assert!(rows.len() <= self.limits.rows && pool.workers() <= self.limits.workers);
         assert!(rows.iter().all(|row| (row.token as usize) < config.vocab_size));
+        kv.check_apart(rows.iter().map(|row| {
+            let position = row.position as usize;
+            (tables.of(row.sequence)[position / BLOCK], position % BLOCK)
+        }));
         let scratch = Scratch::new(self.product_scratch, self.limits.product_scratch_bytes());
         let ops = Ops { isa, pool, scratch };
         let step = Step { ops, rows, tables, kv: kv.view(), eps: config.rms_norm_eps };
@@ -125,11 +130,19 @@ impl<'s> Forward<'s> {
     }
 
     /// The last norm and the head, for up to `head_rows` of the step's rows, named by their index;
-    /// results are read with [`Forward::logits`] and [`Forward::hidden`] until the next call.
+    /// results are read with [`Forward::logits`] and, if they are wanted, [`Forward::hidden`] until
+    /// the next call.
     ///
     /// # Panics
     /// If there are more rows than the limits say.
-    pub fn head(&mut self, isa: Isa, pool: &dyn Pool, model: &PackedModel<'_>, rows: &[u32]) {
+    pub fn head(
+        &mut self,
+        isa: Isa,
+        pool: &dyn Pool,
+        model: &PackedModel<'_>,
+        rows: &[u32],
+        wants_hidden: bool,
+    ) {
         assert!(rows.len() <= self.limits.head_rows);
         let (config, outer) = (model.config(), model.outer());
         let scratch = Scratch::new(self.product_scratch, self.limits.product_scratch_bytes());
@@ -138,8 +151,10 @@ impl<'s> Forward<'s> {
         let asked = RowSource { count: rows.len(), row_of: &|i| rows[i] as usize };
 
         // logits = head(norm(x))
-        let hidden = SharedOperands::F32(Shared::new(self.hidden));
-        ops.rms_norm(Phase::HeadNorm, asked, self.x, norm, hidden);
+        if wants_hidden {
+            let hidden = SharedOperands::F32(Shared::new(self.hidden));
+            ops.rms_norm(Phase::HeadNorm, asked, self.x, norm, hidden);
+        }
         ops.rms_norm(Phase::HeadNorm, asked, self.x, norm, self.head_operands.output());
         let to_logits = ProductOutput {
             epilogue: Epilogue::Store(Shared::new(self.logits)),
@@ -154,8 +169,8 @@ impl<'s> Forward<'s> {
         Rows::padded(self.logits, self.vocab_size)
     }
 
-    /// The hidden states after the last norm of the last [`Forward::head`] call, `[head_rows,
-    /// hidden]`.
+    /// The hidden states after the last norm of the last [`Forward::head`] call that wanted them,
+    /// `[head_rows, hidden]`.
     pub fn hidden(&self) -> Rows<'_, f32> {
         Rows::operands(self.hidden, self.hidden_size)
     }

@@ -1,5 +1,8 @@
 //! The runner over a host's memory and threads. Every other runner must give the same bits.
-use super::{DeviceLost, DraftCache, DraftModel, DraftModelSize, HeadOutput, Runner, RunnerLimits, StepKind};
+use super::{
+    DeviceLost, DraftCache, DraftModel, DraftModelSize, HeadOutput, Runner, RunnerLimits, RunnerMemory,
+    StepKind,
+};
 use crate::cache::planes::BlockCopy;
 use crate::cache::{BlockId, KvCache};
 use crate::isa::Isa;
@@ -108,6 +111,10 @@ impl<'a> CpuRunner<'a> {
 }
 
 impl Runner for CpuRunner<'_> {
+    fn memory(&self) -> RunnerMemory {
+        RunnerMemory::Arena
+    }
+
     fn copy_blocks(&mut self, copies: &[BlockCopy]) {
         self.kv.copy_blocks(self.pool, copies);
     }
@@ -129,11 +136,11 @@ impl Runner for CpuRunner<'_> {
         &mut self,
         kind: StepKind,
         rows: &[u32],
-        _wants_hidden: bool,
+        wants_hidden: bool,
     ) -> Result<HeadOutput<'_>, DeviceLost> {
         let (isa, pool) = (self.isa, self.pool);
         let Loaded { model, forward } = self.loaded(kind);
-        forward.head(isa, pool, model, rows);
+        forward.head(isa, pool, model, rows, wants_hidden);
         Ok(HeadOutput { logits: forward.logits(), hidden: forward.hidden() })
     }
 }

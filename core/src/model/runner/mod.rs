@@ -61,7 +61,7 @@ pub enum DraftCache {
     Own,
 }
 
-/// A draft model as far as it takes memory.
+/// What memory planning needs to know of a draft model.
 #[derive(Clone, Copy, Debug)]
 pub struct DraftModelSize {
     /// The configuration of the draft model.
@@ -128,6 +128,12 @@ pub struct HeadOutput<'r> {
 /// Blocks begin with any contents: each is zeroed (as one of `fresh`) or copied into before a row
 /// reads it. The planes of a draft model with [`DraftCache::Own`] begin zeroed.
 pub trait Runner {
+    /// Where it keeps its activations and KV: the memory plan of an engine over it leaves out what
+    /// the runner holds itself.
+    fn memory(&self) -> RunnerMemory {
+        RunnerMemory::Own
+    }
+
     /// Copies KV blocks of the served model in all layers, one pair after the other.
     fn copy_blocks(&mut self, copies: &[BlockCopy]);
 
