@@ -176,7 +176,7 @@ impl<'w> PackedModel<'w> {
     }
 
     /// The hash of what the image was packed from.
-    pub fn fingerprint(&self) -> &'w [u8; 32] {
+    pub fn source_hash(&self) -> &'w [u8; 32] {
         self.source_hash
     }
 

@@ -68,6 +68,6 @@ impl LoadedModel {
 
     /// The fingerprint of this model with what was chosen at run time.
     pub fn fingerprint(&self, choices: &RuntimeChoices) -> [u8; 32] {
-        fingerprint(self.model().fingerprint(), choices)
+        fingerprint(self.model().source_hash(), choices)
     }
 }

@@ -98,7 +98,7 @@ fn what_is_written_is_read() {
         let memory = image(&config);
         let model = PackedModel::parse(memory.get()).unwrap();
         assert_eq!(*model.config(), config);
-        assert_eq!((model.fingerprint(), model.flushed_count()), (&[7; 32], 3));
+        assert_eq!((model.source_hash(), model.flushed_count()), (&[7; 32], 3));
         assert_eq!(model.aux("tokenizer.json"), Some(&b"hello"[..]));
         assert_eq!((model.aux("empty"), model.aux("other")), (Some(&[][..]), None));
         let mut weight_bytes = 0;

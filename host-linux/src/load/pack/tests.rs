@@ -161,7 +161,7 @@ fn compressed_weights_are_the_same_weights() {
         let small = load_from(directory.path(), choice(Compress::Auto)).unwrap();
         assert!(small.image() == plain.image(), "a model that fits the caches is not compressed");
         let (plain, compressed) = (plain.model(), compressed.model());
-        assert_eq!(plain.fingerprint(), compressed.fingerprint());
+        assert_eq!(plain.source_hash(), compressed.source_hash());
         assert_eq!(compressed.config().weight_format, WeightFormat::Bf16x12);
         let pairs = (0..plain.config().layer_count)
             .map(|layer| (plain.layer(layer).down, compressed.layer(layer).down));
@@ -300,14 +300,14 @@ fn shards_and_images_have_the_same_fingerprint() {
     }
     fs::write(single.join("tokenizer.json"), "{ }").unwrap();
     let other = load_from(&single, WeightChoice::default()).unwrap();
-    assert_ne!(other.model().fingerprint(), one.model().fingerprint());
+    assert_ne!(other.model().source_hash(), one.model().source_hash());
     for tensor in 0..recipe.tensors().unwrap().len() {
         let mut tensors = recipe.tensors().unwrap();
         *tensors[tensor].bytes.first_mut().unwrap() ^= 1;
         write_safetensors(&single.join("model.safetensors"), &tensors).unwrap();
         fs::write(single.join("tokenizer.json"), "{}").unwrap();
         let other = load_from(&single, WeightChoice::default()).unwrap();
-        assert_ne!(other.model().fingerprint(), one.model().fingerprint(), "{}", tensors[tensor].name);
+        assert_ne!(other.model().source_hash(), one.model().source_hash(), "{}", tensors[tensor].name);
     }
 }
 
@@ -516,7 +516,7 @@ fn a_tied_head_and_old_frequencies_in_the_file_are_harmless() {
     tensors.push(TensorData::new("model.layers.0.self_attn.rotary_emb.inv_freq", "F32", &[1], &[0.0]));
     write_safetensors(&directory.path().join("model.safetensors"), &tensors).unwrap();
     let with = load_from(directory.path(), WeightChoice::default()).unwrap();
-    assert_eq!(with.model().fingerprint(), without.model().fingerprint());
+    assert_eq!(with.model().source_hash(), without.model().source_hash());
 }
 
 #[test]
