@@ -58,6 +58,8 @@ const ONCE_EACH: &str = "a block is zeroed or copied into at most once before a 
 pub struct BlockPool<'s> {
     blocks: Blocks<'s>,
     index: PrefixIndex<'s>,
+    /// Blocks that no sequence holds and that can be found.
+    cached_count: usize,
     fresh: FixedVec<'s, BlockId>,
     copies: FixedVec<'s, BlockCopy>,
 }
@@ -77,6 +79,7 @@ impl<'s> BlockPool<'s> {
         Ok(Self {
             blocks: Blocks::carve(carver, count)?,
             index: PrefixIndex::carve(carver, count)?,
+            cached_count: 0,
             fresh: FixedVec::carve(carver, "fresh blocks", count)?,
             copies: FixedVec::carve(carver, "block copies", count)?,
         })
@@ -90,6 +93,11 @@ impl<'s> BlockPool<'s> {
     /// How many blocks can be taken: those that are empty or cached.
     pub fn free_count(&self) -> usize {
         self.blocks.free_count()
+    }
+
+    /// How many of the free blocks are cached.
+    pub fn cached_count(&self) -> usize {
+        self.cached_count
     }
 
     /// How many sequences hold a block.
@@ -112,6 +120,7 @@ impl<'s> BlockPool<'s> {
     /// Takes a block whose bytes the caller will set.
     fn take_unzeroed(&mut self) -> Option<BlockId> {
         let block = self.blocks.take()?;
+        self.cached_count -= usize::from(self.index.contains(block));
         self.index.remove(block);
         debug_assert!(!self.has_pending_work(block), "a free block has no pending work");
         Some(block)
@@ -142,7 +151,9 @@ impl<'s> BlockPool<'s> {
             "an empty block is not shared"
         );
         debug_assert!(!self.has_pending_work(block), "a block with pending work has nothing to share");
-        self.blocks.share(block)
+        let was_cached = self.blocks.share(block);
+        self.cached_count -= usize::from(was_cached);
+        was_cached
     }
 
     /// Transition 4: makes a full block findable under `key`, and returns the block that its holder
@@ -183,8 +194,10 @@ impl<'s> BlockPool<'s> {
     /// # Panics
     /// If nobody holds the block.
     pub fn release(&mut self, block: BlockId) {
-        self.blocks.release(block, self.index.contains(block));
+        let is_findable = self.index.contains(block);
+        self.blocks.release(block, is_findable);
         if self.references(block) == 0 {
+            self.cached_count += usize::from(is_findable);
             // From the end, because a sequence releases its last block first: a long prompt that is
             // cancelled before its step finds each of its blocks at once.
             if let Some(at) = self.fresh.iter().rposition(|fresh| *fresh == block) {
@@ -201,6 +214,7 @@ impl<'s> BlockPool<'s> {
     pub fn forget(&mut self, block: BlockId) -> bool {
         let is_cached = self.references(block) == 0 && self.index.contains(block);
         if is_cached {
+            self.cached_count -= 1;
             self.index.remove(block);
             self.blocks.move_to_front(block);
         }
@@ -227,9 +241,12 @@ impl<'s> BlockPool<'s> {
         self.fresh.contains(&block) || self.awaits_copy(block)
     }
 
-    /// Whether every block has as many holders as `held` says, and exactly the others are free.
+    /// Whether every block has as many holders as `held` says, exactly the others are free, and as
+    /// many of them are cached as were counted.
     pub fn are_conserved(&self, held: impl Fn(BlockId) -> usize) -> bool {
-        self.blocks.are_conserved(held)
+        let is_cached = |block: &BlockId| self.references(*block) == 0 && self.index.contains(*block);
+        let cached_count = (0..self.count() as BlockId).filter(is_cached).count();
+        self.blocks.are_conserved(held) && cached_count == self.cached_count
     }
 }
 

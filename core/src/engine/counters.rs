@@ -51,6 +51,36 @@ pub struct Counters {
     pub cancelled_decode: u64,
 }
 
+impl Counters {
+    /// The sum with the counts of another engine, such as the one that this one replaced.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            steps: self.steps + other.steps,
+            rows: self.rows + other.rows,
+            draft_steps: self.draft_steps + other.draft_steps,
+            draft_rows: self.draft_rows + other.draft_rows,
+            refusals: self.refusals + other.refusals,
+            preemptions: self.preemptions + other.preemptions,
+            prefix_hits: self.prefix_hits + other.prefix_hits,
+            hit_tokens: self.hit_tokens + other.hit_tokens,
+            boundary_hits: self.boundary_hits + other.boundary_hits,
+            boundary_recomputes: self.boundary_recomputes + other.boundary_recomputes,
+            stale_parents: self.stale_parents + other.stale_parents,
+            warm_echoes: self.warm_echoes + other.warm_echoes,
+            revivals: self.revivals + other.revivals,
+            copies: self.copies + other.copies,
+            merged_blocks: self.merged_blocks + other.merged_blocks,
+            deferrals: self.deferrals + other.deferrals,
+            lookup: self.lookup.plus(&other.lookup),
+            model: self.model.plus(&other.model),
+            cancelled_waiting: self.cancelled_waiting + other.cancelled_waiting,
+            cancelled_prefill: self.cancelled_prefill + other.cancelled_prefill,
+            cancelled_decode: self.cancelled_decode + other.cancelled_decode,
+        }
+    }
+}
+
 /// What became of the draft tokens of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DraftCounters {
@@ -65,6 +95,17 @@ pub struct DraftCounters {
 }
 
 impl DraftCounters {
+    /// The sum with the counts of another engine.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            verified: self.verified + other.verified,
+            accepted: self.accepted + other.accepted,
+            rejected: self.rejected + other.rejected,
+            masked: self.masked + other.masked,
+        }
+    }
+
     /// The difference to an earlier reading of the same counters.
     pub fn since(&self, before: &Self) -> Self {
         Self {

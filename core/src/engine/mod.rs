@@ -99,6 +99,8 @@ pub struct Status {
     pub waiting: usize,
     /// KV blocks that no sequence holds, whether empty or cached.
     pub free_blocks: usize,
+    /// Those of them that are cached.
+    pub cached_blocks: usize,
     /// KV blocks in all.
     pub blocks: usize,
     /// Steps of the served model that were executed.
@@ -204,6 +206,7 @@ impl<'s> Engine<'s> {
             running: self.state.running.len(),
             waiting: self.state.waiting.len(),
             free_blocks: self.state.blocks.free_count(),
+            cached_blocks: self.state.blocks.cached_count(),
             blocks: self.state.blocks.count(),
             steps: self.counters.steps,
             last_rows: self.last_row_count,

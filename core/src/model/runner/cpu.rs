@@ -132,6 +132,10 @@ impl Runner for CpuRunner<'_> {
         loaded.forward.layers(isa, pool, &loaded.model, kv, StepRows { rows, tables, fresh });
     }
 
+    fn is_synchronous(&self) -> bool {
+        true
+    }
+
     fn head(
         &mut self,
         kind: StepKind,

@@ -145,6 +145,12 @@ pub trait Runner {
     /// own, blocks of [`StepKind::Draft`] are blocks of that cache.
     fn layers(&mut self, kind: StepKind, rows: &[Row], tables: BlockTables<'_>, fresh: &[BlockId]);
 
+    /// Whether all is computed when [`Runner::layers`] returns, so that the time of a step without
+    /// a head says how long it takes.
+    fn is_synchronous(&self) -> bool {
+        false
+    }
+
     /// Computes the last norm and the output head of some rows of the last step of that kind, named
     /// by their index in it, at most [`ForwardLimits::head_rows`] at a time; waits for them.
     fn head(
