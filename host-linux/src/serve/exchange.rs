@@ -1,89 +1,120 @@
 //! A request on its way through guards and handler to its one answer.
 use super::error::ApiError;
-use super::gate::Client;
 use super::observe::Record;
-use super::server::Server;
+use super::server::{Server, draw_id};
 use super::sse::Events;
+use super::transport::client::Client;
+use super::transport::head::Head;
+use super::transport::traffic::Body;
 use serde_json::Value;
-use tiny_http::{Header, Method, Request, Response};
+use std::net::IpAddr;
+use tiny_http::Method;
+
+/// The longest id of a request that is taken from a client.
+const ID_MAX: usize = 128;
 
 /// A request and what becomes of it. This is all that guards and handlers see of the transport.
+#[derive(Debug)]
 pub struct Exchange<'s> {
     /// What every handler can reach.
     pub server: &'s Server,
     /// The client that waits for the answer.
-    pub(super) client: &'s Client,
+    pub(super) client: Client,
     /// What the observer will be told.
     pub record: Record,
-    method: Method,
-    path: String,
-    /// The request; none once it is answered.
-    request: Option<Request>,
+    head: Head,
+    body: Body,
+    peer: Option<IpAddr>,
+    /// Headers that the answer gets besides its own, whatever it is.
+    headers: Vec<(&'static str, String)>,
 }
 
-impl std::fmt::Debug for Exchange<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { method, path, record, .. } = self;
-        f.debug_struct("Exchange")
-            .field("method", method)
-            .field("path", path)
-            .field("record", record)
-            .finish_non_exhaustive()
-    }
+/// The id that a client gives its request, if it can be sent back and logged as it is.
+fn id_of(head: &Head) -> Option<&str> {
+    let is_plain =
+        |id: &&str| (1..=ID_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    head.header("x-request-id").filter(is_plain)
 }
 
 impl<'s> Exchange<'s> {
-    /// The exchange of a request that has just arrived.
-    pub(super) fn new(server: &'s Server, client: &'s Client, request: Request) -> Self {
-        let path = request.url().split('?').next().unwrap_or_default().to_owned();
-        let method = request.method().clone();
-        Self { server, client, record: Record::default(), method, path, request: Some(request) }
+    /// The exchange of a request that has come whole, from an address if the socket has one.
+    pub(super) fn new(
+        server: &'s Server,
+        client: Client,
+        head: Head,
+        body: Body,
+        peer: Option<IpAddr>,
+    ) -> Self {
+        let request_id = id_of(&head).map_or_else(draw_id, str::to_owned);
+        let record = Record { request_id, ..Record::default() };
+        Self { server, client, record, head, body, peer, headers: Vec::new() }
     }
 
     /// The method of the request.
     pub fn method(&self) -> &Method {
-        &self.method
+        &self.head.method
     }
 
     /// The path of the request, without its query.
     pub fn path(&self) -> &str {
-        &self.path
+        &self.head.path
     }
 
-    /// The value of the request's first header of that name, whatever its case. `None` once the
-    /// request is answered.
+    /// The value of the request's first header of that name, whatever its case.
     pub fn header(&self, name: &'static str) -> Option<&str> {
-        let headers = self.request.as_ref()?.headers();
-        headers.iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str())
+        self.head.header(name)
+    }
+
+    /// The address that the request comes from; none where it came over a Unix socket.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    /// Gives the answer one more header, be it whole, an error or events. Guards use this; after
+    /// the answer has begun it has no effect.
+    pub fn add_header(&mut self, name: &'static str, value: impl Into<String>) {
+        self.headers.push((name, value.into()));
     }
 
     /// Whether the answer, or the first part of it, was sent.
     pub fn is_answered(&self) -> bool {
-        self.request.is_none()
+        self.client.is_answered()
     }
 
-    /// The body of the request. The gate has read it whole and bounded its size.
-    pub fn body(&mut self) -> Result<Vec<u8>, ApiError> {
-        let mut body = Vec::new();
-        if let Some(request) = &mut self.request {
-            let read = request.as_reader().read_to_end(&mut body);
-            read.map_err(|error| ApiError::server(500, format!("the body: {error}")))?;
+    /// Takes the body of the request, which was read whole within the limits; a second call finds
+    /// it empty. Its bytes count against the memory of all bodies until it is dropped.
+    pub fn body(&mut self) -> Result<Body, ApiError> {
+        Ok(self.body.take())
+    }
+
+    /// All headers of an answer: those of the handler, of the guards, and the request's id.
+    fn all_headers<'h>(&'h self, own: &[(&'h str, &'h str)]) -> Vec<(&'h str, &'h str)> {
+        // What a guard adds stands back behind the handler's own.
+        let is_new = |name: &str| !own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        let added = self.headers.iter().filter(|(name, _)| is_new(name));
+        let added = added.map(|(name, value)| (*name, value.as_str()));
+        let id = ("x-request-id", self.record.request_id.as_str());
+        own.iter().copied().chain(added).chain([id]).collect()
+    }
+
+    /// Answers with bytes of a content type; without one there is no such header. A second answer
+    /// is not sent.
+    pub fn send(&mut self, status: u16, content_type: Option<&str>, body: &[u8], headers: &[(&str, &str)]) {
+        let mut all = self.all_headers(headers);
+        all.extend(content_type.map(|content_type| ("Content-Type", content_type)));
+        if self.client.send_whole(status, &all, body) {
+            self.record.status = status;
         }
-        Ok(body)
     }
 
     /// Answers with JSON. A second answer is not sent.
     pub fn send_json(&mut self, status: u16, body: &Value, headers: &[(&str, &str)]) {
-        let Some(request) = self.request.take() else { return };
-        self.record.status = status;
-        let mut response = Response::from_data(body.to_string()).with_status_code(status);
-        for (name, value) in headers.iter().chain(&[("Content-Type", "application/json")]) {
-            if let Ok(header) = Header::from_bytes(name.as_bytes(), value.as_bytes()) {
-                response.add_header(header);
-            }
-        }
-        // A client that is gone wants no answer.
-        let _ = request.respond(response);
+        self.send(status, Some("application/json"), body.to_string().as_bytes(), headers);
+    }
+
+    /// Answers without a body, such as with 204. A second answer is not sent.
+    pub fn send_nothing(&mut self, status: u16) {
+        self.send(status, None, &[], &[]);
     }
 
     /// Answers with an error.
@@ -93,9 +124,30 @@ impl<'s> Exchange<'s> {
 
     /// Begins an answer of events, with status 200. After another answer the events go nowhere.
     pub fn open_events(&mut self, headers: &[(&str, &str)]) -> Events {
-        if self.request.is_some() {
+        let is_open = self.client.open_events(&self.all_headers(headers));
+        if is_open {
             self.record.status = 200;
         }
-        Events::open(self.request.take(), headers)
+        Events::new(is_open.then(|| self.client.clone()))
+    }
+}
+
+#[cfg(test)]
+impl<'s> Exchange<'s> {
+    /// The exchange of a request as text, head and body, and the other side of its connection.
+    ///
+    /// # Panics
+    /// If the text is not a whole head and a body.
+    pub(super) fn for_test(server: &'s Server, text: &str) -> (Self, std::os::unix::net::UnixStream) {
+        use super::transport::stream::Stream;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let stream = Stream::Unix(ours);
+        stream.prepare().expect("a socket");
+        let (head, length) = Head::parse(text.as_bytes()).expect("a good head").expect("a whole head");
+        let time = std::time::Duration::from_secs(60);
+        let client = Client::new(&std::sync::Arc::new(stream), &head, time, &server.lifecycle);
+        let body = Body::unbudgeted(text.as_bytes()[length..].to_vec());
+        // As if over TCP: guards let Unix sockets pass more.
+        (Self::new(server, client, head, body, Some(std::net::Ipv4Addr::LOCALHOST.into())), theirs)
     }
 }

@@ -1,0 +1,345 @@
+//! Places for connections: how many there are, who has one, and who must give it up.
+//!
+//! A connection is idle until a request has come whole, and again after its answer. When places run
+//! out, the connection that has been idle for longest is evicted, so that a newcomer finds a place
+//! unless a request runs on every one. A slow head or body is idle in this sense.
+use super::stream::Stream;
+use super::traffic::Traffic;
+use std::collections::HashMap;
+use std::net::{IpAddr, Shutdown};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Evicted connections whose threads have not closed them yet. More of them are waited for, since
+/// they still hold descriptors.
+const LEAVING_MAX: usize = 16;
+/// How long to wait for them.
+const LEAVING_TIME: Duration = Duration::from_millis(100);
+
+/// A request is being answered.
+const BUSY: u64 = 0;
+/// It only waits for its client to read, and goes before all others.
+const YIELDS: u64 = 1;
+/// The place was given to another.
+const EVICTED: u64 = u64::MAX;
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// Every place has a request.
+    Server,
+    /// Every place of the client's address has a request.
+    Address,
+}
+
+/// A connection that has a place.
+#[derive(Debug)]
+struct Seat {
+    stream: Arc<Stream>,
+    address: Option<IpAddr>,
+    /// [`BUSY`], [`EVICTED`], [`YIELDS`], or the time since which it is idle, in milliseconds.
+    state: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Seats {
+    taken: HashMap<u64, Arc<Seat>>,
+    by_address: HashMap<IpAddr, usize>,
+    next: u64,
+    /// Connections that were evicted and are still open.
+    leaving: usize,
+}
+
+impl Seats {
+    fn free(&mut self, id: u64) -> Option<Arc<Seat>> {
+        let seat = self.taken.remove(&id)?;
+        if let Some(address) = seat.address
+            && let Some(count) = self.by_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+        Some(seat)
+    }
+
+    /// Takes the place of the connection that has been idle for longest, of this address or of any.
+    fn evict_longest_idle(&mut self, of: Option<IpAddr>) -> bool {
+        let idle = |(id, seat): (&u64, &Arc<Seat>)| {
+            let since = seat.state.load(Ordering::SeqCst);
+            let fits = since != BUSY && of.is_none_or(|address| seat.address == Some(address));
+            // A connection that arrived earlier goes first.
+            fits.then_some((since, *id))
+        };
+        // One that begins a request meanwhile is left alone, and another is looked for.
+        while let Some((since, id)) = self.taken.iter().filter_map(idle).min() {
+            if self.evict(id, since) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn evict(&mut self, id: u64, since: u64) -> bool {
+        let Some(seat) = self.taken.get(&id) else { return false };
+        if seat.state.compare_exchange(since, EVICTED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            return false;
+        }
+        // Its thread reads an end, finds that it was evicted, and closes it.
+        seat.stream.shutdown(Shutdown::Read);
+        self.free(id);
+        self.leaving += 1;
+        true
+    }
+}
+
+/// The places of a server.
+#[derive(Debug)]
+pub(super) struct Places {
+    connections: usize,
+    per_address: usize,
+    seats: Mutex<Seats>,
+    /// Told whenever a connection is closed.
+    changed: Condvar,
+    start: Instant,
+    traffic: Arc<Traffic>,
+}
+
+impl Places {
+    pub(super) fn new(connections: usize, per_address: usize, traffic: Arc<Traffic>) -> Self {
+        Self {
+            connections,
+            per_address,
+            seats: Mutex::default(),
+            changed: Condvar::new(),
+            start: Instant::now(),
+            traffic,
+        }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0).clamp(YIELDS + 1, EVICTED - 1)
+    }
+
+    /// Gives a connection a place, if need be that of the one that has been idle for longest.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        stream: &Arc<Stream>,
+        address: Option<IpAddr>,
+    ) -> Result<Place, Full> {
+        let mut seats = self.seats();
+        let of_address = address.map_or(0, |address| seats.by_address.get(&address).copied().unwrap_or(0));
+        let evicted = if of_address >= self.per_address {
+            seats.evict_longest_idle(address).then_some(true).ok_or(Full::Address)?
+        } else if seats.taken.len() >= self.connections {
+            seats.evict_longest_idle(None).then_some(true).ok_or(Full::Server)?
+        } else {
+            false
+        };
+        if evicted {
+            self.traffic.evicted.fetch_add(1, Ordering::Relaxed);
+            seats = self.wait(seats, LEAVING_TIME, |seats| seats.leaving > LEAVING_MAX);
+        }
+        let id = seats.next;
+        seats.next += 1;
+        let state = AtomicU64::new(self.now());
+        let seat = Arc::new(Seat { stream: Arc::clone(stream), address, state });
+        seats.taken.insert(id, Arc::clone(&seat));
+        if let Some(address) = address {
+            *seats.by_address.entry(address).or_default() += 1;
+        }
+        self.traffic.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(Place { places: Arc::clone(self), id, seat: Some(seat) })
+    }
+
+    fn wait<'g>(
+        &self,
+        seats: MutexGuard<'g, Seats>,
+        time: Duration,
+        goes_on: impl Fn(&Seats) -> bool,
+    ) -> MutexGuard<'g, Seats> {
+        let waited = self.changed.wait_timeout_while(seats, time, |seats| goes_on(seats));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Frees a descriptor: closes the connection that has been idle for longest, and waits until it
+    /// is closed. `false` if a request runs on each.
+    pub(super) fn free_a_descriptor(&self) -> bool {
+        let mut seats = self.seats();
+        let evicted = seats.evict_longest_idle(None);
+        let leaving = seats.leaving;
+        if evicted {
+            self.traffic.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+        if leaving > 0 {
+            drop(self.wait(seats, LEAVING_TIME, |seats| seats.leaving >= leaving));
+        }
+        evicted
+    }
+
+    /// Closes all connections that have no request.
+    pub(super) fn close_idle(&self) {
+        let mut seats = self.seats();
+        let of = |(id, seat): (&u64, &Arc<Seat>)| (*id, seat.state.load(Ordering::SeqCst));
+        let all: Vec<_> = seats.taken.iter().map(of).collect();
+        for (id, since) in all.into_iter().filter(|(_, since)| *since != BUSY) {
+            seats.evict(id, since);
+        }
+    }
+
+    /// Waits until all connections are closed, for `time` at most.
+    pub(super) fn wait_until_empty(&self, time: Duration) {
+        drop(self.wait(self.seats(), time, |seats| !seats.taken.is_empty() || seats.leaving > 0));
+    }
+
+    /// Waits until a connection is closed, for `time` at most.
+    pub(super) fn wait_for_change(&self, time: Duration) {
+        drop(self.changed.wait_timeout(self.seats(), time));
+    }
+}
+
+/// A place, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    id: u64,
+    /// Taken when the place is dropped.
+    seat: Option<Arc<Seat>>,
+}
+
+impl Place {
+    fn state(&self) -> Option<&AtomicU64> {
+        self.seat.as_ref().map(|seat| &seat.state)
+    }
+
+    /// Whether the place was given to another connection: this one is to be closed.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.state().is_none_or(|state| state.load(Ordering::SeqCst) == EVICTED)
+    }
+
+    /// A request has come whole. Until the returned guard is dropped the connection cannot be
+    /// evicted. `None` if it was evicted just before.
+    pub(super) fn begin(&self) -> Option<Busy<'_>> {
+        let state = self.state()?;
+        let to_busy = |since| (since != EVICTED).then_some(BUSY);
+        state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, to_busy).ok()?;
+        self.places.traffic.requests.fetch_add(1, Ordering::SeqCst);
+        Some(Busy(self))
+    }
+
+    /// The connection only waits for its client to read: it goes before all others.
+    pub(super) fn yield_to_all(&self) {
+        if let Some(state) = self.state() {
+            let _ = state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |since| {
+                (since != EVICTED).then_some(YIELDS)
+            });
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let was_taken = self.places.seats().free(self.id).is_some();
+        // The descriptor is closed before anybody is told.
+        drop(self.seat.take());
+        if !was_taken {
+            self.places.seats().leaving -= 1;
+        }
+        self.places.traffic.connections.fetch_sub(1, Ordering::Relaxed);
+        self.places.changed.notify_all();
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct Busy<'p>(&'p Place);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = self.0.state() {
+            state.store(self.0.places.now(), Ordering::SeqCst);
+        }
+        self.0.places.traffic.requests.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    const THERE: Option<IpAddr> = Some(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST));
+
+    fn places(connections: usize, per_address: usize) -> Arc<Places> {
+        Arc::new(Places::new(connections, per_address, Arc::default()))
+    }
+
+    fn admit(places: &Arc<Places>, address: Option<IpAddr>) -> Result<(Place, UnixStream), Full> {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        places.admit(&Arc::new(Stream::Unix(ours)), address).map(|place| (place, theirs))
+    }
+
+    #[test]
+    fn the_longest_idle_connection_goes_and_one_with_a_request_stays() {
+        let places = places(3, 3);
+        let taken: Vec<_> = (0..3).map(|_| admit(&places, HERE).unwrap()).collect();
+        let busy = taken[0].0.begin().unwrap();
+        let (fourth, _theirs) = admit(&places, HERE).unwrap();
+        assert!(!taken[0].0.is_evicted() && taken[1].0.is_evicted() && !taken[2].0.is_evicted());
+        assert!(taken[1].0.begin().is_none(), "it was evicted");
+        // Who has just answered is the last to go.
+        std::thread::sleep(Duration::from_millis(2));
+        drop(busy);
+        fourth.yield_to_all();
+        admit(&places, HERE).unwrap();
+        assert!(fourth.is_evicted() && !taken[0].0.is_evicted());
+    }
+
+    #[test]
+    fn places_with_requests_are_not_taken() {
+        let places = places(2, 2);
+        let taken: Vec<_> = (0..2).map(|_| admit(&places, HERE).unwrap().0).collect();
+        let busy: Vec<_> = taken.iter().map(|place| place.begin().unwrap()).collect();
+        assert_eq!(admit(&places, THERE).unwrap_err(), Full::Server);
+        assert!(!places.free_a_descriptor());
+        drop(busy);
+        assert!(admit(&places, THERE).is_ok());
+        drop(taken);
+        places.wait_until_empty(Duration::from_secs(60));
+        assert_eq!(places.traffic.connections.load(Ordering::Relaxed), 0);
+        assert_eq!(places.traffic.requests.load(Ordering::Relaxed), 0);
+        let seats = places.seats();
+        assert!(seats.taken.is_empty() && seats.by_address.is_empty() && seats.leaving == 0);
+    }
+
+    #[test]
+    fn an_address_has_its_share_and_unix_sockets_have_none() {
+        let places = places(6, 2);
+        let here: Vec<_> = (0..2).map(|_| admit(&places, HERE).unwrap().0).collect();
+        let there = admit(&places, THERE).unwrap().0;
+        let third = admit(&places, HERE).unwrap();
+        assert!(here[0].is_evicted() && !there.is_evicted(), "the address pays for itself");
+        let _busy = [&here[1], &third.0].map(|place| place.begin().unwrap());
+        assert_eq!(admit(&places, HERE).unwrap_err(), Full::Address);
+        let _unix: Vec<_> = (0..3).map(|_| admit(&places, None).unwrap()).collect();
+        assert!(!there.is_evicted(), "there were places left");
+    }
+
+    #[test]
+    fn closing_what_is_idle_leaves_what_is_busy() {
+        let places = places(4, 4);
+        let taken: Vec<_> = (0..4).map(|_| admit(&places, HERE).unwrap().0).collect();
+        let busy = taken[2].begin();
+        places.close_idle();
+        let evicted: Vec<bool> = taken.iter().map(Place::is_evicted).collect();
+        assert_eq!(evicted, [true, true, false, true]);
+        drop(busy);
+    }
+}

@@ -1,0 +1,103 @@
+//! Counts of connections and bytes, which anybody may read at any time, and the budget of bodies.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// What clients take of a server now, and what became of them since it started.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Connections that are open.
+    pub connections: AtomicUsize,
+    /// Requests that have come whole and are being answered.
+    pub requests: AtomicUsize,
+    /// Bytes of memory that bodies take.
+    pub body_bytes: AtomicUsize,
+    /// Connections that were accepted.
+    pub accepted: AtomicU64,
+    /// Idle connections that were closed to make place for others.
+    pub evicted: AtomicU64,
+    /// Connections that were refused because all places were taken.
+    pub refused: AtomicU64,
+}
+
+/// Bytes of the budget of bodies, given back when dropped.
+#[derive(Debug)]
+pub(in crate::serve) struct Reservation {
+    traffic: Arc<Traffic>,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// A reservation of nothing.
+    pub(super) fn new(traffic: &Arc<Traffic>) -> Self {
+        Self { traffic: Arc::clone(traffic), bytes: 0 }
+    }
+
+    /// Reserves so many bytes in all, if all reservations together stay within `max`; else it stays
+    /// as it was.
+    pub(super) fn grow(&mut self, bytes: usize, max: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = |all: usize| all.checked_add(more).filter(|all| *all <= max);
+        let budget = &self.traffic.body_bytes;
+        let is_granted = budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        if is_granted {
+            self.bytes += more;
+        }
+        is_granted
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.traffic.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The bytes of a body, which count against the budget until it is dropped.
+#[derive(Debug)]
+pub struct Body {
+    bytes: Vec<u8>,
+    reservation: Option<Reservation>,
+}
+
+impl Body {
+    /// A body that counts for nothing.
+    pub(in crate::serve) fn unbudgeted(bytes: Vec<u8>) -> Self {
+        Self { bytes, reservation: None }
+    }
+
+    /// A body whose bytes `reservation` pays for.
+    pub(super) fn new(bytes: Vec<u8>, reservation: Reservation) -> Self {
+        Self { bytes, reservation: Some(reservation) }
+    }
+
+    /// Takes the bytes; what is left is empty.
+    pub(in crate::serve) fn take(&mut self) -> Self {
+        Self { bytes: std::mem::take(&mut self.bytes), reservation: self.reservation.take() }
+    }
+}
+
+impl std::ops::Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reservations_share_a_budget_and_give_it_back() {
+        let traffic = Arc::new(Traffic::default());
+        let (mut one, mut two) = (Reservation::new(&traffic), Reservation::new(&traffic));
+        assert!(one.grow(60, 100) && two.grow(40, 100) && one.grow(50, 100));
+        assert!(!two.grow(41, 100) && !one.grow(usize::MAX, 100));
+        assert_eq!(traffic.body_bytes.load(Ordering::Relaxed), 100);
+        drop(one);
+        assert!(two.grow(100, 100));
+        drop(Body::new(vec![1, 2], two));
+        assert_eq!(traffic.body_bytes.load(Ordering::Relaxed), 0);
+    }
+}
