@@ -1,11 +1,12 @@
-//! What must hold before a handler runs: the place for keys and limits.
-use super::error::ApiError;
-use super::exchange::Exchange;
+//! What a guard is, and what it may hold while the handler runs.
+use crate::serve::error::ApiError;
+use crate::serve::exchange::Exchange;
 use std::any::Any;
 
 /// Lets a request pass to the next guard, and after the last one to its handler, or refuses it.
-/// Guards see the request's headers, and keep what they count in [`Server`](super::Server).
-pub type Guard = fn(&Exchange<'_>) -> Result<Permit, ApiError>;
+/// Guards see the request's headers and may add some to its answer; what they count is kept in
+/// [`Server`](crate::serve::server::Server).
+pub type Guard = fn(&mut Exchange<'_>) -> Result<Permit, ApiError>;
 
 /// What a guard holds for as long as the handler runs, such as a place among the requests of a
 /// key. Dropping it gives that back, after a panic too.
@@ -21,13 +22,5 @@ impl Permit {
     /// Passes, and holds `held` until the handler has ended.
     pub fn holding(held: impl Any) -> Self {
         Self { _held: Some(Box::new(held)) }
-    }
-}
-
-/// Refuses with 503 and the reason once the engine has failed.
-pub fn engine_runs(exchange: &Exchange<'_>) -> Result<Permit, ApiError> {
-    match exchange.server.engine.failure() {
-        Some(failure) => Err(ApiError::server(503, failure.to_string())),
-        None => Ok(Permit::PASS),
     }
 }

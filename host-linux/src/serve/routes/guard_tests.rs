@@ -1,0 +1,116 @@
+//! The guards where they stand: in front of the routes of a server with the built-in model.
+use super::super::guards::keys::Secret;
+use super::super::guards::options::GuardOptions;
+use super::super::observe::Record;
+use super::ROUTES;
+use super::tests::Rig;
+use tiny_http::Method;
+
+const ASK: &str = r#"{"prompt": [5], "max_tokens": 1, "temperature": 0}"#;
+const JSON: &str = "Content-Type: application/json";
+
+/// What the observer is told of a request with these header lines.
+fn told(rig: &Rig, method: &Method, path: &str, lines: &[&str], body: &'static str) -> Record {
+    // Without a host it is a program of HTTP/1.0 that asks.
+    let version = if lines.iter().any(|line| line.starts_with("Host:")) { "1.1" } else { "1.0" };
+    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    rig.ask(ROUTES, &format!("{method} {path} HTTP/{version}\r\n{lines}\r\n{body}")).0
+}
+
+/// The status that a request for a completion gets.
+fn asked(rig: &Rig, lines: &[&str], body: &'static str) -> u16 {
+    told(rig, &Method::Post, "/v1/completions", &[lines, &[JSON]].concat(), body).status
+}
+
+#[test]
+fn every_route_but_health_demands_a_key() {
+    let api_keys = vec![Secret::new("sk-a").expect("a key"), Secret::new("sk-b").expect("a key")];
+    let rig = Rig::guarded(GuardOptions { api_keys, ..GuardOptions::default() });
+    for route in ROUTES {
+        let is_open = matches!(route.path, "/health" | "/ready");
+        let body = if route.method == Method::Post { "{}" } else { "" };
+        let ask = |line: &str| told(&rig, &route.method, route.path, &[line, JSON], body);
+        for line in ["x: y", "Authorization: Bearer sk-c", "Authorization: Basic sk-a", "x-api-key: sk-"] {
+            let status = ask(line).status;
+            assert_eq!(status == 401, !is_open, "{}: {line}: {status}", route.path);
+        }
+        for line in ["Authorization: Bearer sk-b", "x-api-key: sk-b"] {
+            let record = ask(line);
+            let name = (!is_open).then_some("key-2");
+            assert_eq!(record.key.as_deref(), name, "{}: {line}", route.path);
+            assert!(record.status != 401, "{}: {line}", route.path);
+        }
+    }
+    rig.stop();
+}
+
+#[test]
+fn what_a_page_could_send_is_refused() {
+    let mut guard = GuardOptions::default();
+    guard.cors_origins.allow("https://app.example").expect("an origin");
+    guard.allowed_hosts.allow("box.example").expect("a name");
+    let rig = Rig::guarded(guard);
+    let ask = |lines: &[&str]| asked(&rig, lines, ASK);
+    assert_eq!(ask(&[]), 200, "a program may leave out everything");
+    assert_eq!(ask(&["Host: localhost"]), 200);
+    assert_eq!(ask(&["Host: box.example:80"]), 200);
+    assert_eq!(ask(&["Host: evil.example"]), 403);
+    assert_eq!(ask(&["Host: localhost", "Origin: https://evil.example"]), 403);
+    assert_eq!(ask(&["Host: localhost", "Origin: null"]), 403);
+    assert_eq!(ask(&["Host: localhost:80", "Origin: http://localhost"]), 200, "its own page");
+    assert_eq!(ask(&["Host: localhost", "Origin: https://app.example"]), 200);
+    for lines in [&[][..], &["Content-Type: text/plain"], &["Content-Type: multipart/form-data"]] {
+        assert_eq!(told(&rig, &Method::Post, "/v1/completions", lines, ASK).status, 415, "{lines:?}");
+    }
+    let get = |lines: &[&str]| told(&rig, &Method::Get, "/v1/models", lines, "").status;
+    assert_eq!(get(&["Host: localhost", "Origin: https://evil.example"]), 200, "it cannot be read");
+    assert_eq!(get(&["Host: evil.example"]), 403);
+    rig.stop();
+}
+
+#[test]
+fn a_preflight_is_answered_on_every_route() {
+    let mut guard = GuardOptions::default();
+    guard.cors_origins.allow("https://app.example").expect("an origin");
+    guard.api_keys.push(Secret::new("sk-a").expect("a key"));
+    let rig = Rig::guarded(guard);
+    let preflight = |path: &str, origin: &str| {
+        let lines = ["Access-Control-Request-Method: POST", &format!("Origin: {origin}")];
+        told(&rig, &Method::Options, path, &lines, "").status
+    };
+    for route in ROUTES {
+        assert_eq!(preflight(route.path, "https://app.example"), 204, "{}", route.path);
+        assert_eq!(preflight(route.path, "https://evil.example"), 403, "{}", route.path);
+    }
+    assert_eq!(preflight("/nothing", "https://app.example"), 404);
+    rig.stop();
+}
+
+#[test]
+fn priority_has_a_bound() {
+    const URGENT: &str = r#"{"prompt": [5], "max_tokens": 1, "priority": -2}"#;
+    const PATIENT: &str = r#"{"prompt": [5], "max_tokens": 1, "priority": 127}"#;
+    for (max_priority, status) in [(0, 400), (1, 400), (2, 200)] {
+        let rig = Rig::guarded(GuardOptions { max_priority, ..GuardOptions::default() });
+        assert_eq!((asked(&rig, &[], URGENT), asked(&rig, &[], PATIENT)), (status, 200));
+        rig.stop();
+    }
+}
+
+#[test]
+fn what_an_answer_took_is_charged_to_its_key() {
+    let path = std::env::temp_dir().join(format!("verbatim-quota-{}", std::process::id()));
+    let text = "ann sk-a tokens-per-minute=1\nbob sk-b requests-per-minute=2";
+    std::fs::write(&path, text).expect("a file");
+    let api_key_file = Some(path.clone());
+    let rig = Rig::guarded(GuardOptions { api_key_file, ..GuardOptions::default() });
+    let ask = |key: &str, body| asked(&rig, &[&format!("x-api-key: {key}")], body);
+    // Two tokens of one were used, so none is left for two minutes.
+    let statuses = [ask("sk-a", "{}"), ask("sk-a", ASK), ask("sk-a", ASK), ask("sk-a", "{}")];
+    assert_eq!(statuses, [400, 200, 429, 429]);
+    rig.server.reread();
+    assert_eq!(ask("sk-a", ASK), 429, "reading the keys anew forgives nothing");
+    assert_eq!([ask("sk-b", ASK), ask("sk-b", "{}"), ask("sk-b", ASK)], [200, 400, 429]);
+    std::fs::remove_file(path).expect("the file is there");
+    rig.stop();
+}
