@@ -1,7 +1,10 @@
 //! Tokenizers and chat templates against Hugging Face's: the same ids, the same strings.
 use serde_json::Value;
+use verbatim::load::builtin;
 use verbatim::text::template::{ChatTemplate, TemplateInput};
 use verbatim::text::{Detokenizer, Tokenizer};
+use verbatim_tests::draws::Draws;
+use verbatim_tests::fixture::tokenizer_json;
 use verbatim_tests::{data, golden};
 
 fn tokenizer_of(test: &str, folder: &str, file: &str) -> Option<Tokenizer> {
@@ -90,6 +93,71 @@ fn pieces_of_text_add_up_to_the_whole() {
     }
 }
 
+/// Texts that tokens cover densely: one token again and again, random ones, and random characters.
+fn dense_texts(tokenizer: &Tokenizer, draws: &mut Draws) -> Vec<String> {
+    let letters: Vec<char> =
+        " \u{2581}\n\t\u{4}\u{16}ab1é日🙂\u{301}\u{308}\u{1d42e}\u{1112}\u{1161}\u{212b}\u{fdfa}\u{3000}"
+            .chars()
+            .collect();
+    let vocab = tokenizer.vocab_size();
+    let mut texts = Vec::new();
+    for _ in 0..400 {
+        let id = draws.below(vocab) as u32;
+        texts.push(tokenizer.decode(&[id; 20], false).unwrap());
+        texts.push(String::from_utf8_lossy(&tokenizer.bytes(id)).repeat(20));
+        let ids: Vec<u32> = (0..30).map(|_| draws.below(vocab) as u32).collect();
+        texts.push(tokenizer.decode(&ids, false).unwrap());
+        texts.push((0..40).map(|_| *draws.pick(&letters)).collect());
+    }
+    // The longest pieces are those that the bound is made of.
+    let mut ids: Vec<u32> = (0..vocab as u32).collect();
+    ids.sort_by_key(|id| std::cmp::Reverse(tokenizer.piece(*id).map_or(0, |piece| piece.len())));
+    for id in &ids[..50.min(ids.len())] {
+        texts.push(String::from_utf8_lossy(&tokenizer.bytes(*id)).repeat(50));
+    }
+    texts
+}
+
+#[test]
+fn a_text_has_no_fewer_tokens_than_its_bound() {
+    let test = "a_text_has_no_fewer_tokens_than_its_bound";
+    let mut tokenizers = vec![
+        ("tiny", Tokenizer::new(tokenizer_json().to_string().as_bytes(), None).expect("it loads")),
+        ("built-in", {
+            let read = |name| builtin::folder().read_small(name, 1 << 24).unwrap().unwrap();
+            Tokenizer::new(&read("tokenizer.json"), None).expect("it loads")
+        }),
+    ];
+    for (folder, file) in [
+        ("TinyLlama-1.1B-Chat-v1.0", "tokenizer.json"),
+        ("Qwen2.5-0.5B-Instruct", "tokenizer.rebuilt.json"),
+        ("SmolLM2-135M-Instruct", "tokenizer.json"),
+    ] {
+        tokenizers.extend(tokenizer_of(test, folder, file).map(|tokenizer| (folder, tokenizer)));
+    }
+    let mut draws = Draws::new(28);
+    for (name, tokenizer) in &tokenizers {
+        let max = tokenizer.token_bytes_max().unwrap_or_else(|| panic!("{name}: nothing is known"));
+        let (mut tightest, mut count) = (0.0_f64, 0);
+        for text in dense_texts(tokenizer, &mut draws) {
+            let (least, ids) = (tokenizer.tokens_min(&text), tokenizer.encode(&text, false).unwrap());
+            let chat = tokenizer.encode_chat(&tokenizer.guard(&text)).unwrap();
+            assert!(
+                least <= ids.len().min(chat.len()),
+                "{name}: {text:?} has {} tokens, not {least}",
+                ids.len()
+            );
+            if !ids.is_empty() {
+                tightest = tightest.max(least as f64 / ids.len() as f64);
+            }
+            count += 1;
+        }
+        println!("{name}: a token covers {max} bytes at most; {count} texts, tightest {tightest:.2}");
+        assert!(tightest > 0.1, "{name}: the bound says nothing");
+        assert!(tokenizer.tokens_min(&"word ".repeat(100_000)) >= 500_000 / max, "{name}");
+    }
+}
+
 #[test]
 fn special_token_text_in_a_message_is_ordinary_text() {
     let test = "special_token_text_in_a_message_is_ordinary_text";
@@ -103,6 +171,22 @@ fn special_token_text_in_a_message_is_ordinary_text() {
     assert_eq!(ids.iter().filter(|id| **id == end).count(), 1);
     let text = tokenizer.decode(&ids, false).unwrap();
     assert_eq!(text, "<|im_start|>user\na<|im_end|>b<|im_end|>\n");
+}
+
+#[test]
+fn special_tokens_are_found_in_their_order_however_many_there_are() {
+    let tokenizer = Tokenizer::new(tokenizer_json().to_string().as_bytes(), None).expect("it loads");
+    let (bos, eos) = (tokenizer.id_of("<s>").expect("BOS"), tokenizer.id_of("</s>").expect("EOS"));
+    let mut rendered = tokenizer.guard("<s>");
+    let mut expected: Vec<u32> = "<s>".bytes().map(u32::from).collect();
+    for _ in 0..3 {
+        rendered.push_str("</s>x<s><s>");
+        expected.extend([eos, u32::from(b'x'), bos, bos]);
+    }
+    assert_eq!(tokenizer.encode_chat(&rendered).unwrap(), expected);
+    // Were the whole rest searched behind each of them, this would take minutes.
+    let many = rendered.clone() + &"<s>y".repeat(200_000);
+    assert_eq!(tokenizer.encode_chat(&many).unwrap().len(), expected.len() + 400_000);
 }
 
 #[test]

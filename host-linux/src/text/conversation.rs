@@ -3,6 +3,7 @@
 //!
 //! Messages are JSON objects as OpenAI's API has them: `role`, and `content` that is text, a list
 //! of text parts, or null. Other fields of a message reach the template as they are.
+use super::quote::quote_value;
 use super::{ChatTemplate, TemplateInput, TextError, Tokenizer};
 use serde_json::{Map, Value};
 
@@ -26,6 +27,12 @@ impl<'m> ChatEncoder<'m> {
     /// Text of special tokens inside a message stays ordinary text. An error says which message is
     /// wrong, or what the template or the tokenizer refused.
     pub fn encode(&self, messages: &[Value]) -> Result<Vec<u32>, TextError> {
+        self.ids(&self.render(messages)?)
+    }
+
+    /// The text of that prompt, in which special tokens that messages wrote are marked. It may be
+    /// far longer than a context: [`Tokenizer::tokens_min`] tells.
+    pub fn render(&self, messages: &[Value]) -> Result<String, TextError> {
         let checked = messages.iter().enumerate().map(|(index, message)| {
             self.message(message).map_err(|problem| TextError::Message { index, problem })
         });
@@ -35,7 +42,12 @@ impl<'m> ChatEncoder<'m> {
             variables: template_variables(self.tokenizer),
             ..TemplateInput::default()
         };
-        let ids = self.tokenizer.encode_chat(&self.template.render(&input)?)?;
+        self.template.render(&input)
+    }
+
+    /// The ids of the text that [`ChatEncoder::render`] made.
+    pub fn ids(&self, rendered: &str) -> Result<Vec<u32>, TextError> {
+        let ids = self.tokenizer.encode_chat(rendered)?;
         if ids.is_empty() { Err(TextError::EmptyPrompt) } else { Ok(ids) }
     }
 
@@ -49,7 +61,7 @@ impl<'m> ChatEncoder<'m> {
             // place of the system's.
             "developer" => "system",
             "system" | "user" | "assistant" | "tool" | "function" => role,
-            other => return Err(format!("the role {other:?} is not known")),
+            _ => return Err(format!("the role {} is not known", quote_value(&map["role"]))),
         };
         let role = Value::String(role.to_owned());
         let content = self.tokenizer.guard(&content(map.get("content"))?);

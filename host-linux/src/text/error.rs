@@ -1,5 +1,16 @@
 //! What can be wrong with tokenizers and templates.
 
+/// What can panic in a library that this crate calls with a request's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextPart {
+    /// The tokenizer, from text to ids.
+    Tokenizer,
+    /// The chat template, from a conversation to text.
+    Template,
+    /// The decoder, from ids to text.
+    Detokenizer,
+}
+
 /// An error in one line: where, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TextError {
@@ -25,6 +36,8 @@ pub enum TextError {
     Template(String),
     /// Text could not be encoded or ids not decoded.
     Encoding(String),
+    /// A library panicked. It depends on the input alone, so it would again.
+    Panicked(TextPart),
 }
 
 impl std::fmt::Display for TextError {
@@ -36,6 +49,14 @@ impl std::fmt::Display for TextError {
             Self::EmptyPrompt => f.write_str("the rendered prompt is empty"),
             Self::Template(problem) => write!(f, "chat template: {problem}"),
             Self::Encoding(problem) => f.write_str(problem),
+            Self::Panicked(part) => {
+                let part = match part {
+                    TextPart::Tokenizer => "the tokenizer",
+                    TextPart::Template => "the chat template",
+                    TextPart::Detokenizer => "the detokenizer",
+                };
+                write!(f, "{part} failed on this input: an internal error was reported on standard error")
+            }
         }
     }
 }

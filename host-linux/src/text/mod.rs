@@ -5,16 +5,23 @@
 //! * [`conversation`]: messages to the ids of a prompt, through template and tokenizer.
 //! * [`detokenize`]: ids to text, a token at a time, never half a character.
 //! * [`stop`]: stop strings, held back while they may still come.
+//! * `byte_letters`: the letters of byte-level vocabularies. [`coverage`]: how many tokens a text
+//!   has at least. [`quote`]: foreign text in errors.
+//! * `caught`: panics of the libraries behind these, as errors of one request.
+mod byte_letters;
+mod caught;
 pub mod conversation;
+pub mod coverage;
 pub mod detokenize;
 pub mod error;
+pub mod quote;
 pub mod stop;
 pub mod template;
 pub mod tokenizer;
 
 pub use conversation::ChatEncoder;
 pub use detokenize::Detokenizer;
-pub use error::TextError;
-pub use stop::StopMatcher;
+pub use error::{TextError, TextPart};
+pub use stop::{StopMatcher, StopStrings};
 pub use template::{ChatTemplate, TemplateInput};
 pub use tokenizer::Tokenizer;

@@ -4,10 +4,16 @@
 //! Python's `json.dumps` with `ensure_ascii=False` does, `raise_exception` refuses a conversation,
 //! `strftime_now` formats a date that is an *input*: nothing reads the clock. Fuel bounds how long
 //! a hostile template can run.
-use super::TextError;
+use super::caught::caught;
+use super::quote::shorten;
+use super::{TextError, TextPart};
+use crate::faults::{self, Point};
 use minijinja::value::{Kwargs, Value as JinjaValue};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value};
+
+/// Characters of what a template says that errors repeat; it may quote a message.
+const SAID_MAX: usize = 200;
 
 /// Steps that a template may take.
 const FUEL: u64 = 5_000_000;
@@ -138,16 +144,19 @@ impl ChatTemplate {
         if let Some(date) = input.date {
             environment.add_function("strftime_now", move |format: String| format_date(&format, date));
         }
-        let rendered =
-            environment.get_template("chat").and_then(|template| template.render(Value::Object(context)));
-        rendered.map_err(|error| TextError::Template(one_line(&error)))
+        caught(TextPart::Template, || {
+            faults::point(Point::Template);
+            let template = environment.get_template("chat");
+            let rendered = template.and_then(|template| template.render(Value::Object(context)));
+            rendered.map_err(|error| TextError::Template(one_line(&error)))
+        })
     }
 }
 
 fn one_line(error: &Error) -> String {
     let text = error.detail().map_or_else(|| error.to_string(), ToOwned::to_owned);
     let line = error.line().map_or(String::new(), |line| format!(" (line {line})"));
-    format!("{}{line}", text.lines().next().unwrap_or_default())
+    format!("{}{line}", shorten(text.lines().next().unwrap_or_default(), SAID_MAX))
 }
 
 fn format_date(format: &str, date: Date) -> String {

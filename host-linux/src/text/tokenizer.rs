@@ -5,12 +5,21 @@
 //! rendered chat template gets none: what the template wrote is all there is. Special-token text
 //! inside a *message* is ordinary text ([`guard`] marks it before rendering,
 //! [`Tokenizer::encode_chat`] honours the marks).
-use super::TextError;
+use super::byte_letters::byte_of_letter;
+use super::caught::caught;
+use super::coverage::Coverage;
+use super::quote::quote_value;
+use super::{TextError, TextPart};
+use crate::faults::{self, Point};
 use serde_json::Value;
 
 /// A private-use character that [`guard`] puts into special-token text; it stands in no token and
 /// is removed again.
 const MARK: char = '\u{f8ff0}';
+
+/// Words whose pieces each of the two tokenizers remembers. The crate's own 10,000 could hold a
+/// hundred megabytes of what a hostile client sent, for good.
+const CACHED_WORDS: usize = 500;
 
 /// A tokenizer and its special tokens.
 #[derive(Debug)]
@@ -21,6 +30,12 @@ pub struct Tokenizer {
     special: Vec<(String, u32)>,
     config: Value,
     prepend: Option<u32>,
+    coverage: Option<Coverage>,
+}
+
+/// The crate's error, which may quote the text.
+fn cannot_be_tokenized(error: &tokenizers::Error) -> TextError {
+    TextError::Encoding(format!("the text cannot be tokenized: {}", quote_value(error)))
 }
 
 /// The `tokenizers` crate's parser, which panics on some files instead of refusing them.
@@ -33,6 +48,15 @@ fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     }
 }
 
+/// Ids of `text` by the library, whose panic is an error.
+fn encode(inner: &tokenizers::Tokenizer, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
+    caught(TextPart::Tokenizer, || {
+        faults::point(Point::Tokenizer);
+        let encoding = inner.encode_fast(text, add_special).map_err(|error| cannot_be_tokenized(&error))?;
+        Ok(encoding.get_ids().to_vec())
+    })
+}
+
 impl Tokenizer {
     /// From the bytes of `tokenizer.json` and, where there is one, `tokenizer_config.json`.
     pub fn new(tokenizer_json: &[u8], tokenizer_config_json: Option<&[u8]>) -> Result<Self, TextError> {
@@ -42,6 +66,11 @@ impl Tokenizer {
         // A model's own limits on length are not for prompts.
         inner.with_truncation(None).map_err(|error| wrong("tokenizer.json", error.to_string()))?;
         inner.with_padding(None);
+        // Each of a cache's words may take kilobytes, and a client chooses them.
+        let mut model = inner.get_model().clone();
+        model.resize_cache(CACHED_WORDS);
+        inner.with_model(model);
+        let coverage = Coverage::of(&inner);
         let mut literal = inner.clone();
         literal.set_encode_special_tokens(true);
         let config = match tokenizer_config_json {
@@ -60,7 +89,7 @@ impl Tokenizer {
             .collect();
         // The longest first: it is the one that matches.
         special.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.cmp(b)));
-        let mut tokenizer = Self { inner, literal, special, config, prepend: None };
+        let mut tokenizer = Self { inner, literal, special, config, prepend: None, coverage };
         // Some checkpoints leave BOS to tokenizer_config.json instead of the post-processor.
         if tokenizer.config.get("add_bos_token").and_then(Value::as_bool) == Some(true)
             && let Some(bos) = tokenizer.special_token("bos_token")
@@ -75,15 +104,23 @@ impl Tokenizer {
     /// Ids of `text`. With `add_special`, what the post-processor adds; special-token text is
     /// special.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
-        let encoding = self
-            .inner
-            .encode_fast(text, add_special)
-            .map_err(|error| TextError::Encoding(format!("the text cannot be tokenized: {error}")))?;
-        let mut ids = encoding.get_ids().to_vec();
+        let mut ids = encode(&self.inner, text, add_special)?;
         if let Some(bos) = self.prepend.filter(|bos| add_special && ids.first() != Some(bos)) {
             ids.insert(0, bos);
         }
         Ok(ids)
+    }
+
+    /// Ids that a text has at least, raw or as a rendered chat template, in the time that it takes
+    /// to read it; 0 where this is not known of the tokenizer.
+    pub fn tokens_min(&self, text: &str) -> usize {
+        self.coverage.map_or(0, |coverage| coverage.tokens_min(text, |c| c == MARK))
+    }
+
+    /// Bytes of text that a token covers at most, where that is known. What is longer than a
+    /// context of such tokens cannot fit it.
+    pub fn token_bytes_max(&self) -> Option<usize> {
+        self.coverage.map(|coverage| coverage.token_max())
     }
 
     /// Ids of a rendered chat template: special tokens are special where the template wrote them,
@@ -93,24 +130,27 @@ impl Tokenizer {
             return self.encode(rendered, false);
         }
         let mut ids = Vec::new();
-        let mut rest = rendered;
-        while !rest.is_empty() {
-            let next = self
-                .special
-                .iter()
-                .filter_map(|(text, id)| Some((rest.find(text.as_str())?, text.len(), *id)))
-                .min_by_key(|(at, len, _)| (*at, usize::MAX - len));
-            let (at, len) = next.map_or((rest.len(), 0), |(at, len, _)| (at, len));
-            let text: String = rest[..at].chars().filter(|c| *c != MARK).collect();
+        let find = |from: usize, text: &str| rendered[from..].find(text).map(|at| from + at);
+        // Where each special token comes next. It is searched for again only behind that place, so
+        // that the text is read once for each, however many there are of them.
+        let mut nexts: Vec<_> = self.special.iter().map(|(text, _)| find(0, text)).collect();
+        let mut from = 0;
+        while from < rendered.len() {
+            for ((text, _), next) in self.special.iter().zip(&mut nexts) {
+                if next.is_some_and(|at| at < from) {
+                    *next = find(from, text);
+                }
+            }
+            let found =
+                self.special.iter().zip(&nexts).filter_map(|((text, id), at)| Some(((*at)?, text, *id)));
+            let next = found.min_by_key(|(at, text, _)| (*at, usize::MAX - text.len()));
+            let (at, len) = next.map_or((rendered.len(), 0), |(at, text, _)| (at, text.len()));
+            let text: String = rendered[from..at].chars().filter(|c| *c != MARK).collect();
             if !text.is_empty() {
-                let encoding = self
-                    .literal
-                    .encode_fast(text, false)
-                    .map_err(|error| TextError::Encoding(format!("the text cannot be tokenized: {error}")))?;
-                ids.extend_from_slice(encoding.get_ids());
+                ids.extend(encode(&self.literal, &text, false)?);
             }
             ids.extend(next.map(|(_, _, id)| id));
-            rest = &rest[at + len..];
+            from = at + len;
         }
         Ok(ids)
     }
@@ -139,9 +179,12 @@ impl Tokenizer {
 
     /// The text of ids.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
-        self.inner
-            .decode(ids, skip_special)
-            .map_err(|error| TextError::Encoding(format!("the ids cannot be decoded: {error}")))
+        caught(TextPart::Detokenizer, || {
+            faults::point(Point::Detokenizer);
+            self.inner
+                .decode(ids, skip_special)
+                .map_err(|error| TextError::Encoding(format!("the ids cannot be decoded: {error}")))
+        })
     }
 
     /// The piece of one id, as it stands in the vocabulary.
@@ -193,35 +236,5 @@ impl Tokenizer {
     /// The contents of `tokenizer_config.json`.
     pub fn config(&self) -> &Value {
         &self.config
-    }
-}
-
-/// The byte that a letter of a byte-level vocabulary stands for (GPT-2's table: printable Latin-1
-/// stands for itself, the other bytes, in order, for the letters from U+0100).
-fn byte_of_letter(letter: char) -> Option<u8> {
-    let printable = |code: u32| matches!(code, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    let code = u32::from(letter);
-    if printable(code) {
-        return u8::try_from(code).ok();
-    }
-    let index = code.checked_sub(0x100)?;
-    (0..=255_u32)
-        .filter(|byte| !printable(*byte))
-        .nth(index as usize)
-        .and_then(|byte| u8::try_from(byte).ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::byte_of_letter;
-
-    #[test]
-    fn every_byte_has_its_letter() {
-        assert_eq!(byte_of_letter('A'), Some(b'A'));
-        assert_eq!(byte_of_letter('\u{120}'), Some(b' '));
-        assert_eq!(byte_of_letter('\u{10a}'), Some(b'\n'));
-        let mut seen: Vec<u8> = (0x21..0x200).filter_map(char::from_u32).filter_map(byte_of_letter).collect();
-        seen.sort_unstable();
-        assert_eq!(seen, (0..=255).collect::<Vec<u8>>());
     }
 }

@@ -1,0 +1,78 @@
+//! Flags that bound what a request may ask for.
+use crate::serve::api::limits::RequestLimits;
+use clap::Args;
+
+#[derive(Clone, Debug, Args)]
+pub(in crate::cli) struct LimitArgs {
+    /// JSON arrays and objects inside each other in a body, at most; no more than 127.
+    #[arg(long, env = "VERBATIM_MAX_JSON_DEPTH", value_name = "N", default_value_t = 64)]
+    max_json_depth: usize,
+    /// JSON values and names in a body, at most [default: 4 for each token of the context, at least
+    /// 100000].
+    #[arg(long, env = "VERBATIM_MAX_JSON_NODES", value_name = "N")]
+    max_json_nodes: Option<usize>,
+    /// Stop strings of a request, at most.
+    #[arg(long, env = "VERBATIM_MAX_STOP_STRINGS", value_name = "N", default_value_t = 16)]
+    max_stop_strings: usize,
+    /// Characters of a stop string, at most.
+    #[arg(long, env = "VERBATIM_MAX_STOP_CHARS", value_name = "N", default_value_t = 1000)]
+    max_stop_chars: usize,
+    /// Choices (n) of a prompt, at most; no more than max-seqs and max-queue together.
+    #[arg(long, env = "VERBATIM_MAX_CHOICES", value_name = "N", default_value_t = 128)]
+    max_choices: usize,
+    /// Prompts of a request, at most [default: max-seqs and max-queue together].
+    #[arg(long, env = "VERBATIM_MAX_PROMPTS", value_name = "N")]
+    max_prompts: Option<usize>,
+    /// Bodies that are parsed and tokenized at once, at a lower priority than the engine; others
+    /// wait in order [default: threads].
+    #[arg(long, env = "VERBATIM_MAX_TOKENIZING", value_name = "N")]
+    max_tokenizing: Option<usize>,
+    /// Tokens of prompts that may wait for their first token; a request beyond them is refused with
+    /// status 429 [default: 16 contexts, at least 65536].
+    #[arg(long, env = "VERBATIM_MAX_QUEUED_TOKENS", value_name = "N")]
+    max_queued_tokens: Option<usize>,
+}
+
+impl LimitArgs {
+    /// The limits that these flags stand for.
+    pub(in crate::cli) fn options(&self) -> RequestLimits {
+        RequestLimits {
+            json_depth: self.max_json_depth,
+            json_nodes: self.max_json_nodes,
+            stop_strings: self.max_stop_strings,
+            stop_chars: self.max_stop_chars,
+            choices: self.max_choices,
+            prompts: self.max_prompts,
+            tokenizing: self.max_tokenizing,
+            queued_tokens: self.max_queued_tokens,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Only {
+        #[command(flatten)]
+        limits: LimitArgs,
+    }
+
+    #[test]
+    fn flags_and_library_have_the_same_defaults() {
+        let options = |args: &[&str]| {
+            Only::try_parse_from([&["verbatim"], args].concat()).expect("right flags").limits.options()
+        };
+        assert_eq!(options(&[]), RequestLimits::default());
+        let given = options(&["--max-stop-chars", "5", "--max-tokenizing", "1", "--max-queued-tokens", "9"]);
+        let expected = RequestLimits {
+            stop_chars: 5,
+            tokenizing: Some(1),
+            queued_tokens: Some(9),
+            ..RequestLimits::default()
+        };
+        assert_eq!(given, expected);
+    }
+}

@@ -1,0 +1,173 @@
+//! What requests spend together: turns at reading and tokenizing, tokens of prompts that wait, and
+//! memory that is to go back to the system.
+use super::api::limits::{RequestBounds, RequestLimits};
+use super::error::ApiError;
+use super::turns::Turns;
+use crate::runtime::ServedModel;
+use crate::sys::heap::trim;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// Bytes of bodies, one large or many small, after which memory is swept.
+const SWEPT_BYTES: usize = 256 << 10;
+/// How long the sweeper waits, so that what ends together is swept together.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+
+/// The budgets of a server. They live as long as it does.
+#[derive(Debug)]
+pub struct Budgets {
+    /// What each request may ask for.
+    pub bounds: RequestBounds,
+    /// Turns at reading a body: parsing, rendering and tokenizing take processors and memory, so
+    /// they are done for a few requests at once.
+    pub reading: Turns,
+    /// The tokens of prompts that wait.
+    pub queue: TokenQueue,
+    /// Gives freed memory back.
+    pub sweeper: Sweeper,
+}
+
+impl Budgets {
+    /// The budgets of a server of `model`.
+    pub fn new(limits: &RequestLimits, model: &ServedModel) -> Self {
+        let bounds = RequestBounds::new(limits, model);
+        Self {
+            bounds,
+            reading: Turns::new(bounds.tokenizing.max),
+            queue: TokenQueue { used: AtomicUsize::new(0), max: bounds.queued_tokens.max },
+            sweeper: Sweeper::start(),
+        }
+    }
+}
+
+/// Counts the tokens of prompts from when they are submitted to their first output.
+#[derive(Debug)]
+pub struct TokenQueue {
+    used: AtomicUsize,
+    max: usize,
+}
+
+impl TokenQueue {
+    /// Lets a request in whose prompts have these numbers of choices and tokens, or refuses it with
+    /// 429. A request that comes to an empty queue is let in however long it is: it would else be
+    /// refused for ever.
+    pub fn enter(&self, prompts: impl Iterator<Item = (u32, usize)>) -> Result<Queued<'_>, ApiError> {
+        let mut end = 0;
+        let prompts = prompts.map(|(choices, tokens)| {
+            end += choices as usize;
+            (end, tokens)
+        });
+        let prompts: Vec<_> = prompts.collect();
+        let tokens: usize = prompts.iter().map(|(_, tokens)| tokens).sum();
+        let fits = |used: usize| (used == 0 || used + tokens <= self.max).then_some(used + tokens);
+        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
+            Ok(_) => Ok(Queued { queue: self, prompts }),
+            Err(used) => {
+                let message = format!(
+                    "the queue is full: prompts of {used} tokens wait already, and {tokens} more are too many (option max-queued-tokens)"
+                );
+                Err(ApiError::queue_full("max-queued-tokens", message))
+            }
+        }
+    }
+
+    /// Tokens that wait now.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// The place of a request in a [`TokenQueue`]; dropping it leaves.
+#[derive(Debug)]
+pub struct Queued<'q> {
+    queue: &'q TokenQueue,
+    /// For each prompt, the number after its last choice, and its tokens that still count.
+    prompts: Vec<(usize, usize)>,
+}
+
+impl Queued<'_> {
+    /// Notes that a choice has had an event: its prompt waits no more.
+    pub fn heard_of(&mut self, choice: usize) {
+        if let Some((_, tokens)) = self.prompts.iter_mut().find(|(end, _)| choice < *end) {
+            self.queue.used.fetch_sub(std::mem::take(tokens), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let rest = self.prompts.iter().map(|(_, tokens)| tokens).sum();
+        self.queue.used.fetch_sub(rest, Ordering::Relaxed);
+    }
+}
+
+/// A thread that gives memory back to the system some time after bodies were freed: the allocator
+/// keeps what it got, and a burst of them would stay for good.
+#[derive(Debug)]
+pub struct Sweeper {
+    wake: SyncSender<()>,
+    /// Bytes of bodies that were freed since it was last woken.
+    freed: AtomicUsize,
+}
+
+impl Sweeper {
+    fn start() -> Self {
+        let (wake, inbox) = sync_channel(1);
+        // Without the thread nothing is swept, and nothing else is lost.
+        let _ = std::thread::Builder::new().name("verbatim-sweep".to_owned()).spawn(move || sweep(&inbox));
+        Self { wake, freed: AtomicUsize::new(0) }
+    }
+
+    /// Notes that so many bytes of a body were freed, and what was made of them.
+    pub fn freed(&self, bytes: usize) {
+        if self.freed.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) >= SWEPT_BYTES {
+            self.freed.store(0, Ordering::Relaxed);
+            // If it is full, the sweeper is about to look.
+            let _ = self.wake.try_send(());
+        }
+    }
+}
+
+/// Sweeps when it is woken; ends with the server.
+fn sweep(inbox: &Receiver<()>) {
+    while inbox.recv().is_ok() {
+        std::thread::sleep(SWEEP_EVERY);
+        // Whoever wakes it after this is swept next time.
+        let _ = inbox.try_recv();
+        trim();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_wait_until_their_first_output_and_no_more_than_fit() {
+        let queue = TokenQueue { used: AtomicUsize::new(0), max: 100 };
+        let mut first = queue.enter([(2, 50), (1, 30)].into_iter()).expect("the queue is empty");
+        assert_eq!(queue.used(), 80);
+        let error = queue.enter([(1, 21)].into_iter()).unwrap_err();
+        assert_eq!(
+            (error.status, error.code, error.budget),
+            (429, Some("queue_full"), Some("max-queued-tokens"))
+        );
+        assert_eq!(error.headers(), [("Retry-After", "1")]);
+        assert_eq!(queue.used(), 80, "a refused request counts for nothing");
+        first.heard_of(2);
+        first.heard_of(2);
+        assert_eq!(queue.used(), 50);
+        let second = queue.enter([(1, 50)].into_iter()).expect("it fits");
+        first.heard_of(0);
+        drop(second);
+        assert_eq!(queue.used(), 0);
+        first.heard_of(1);
+        drop(first);
+        assert_eq!(queue.used(), 0);
+        let long = queue.enter([(1, 1000)].into_iter()).expect("nothing else waits");
+        assert!(queue.enter([(1, 1)].into_iter()).is_err());
+        drop(long);
+        assert_eq!(queue.used(), 0);
+    }
+}
