@@ -4,7 +4,7 @@ use super::engine::TokenEventKind;
 use super::error::GenerationError;
 use super::event::{Delta, Ending};
 use super::request::OwnedRequest;
-use crate::text::{Detokenizer, StopMatcher, Tokenizer};
+use crate::text::{Detokenizer, StopMatcher, StopStrings, Tokenizer};
 use std::sync::Arc;
 use verbatim_core::engine::FinishReason;
 use verbatim_core::sampling::TokenLogprob;
@@ -24,10 +24,10 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    pub(super) fn new(tokenizer: &Arc<Tokenizer>, request: &OwnedRequest, stop: &[String]) -> Self {
+    pub(super) fn new(tokenizer: &Arc<Tokenizer>, request: &OwnedRequest, stop: &Arc<StopStrings>) -> Self {
         Self {
             detokenizer: Detokenizer::new(Arc::clone(tokenizer), &request.prompt, true),
-            matcher: StopMatcher::new(stop, false),
+            matcher: StopMatcher::new(Arc::clone(stop), false),
             min_tokens: request.min_tokens,
             tokens: 0,
             cached_tokens: None,
@@ -81,9 +81,14 @@ impl Choice {
             }
             TokenEventKind::Token { token, logprob, top } => {
                 let text = self.text(token);
+                if matches!(self.ending, Some(Ending::Error(_))) {
+                    return None; // who resumes the choice gets the token again, and its text
+                }
                 Some(Delta { text, token: Some(TokenLogprob { token, logprob }), top })
             }
             TokenEventKind::Finished(reason) => self.finish(reason),
+            // The generation, which knows the engine, ends the choice and does not hand this on.
+            TokenEventKind::EngineLost => None,
         }
     }
 
@@ -130,7 +135,7 @@ mod tests {
         let tokenizer = Tokenizer::new(&read("tokenizer.json"), Some(&read("tokenizer_config.json")));
         let tokenizer = Arc::new(tokenizer.unwrap());
         let ids = tokenizer.encode("the E of EN and É at 日本, the ENgine", false).unwrap();
-        let stop = ["END".to_owned()];
+        let stop = Arc::new(StopStrings::new(&["END".to_owned()]));
         let request = OwnedRequest::new(vec![ids[0]], SamplingParams::GREEDY, ids.len() + 1);
         let uncut = {
             let mut choice = Choice::new(&tokenizer, &request, &stop);

@@ -1,6 +1,7 @@
 //! Why a model cannot be opened, an engine not started, a request not taken, or a generation not
 //! finished. Each broken rule is a variant with what was found and what was expected. `Display` is
 //! one line, and does not know how the caller was asked.
+use super::supervision::RESTART_WINDOW;
 use crate::load::LoadError;
 use crate::text::TextError;
 use std::fmt;
@@ -122,11 +123,23 @@ pub enum EngineError {
     Ended,
 }
 
-/// Why a running engine stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a running engine ended for good. What a panic said is one bounded line.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineFailure {
-    /// It panicked; the panic was reported on standard error.
-    Panicked,
+    /// It panicked once more than it may be started again.
+    TooManyPanics {
+        /// Restarts within [`RESTART_WINDOW`] that were allowed.
+        restarts: u32,
+        /// What the last panic said.
+        panic: String,
+    },
+    /// It panicked, and another one cannot be made.
+    NoNewEngine {
+        /// What the panic said.
+        panic: String,
+        /// Why no other engine can be made.
+        error: String,
+    },
 }
 
 /// Why a request was not taken.
@@ -134,8 +147,10 @@ pub enum EngineFailure {
 pub enum SubmitError {
     /// The engine refused it.
     Refused(Refusal),
-    /// The engine thread has ended.
+    /// The engine has ended.
     EngineGone,
+    /// The engine panicked when it took this request, and was started again. It would again.
+    Panicked,
 }
 
 /// Why a choice could not be finished.
@@ -154,6 +169,8 @@ pub enum GenerationError {
     DeviceLost,
     /// Nobody wanted the output any more.
     Unwanted,
+    /// The engine panicked and was started again. The tokens so far hold.
+    EngineRestarted,
     /// The engine has stopped; the reason, if it did not stop as it was told to.
     EngineStopped(Option<EngineFailure>),
 }
@@ -230,8 +247,13 @@ impl fmt::Display for EngineError {
 impl fmt::Display for EngineFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Panicked => {
-                f.write_str("the engine stopped: an internal error was reported on standard error")
+            Self::TooManyPanics { restarts: 0, panic } => write!(f, "the engine panicked: {panic}"),
+            Self::TooManyPanics { restarts, panic } => {
+                let seconds = RESTART_WINDOW.as_secs();
+                write!(f, "the engine panicked after {restarts} restarts within {seconds} s: {panic}")
+            }
+            Self::NoNewEngine { panic, error } => {
+                write!(f, "the engine panicked ({panic}) and cannot be started again: {error}")
             }
         }
     }
@@ -242,6 +264,9 @@ impl fmt::Display for SubmitError {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::EngineGone => f.write_str("the engine has stopped"),
+            Self::Panicked => f.write_str(
+                "the engine failed on this request: an internal error was reported on standard error",
+            ),
         }
     }
 }
@@ -259,6 +284,10 @@ impl fmt::Display for GenerationError {
                  resumes the request",
             ),
             Self::Unwanted => f.write_str("the client has left"),
+            Self::EngineRestarted => f.write_str(
+                "the engine was restarted after an internal error; the tokens so far hold, and the request can \
+                 be resumed or sent again",
+            ),
             Self::EngineStopped(Some(failure)) => failure.fmt(f),
             Self::EngineStopped(None) => f.write_str("the engine has stopped"),
         }

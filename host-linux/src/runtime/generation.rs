@@ -3,28 +3,48 @@
 //! A [`Generation`] owns what it needs: it may be moved to another thread, and dropping it ends its
 //! requests.
 use super::choice::Choice;
-use super::engine::{EngineHandle, TokenEvent};
+use super::engine::{EngineHandle, Ticket, TokenEvent, TokenEventKind};
 use super::error::{GenerationError, SubmitError};
 use super::event::{Delta, Ending, TextEvent, TextEventKind};
-use super::model::ServedModel;
 use super::request::OwnedRequest;
+use super::timing::{ChoiceTimes, TokenMeters};
+use crate::text::StopStrings;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
-use verbatim_core::engine::{Refusal, RequestId};
+use std::time::{Duration, Instant};
+use verbatim_core::engine::Refusal;
 
 /// Asked while a token is waited for: whether the output is still wanted.
 type Wanted = Box<dyn Fn() -> bool + Send>;
 
-/// How often [`Wanted`] is asked.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How often [`Wanted`] is asked once a choice runs, besides before each wait: what nobody wants
+/// should cost no more than a step or two.
+const ASK_EVERY: Duration = Duration::from_millis(25);
+/// How often it is asked while all choices are queued, and cost nothing but their place.
+const ASK_QUEUED_EVERY: Duration = Duration::from_millis(250);
 
 /// A request in the engine, and which of the generation's choices are its own.
 #[derive(Debug)]
 struct Running {
-    id: RequestId,
+    ticket: Ticket,
     choices: Range<usize>,
+}
+
+/// The beginning of a text.
+#[derive(Debug, Default)]
+struct KeptText {
+    kept: String,
+    /// Bytes after which no more is kept.
+    max: usize,
+}
+
+impl KeptText {
+    fn add(&mut self, text: &str) {
+        let missing = self.max.saturating_sub(self.kept.len());
+        self.kept.extend(text.chars().take(missing));
+    }
 }
 
 /// Refuses numbers of choices that no engine with so many `slots` would take, before memory is
@@ -43,6 +63,12 @@ pub struct Generation {
     requests: Vec<Running>,
     events: Receiver<TokenEvent>,
     choices: Vec<Choice>,
+    /// When each choice came how far.
+    times: Vec<ChoiceTimes>,
+    /// Hears of tokens as they come, with the time from which the first one is counted.
+    meters: Option<(Arc<TokenMeters>, Instant)>,
+    /// The beginning of the first choice's text, as far as it is kept.
+    text: KeptText,
     /// Events that were made and not yet given out.
     ready: VecDeque<TextEvent>,
     wanted: Option<Wanted>,
@@ -55,20 +81,25 @@ impl std::fmt::Debug for Generation {
 }
 
 impl Generation {
-    /// Starts requests, whose output ends before any of the strings in `stop`. If one is refused,
-    /// none runs.
+    /// Starts requests in an engine, as text of its model; their output ends before any of the
+    /// strings in `stop`. If one is refused, none runs.
     pub fn start(
-        model: &ServedModel,
         engine: &EngineHandle,
         requests: Vec<OwnedRequest>,
         stop: &[String],
     ) -> Result<Self, SubmitError> {
+        let model = engine.model();
         let (sender, events) = channel();
+        // Compiled once for all choices.
+        let stop = Arc::new(StopStrings::new(stop));
         let mut generation = Self {
             engine: engine.clone(),
             requests: Vec::new(),
             events,
             choices: Vec::new(),
+            times: Vec::new(),
+            meters: None,
+            text: KeptText::default(),
             ready: VecDeque::new(),
             wanted: None,
         };
@@ -76,25 +107,44 @@ impl Generation {
             check_choices(&request, model.limits.slots()).map_err(SubmitError::Refused)?;
             let first = generation.choices.len();
             for _ in 0..request.choices {
-                let mut choice = Choice::new(&model.tokenizer, &request, stop);
+                let mut choice = Choice::new(&model.tokenizer, &request, &stop);
                 let held_back = choice.replay(&request);
                 generation.choices.push(choice);
+                generation.times.push(ChoiceTimes::submitted(Instant::now()));
                 generation.hand_on(generation.choices.len() - 1, held_back);
             }
             if generation.choices[first..].iter().all(|choice| choice.ending.is_some()) {
                 continue; // it was whole when it came
             }
-            let id = engine.submit(request, first, sender.clone())?;
-            generation.requests.push(Running { id, choices: first..generation.choices.len() });
+            let ticket = engine.submit(request, first, sender.clone())?;
+            generation.requests.push(Running { ticket, choices: first..generation.choices.len() });
         }
         Ok(generation)
     }
 
     /// Ends all requests once `wanted` says that nobody waits for their output any more. It is
-    /// asked ten times a second while a token is waited for.
+    /// asked before each token, and while one is waited for.
     pub fn while_wanted(mut self, wanted: impl Fn() -> bool + Send + 'static) -> Self {
         self.wanted = Some(Box::new(wanted));
         self
+    }
+
+    /// Notes each token of the output in `meters`; the first one is counted from `arrived`, when
+    /// the request that asked for it came.
+    pub fn measured_by(mut self, meters: Arc<TokenMeters>, arrived: Instant) -> Self {
+        self.meters = Some((meters, arrived));
+        self
+    }
+
+    /// Keeps `bytes` of the first choice's text, or a few more, for [`Generation::kept_text`].
+    pub fn keeping_text(mut self, bytes: usize) -> Self {
+        self.text.max = bytes;
+        self
+    }
+
+    /// The beginning of the first choice's text, as far as it was to be kept.
+    pub fn kept_text(&self) -> &str {
+        &self.text.kept
     }
 
     /// Waits for an event of the engine; a timeout means that the output is no longer wanted.
@@ -102,8 +152,10 @@ impl Generation {
         let Some(wanted) = &self.wanted else {
             return self.events.recv().map_err(|_| RecvTimeoutError::Disconnected);
         };
+        let runs = self.choices.iter().any(|choice| choice.cached_tokens.is_some());
+        let ask_every = if runs { ASK_EVERY } else { ASK_QUEUED_EVERY };
         while wanted() {
-            match self.events.recv_timeout(ASK_EVERY) {
+            match self.events.recv_timeout(ask_every) {
                 Err(RecvTimeoutError::Timeout) => {}
                 result => return result,
             }
@@ -121,8 +173,23 @@ impl Generation {
         self.choices[choice].cached_tokens.unwrap_or(0)
     }
 
+    /// Why a choice ended, if it did.
+    pub fn ending(&self, choice: usize) -> Option<&Ending> {
+        self.choices[choice].ending.as_ref()
+    }
+
+    /// When a choice came how far.
+    pub fn times(&self, choice: usize) -> ChoiceTimes {
+        self.times[choice]
+    }
+
     /// Makes a choice's output, and its end if it has ended, ready to be given out.
     fn hand_on(&mut self, choice: usize, delta: Option<Delta>) {
+        if choice == 0
+            && let Some(delta) = &delta
+        {
+            self.text.add(&delta.text);
+        }
         let delta = delta.map(TextEventKind::Delta);
         let end = self.choices[choice].ending.clone().map(TextEventKind::End);
         self.ready.extend(delta.into_iter().chain(end).map(|kind| TextEvent { choice, kind }));
@@ -130,17 +197,31 @@ impl Generation {
 
     /// Takes an event of the engine.
     fn take(&mut self, event: TokenEvent) {
-        let TokenEvent { choice, kind } = event;
+        let TokenEvent { choice, kind, at } = event;
         // Nothing counts after a stop string.
         if self.choices[choice].ending.is_some() {
             return;
         }
+        if kind == TokenEventKind::EngineLost {
+            self.choices[choice].ending = Some(Ending::Error(self.engine_lost()));
+            return self.hand_on(choice, None);
+        }
+        self.times[choice].note(&kind, at, self.meters.as_ref());
         let delta = self.choices[choice].take(kind);
         self.hand_on(choice, delta);
         if self.choices[choice].ending.is_some()
             && let Some(of) = self.requests.iter().find(|of| of.choices.contains(&choice))
         {
-            self.engine.close(of.id, choice);
+            self.engine.close(of.ticket, choice);
+        }
+    }
+
+    /// What has become of an engine from which nothing comes any more.
+    fn engine_lost(&self) -> GenerationError {
+        match self.engine.failure() {
+            Some(failure) => GenerationError::EngineStopped(Some(failure)),
+            None if self.engine.wait_for_end(Duration::ZERO) => GenerationError::EngineStopped(None),
+            None => GenerationError::EngineRestarted,
         }
     }
 
@@ -170,12 +251,10 @@ impl Iterator for Generation {
             match self.event() {
                 Ok(event) => self.take(event),
                 Err(RecvTimeoutError::Timeout) => {
-                    self.requests.iter().for_each(|of| self.engine.cancel(of.id));
+                    self.requests.iter().for_each(|of| self.engine.cancel(of.ticket));
                     self.end_all(&GenerationError::Unwanted);
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.end_all(&GenerationError::EngineStopped(self.engine.failure()));
-                }
+                Err(RecvTimeoutError::Disconnected) => self.end_all(&self.engine_lost()),
             }
         }
     }
@@ -185,7 +264,7 @@ impl Drop for Generation {
     fn drop(&mut self) {
         for of in &self.requests {
             if self.choices[of.choices.clone()].iter().any(|choice| choice.ending.is_none()) {
-                self.engine.cancel(of.id);
+                self.engine.cancel(of.ticket);
             }
         }
     }

@@ -13,7 +13,7 @@
 //! let (engine, thread) = EngineHandle::start(Arc::clone(&model), options.step_ms)?;
 //! let prompt = model.tokenizer.encode("The capital of France is", true)?;
 //! let request = OwnedRequest::new(prompt, SamplingParams::GREEDY, 8);
-//! for event in Generation::start(&model, &engine, vec![request], &[])? {
+//! for event in Generation::start(&engine, vec![request], &[])? {
 //!     println!("{event:?}");
 //! }
 //! engine.stop();
@@ -27,8 +27,10 @@
 //! * [`model`]: options to a [`ServedModel`]. `loader`: from its source to its weights. [`sizing`]:
 //!   its limits, from options and free memory. [`draft_model`]: a second model, which proposes
 //!   tokens.
-//! * [`engine`]: the thread that runs the engine; callers talk to it through queues. [`pacing`]:
-//!   how much a step does, and what draft tokens cost.
+//! * [`engine`]: the thread that runs the engine, and the one that starts it again after a panic,
+//!   as [`supervision`] says; callers talk to it through queues. [`panic_text`]: what is told of a
+//!   panic. [`pacing`]: how much a step does, and what draft tokens cost. [`meters`]: counters and
+//!   histograms. [`timing`]: when a choice came how far.
 //! * [`generation`]: requests as text, in the order in which it comes, as [`event`]s. `choice`: one
 //!   choice's tokens detokenized, stop strings honoured.
 //!
@@ -43,15 +45,22 @@ pub mod error;
 pub mod event;
 pub mod generation;
 mod loader;
+pub mod meters;
 pub mod model;
 pub mod note;
 pub mod options;
 pub mod pacing;
+pub mod panic_text;
 pub mod request;
 pub mod sizing;
+pub mod supervision;
+pub mod timing;
 
 pub use draft_model::LoadedDraftModel;
-pub use engine::{EngineGauges, EngineHandle, TokenEvent, TokenEventKind};
+pub use engine::{
+    EngineGauges, EngineHandle, EngineNotice, EngineStats, RunningStep, StepClass, Ticket, TokenEvent,
+    TokenEventKind,
+};
 pub use error::{
     DraftError, EngineError, EngineFailure, GenerationError, Limit, LimitError, OpenError, SubmitError,
 };
@@ -61,3 +70,5 @@ pub use model::ServedModel;
 pub use note::Note;
 pub use options::{Drafting, ModelSource, Options, TemplateSource};
 pub use request::OwnedRequest;
+pub use supervision::Supervision;
+pub use timing::{ChoiceTimes, TokenMeters};

@@ -123,8 +123,21 @@ fn kv_demand(
         kv_tokens: options.kv_tokens,
         block_bytes: loaded.model().config().kv_layout(kv_format, 1).total_bytes() as u64,
         draft_bytes: draft_model.map_or(0, |draft| draft.kv_bytes(kv_format, sequences, model_len)),
-        free_bytes: available_memory(),
+        free_bytes: available_memory().map(|bytes| beside_mapped(bytes, mapped_bytes(loaded, draft_model))),
     }
+}
+
+/// What is free of `bytes` beside mapped images, whose pages come in as they are used and must then
+/// stay. Beside images larger than memory, which are read over and over, an eighth is.
+fn beside_mapped(bytes: u64, mapped_bytes: u64) -> u64 {
+    bytes.saturating_sub(mapped_bytes).max(bytes / 8)
+}
+
+/// Bytes of the mapped images among both models.
+fn mapped_bytes(loaded: &LoadedModel, draft_model: Option<&LoadedDraftModel>) -> u64 {
+    let draft = draft_model.map(|draft| &draft.loaded);
+    let mapped = std::iter::once(loaded).chain(draft).filter(|model| model.is_mapped());
+    mapped.map(|model| model.image().len() as u64).sum()
 }
 
 /// The notes of the served model, and of a draft model that is another.
@@ -133,4 +146,16 @@ fn notes_of(loaded: &LoadedModel, draft_model: Option<&LoadedDraftModel>) -> Vec
     let draft = draft.map_or(&[][..], |draft| draft.loaded.notes());
     let served = loaded.notes().iter().cloned().map(Note::Model);
     served.chain(draft.iter().cloned().map(Note::DraftModel)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_weights_are_not_free_memory() {
+        assert_eq!(beside_mapped(8000, 0), 8000);
+        assert_eq!(beside_mapped(8000, 6000), 2000);
+        assert_eq!(beside_mapped(8000, 9000), 1000, "a model larger than memory still starts");
+    }
 }

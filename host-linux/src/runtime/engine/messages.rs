@@ -1,8 +1,19 @@
 //! What goes through the queues between callers and the engine thread.
 use crate::runtime::OwnedRequest;
 use std::sync::mpsc::{Sender, SyncSender};
+use std::time::Instant;
 use verbatim_core::engine::{EventKind, FinishReason, Refusal, RequestId};
 use verbatim_core::sampling::TokenLogprob;
+
+/// Names a request in an engine thread. The numbers of requests begin anew with each engine; with
+/// the engine's own number a ticket never means another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The number of the engine, 0 for the first.
+    pub(super) engine: u64,
+    /// The number of the request in that engine.
+    pub(super) request: RequestId,
+}
 
 /// What the engine says about a choice, as it comes through its caller's queue.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +22,8 @@ pub struct TokenEvent {
     pub choice: usize,
     /// What happened to it.
     pub kind: TokenEventKind,
+    /// When: an admission as its first step begins, all else as its step ends.
+    pub at: Instant,
 }
 
 /// What happened to a choice.
@@ -32,6 +45,8 @@ pub enum TokenEventKind {
     },
     /// It has ended; nothing comes after this.
     Finished(FinishReason),
+    /// The engine that computed it is gone; nothing comes after this. The tokens so far hold.
+    EngineLost,
 }
 
 impl TokenEventKind {
@@ -49,11 +64,11 @@ impl TokenEventKind {
 /// What callers ask of the engine thread.
 pub(super) enum Command {
     /// To take a request; the answer goes through `reply`.
-    Submit { request: Box<OwnedRequest>, readers: Readers, reply: SyncSender<Result<RequestId, Refusal>> },
+    Submit { request: Box<OwnedRequest>, readers: Readers, reply: SyncSender<Result<Ticket, Refusal>> },
     /// To end a choice, by its number in the queue.
-    Close { request: RequestId, choice: usize },
+    Close { ticket: Ticket, choice: usize },
     /// To end a request.
-    Cancel(RequestId),
+    Cancel(Ticket),
     /// To end the thread.
     Stop,
 }
@@ -69,6 +84,8 @@ impl std::fmt::Debug for Command {
 pub(super) struct Readers {
     /// The queue of the caller.
     pub(super) events: Sender<TokenEvent>,
+    /// Tokens with which each choice of the request begins.
+    pub(super) prompt_tokens: usize,
     /// The number of the request's first choice in the request.
     pub(super) first_in_request: u32,
     /// The number of the request's first choice in the queue.
@@ -80,13 +97,22 @@ pub(super) struct Readers {
 impl Readers {
     /// Hands on what happened to a choice, by its number in the request. `false` if nobody reads
     /// the queue any more.
-    pub(super) fn send(&mut self, choice: u32, kind: TokenEventKind) -> bool {
-        let at = choice.wrapping_sub(self.first_in_request) as usize;
-        if !self.is_open.get(at).is_some_and(|open| *open) {
+    pub(super) fn send(&mut self, choice: u32, kind: TokenEventKind, at: Instant) -> bool {
+        let index = choice.wrapping_sub(self.first_in_request) as usize;
+        if !self.is_open.get(index).is_some_and(|open| *open) {
             return true; // it was closed; the request goes on for the others
         }
-        self.is_open[at] = !matches!(kind, TokenEventKind::Finished(_));
-        self.events.send(TokenEvent { choice: self.first_in_queue + at, kind }).is_ok()
+        self.is_open[index] = !matches!(kind, TokenEventKind::Finished(_) | TokenEventKind::EngineLost);
+        self.events.send(TokenEvent { choice: self.first_in_queue + index, kind, at }).is_ok()
+    }
+
+    /// Tells every choice that is read that its engine is gone.
+    pub(super) fn lose(mut self) {
+        let now = Instant::now();
+        for at in 0..self.is_open.len() {
+            // A reader that is gone needs no word.
+            let _ = self.send(self.first_in_request.wrapping_add(at as u32), TokenEventKind::EngineLost, now);
+        }
     }
 
     /// Notes that a choice, by its number in the queue, is no longer read; returns its number in

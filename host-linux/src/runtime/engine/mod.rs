@@ -1,14 +1,35 @@
-//! The thread that owns the engine, and how callers talk to it.
+//! The thread that owns the engine, who watches it, and how callers talk to it.
 //!
-//! * `messages`: commands to the thread, and the [`TokenEvent`]s that come back.
-//! * `handle`: starting the thread, and sending it commands.
-//! * `shared`: gauges, and why the thread stopped.
+//! * `messages`: commands to the engine thread, and the [`TokenEvent`]s that come back.
+//! * `handle`: starting an engine, and sending it commands.
+//! * `shared`: gauges (a `snapshot`), what is measured (`stats`), `step_clock` (the step that runs
+//!   now) and `condition` (whether the engine runs), which all handles read.
 //! * `thread`: the loop that runs the engine's steps.
+//! * `supervisor`: the thread that watches that loop and starts it again after a panic, as often as
+//!   `restarts` grants. [`EngineNotice`]s tell of it.
+//!
+//! ```text
+//!  supervisor thread ── makes ──► engine thread: arena, engine, runner ── events ──► callers
+//!      │    ▲                          │      ▲
+//!      │    └── ended, or panicked ────┘      └── commands, which outlive the thread ── callers
+//!      ├── panicked: tells the requests that ran or waited, then makes the next one
+//!      └── a step is overdue: says so
+//! ```
+mod condition;
 mod handle;
 mod messages;
+mod notice;
+mod restarts;
 mod shared;
+mod snapshot;
+mod stats;
+mod step_clock;
+mod supervisor;
 mod thread;
 
 pub use handle::EngineHandle;
-pub use messages::{TokenEvent, TokenEventKind};
-pub use shared::EngineGauges;
+pub use messages::{Ticket, TokenEvent, TokenEventKind};
+pub use notice::EngineNotice;
+pub use snapshot::EngineGauges;
+pub use stats::{EngineStats, StepClass};
+pub use step_clock::RunningStep;

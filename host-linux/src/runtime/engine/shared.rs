@@ -1,60 +1,42 @@
-//! What the engine thread tells all handles at once: gauges, and why it stopped.
-use crate::runtime::error::EngineFailure;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+//! What the engine thread tells all handles at once. Gauges and statistics are read without a lock,
+//! so that a reader never waits for the engine.
+use super::condition::Condition;
+use super::snapshot::{EngineGauges, Snapshot};
+use super::stats::EngineStats;
+use super::step_clock::StepClock;
 use verbatim_core::engine::{Counters, Engine, Status};
-
-/// What the engine is doing and what it has done, readable at any time.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EngineGauges {
-    /// What runs and waits now.
-    pub status: Status,
-    /// What was done since the engine started.
-    pub counters: Counters,
-}
 
 /// What the engine thread tells all handles.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    gauges: Mutex<EngineGauges>,
-    failure: Mutex<Option<EngineFailure>>,
+    gauges: Snapshot,
+    /// What was measured of steps and tokens.
+    pub(super) stats: EngineStats,
+    /// The step that runs now.
+    pub(super) steps: StepClock,
+    /// Whether the engine runs.
+    pub(super) condition: Condition,
 }
 
 impl Shared {
-    pub(super) fn store_gauges(&self, engine: &Engine<'_>) {
-        let gauges = EngineGauges { status: engine.status(), counters: *engine.counters() };
-        *lock(&self.gauges) = gauges;
+    /// Stores what an engine does now. What the engines `before` it have done counts as done by it.
+    pub(super) fn store_gauges(&self, engine: &Engine<'_>, before: &Counters) {
+        let counters = engine.counters().plus(before);
+        let mut status = engine.status();
+        (status.steps, status.preemptions) = (counters.steps, counters.preemptions);
+        self.gauges.store(&EngineGauges { status, counters });
     }
 
     pub(super) fn gauges(&self) -> EngineGauges {
-        *lock(&self.gauges)
+        self.gauges.load()
     }
 
-    pub(super) fn store_failure(&self, failure: EngineFailure) {
-        *lock(&self.failure) = Some(failure);
+    /// Stores that nothing runs or waits, since the engine is gone; returns what was done so far.
+    pub(super) fn close_gauges(&self) -> Counters {
+        let mut gauges = self.gauges();
+        let Status { running, waiting, free_blocks, blocks, .. } = &mut gauges.status;
+        (*running, *waiting, *free_blocks) = (0, 0, *blocks);
+        self.gauges.store(&gauges);
+        gauges.counters
     }
-
-    /// Stores a panic as the failure if the returned guard is dropped by it. Declared after what
-    /// readers hang on, the guard is dropped first: whoever sees a queue end finds the reason.
-    pub(super) fn note_panic(&self) -> PanicNote<'_> {
-        PanicNote(self)
-    }
-
-    pub(super) fn failure(&self) -> Option<EngineFailure> {
-        *lock(&self.failure)
-    }
-}
-
-/// The guard that [`Shared::note_panic`] returns.
-pub(super) struct PanicNote<'s>(&'s Shared);
-
-impl Drop for PanicNote<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.store_failure(EngineFailure::Panicked);
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

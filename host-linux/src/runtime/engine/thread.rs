@@ -1,92 +1,96 @@
-//! The thread that owns the engine.
+//! The loop of the thread that owns the engine.
 //!
 //! Callers send it commands; it sends each request's events to its caller's queue. That never
 //! blocks it: a request has no more events than tokens, and a few. A queue whose reader is gone
 //! cancels its requests. The thread never touches a socket. While there is nothing to do it sleeps
 //! on the command queue.
-use super::messages::{Command, Readers, TokenEventKind};
+use super::messages::{Command, Readers, Ticket, TokenEventKind};
 use super::shared::Shared;
+use crate::faults::{self, Point};
 use crate::runtime::error::EngineError;
 use crate::runtime::pacing::costs::{Costs, StepRows};
 use crate::runtime::pacing::step_budget::StepBudget;
+use crate::runtime::pacing::unreported::Unreported;
+use crate::runtime::supervision::Supervision;
 use crate::runtime::{LoadedDraftModel, OwnedRequest, ServedModel};
 use crate::sys::memory::AlignedMemory;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, Instant};
-use verbatim_core::engine::{Budget, Engine, Masks, Refusal, RequestId, StepKind};
-use verbatim_core::model::CpuRunner;
+use std::time::Instant;
+use verbatim_core::engine::{Budget, Counters, Engine, Masks, Refusal, RequestId, StepKind};
+use verbatim_core::model::{CpuRunner, Runner};
 
-/// Builds the engine, says whether that succeeded, and runs until told to stop.
+/// What an engine thread works with and does not own.
+pub(super) struct Surroundings<'s> {
+    /// The number of the engine, 0 for the first.
+    pub(super) number: u64,
+    /// What the engines before it have done.
+    pub(super) before: Counters,
+    pub(super) model: &'s ServedModel,
+    /// Milliseconds that a step should take at most; 0 is no bound.
+    pub(super) step_ms: u64,
+    pub(super) supervision: &'s Supervision,
+    pub(super) shared: &'s Shared,
+}
+
+/// Makes an engine in memory of its own, calls `on_ready`, and runs until told to stop. `readers`
+/// are those of the requests that it has and has not finished: after a panic, whoever lent them
+/// finds them there.
 pub(super) fn run(
-    model: &ServedModel,
-    step_ms: u64,
+    with: &Surroundings<'_>,
     inbox: &Receiver<Command>,
-    ready: &SyncSender<Result<(), EngineError>>,
-    shared: &Shared,
-) {
+    readers: &mut HashMap<RequestId, Readers>,
+    on_ready: &dyn Fn(),
+) -> Result<(), EngineError> {
+    let model = with.model;
     let bytes = model.plan.total_bytes();
-    let mut memory = match AlignedMemory::new(bytes) {
-        Ok(memory) => memory,
-        Err(error) => {
-            let _ = ready.send(Err(EngineError::Memory { bytes, error }));
-            return;
-        }
-    };
+    let mut memory = AlignedMemory::new(bytes).map_err(|error| EngineError::Memory { bytes, error })?;
     let draft = model.draft_model.as_ref().map(LoadedDraftModel::model);
-    let engine = Engine::on_cpu_with_draft_model(
+    let (engine, runner) = Engine::on_cpu_with_draft_model(
         model.loaded.model(),
         draft,
         model.limits,
         model.isa,
         &model.pool,
         memory.as_mut_slice(),
-    );
-    let (engine, runner) = match engine {
-        Ok(engine) => engine,
-        Err(error) => {
-            let _ = ready.send(Err(EngineError::Plan(error)));
-            return;
-        }
-    };
-    let _ = ready.send(Ok(()));
+    )
+    .map_err(EngineError::Plan)?;
+    on_ready();
     let mut running = EngineLoop {
-        model,
+        with,
         engine,
         runner,
-        shared,
-        readers: HashMap::new(),
-        budget: StepBudget::new(step_ms),
+        readers,
+        budget: StepBudget::new(with.step_ms),
         costs: Costs::default(),
-        drafting: Duration::ZERO,
+        unreported: Unreported::default(),
     };
-    let _note = shared.note_panic();
     while running.obey_all(inbox) {
         running.step();
     }
+    Ok(())
 }
 
 /// The engine, who reads of its requests, and what was measured of its steps.
 struct EngineLoop<'r, 'a> {
-    model: &'r ServedModel,
+    with: &'r Surroundings<'r>,
     engine: Engine<'a>,
     /// Computes the engine's steps.
     runner: CpuRunner<'a>,
-    shared: &'r Shared,
-    readers: HashMap<RequestId, Readers>,
+    readers: &'r mut HashMap<RequestId, Readers>,
     budget: StepBudget,
     costs: Costs,
-    /// Time spent on drafts since the last step of the served model. They are part of the step that
-    /// verifies them: no token comes before it.
-    drafting: Duration,
+    /// Steps of which the budget was not told yet.
+    unreported: Unreported,
 }
 
 impl EngineLoop<'_, '_> {
     /// Obeys all commands that have come; waits for one while there is nothing to do. `false` if
     /// the thread is to end.
     fn obey_all(&mut self, inbox: &Receiver<Command>) -> bool {
-        self.shared.store_gauges(&self.engine);
+        self.with.shared.store_gauges(&self.engine, &self.with.before);
         let status = self.engine.status();
         if status.running + status.waiting == 0 {
             let Ok(command) = inbox.recv() else { return false };
@@ -106,24 +110,33 @@ impl EngineLoop<'_, '_> {
     fn obey(&mut self, command: Command) -> bool {
         match command {
             Command::Submit { request, readers, reply } => self.submit(&request, readers, &reply),
-            Command::Close { request, choice } => self.close(request, choice),
-            Command::Cancel(request) => self.cancel(request),
+            Command::Close { ticket, choice } if self.is_mine(ticket) => self.close(ticket.request, choice),
+            Command::Cancel(ticket) if self.is_mine(ticket) => self.cancel(ticket.request),
+            // What another engine had ended with it.
+            Command::Close { .. } | Command::Cancel(_) => {}
             Command::Stop => return false,
         }
         true
+    }
+
+    /// Whether a ticket is of this engine, and not of one before it.
+    fn is_mine(&self, ticket: Ticket) -> bool {
+        ticket.engine == self.with.number
     }
 
     fn submit(
         &mut self,
         request: &OwnedRequest,
         readers: Readers,
-        reply: &SyncSender<Result<RequestId, Refusal>>,
+        reply: &SyncSender<Result<Ticket, Refusal>>,
     ) {
+        faults::point(Point::Submit);
         let result = self.engine.submit(&request.borrow());
         if let Ok(id) = result {
             self.readers.insert(id, readers);
         }
-        if reply.send(result).is_err()
+        let engine = self.with.number;
+        if reply.send(result.map(|request| Ticket { engine, request })).is_err()
             && let Ok(id) = result
         {
             self.cancel(id);
@@ -148,38 +161,65 @@ impl EngineLoop<'_, '_> {
 
     /// Plans and runs a step, hands on what came of it, and notes how long it took.
     fn step(&mut self) {
-        self.engine.set_speculation(self.costs.of(self.model.speculation));
+        let Surroundings { model, shared, supervision, .. } = self.with;
+        self.engine.set_speculation(self.costs.of(model.speculation));
         let rows = self.budget.rows(self.engine.status().running);
         let Some(plan) = self.engine.plan(Budget { rows }) else { return };
         let rows = StepRows::of(&self.engine, plan);
         let start = Instant::now();
+        let watched = shared.steps.begin(plan.kind, rows.count, supervision.step_limit(self.budget.target()));
+        faults::point(if plan.kind == StepKind::Draft { Point::Draft } else { Point::Step });
         // The plan is the latest and the pool the one that the engine was sized for.
-        let events = self.engine.execute(plan, Masks::NONE, &mut self.runner, &self.model.pool, &mut ());
+        let events = self.engine.execute(plan, Masks::NONE, &mut self.runner, &model.pool, &mut ());
         let Ok(events) = events else { return };
         let of = |event: verbatim_core::engine::Event<'_>| {
             Some((event.request, event.choice, TokenEventKind::of(event.kind)?))
         };
         let events: Vec<_> = events.filter_map(of).collect();
+        drop(watched);
         // Before the events, so that whoever has the last of them can read what it took.
-        self.shared.store_gauges(&self.engine);
-        let abandoned = self.hand_on(events);
+        shared.store_gauges(&self.engine, &self.with.before);
+        let end = Instant::now();
+        shared.stats.note_step(&rows, end - start);
+        let abandoned = self.hand_on(events, start..end);
         let took = start.elapsed();
-        self.costs.note(&rows, took);
-        self.drafting += took;
-        if plan.kind == StepKind::Target {
-            self.budget.note(rows.count, rows.is_decode(), std::mem::take(&mut self.drafting));
+        // A step is waited for in its head; only a synchronous runner has computed one without.
+        let is_waited_for = rows.samples > 0 || self.runner.is_synchronous();
+        if is_waited_for {
+            self.costs.note(&rows, took);
+        }
+        self.unreported.add(plan.kind, rows.count, took);
+        if plan.kind == StepKind::Target && is_waited_for {
+            let (count, took) = self.unreported.take();
+            self.budget.note(count, rows.is_decode(), took);
         }
         for request in abandoned {
             self.cancel(request);
         }
     }
 
-    /// Sends events to their readers; returns the requests whose readers are gone.
-    fn hand_on(&mut self, events: Vec<(RequestId, u32, TokenEventKind)>) -> Vec<RequestId> {
+    /// Sends the events of a step to their readers; returns the requests whose readers are gone.
+    fn hand_on(
+        &mut self,
+        events: Vec<(RequestId, u32, TokenEventKind)>,
+        step: Range<Instant>,
+    ) -> Vec<RequestId> {
         let mut abandoned = Vec::new();
+        let stats = &self.with.shared.stats;
         for (request, choice, kind) in events {
             if let Entry::Occupied(mut readers) = self.readers.entry(request) {
-                if !readers.get_mut().send(choice, kind) {
+                let mut at = step.end;
+                match kind {
+                    TokenEventKind::Admitted { cached_tokens } => {
+                        at = step.start;
+                        // One that was preempted may have more in the cache than its prompt.
+                        stats.prefix_queries.add(readers.get().prompt_tokens.max(cached_tokens));
+                        stats.prefix_hits.add(cached_tokens);
+                    }
+                    TokenEventKind::Token { .. } => stats.tokens.add(1),
+                    TokenEventKind::Finished(_) | TokenEventKind::EngineLost => {}
+                }
+                if !readers.get_mut().send(choice, kind, at) {
                     abandoned.push(request);
                 }
                 if readers.get().are_done() {

@@ -6,23 +6,27 @@ use verbatim_core::engine::{Engine, PlanId, Speculation, StepKind};
 /// The rows of a planned step by what they are for.
 #[derive(Clone, Copy, Debug)]
 pub struct StepRows {
-    kind: StepKind,
+    /// Whose step it is.
+    pub kind: StepKind,
     /// All rows of the step.
     pub count: usize,
     /// The rows from which a token is drawn.
     pub samples: usize,
     /// The rows of draft tokens.
-    drafted: usize,
+    pub drafted: usize,
+    /// The sequences that have draft tokens in the step.
+    pub drafts: usize,
 }
 
 impl StepRows {
     /// Counts the rows of a plan that was not executed yet.
     pub fn of(engine: &Engine<'_>, plan: PlanId) -> Self {
-        let mut rows = Self { kind: plan.kind, count: 0, samples: 0, drafted: 0 };
+        let mut rows = Self { kind: plan.kind, count: 0, samples: 0, drafted: 0, drafts: 0 };
         for row in engine.rows(plan) {
             rows.count += 1;
             rows.samples += usize::from(row.samples);
             rows.drafted += usize::from(row.drafted > 0);
+            rows.drafts += usize::from(row.drafted == 1);
         }
         rows
     }
@@ -125,7 +129,7 @@ mod tests {
 
     /// Rows of sequences that decode.
     fn step(kind: StepKind, count: usize, drafted: usize) -> StepRows {
-        StepRows { kind, count, samples: count, drafted }
+        StepRows { kind, count, samples: count, drafted, drafts: usize::from(drafted > 0) }
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl StepBudget {
         (self.budget.round() as usize).max(running + PREFILL_ROWS_MIN)
     }
 
+    /// The time that a step should take at most on this machine; zero is no bound.
+    pub(in crate::runtime) fn target(&self) -> Duration {
+        if self.step.is_zero() { self.step } else { self.step.max(self.decode.mul_f64(Self::OVER_DECODE)) }
+    }
+
     /// Notes how long a step of `rows` rows took; `is_decode` if no prompt had a part in it.
     pub(in crate::runtime) fn note(&mut self, rows: usize, is_decode: bool, took: Duration) {
         if is_decode {

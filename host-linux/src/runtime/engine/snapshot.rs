@@ -1,0 +1,160 @@
+//! A copy of the engine's gauges that one thread writes and any number of threads read, none of
+//! them waiting for another.
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use verbatim_core::engine::{Counters, DraftCounters, Status};
+
+/// What the engine is doing and what it has done, readable at any time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineGauges {
+    /// What runs and waits now.
+    pub status: Status,
+    /// What was done since the engine started.
+    pub counters: Counters,
+}
+
+/// How many numbers [`EngineGauges`] has.
+const WORDS: usize = 35;
+
+/// How often a reader begins again when it was overtaken. A write takes some nanoseconds and comes
+/// once a step, so a second try is rare; after the last one a mix of two steps is taken.
+const TRIES: usize = 64;
+
+/// The gauges as of the latest step. The version is odd while they are written, and another after
+/// each write: a reader that finds the same even version before and after has read one write.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    version: AtomicU64,
+    words: [AtomicU64; WORDS],
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { version: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; WORDS] }
+    }
+}
+
+impl Snapshot {
+    /// Replaces the gauges. Only one thread at a time may call this.
+    pub(super) fn store(&self, gauges: &EngineGauges) {
+        let version = self.version.load(Ordering::Relaxed) | 1;
+        self.version.store(version, Ordering::Relaxed);
+        fence(Ordering::Release);
+        let mut words = self.words.iter();
+        // A copy, since the walk may also write.
+        walk(&mut { *gauges }, |value| {
+            if let Some(word) = words.next() {
+                word.store(*value, Ordering::Relaxed);
+            }
+        });
+        self.version.store(version.wrapping_add(1), Ordering::Release);
+    }
+
+    /// The gauges of the latest write that has ended.
+    pub(super) fn load(&self) -> EngineGauges {
+        let mut gauges = EngineGauges::default();
+        for _ in 0..TRIES {
+            let before = self.version.load(Ordering::Acquire);
+            let mut words = self.words.iter();
+            walk(&mut gauges, |value| {
+                *value = words.next().map_or(0, |word| word.load(Ordering::Relaxed));
+            });
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        gauges
+    }
+}
+
+/// Passes each number of the gauges to `visit`, always in the same order. A field that is new must
+/// be listed here, and in [`WORDS`].
+fn walk(gauges: &mut EngineGauges, mut visit: impl FnMut(&mut u64)) {
+    let EngineGauges { status, counters } = gauges;
+    let Status { running, waiting, free_blocks, cached_blocks, blocks, steps, last_rows, preemptions } =
+        status;
+    for size in [running, waiting, free_blocks, cached_blocks, blocks, last_rows] {
+        let mut value = *size as u64;
+        visit(&mut value);
+        *size = value as usize;
+    }
+    [steps, preemptions].into_iter().for_each(&mut visit);
+    let Counters {
+        steps,
+        rows,
+        draft_steps,
+        draft_rows,
+        refusals,
+        preemptions,
+        prefix_hits,
+        hit_tokens,
+        boundary_hits,
+        boundary_recomputes,
+        stale_parents,
+        warm_echoes,
+        revivals,
+        copies,
+        merged_blocks,
+        deferrals,
+        lookup,
+        model,
+        cancelled_waiting,
+        cancelled_prefill,
+        cancelled_decode,
+    } = counters;
+    [steps, rows, draft_steps, draft_rows, refusals, preemptions].into_iter().for_each(&mut visit);
+    [prefix_hits, hit_tokens, boundary_hits, boundary_recomputes].into_iter().for_each(&mut visit);
+    [stale_parents, warm_echoes, revivals, copies].into_iter().for_each(&mut visit);
+    [merged_blocks, deferrals].into_iter().for_each(&mut visit);
+    [cancelled_waiting, cancelled_prefill, cancelled_decode].into_iter().for_each(&mut visit);
+    for drafts in [lookup, model] {
+        let DraftCounters { verified, accepted, rejected, masked } = drafts;
+        [verified, accepted, rejected, masked].into_iter().for_each(&mut visit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// Gauges of which each number is another, from `first`.
+    fn numbered(first: u64) -> EngineGauges {
+        let (mut gauges, mut next) = (EngineGauges::default(), first);
+        walk(&mut gauges, |value| {
+            *value = next;
+            next += 1;
+        });
+        assert_eq!(next - first, WORDS as u64, "each number has a word");
+        gauges
+    }
+
+    #[test]
+    fn what_is_stored_is_loaded() {
+        let snapshot = Snapshot::default();
+        assert_eq!(snapshot.load(), EngineGauges::default());
+        snapshot.store(&numbered(1));
+        assert_eq!(snapshot.load(), numbered(1));
+    }
+
+    #[test]
+    fn a_reader_beside_the_writer_sees_one_write() {
+        let snapshot = Arc::new(Snapshot::default());
+        snapshot.store(&numbered(0));
+        let shared = Arc::clone(&snapshot);
+        let writer = std::thread::spawn(move || {
+            for first in 0..2_000 {
+                shared.store(&numbered(first));
+                // Steps are never as near to each other as writes without a pause.
+                std::thread::sleep(std::time::Duration::from_micros(1));
+            }
+        });
+        while !writer.is_finished() {
+            let read = snapshot.load();
+            assert_eq!(read, numbered(read.status.running as u64));
+        }
+        writer.join().expect("the writer ends");
+        assert_eq!(snapshot.load(), numbered(1_999));
+    }
+}
