@@ -1,4 +1,7 @@
 //! What a running server tells its operator.
+use super::guards::notices::GuardNotice;
+use crate::runtime::EngineNotice;
+use crate::text::quote::quote;
 
 /// Something that happened to a running server. `Display` is one line.
 #[derive(Debug)]
@@ -9,8 +12,26 @@ pub enum Notice {
     RequestRefused(std::io::Error),
     /// A request had a parameter that is unknown and was ignored.
     UnknownParameter(String),
+    /// Something about API keys.
+    Guard(GuardNotice),
+    /// The engine was started again, is slow, or has failed.
+    Engine(EngineNotice),
+    /// An option in use: its name, its value, and why it has that value.
+    Setting(&'static str, String, String),
     /// The server was asked to stop, and waits for running requests.
     Stopping,
+}
+
+impl Notice {
+    /// Whether the operator may have to do something about it.
+    pub fn is_trouble(&self) -> bool {
+        matches!(self, Self::ConnectionClosed(_) | Self::RequestRefused(_))
+    }
+
+    /// Whether it may come as often as clients like. An observer may leave out some of these.
+    pub fn may_come_often(&self) -> bool {
+        matches!(self, Self::ConnectionClosed(_) | Self::RequestRefused(_))
+    }
 }
 
 impl std::fmt::Display for Notice {
@@ -18,7 +39,10 @@ impl std::fmt::Display for Notice {
         match self {
             Self::ConnectionClosed(error) => write!(f, "a connection was closed: no thread: {error}"),
             Self::RequestRefused(error) => write!(f, "a request was refused: no thread: {error}"),
-            Self::UnknownParameter(name) => write!(f, "ignoring the unknown parameter {name:?}"),
+            Self::UnknownParameter(name) => write!(f, "ignoring the unknown parameter \"{}\"", quote(name)),
+            Self::Guard(notice) => notice.fmt(f),
+            Self::Engine(notice) => notice.fmt(f),
+            Self::Setting(name, value, reason) => write!(f, "{name}: {value} ({reason})"),
             Self::Stopping => f.write_str("stopping"),
         }
     }

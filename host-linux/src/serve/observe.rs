@@ -1,8 +1,8 @@
-//! What is told of a server and its requests: the place for metrics and logs.
+//! What is told of a server and its requests, and to whom.
 use super::notice::Notice;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use crate::runtime::ChoiceTimes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Tokens of a request's prompts and choices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,16 +18,104 @@ pub struct Usage {
 /// A request whose answer has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
+    /// The request's id, as its answer's `x-request-id` says it.
+    pub request_id: String,
+    /// The name of the API key that it came with.
+    pub key: Option<Arc<str>>,
     /// The path of its route; none where no route matched.
     pub route: Option<&'static str>,
     /// The HTTP status of the answer. That of a stream is 200, whatever its last event says.
     pub status: u16,
+    /// When it arrived, from which its times are counted.
+    pub arrived: Option<Instant>,
     /// Time from the request's arrival at its handler to the end of the answer.
     pub duration: Duration,
     /// Tokens that it took and made.
     pub usage: Usage,
     /// Names of parameters in its body that mean nothing here.
     pub ignored: Vec<String>,
+    /// Why it was refused, if it was.
+    pub error: Option<RecordedError>,
+    /// What was generated for it, if anything was asked for and not refused.
+    pub generated: Option<Generated>,
+}
+
+/// Why a request was refused: what may be told without a word of its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedError {
+    /// The error's code, or else its type.
+    pub kind: &'static str,
+    /// The parameter that is to blame.
+    pub param: Option<String>,
+}
+
+/// What was generated for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// The seed in use, given or drawn.
+    pub seed: u64,
+    /// Choices of each prompt.
+    pub n: usize,
+    /// Output tokens that each choice could have, at most.
+    pub max_tokens: usize,
+    /// Whether the answer was sent as events.
+    pub stream: bool,
+    /// All choices, prompt by prompt.
+    pub choices: Vec<GeneratedChoice>,
+    /// The beginnings of prompt and answer, where the server was told to note them.
+    pub texts: Option<Texts>,
+}
+
+/// The beginnings of a request's first prompt and of its first choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    /// The prompt, special tokens and all.
+    pub prompt: String,
+    /// The output, as far as it was given out.
+    pub answer: String,
+}
+
+/// A choice of a request, at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GeneratedChoice {
+    /// Tokens of its prompt.
+    pub prompt_tokens: usize,
+    /// Those of them whose keys and values were in the cache.
+    pub cached_tokens: usize,
+    /// Tokens that were generated here, not those before a stream was resumed.
+    pub tokens: usize,
+    /// Why it ended, or was ended.
+    pub finish: Finish,
+    /// When it came how far.
+    pub times: ChoiceTimes,
+}
+
+/// Why a choice ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// A token or a string that ends the output.
+    Stop,
+    /// As many tokens as were asked for, or as the context holds.
+    Length,
+    /// The client had left.
+    Abort,
+    /// It could not go on.
+    Error,
+}
+
+impl Finish {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Stop, Self::Length, Self::Abort, Self::Error];
+
+    /// The word for it in logs and metrics, as vLLM has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Abort => "abort",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// Receives a record of each request and notices of the server. Whoever starts the server chooses
@@ -38,62 +126,12 @@ pub trait Observer: Send + Sync + std::fmt::Debug {
 
     /// Takes note of what happened to the server itself.
     fn notice(&self, notice: &Notice);
-}
 
-/// Unknown parameters that are named; a client that draws names must not fill the log.
-const NAMES_MAX: usize = 100;
+    /// Opens its files anew, since they were moved away. Called on SIGHUP.
+    fn reopen(&self) {}
 
-/// An observer that passes notices on, and names each unknown parameter once.
-pub struct Log {
-    sink: fn(&Notice),
-    named: Mutex<BTreeSet<String>>,
-}
-
-impl std::fmt::Debug for Log {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log").field("named", &self.named).finish_non_exhaustive()
-    }
-}
-
-impl Log {
-    /// A log whose lines go to `sink`.
-    pub fn new(sink: fn(&Notice)) -> Self {
-        Self { sink, named: Mutex::default() }
-    }
-}
-
-impl Observer for Log {
-    fn request_ended(&self, record: &Record) {
-        for name in &record.ignored {
-            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            if named.len() < NAMES_MAX && named.insert(name.clone()) {
-                (self.sink)(&Notice::UnknownParameter(name.clone()));
-            }
-        }
-    }
-
-    fn notice(&self, notice: &Notice) {
-        (self.sink)(notice);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-    #[test]
-    fn an_unknown_parameter_is_named_once_and_not_without_end() {
-        let log = Log::new(|notice| LINES.lock().unwrap().push(notice.to_string()));
-        let told = |names: &[&str]| {
-            let ignored = names.iter().map(|name| (*name).to_owned()).collect();
-            log.request_ended(&Record { ignored, ..Record::default() });
-            std::mem::take(&mut *LINES.lock().unwrap())
-        };
-        assert_eq!(told(&["a\nb", "a\nb"]), ["ignoring the unknown parameter \"a\\nb\""]);
-        assert!(told(&["a\nb"]).is_empty());
-        let count: usize = (0..2 * NAMES_MAX).map(|i| told(&[&i.to_string()]).len()).sum();
-        assert_eq!(count, NAMES_MAX - 1);
+    /// Lines that could not be written.
+    fn lost_lines(&self) -> u64 {
+        0
     }
 }
