@@ -5,14 +5,19 @@
 //! * [`pool`]: what does handing work to all workers cost, and what do busy [`neighbours`]?
 //! * [`model`]: how close does a whole model come to the limits, in the same run?
 //! * [`load`]: how long does loading take?
+//! * [`http`]: what does HTTP cost beside the computing?
 //! * [`quality`]: how far does a weight or KV format take a model from f32?
 //! * [`peer`]: how do others do on the same machine?
 //! * [`bars`]: does every claim about speed hold?
 //! * [`contract`]: what does it cost that answers are the same, and what does it make possible?
+//! * [`serve`]: how does a server answer many clients, and are its answers the same as alone?
+//! * [`hostile`]: what do attacks do to the server and its good clients?
 //! * [`make_model`]: a checkpoint of a real shape with random weights.
 mod bars;
 mod contract;
 mod gemm;
+mod hostile;
+mod http;
 mod limits;
 mod load;
 mod make_model;
@@ -24,6 +29,7 @@ mod peer;
 mod pool;
 mod quality;
 mod report;
+mod serve;
 mod speed;
 mod tile_peak;
 
@@ -134,6 +140,9 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
+    /// Requests a second on one kept connection beside tiny_http's own server, and the CPU time of
+    /// a streamed token.
+    Http,
     /// Perplexity on a text, and the mean KL divergence of the next token's distribution from
     /// f32's, for each weight and KV format.
     Quality {
@@ -182,6 +191,12 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
+    /// A load on any server of the OpenAI API: times to first tokens, gaps, tokens a second,
+    /// errors, and the share of answers that equal the same request's alone. Or a soak.
+    Serve(Box<serve::ServeArgs>),
+    /// Every attack on a server that is started for it, with 1,024 descriptors, while good clients
+    /// stream: what died, what was lost, how long others waited, each with its bar. Takes minutes.
+    Hostile(hostile::HostileArgs),
     /// Write a checkpoint with random Gaussian bf16 weights (σ 0.02, seeded).
     MakeModel {
         /// The model's shape: tinyllama, smollm2, llama3.2-1b or small.
@@ -211,6 +226,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             };
             model::report(model, (weights.choice()?, kv_format), (*threads, isa), *tokens, neighbours, json)
         }
+        Command::Http => http::report(json),
         Command::Load { model, weights, threads } => load::report(model, weights.choice()?, *threads, json),
         Command::Quality { path, text, tokens, window } => {
             quality::report(path.clone(), text, (*tokens, *window), json)
@@ -220,6 +236,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         }
         Command::Bars { model, peers, threads } => bars::report(model, peers, *threads, json),
         Command::Contract { model, contract, threads } => contract::report(model, contract, *threads, json),
+        Command::Serve(args) => serve::report(args, json),
+        Command::Hostile(args) => hostile::report(args, json),
         Command::MakeModel { shape, seed, directory } => make_model::make(shape, *seed, directory),
     }
 }

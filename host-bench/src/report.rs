@@ -105,6 +105,15 @@ fn commit() -> String {
 impl Report {
     /// Begins a report: says what machine this is and how busy.
     pub(crate) fn new(bench: &'static str, json: bool, workers: usize) -> Self {
+        Self::begin(bench, json, Some(workers))
+    }
+
+    /// Begins a report on a server, whose workers are its own affair.
+    pub(crate) fn of_server(bench: &'static str, json: bool) -> Self {
+        Self::begin(bench, json, None)
+    }
+
+    fn begin(bench: &'static str, json: bool, workers: Option<usize>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let load = load_average();
         let busy = load / cores as f64 > BUSY;
@@ -116,9 +125,8 @@ impl Report {
             });
             println!("{line}");
         } else {
-            println!(
-                "{bench}: {cpu}, {isa}, {workers} of {cores} cores, load average {load:.2}, commit {commit}"
-            );
+            let used = workers.map_or_else(String::new, |workers| format!("{workers} of "));
+            println!("{bench}: {cpu}, {isa}, {used}{cores} cores, load average {load:.2}, commit {commit}");
             if busy {
                 println!("BUSY: others use this machine; compare shares and ratios only, and measure again");
             }

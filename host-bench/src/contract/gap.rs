@@ -22,12 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Waits for a token of either request: 0 is the stream, 1 the prompt.
 fn token(events: &Receiver<TokenEvent>) -> Result<usize, String> {
     loop {
-        let TokenEvent { choice, kind } = events.recv_timeout(PATIENCE).map_err(|error| error.to_string())?;
+        let TokenEvent { choice, kind, .. } =
+            events.recv_timeout(PATIENCE).map_err(|error| error.to_string())?;
         match kind {
             TokenEventKind::Token { .. } => return Ok(choice),
             TokenEventKind::Admitted { .. } => {}
             TokenEventKind::Finished(_) if choice == 1 => {}
             TokenEventKind::Finished(reason) => return Err(format!("the stream ended: {reason:?}")),
+            TokenEventKind::EngineLost => return Err("the engine panicked".to_owned()),
         }
     }
 }
