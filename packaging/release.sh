@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Builds what a release consists of: for x86-64 and AArch64 a static binary, which runs on any Linux
+# of that CPU, in an archive with its licence and documentation; and SHA256SUMS over the archives.
+#
+#   packaging/release.sh [FOLDER [TARGET…]]      the folder is dist unless another is named
+#
+# It needs rustup and a C compiler; for AArch64 on x86-64 also aarch64-linux-gnu-gcc, which compiles
+# one file of BLAKE3, and qemu-aarch64 to try the result (Debian: gcc-aarch64-linux-gnu qemu-user).
+# The same commit and toolchain give the same archives, wherever the tree lies and whenever they are
+# built; SOURCE_DATE_EPOCH, which is the commit's time unless it is set, is the time of all files.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=${1:-dist}
+shift || true
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || targets=(x86_64-unknown-linux-musl aarch64-unknown-linux-musl)
+
+version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+target_dir=${CARGO_TARGET_DIR:-$PWD/target}
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+export SOURCE_DATE_EPOCH
+# No path of this machine stands in the binary.
+export CARGO_PROFILE_RELEASE_STRIP=symbols
+sysroot=$(rustc --print sysroot)
+export RUSTFLAGS="--remap-path-prefix=$PWD=. --remap-path-prefix=$cargo_home=cargo --remap-path-prefix=$sysroot=rust"
+export CFLAGS="-g0 -ffile-prefix-map=$cargo_home=cargo -U_FORTIFY_SOURCE"
+# The linker and the C library come with the toolchain, so the system's play no part.
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld
+
+# A compiler for C that makes code for a target, and how to run that code here.
+c_compiler() {
+    case $1 in
+        "$(uname -m)"-*) echo cc ;;
+        *) echo "${1%%-*}-linux-gnu-gcc" ;;
+    esac
+}
+runner() {
+    case $1 in
+        "$(uname -m)"-*) echo env ;;
+        *) command -v "qemu-${1%%-*}" || true ;;
+    esac
+}
+
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+archives=()
+for target in "${targets[@]}"; do
+    rustup target add "$target"
+    env "CC_${target//-/_}=$(c_compiler "$target")" \
+        cargo build --release --locked -p verbatim --target "$target" --target-dir "$target_dir"
+    binary=$target_dir/$target/release/verbatim
+    if readelf -lW "$binary" | grep -q INTERP; then
+        echo "$binary is not static"
+        exit 1
+    fi
+    if grep -qaF -e "$PWD/" -e "$cargo_home/" "$binary"; then
+        echo "$binary names a path of this machine"
+        exit 1
+    fi
+    run=$(runner "$target")
+    if [ -n "$run" ]; then
+        "$run" "$binary" selftest
+    else
+        echo "skipped: the self-test of $target (no emulator)"
+    fi
+    name=verbatim-$version-$target
+    mkdir -p "$stage/$name/docs" "$stage/$name/systemd"
+    install -m 755 "$binary" "$stage/$name/verbatim"
+    install -m 644 LICENSE README.md SECURITY.md CHANGELOG.md "$stage/$name"
+    install -m 644 docs/operating.md docs/flags.md docs/contract.md "$stage/$name/docs"
+    install -m 644 packaging/systemd/* "$stage/$name/systemd"
+    tar --create --directory "$stage" --sort=name --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 \
+        --numeric-owner --mode='u=rwX,go=rX' "$name" | gzip --no-name --best >"$out/$name.tar.gz"
+    archives+=("$name.tar.gz")
+done
+(cd "$out" && sha256sum "${archives[@]}" >SHA256SUMS && cat SHA256SUMS)
