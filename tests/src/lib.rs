@@ -7,8 +7,10 @@
 //!   without it.
 //! * [`fixture`]: a tiny model as files, to be spoiled; [`process`]: the program, and requests to
 //!   it.
+//! * [`http`]: requests as hostile clients write them, and what they do to good ones.
 //! * [`late`]: a runner with a heap and a thread of its own, for what the core may not take for
 //!   granted of a device.
+//! * [`fuzz`]: what fuzzing checks, for libFuzzer and for a test over its seeds.
 //! * [`golden`]: the JSON under `goldens/`, and the models that its recipes make.
 //! * [`runner`]: sequences through the forward pass with no engine around it.
 //! * [`draws`]: random numbers of a seed; [`mutate`]: spoils bytes and JSON by them.
@@ -21,7 +23,9 @@ pub mod checkpoint;
 pub mod data;
 pub mod draws;
 pub mod fixture;
+pub mod fuzz;
 pub mod golden;
+pub mod http;
 pub mod late;
 pub mod mutants;
 pub mod mutate;

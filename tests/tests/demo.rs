@@ -95,8 +95,7 @@ impl Demo {
                 ..OwnedRequest::new(prompt.clone(), SamplingParams::GREEDY, max_tokens)
             };
             let requests = prompts.iter().map(request).collect();
-            let running =
-                Generation::start(&self.model, &self.engine, requests, &[]).expect("they are taken");
+            let running = Generation::start(&self.engine, requests, &[]).expect("they are taken");
             let first = answers.len();
             answers.resize(first + prompts.len(), String::new());
             for TextEvent { choice: at, kind } in running {

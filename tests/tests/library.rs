@@ -29,7 +29,7 @@ impl Library {
     fn start(&self, prompt: &str, max_tokens: usize) -> Generation {
         let prompt = self.model.tokenizer.encode(prompt, true).expect("it encodes");
         let request = OwnedRequest::new(prompt, SamplingParams::GREEDY, max_tokens);
-        Generation::start(&self.model, &self.engine, vec![request], &[]).expect("it is taken")
+        Generation::start(&self.engine, vec![request], &[]).expect("it is taken")
     }
 }
 
@@ -94,7 +94,7 @@ fn an_engine_that_stops_ends_what_runs() {
     library.engine.stop();
     library.thread.join().expect("the engine thread ends");
     let request = OwnedRequest::new(prompt, SamplingParams::GREEDY, 1);
-    let refused = Generation::start(&library.model, &library.engine, vec![request], &[]);
+    let refused = Generation::start(&library.engine, vec![request], &[]);
     assert_eq!(refused.err(), Some(SubmitError::EngineGone));
 }
 
@@ -125,6 +125,6 @@ fn errors_and_notes_are_values() {
 
     let library = Library::open();
     let request = OwnedRequest::new(Vec::new(), SamplingParams::GREEDY, 1);
-    let refused = Generation::start(&library.model, &library.engine, vec![request], &[]);
+    let refused = Generation::start(&library.engine, vec![request], &[]);
     assert_eq!(refused.err(), Some(SubmitError::Refused(Refusal::EmptyPrompt)));
 }

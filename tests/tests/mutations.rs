@@ -291,7 +291,7 @@ fn http_bytes() {
     let server = Running::start(&["--threads", "1"]);
     let body = json!({"prompt": "Hello", "max_tokens": 2}).to_string();
     let request = format!(
-        "POST /v1/completions?x=1 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /v1/completions?x=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let answered = std::cell::Cell::new(0);

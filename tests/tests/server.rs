@@ -165,12 +165,14 @@ fn what_is_wrong_is_said_in_openais_shape() {
     assert_eq!(server.send("GET", "/nothing", "").0, 404);
     assert_eq!(server.send("GET", "/v1/completions", "").0, 405);
     for (line, allow) in [("OPTIONS /health", "GET, HEAD"), ("HEAD /v1/chat/completions", "POST")] {
-        let answer =
-            raw(&server, format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes());
+        let answer = raw(
+            &server,
+            format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes(),
+        );
         assert!(answer.starts_with("HTTP/1.1 405 "), "{line}: {answer}");
         assert!(answer.contains(&format!("\r\nAllow: {allow}\r\n")), "{line}: {answer}");
     }
-    let answer = raw(&server, b"HEAD /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let answer = raw(&server, b"HEAD /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     assert_eq!(server.send("POST", "/v1/completions", "{").0, 400);
     assert_eq!(server.send("POST", "/v1/completions", "[]").0, 400);
@@ -192,7 +194,7 @@ fn raw(server: &Running, bytes: &[u8]) -> String {
 }
 
 fn post_bytes(headers: &str, body: &str) -> Vec<u8> {
-    format!("POST /v1/completions HTTP/1.1\r\nHost: a\r\n{headers}\r\n{body}").into_bytes()
+    format!("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}\r\n{body}").into_bytes()
 }
 
 #[test]

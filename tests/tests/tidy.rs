@@ -296,7 +296,8 @@ fn quoted(text: &str) -> Vec<&str> {
 fn pages() -> Vec<String> {
     let docs = std::fs::read_dir(tree_root().join("docs")).expect("there are docs");
     let names = docs.flatten().map(|entry| format!("docs/{}", entry.file_name().to_string_lossy()));
-    let root = ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md"].map(str::to_owned);
+    let root =
+        ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"].map(str::to_owned);
     root.into_iter().chain(names.filter(|name| name.ends_with(".md"))).collect()
 }
 
