@@ -1,6 +1,7 @@
 //! The Linux host of `verbatim-core`: a library, and the binary `verbatim`.
 //!
 //! Lowest first; a module imports only from those above it:
+//! * [`faults`]: panics on purpose, for tests; a release has none.
 //! * [`sys`]: calls to the operating system and the worker pool, and the only `unsafe` code.
 //! * [`load`]: from a checkpoint or an image file to a packed model.
 //! * [`text`]: between strings and token ids.
@@ -10,6 +11,7 @@
 //!   flags.
 #![deny(unsafe_code)]
 pub mod cli;
+pub mod faults;
 pub mod load;
 pub mod runtime;
 pub mod serve;

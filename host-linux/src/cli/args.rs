@@ -1,5 +1,10 @@
 //! Flags, and the options that they stand for. Each flag is also an environment variable:
 //! `VERBATIM_` and its name. The comments on flags are the help texts, and docs/flags.md.
+use super::serve_args::connections::ConnectionArgs;
+use super::serve_args::guard::GuardArgs;
+use super::serve_args::limits::LimitArgs;
+use super::serve_args::supervision::SupervisionArgs;
+use super::serve_args::watch::WatchArgs;
 use crate::load::{Compress, ImageAccess};
 use crate::runtime::{Drafting, ModelSource, Options, TemplateSource};
 use crate::sys::cpu::allow_matrix_unit;
@@ -24,7 +29,8 @@ Examples:
   verbatim chat --model HuggingFaceTB/SmolLM2-135M-Instruct
   verbatim inspect --model ./TinyLlama-1.1B-Chat-v1.0      plan, memory, fingerprint
   verbatim pack ./TinyLlama-1.1B-Chat-v1.0 -o tiny.vb      one file that is served at once
-  verbatim selftest                                        check the bits on this CPU"
+  verbatim selftest                                        check the bits on this CPU
+  verbatim health http://127.0.0.1:8080/ready              exit code 0 if a server is well"
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -36,7 +42,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Serve the OpenAI API over HTTP (the default).
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Continue a prompt as it stands, without a chat template. Text goes to standard output, speed
     /// to standard error.
     Generate(GenerateArgs),
@@ -50,6 +56,8 @@ pub(super) enum Command {
     /// Run tiny models with every instruction set of this CPU and compare the bits with the stored
     /// hash.
     Selftest(SelftestArgs),
+    /// Ask a server whether it is well: exit code 0 if it answers with status 200, else 1.
+    Health(HealthArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -204,12 +212,16 @@ fn chat_template(file: &str) -> Result<TemplateSource, String> {
 pub(super) struct ServeArgs {
     #[command(flatten)]
     pub(super) model: ModelArgs,
-    /// Address to listen on.
-    #[arg(long, env = "VERBATIM_HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub(super) host: String,
-    /// Port to listen on; 0 is any that is free.
-    #[arg(long, env = "VERBATIM_PORT", value_name = "N", default_value_t = 8080)]
-    pub(super) port: u16,
+    #[command(flatten)]
+    pub(super) connections: ConnectionArgs,
+    #[command(flatten)]
+    pub(super) guard: GuardArgs,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+    #[command(flatten)]
+    pub(super) supervision: SupervisionArgs,
+    #[command(flatten)]
+    pub(super) watch: WatchArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -300,6 +312,22 @@ pub(super) struct SelftestArgs {
     /// Worker threads [default: the lowest of CPU affinity, cgroup quota and physical cores].
     #[arg(long, env = "VERBATIM_THREADS", value_name = "N")]
     pub(super) threads: Option<usize>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct HealthArgs {
+    /// What to ask: http://HOST:PORT/PATH, or unix:FILE for a Unix socket [default: /health at host
+    /// and port].
+    pub(super) url: Option<String>,
+    /// Address that the server listens on; any of its own is asked on loopback.
+    #[arg(long, env = "VERBATIM_HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(super) host: String,
+    /// Port that the server listens on.
+    #[arg(long, env = "VERBATIM_PORT", value_name = "N", default_value_t = 8080)]
+    pub(super) port: u16,
+    /// Seconds after which the server counts as not well.
+    #[arg(long, env = "VERBATIM_HEALTH_SECONDS", value_name = "N", default_value_t = 3)]
+    pub(super) health_seconds: u64,
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::fmt::Write;
 const HEAD: &str = "\
 # Flags
 
-Made from `verbatim --help` by a test; the texts are in `host-linux/src/cli/args.rs`. Each flag is also an environment
-variable. `verbatim` without a command is `verbatim serve`.
+Made from `verbatim --help` by a test; the texts are in `host-linux/src/cli/args.rs` and `serve_args/`. Each flag is also
+an environment variable. `verbatim` without a command is `verbatim serve`.
 ";
 
 /// The flag as it is typed, with the name of its value.

@@ -1,7 +1,7 @@
 //! `verbatim generate`, and what it shares with `chat`: a generation on a terminal.
 use super::args::{GenerateArgs, ModelArgs, SamplingArgs};
-use super::session::Session;
-use crate::runtime::{Ending, Generation, OwnedRequest, TextEventKind};
+use super::session::{Session, tell_notes};
+use crate::runtime::{Ending, Generation, OwnedRequest, Supervision, TextEventKind};
 use crate::sys::entropy::draw_seed;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ pub(super) fn open_for_one(args: &ModelArgs) -> Result<Session, String> {
     let mut options = args.options()?;
     options.max_seqs = 1;
     options.max_queue = 1;
-    Session::open(&options)
+    Session::open(&options, Supervision::default(), tell_notes)
 }
 
 impl Session {
@@ -53,7 +53,7 @@ impl Session {
         let seed = request.params.seed;
         let start = Instant::now();
         let before = self.engine.gauges().counters;
-        let mut generation = Generation::start(&self.model, &self.engine, vec![request], &sampling.stop)
+        let mut generation = Generation::start(&self.engine, vec![request], &sampling.stop)
             .map_err(|error| error.to_string())?;
         if drawn_seed {
             eprintln!("seed {seed}");

@@ -1,8 +1,9 @@
 //! The command line: the only part of this crate that prints, and that knows flags.
 //!
 //! * `args`: flags to options. `errors`: errors of the library in words of flags.
+//! * `serve_args`: flags of the server alone. `panics`: what is said of a panic.
 //! * `session`: a model with its engine running. `progress`: the bar while it loads.
-//! * One file a command: `serve`, `generate`, `chat`, `inspect`, `pack`, `selftest`.
+//! * One file a command: `serve`, `generate`, `chat`, `inspect`, `pack`, `selftest`, `health`.
 //! * `flags_doc`: docs/flags.md, from the help texts (a test).
 mod args;
 mod chat;
@@ -10,11 +11,14 @@ mod errors;
 #[cfg(test)]
 mod flags_doc;
 mod generate;
+mod health;
 mod inspect;
 mod pack;
+mod panics;
 mod progress;
 mod selftest;
 mod serve;
+mod serve_args;
 mod session;
 
 use args::{Arguments, Command};
@@ -23,8 +27,9 @@ use std::process::ExitCode;
 
 /// Runs the program; an error is one line on standard error and exit code 1.
 pub fn main() -> ExitCode {
+    panics::tell_in_one_line();
     let arguments = Arguments::parse();
-    let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
+    let command = arguments.command.unwrap_or(Command::Serve(Box::new(arguments.serve)));
     if !matches!(command, Command::Serve(_)) {
         // `verbatim inspect | head` should end quietly, as other programs do; a server must outlive
         // its clients.
@@ -37,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Pack(args) => pack::pack(&args),
         Command::Selftest(args) => selftest::selftest(&args),
+        Command::Health(args) => health::health(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

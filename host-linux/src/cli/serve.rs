@@ -1,40 +1,79 @@
 //! `verbatim serve`: the HTTP server, and what it says on standard error.
 use super::args::ServeArgs;
 use super::inspect::residence;
-use super::session::Session;
+use super::session::{Session, notes};
 use crate::runtime::{ModelSource, ServedModel};
+use crate::serve::lifecycle::Lifecycle;
 use crate::serve::notice::Notice;
-use crate::serve::observe::Log;
+use crate::serve::observe::Observer;
+use crate::serve::options::ServeOptions;
+use crate::serve::transport::listen::Listeners;
+use crate::serve::watch::log::Log;
+use crate::serve::watch::options::{LogFormat, WatchOptions};
 use crate::sys::cpu::model_name;
-use std::net::SocketAddr;
+use crate::sys::heap::bound_arenas;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the end of the program waits for the last lines of the log.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Opens the model and serves it until a signal asks the process to stop.
 pub(super) fn serve(args: &ServeArgs) -> Result<(), String> {
+    bound_arenas();
     let options = args.model.options()?;
+    let mut serving = ServeOptions { watch: args.watch.options()?, ..ServeOptions::default() };
+    let log = Arc::new(Log::open(&serving.watch).map_err(|error| format!("--log-file {error}"))?);
+    log.install();
     // An error about the port should come before minutes of loading.
-    let listener = crate::serve::listen(&args.host, args.port)?;
-    let address = listener.local_addr().map_err(|error| format!("{}:{}: {error}", args.host, args.port))?;
-    let session = Session::open(&options)?;
-    announce(&session.model, options.model == ModelSource::BuiltIn, address);
-    let log = Log::new(|notice| match notice {
-        Notice::Stopping => eprintln!("{notice}"),
-        _ => eprintln!("note: {notice}"),
-    });
-    crate::serve::serve(listener, Arc::clone(&session.model), session.engine.clone(), Arc::new(log))
+    let listeners = args.connections.listen()?;
+    let tell = |model: &ServedModel| notes(model).for_each(|note| log.note(&note));
+    let session = Session::open(&options, args.supervision.supervision(), tell)?;
+    crate::faults::arm_from_env()?;
+    serving.connections = args.connections.limits(&session.model);
+    serving.guard = args.guard.options(args.connections.host())?;
+    serving.requests = args.limits.options();
+    log.serves(&session.model.fingerprint);
+    for (name, value, reason) in serving.describe(&session.model) {
+        log.notice(&Notice::Setting(name, value, reason));
+    }
+    // Before a person reads how to try it, the log has said what it has to say.
+    log.flush(LOG_PATIENCE);
+    announce(&session.model, options.model == ModelSource::BuiltIn, &listeners, &serving.watch);
+    let lifecycle = Arc::new(Lifecycle::new().map_err(|error| error.to_string())?);
+    let reopened = Arc::clone(&log);
+    lifecycle.on_hangup(move || reopened.reopen());
+    let (model, engine) = (Arc::clone(&session.model), session.engine.clone());
+    let served = crate::serve::serve(&listeners, model, engine, log.clone(), serving, lifecycle);
+    log.flush(LOG_PATIENCE);
+    served.map_err(|error| error.to_string())
 }
 
-/// Says what is served, where, and a command to try it.
-fn announce(model: &ServedModel, is_built_in: bool, address: SocketAddr) {
+/// Says what is served, where, and a command to try it: to people on standard error, to programs in
+/// the log, and where both are one, to those that the log is for.
+fn announce(model: &ServedModel, is_built_in: bool, listeners: &Listeners, watch: &WatchOptions) {
+    let (weights, cpu, workers) = (residence(model), model_name(), model.workers.workers);
+    if watch.log == LogFormat::Json || watch.log_file.is_some() {
+        tracing::info!(
+            model = model.name,
+            fingerprint = model.fingerprint,
+            weights = weights.to_string(),
+            cpu,
+            isa = model.isa.name(),
+            workers,
+            "listening on {}",
+            listeners.urls().join(", ")
+        );
+    }
+    if watch.log == LogFormat::Json && watch.log_file.is_none() {
+        return;
+    }
     eprintln!(
-        "{} ({}), weights {}, on {} with {}, {} worker{}",
+        "{} ({}), weights {weights}, on {cpu} with {}, {workers} worker{}",
         model.name,
         model.fingerprint,
-        residence(model),
-        model_name(),
         model.isa.name(),
-        model.workers.workers,
-        if model.workers.workers == 1 { "" } else { "s" },
+        if workers == 1 { "" } else { "s" },
     );
     if is_built_in {
         eprintln!("this is the small built-in demonstration model; --model PATH serves a real one");
@@ -45,6 +84,12 @@ fn announce(model: &ServedModel, is_built_in: bool, address: SocketAddr) {
     } else {
         ("completions", r#"{"prompt": "Once upon a time", "max_tokens": 32, "temperature": 0}"#)
     };
-    eprintln!("listening on http://{address}; try");
-    eprintln!("  curl http://{address}/v1/{path} -H 'Content-Type: application/json' -d '{body}'");
+    let urls = listeners.urls();
+    eprintln!("listening on {}; try", urls.join(" and "));
+    let curl = match urls.first().map(|url| url.strip_prefix("unix:").ok_or(url)) {
+        Some(Ok(path)) => format!("--unix-socket {path} http://localhost"),
+        Some(Err(url)) => url.clone(),
+        None => return,
+    };
+    eprintln!("  curl {curl}/v1/{path} -H 'Content-Type: application/json' -d '{body}'");
 }

@@ -1,7 +1,30 @@
 //! Errors in the shape that OpenAI's clients expect.
-use crate::runtime::SubmitError;
+use crate::runtime::{GenerationError, SubmitError};
+use crate::text::TextError;
+use crate::text::quote::shorten;
 use serde_json::{Value, json};
 use verbatim_core::engine::Refusal;
+
+/// Characters of a message. Those that quote a client do so in [`QUOTE_MAX`] characters at most;
+/// this bounds whatever forgets to.
+///
+/// [`QUOTE_MAX`]: crate::text::quote::QUOTE_MAX
+const MESSAGE_MAX: usize = 400;
+/// Characters of the name of a parameter.
+const PARAM_MAX: usize = 64;
+
+/// What a client is told about sending its request again. Where nothing is said, clients go by the
+/// status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retry {
+    /// Nothing is said about it.
+    #[default]
+    Unsaid,
+    /// The same request would end the same way.
+    Never,
+    /// The same request may well succeed after a second.
+    Soon,
+}
 
 /// An error with its HTTP status.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,23 +38,63 @@ pub struct ApiError {
     /// A word that programs can compare.
     pub code: Option<&'static str>,
     /// The methods that the path takes, where the method is what is wrong.
-    pub allow: Option<String>,
+    pub allow: Option<Box<str>>,
+    /// Whole seconds after which the same request may be answered, where that is known.
+    pub retry_after: Option<Box<str>>,
+    /// The budget that the request would have spent, by the name of its option.
+    pub budget: Option<&'static str>,
+    /// Whether the request may be sent again.
+    pub retry: Retry,
 }
 
 impl ApiError {
     /// An error of status 400: the request makes no sense. An empty `param` blames none.
     pub fn invalid(param: &str, message: impl Into<String>) -> Self {
-        let param = (!param.is_empty()).then(|| param.to_owned());
-        Self { status: 400, message: message.into(), param, code: None, allow: None }
+        let param = (!param.is_empty()).then(|| shorten(param, PARAM_MAX));
+        Self { param, ..Self::server(400, message) }
     }
 
     /// An error that something else than the request is to blame for.
     pub fn server(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, allow: None }
+        let message = shorten(&message.into(), MESSAGE_MAX);
+        Self {
+            status,
+            message,
+            param: None,
+            code: None,
+            allow: None,
+            retry_after: None,
+            budget: None,
+            retry: Retry::Unsaid,
+        }
+    }
+
+    /// The error for a request for which the queue has no room: it may come again.
+    pub fn queue_full(budget: &'static str, message: impl Into<String>) -> Self {
+        Self { code: Some("queue_full"), budget: Some(budget), ..Self::server(429, message) }
+    }
+
+    /// The error for a client that has left while its request waited; nobody reads it.
+    pub fn client_left() -> Self {
+        Self::server(CLIENT_LEFT, "the client has left")
+    }
+
+    /// The error of a request on whose way something panicked: it would again.
+    pub fn panicked() -> Self {
+        let message = "an internal error was reported on standard error";
+        Self { code: Some("internal_error"), retry: Retry::Never, ..Self::server(500, message) }
+    }
+
+    /// An error of a text in `param`: the client's, or a library's that panicked on it.
+    pub fn text(param: &str, error: &TextError) -> Self {
+        match error {
+            TextError::Panicked(_) => Self { message: error.to_string(), ..Self::panicked() },
+            _ => Self::invalid(param, error.to_string()),
+        }
     }
 
     /// The `type` that OpenAI's API gives errors of this status.
-    fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self.status {
             429 => "rate_limit_error",
             500.. => "server_error",
@@ -49,8 +112,12 @@ impl ApiError {
     /// The headers that go with the error.
     pub fn headers(&self) -> Vec<(&'static str, &str)> {
         let mut headers = Vec::new();
-        if self.status == 429 {
-            headers.push(("Retry-After", "1"));
+        let soon = (self.status == 429 || self.retry == Retry::Soon).then_some("1");
+        headers.extend(self.retry_after.as_deref().or(soon).map(|seconds| ("Retry-After", seconds)));
+        match self.retry {
+            Retry::Unsaid => {}
+            Retry::Never => headers.push(("x-should-retry", "false")),
+            Retry::Soon => headers.push(("x-should-retry", "true")),
         }
         if let Some(methods) = &self.allow {
             headers.push(("Allow", methods));
@@ -62,20 +129,85 @@ impl ApiError {
 impl From<SubmitError> for ApiError {
     fn from(error: SubmitError) -> Self {
         let message = error.to_string();
-        let SubmitError::Refused(refusal) = error else { return Self::server(503, message) };
+        let refusal = match error {
+            SubmitError::Refused(refusal) => refusal,
+            // Another server, or this one when it is back, may take it.
+            SubmitError::EngineGone => return Self { retry: Retry::Soon, ..Self::server(503, message) },
+            SubmitError::Panicked => return Self { message, ..Self::panicked() },
+        };
         match refusal {
-            Refusal::QueueFull { .. } => Self::server(429, message),
+            Refusal::QueueFull { .. } => Self::queue_full("max-queue", message),
             Refusal::ContextExceeded { .. } | Refusal::KvCapacityExceeded { .. } => {
                 Self { code: Some("context_length_exceeded"), ..Self::invalid("prompt", message) }
             }
             Refusal::Parameter(error) => Self::invalid(error.name, message),
             Refusal::TokenOutOfRange { field: "generated", .. } => Self::invalid("resume", message),
-            Refusal::TooMany { field: "choices", .. } => Self::invalid("n", message),
+            Refusal::TooMany { field: "choices", .. } => {
+                Self { budget: Some("max-choices"), ..Self::invalid("n", message) }
+            }
             Refusal::TokenOutOfRange { field, .. } | Refusal::TooMany { field, .. } => {
                 Self::invalid(field, message)
             }
             Refusal::EmptyPrompt => Self::invalid("prompt", message),
             Refusal::NothingAsked => Self::invalid("max_tokens", message),
         }
+    }
+}
+
+/// The status of a client that has left, as nginx logs it. Nobody reads the answer.
+const CLIENT_LEFT: u16 = 499;
+
+impl From<GenerationError> for ApiError {
+    fn from(error: GenerationError) -> Self {
+        let message = error.to_string();
+        match error {
+            GenerationError::EngineRestarted => {
+                Self { code: Some("engine_restarted"), retry: Retry::Soon, ..Self::server(500, message) }
+            }
+            GenerationError::DeviceLost | GenerationError::EngineStopped(_) => {
+                Self { retry: Retry::Soon, ..Self::server(503, message) }
+            }
+            GenerationError::Unwanted => Self::server(CLIENT_LEFT, message),
+            // The same model gives the same logits, and the same ids the same text.
+            GenerationError::NonFinite { .. }
+            | GenerationError::NoTokenAllowed
+            | GenerationError::Text(_) => Self { retry: Retry::Never, ..Self::server(500, message) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::TextPart;
+
+    #[test]
+    fn clients_are_told_whether_to_send_a_request_again() {
+        let soon = vec![("Retry-After", "1"), ("x-should-retry", "true")];
+        let never = vec![("x-should-retry", "false")];
+        let restarted = ApiError::from(GenerationError::EngineRestarted);
+        assert_eq!(restarted.body()["error"]["code"], "engine_restarted");
+        assert_eq!(restarted.body()["error"]["type"], "server_error");
+        assert_eq!((restarted.status, restarted.headers()), (500, soon.clone()));
+        for error in [GenerationError::DeviceLost, GenerationError::EngineStopped(None)] {
+            let error = ApiError::from(error);
+            assert_eq!((error.status, error.headers()), (503, soon.clone()));
+        }
+        let panicked = TextError::Panicked(TextPart::Tokenizer);
+        for error in [
+            ApiError::from(GenerationError::NonFinite { position: 3 }),
+            ApiError::from(GenerationError::Text(panicked.clone())),
+            ApiError::from(SubmitError::Panicked),
+            ApiError::text("prompt", &panicked),
+            ApiError::panicked(),
+        ] {
+            assert_eq!((error.status, error.headers()), (500, never.clone()), "{error:?}");
+        }
+        let gone = ApiError::from(SubmitError::EngineGone);
+        assert_eq!((gone.status, gone.headers()), (503, soon));
+        assert_eq!(ApiError::from(GenerationError::Unwanted).status, 499);
+        let wrong = ApiError::text("messages", &TextError::EmptyPrompt);
+        assert_eq!((wrong.status, wrong.param.as_deref()), (400, Some("messages")));
+        assert!(wrong.headers().is_empty());
     }
 }

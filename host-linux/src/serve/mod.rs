@@ -2,40 +2,61 @@
 //!
 //! A request passes these files in turn:
 //!
-//! * `gate`: connections, bounded in bytes and time, in front of tiny_http. `http`: tiny_http, a
-//!   thread for each request, and the end of the server.
+//! * [`transport`]: connections, from a port to requests that have come whole, and back. It also
+//!   ends the server. [`lifecycle`]: where the server stands between its start and its end.
 //! * `routes`: the table of routes, and the way from route through guards and handler to observer.
-//! * [`guards`]: what must hold before a handler runs; the place for keys and limits.
+//! * [`guards`]: what must hold before a handler runs: keys, quotas, web pages, hosts.
 //! * [`api`]: the endpoints. They see a request as an [`exchange`].
+//! * [`budgets`]: what requests spend together. [`turns`]: a few at once, the others in order.
+//! * [`options`]: what whoever starts the server decides about all of these.
 //! * [`error`]: errors as clients expect them. [`sse`]: streams of events.
-//! * [`observe`]: what is told of a request after its answer, and of the server ([`notice`]); the
-//!   place for metrics and logs.
+//! * [`observe`]: what is told of a request after its answer, and of the server ([`notice`]).
+//!   [`watch`]: metrics and the log, which are made of it.
 pub mod api;
+pub mod budgets;
 pub mod error;
 pub mod exchange;
-mod gate;
 pub mod guards;
-mod http;
+pub mod lifecycle;
 pub mod notice;
 pub mod observe;
+pub mod options;
 mod routes;
 pub mod server;
 pub mod sse;
+pub mod transport;
+pub mod turns;
+pub mod watch;
 
 use crate::runtime::{EngineHandle, ServedModel};
-pub use http::listen;
+use guards::state::Guards;
+use lifecycle::Lifecycle;
+use notice::Notice;
 use observe::Observer;
-use server::{Server, now};
-use std::net::TcpListener;
+use options::ServeOptions;
+use server::Server;
 use std::sync::Arc;
+use transport::ServeError;
+use transport::listen::Listeners;
 
-/// Serves a model whose engine runs until a signal asks the process to stop; the engine goes on.
-/// `observer` hears of each request and of the server itself.
+/// Serves a model whose engine runs until a signal or `lifecycle` asks the server to stop; the
+/// engine goes on. `observer` hears of each request and of the server itself.
 pub fn serve(
-    listener: TcpListener,
+    listeners: &Listeners,
     model: Arc<ServedModel>,
     engine: EngineHandle,
     observer: Arc<dyn Observer>,
-) -> Result<(), String> {
-    http::run(listener, &Arc::new(Server { model, engine, created: now(), observer }))
+    options: ServeOptions,
+    lifecycle: Arc<Lifecycle>,
+) -> Result<(), ServeError> {
+    let (guards, notices) = Guards::open(&options.guard, &listeners.addresses()).map_err(ServeError::Keys)?;
+    notices.into_iter().for_each(|notice| observer.notice(&Notice::Guard(notice)));
+    let (hears, ends) = (Arc::clone(&observer), Arc::clone(&lifecycle));
+    engine.on_notice(move |notice| hears.notice(&Notice::Engine(notice.clone())));
+    // It may have failed already, which nobody was told of.
+    engine.on_failure(move |failure| ends.fail(failure.to_string()));
+    let server = Arc::new(Server::new(model, engine, observer, guards, options, Arc::clone(&lifecycle)));
+    let reread = Arc::clone(&server);
+    lifecycle.on_hangup(move || reread.reread());
+    transport::run(listeners, &server)
 }

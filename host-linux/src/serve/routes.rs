@@ -1,8 +1,11 @@
 //! The table of routes, and the way of a request through it: route, guards, handler, observer.
-use super::api::{chat, completions, health, models};
+use super::api::{chat, completions, health, metrics, models};
 use super::error::ApiError;
 use super::exchange::Exchange;
-use super::guards::{Guard, Permit, engine_runs};
+use super::guards::{self, GENERATES, Guard, KEYED, KEYED_STATUS, METRICS, OPEN, Permit, READY};
+use super::observe::RecordedError;
+use super::transport::refusal;
+use crate::text::quote::{quote, quote_value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use tiny_http::Method;
@@ -24,11 +27,13 @@ struct Route {
 }
 
 static ROUTES: &[Route] = &[
-    Route { method: Method::Post, path: "/v1/completions", guards: &[], handler: completions::handle },
-    Route { method: Method::Post, path: "/v1/chat/completions", guards: &[], handler: chat::handle },
-    Route { method: Method::Get, path: "/v1/models", guards: &[], handler: models::handle },
-    Route { method: Method::Get, path: "/health", guards: &[engine_runs], handler: health::handle },
-    Route { method: Method::Get, path: "/", guards: &[engine_runs], handler: health::handle },
+    Route { method: Method::Post, path: "/v1/completions", guards: GENERATES, handler: completions::handle },
+    Route { method: Method::Post, path: "/v1/chat/completions", guards: GENERATES, handler: chat::handle },
+    Route { method: Method::Get, path: "/v1/models", guards: KEYED, handler: models::handle },
+    Route { method: Method::Get, path: "/ready", guards: READY, handler: health::ready },
+    Route { method: Method::Get, path: "/health", guards: OPEN, handler: health::handle },
+    Route { method: Method::Get, path: "/metrics", guards: METRICS, handler: metrics::handle },
+    Route { method: Method::Get, path: "/", guards: KEYED_STATUS, handler: health::handle },
 ];
 
 impl Route {
@@ -43,17 +48,21 @@ fn find(routes: &'static [Route], method: &Method, path: &str) -> Result<&'stati
     if let Some(route) = at_path().find(|route| route.takes(method)) {
         return Ok(route);
     }
-    let methods: Vec<&str> = at_path().map(|route| route.method.as_str()).collect();
-    if methods.is_empty() {
-        let message = format!("there is nothing at {path}");
+    let Some(allow) = methods_at(routes, path) else {
+        let message = format!("there is nothing at {}", quote(path));
         return Err(ApiError { status: 404, ..ApiError::invalid("", message) });
-    }
-    let message = format!("{path} takes {}, not {method}", methods.join(" or "));
-    let mut allow = methods.join(", ");
-    if methods.contains(&"GET") {
-        allow.push_str(", HEAD");
-    }
-    Err(ApiError { status: 405, allow: Some(allow), ..ApiError::invalid("", message) })
+    };
+    let methods: Vec<&str> = at_path().map(|route| route.method.as_str()).collect();
+    let message = format!("{path} takes {}, not {}", methods.join(" or "), quote_value(method));
+    Err(ApiError { status: 405, allow: Some(allow.into()), ..ApiError::invalid("", message) })
+}
+
+/// The methods that a path takes, as a header lists them; none if nothing is there.
+fn methods_at(routes: &[Route], path: &str) -> Option<String> {
+    let methods = routes.iter().filter(|route| route.path == path).map(|route| route.method.as_str());
+    let methods: Vec<&str> =
+        methods.flat_map(|name| if name == "GET" { vec!["GET", "HEAD"] } else { vec![name] }).collect();
+    (!methods.is_empty()).then(|| methods.join(", "))
 }
 
 /// Answers a request, then tells the observer of it.
@@ -62,40 +71,64 @@ pub(super) fn dispatch(exchange: &mut Exchange<'_>) {
 }
 
 fn dispatch_on(routes: &'static [Route], exchange: &mut Exchange<'_>) {
-    let start = Instant::now();
+    let start = *exchange.record.arrived.get_or_insert_with(Instant::now);
     // A panic must not leave a request without an answer, nor the observer without a record.
     let result = catch_unwind(AssertUnwindSafe(|| answer(routes, exchange)));
-    let result = result
-        .unwrap_or_else(|_| Err(ApiError::server(500, "an internal error was reported on standard error")));
-    if let Err(error) = result
-        && !exchange.is_answered()
-    {
-        exchange.refuse(&error);
+    let result = result.unwrap_or_else(|_| Err(ApiError::panicked()));
+    if let Err(error) = result {
+        if !exchange.is_answered() {
+            exchange.refuse(&error);
+        }
+        if let Some(budget) = error.budget {
+            exchange.server.metrics.refused(budget);
+        }
+        let kind = error.code.unwrap_or_else(|| error.kind());
+        exchange.record.error = Some(RecordedError { kind, param: error.param });
     }
+    guards::charge(exchange);
     exchange.record.duration = start.elapsed();
+    exchange.server.metrics.request_ended(&exchange.record);
     exchange.server.observer.request_ended(&exchange.record);
 }
 
 fn answer(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    guards::let_page_read(exchange);
+    if guards::is_preflight(exchange)
+        && let Some(methods) = methods_at(routes, exchange.path())
+    {
+        return guards::answer_preflight(exchange, &methods);
+    }
     let route = find(routes, exchange.method(), exchange.path())?;
     exchange.record.route = Some(route.path);
+    // What is only looked at is answered until the end.
+    if exchange.server.lifecycle.is_ending() && !route.takes(&Method::Head) {
+        exchange.add_header("Retry-After", refusal::RETRY_AFTER);
+        return Err(refusal::ending());
+    }
     // What the guards hold is given back when the handler has ended, or a later guard has refused.
     let _held = route.guards.iter().map(|guard| guard(exchange)).collect::<Result<Vec<Permit>, _>>()?;
     (route.handler)(exchange)
 }
 
 #[cfg(test)]
+mod guard_tests;
+
+#[cfg(test)]
 mod tests {
-    use super::super::gate::Client;
+    use super::super::guards::options::GuardOptions;
+    use super::super::guards::state::Guards;
+    use super::super::lifecycle::Lifecycle;
     use super::super::notice::Notice;
     use super::super::observe::{Observer, Record, Usage};
     use super::super::server::Server;
+    use super::super::watch::families::{FAMILIES, SHARED_LABELS, exposition};
     use super::*;
     use crate::load::NoProgress;
     use crate::runtime::{EngineHandle, Options, ServedModel};
+    use std::io::Read;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
-    use tiny_http::{Header, TestRequest};
+    use std::time::Duration;
 
     #[test]
     fn routes_are_found_by_method_and_path() {
@@ -130,33 +163,50 @@ mod tests {
     }
 
     /// The built-in model behind an engine of its own.
-    struct Rig {
-        server: Server,
+    pub(super) struct Rig {
+        pub(super) server: Server,
         kept: Kept,
         thread: std::thread::JoinHandle<()>,
     }
 
     impl Rig {
         fn new() -> Self {
+            Self::guarded(GuardOptions::default())
+        }
+
+        pub(super) fn guarded(guard: GuardOptions) -> Self {
             let options = Options { workers: Some(1), ..Options::default() };
             let model = Arc::new(ServedModel::open(&options, &NoProgress).expect("the built-in model"));
             let started = EngineHandle::start(Arc::clone(&model), options.step_ms);
             let (engine, thread) = started.expect("an engine");
             let kept = Kept::default();
-            let server = Server { model, engine, created: 0, observer: Arc::new(kept.clone()) };
+            let options = super::super::options::ServeOptions { guard, ..Default::default() };
+            let guards = Guards::open(&options.guard, &[]).expect("keys").0;
+            let observer = Arc::new(kept.clone());
+            let lifecycle = Arc::new(Lifecycle::new().expect("two sockets"));
+            let server = Server::new(model, engine, observer, guards, options, lifecycle);
             Self { server, kept, thread }
         }
 
-        /// What the observer is told of a request.
-        fn ask(&self, routes: &'static [Route], request: TestRequest) -> Record {
-            dispatch_on(routes, &mut Exchange::new(&self.server, &Client::default(), request.into()));
+        /// What the observer is told of a request, and what the client reads.
+        pub(super) fn ask(&self, routes: &'static [Route], request: &str) -> (Record, String) {
+            let (mut exchange, mut theirs) = Exchange::for_test(&self.server, request);
+            dispatch_on(routes, &mut exchange);
+            drop(exchange);
+            theirs.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
+            let mut answer = String::new();
+            theirs.read_to_string(&mut answer).expect("an answer");
             let mut kept = self.kept.0.lock().unwrap();
             let record = kept.pop().expect("the observer was told");
             assert!(kept.is_empty(), "the observer was told twice");
-            record
+            let status = format!("HTTP/1.1 {} ", record.status);
+            assert!(answer.starts_with(&status) && answer.matches("HTTP/1.1 ").count() == 1, "{answer}");
+            let id = format!("\r\nx-request-id: {}\r\n", record.request_id);
+            assert_eq!(answer.matches(&id).count(), 1, "{answer}");
+            (record, answer)
         }
 
-        fn stop(self) {
+        pub(super) fn stop(self) {
             self.server.engine.stop();
             self.thread.join().expect("the engine ends");
         }
@@ -166,7 +216,7 @@ mod tests {
     fn the_observer_is_told_of_each_request_once() {
         let rig = Rig::new();
         let ask = |method: Method, path: &str, body: &'static str| {
-            rig.ask(ROUTES, TestRequest::new().with_method(method).with_path(path).with_body(body))
+            rig.ask(ROUTES, &format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\r\n{body}")).0
         };
         let record = ask(Method::Get, "/nothing?x=1", "");
         assert_eq!((record.route, record.status), (None, 404));
@@ -189,13 +239,49 @@ mod tests {
         rig.stop();
     }
 
+    /// Every sample of `/metrics` belongs to the metric before it and has its labels, no others.
+    #[test]
+    fn metrics_are_told_as_their_table_says() {
+        let rig = Rig::new();
+        rig.server.metrics.declare_budget("queue");
+        let ask = |method: Method, path: &str, body: &'static str| {
+            let head = "HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
+            rig.ask(ROUTES, &format!("{method} {path} {head}\r\n\r\n{body}")).0
+        };
+        ask(Method::Post, "/v1/completions", r#"{"prompt": [5], "max_tokens": 2, "ignore_eos": true}"#);
+        let record = ask(Method::Get, "/metrics", "");
+        assert_eq!((record.route, record.status), (Some("/metrics"), 200));
+        let text = exposition(&rig.server);
+        for family in FAMILIES {
+            let head = format!("# HELP {} {}\n# TYPE {0} {}\n", family.name, family.help, family.kind.name());
+            let (_, rest) = text.split_once(&head).expect("a head");
+            let samples: Vec<_> = rest.lines().take_while(|line| !line.starts_with('#')).collect();
+            assert!(!samples.is_empty(), "{} has no sample", family.name);
+            for sample in samples {
+                let (name, _) = sample.split_once(['{', ' ']).expect("a name");
+                assert!(name.starts_with(family.name), "{sample}");
+                let mut labels: Vec<&str> = Vec::new();
+                labels.extend(family.labels);
+                if family.is_shared() {
+                    labels.extend(SHARED_LABELS);
+                }
+                if name.ends_with("_bucket") {
+                    labels.push("le");
+                }
+                assert!(labels.iter().all(|label| sample.contains(&format!("{label}=\""))), "{sample}");
+                assert_eq!(sample.matches("=\"").count(), labels.len(), "{sample}");
+            }
+        }
+        rig.stop();
+    }
+
     #[test]
     fn an_engine_that_is_gone_is_told() {
         let rig = Rig::new();
         rig.server.engine.stop();
         let body = r#"{"prompt": [5], "max_tokens": 1}"#;
-        let request = TestRequest::new().with_method(Method::Post).with_path("/v1/completions");
-        assert_eq!(rig.ask(ROUTES, request.with_body(body)).status, 503);
+        let head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
+        assert_eq!(rig.ask(ROUTES, &format!("{head}\r\n\r\n{body}")).0.status, 503);
         rig.thread.join().expect("the engine ends");
     }
 
@@ -211,13 +297,13 @@ mod tests {
         }
     }
 
-    fn passes(exchange: &Exchange<'_>) -> Result<Permit, ApiError> {
+    fn passes(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
         assert_eq!(exchange.header("authorization"), Some("Bearer k"));
         HELD.fetch_add(1, Ordering::Relaxed);
         Ok(Permit::holding(Place))
     }
 
-    fn refuses(_: &Exchange<'_>) -> Result<Permit, ApiError> {
+    fn refuses(_: &mut Exchange<'_>) -> Result<Permit, ApiError> {
         assert_eq!(HELD.load(Ordering::Relaxed), 1);
         Err(ApiError::server(429, "not now"))
     }
@@ -241,10 +327,49 @@ mod tests {
     fn guards_stand_before_the_handler_and_each_request_has_one_answer() {
         let rig = Rig::new();
         for (path, status) in [("/guarded", 429), ("/panics", 500), ("/late", 200)] {
-            let key = Header::from_bytes("Authorization", "Bearer k").expect("a header");
-            let record = rig.ask(&OTHERS, TestRequest::new().with_path(path).with_header(key));
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nauthorization: Bearer k\r\n\r\n");
+            let (record, _) = rig.ask(&OTHERS, &request);
             assert_eq!((record.route, record.status), (Some(path), status));
             assert_eq!(HELD.load(Ordering::Relaxed), 0, "{path}: permits are given back");
+        }
+        rig.stop();
+    }
+
+    #[test]
+    fn ids_of_requests_are_taken_over_where_they_are_plain() {
+        let rig = Rig::new();
+        for (id, is_taken) in [("a-1_~!", true), ("a b", false), ("", false), ("\u{e9}", false)] {
+            let request = format!("GET /late HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: {id}\r\n\r\n");
+            let (record, _) = rig.ask(&OTHERS, &request);
+            assert_eq!(record.request_id == id, is_taken, "{id:?}");
+            assert!(is_taken || record.request_id.len() == 16, "{id:?}");
+        }
+        rig.stop();
+    }
+
+    #[test]
+    fn a_server_that_ends_begins_nothing_and_can_be_looked_at() {
+        let rig = Rig::new();
+        let ask = |method: &str, path: &str| {
+            let head = "HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
+            rig.ask(ROUTES, &format!("{method} {path} {head}\r\n\r\n")).1
+        };
+        assert!(ask("GET", "/ready").contains("503"), "it has not begun");
+        rig.server.lifecycle.begin();
+        assert!(ask("GET", "/ready").contains("200 OK"));
+        rig.server.lifecycle.stop();
+        for (method, path, status) in [
+            ("GET", "/ready", 503),
+            ("GET", "/health", 200),
+            ("GET", "/v1/models", 200),
+            ("POST", "/v1/completions", 503),
+            ("POST", "/v1/chat/completions", 503),
+        ] {
+            let answer = ask(method, path);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+            assert!(answer.contains("\r\nConnection: close\r\n"), "{path}: {answer}");
+            assert_eq!(answer.contains("\r\nRetry-After: "), method == "POST", "{path}: {answer}");
         }
         rig.stop();
     }

@@ -1,5 +1,12 @@
 //! What every handler can reach.
+use super::budgets::Budgets;
+use super::guards::state::Guards;
+use super::lifecycle::Lifecycle;
+use super::notice::Notice;
 use super::observe::Observer;
+use super::options::ServeOptions;
+use super::transport::traffic::Traffic;
+use super::watch::metrics::Metrics;
 use crate::runtime::{EngineHandle, ServedModel};
 use crate::sys::entropy;
 use std::sync::Arc;
@@ -15,6 +22,43 @@ pub struct Server {
     pub created: u64,
     /// Hears of each request after its answer, and of the server.
     pub observer: Arc<dyn Observer>,
+    /// What its guards know and count.
+    pub guards: Guards,
+    /// What requests and connections leave behind.
+    pub metrics: Arc<Metrics>,
+    /// What was decided about it when it was started.
+    pub options: ServeOptions,
+    /// What requests spend together.
+    pub budgets: Budgets,
+    /// Where it stands between its start and its end.
+    pub lifecycle: Arc<Lifecycle>,
+    /// What clients take of it now.
+    pub traffic: Arc<Traffic>,
+}
+
+impl Server {
+    /// A server that has not begun.
+    pub fn new(
+        model: Arc<ServedModel>,
+        engine: EngineHandle,
+        observer: Arc<dyn Observer>,
+        guards: Guards,
+        options: ServeOptions,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Self {
+        let budgets = Budgets::new(&options.requests, &model);
+        let metrics = Arc::new(Metrics::new(model.limits.model_len));
+        for (budget, ..) in options.describe(&model) {
+            metrics.declare_budget(budget);
+        }
+        let (created, traffic) = (now(), Arc::default());
+        Self { model, engine, created, observer, guards, metrics, options, budgets, lifecycle, traffic }
+    }
+
+    /// Reads anew what may change while it runs (SIGHUP): the API keys.
+    pub(super) fn reread(&self) {
+        self.guards.reload().into_iter().for_each(|notice| self.observer.notice(&Notice::Guard(notice)));
+    }
 }
 
 /// Seconds since the epoch, for the `created` fields of answers and for nothing else.

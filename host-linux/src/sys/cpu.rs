@@ -4,9 +4,9 @@
 //! The number of workers is the lowest of: the CPUs this process may run on (affinity), the CPU
 //! time its cgroup may use (quota, rounded down), and the physical cores (two threads of a core
 //! share the vector units that a kernel keeps busy).
+use super::cgroup;
 use std::collections::BTreeSet;
 use std::path::Path;
-use verbatim_core::isa::Isa;
 
 /// A number of workers and what bounds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn worker_count(requested: Option<usize>) -> WorkerCount {
     let bounds = [
         (Some(affinity()), Bound::Affinity),
         (physical_cores(Path::new("/sys/devices/system/cpu")), Bound::Cores),
-        (cgroup_quota(), Bound::Quota),
+        (cgroup::cpu_quota(), Bound::Quota),
     ];
     let mut min = WorkerCount { workers: usize::MAX, bound: Bound::Affinity };
     for (workers, bound) in bounds {
@@ -87,59 +87,6 @@ fn physical_cores(root: &Path) -> Option<usize> {
     (!cores.is_empty()).then_some(cores.len())
 }
 
-/// The lowest quota of this process's cgroup and those above it, in whole CPUs, at least 1.
-fn cgroup_quota() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mut min: Option<usize> = None;
-    for (root, path) in cgroup_paths(&text) {
-        let mut path = Some(Path::new(&path));
-        while let Some(here) = path {
-            let folder = Path::new(&root).join(here.strip_prefix("/").unwrap_or(here));
-            let quota =
-                std::fs::read_to_string(folder.join("cpu.max")).ok().and_then(|text| parse_cpu_max(&text));
-            let quota = quota.or_else(|| {
-                let read = |name| std::fs::read_to_string(folder.join(name)).ok();
-                parse_cfs(&read("cpu.cfs_quota_us")?, &read("cpu.cfs_period_us")?)
-            });
-            min = min.into_iter().chain(quota).min();
-            path = here.parent();
-        }
-    }
-    min
-}
-
-/// Where the hierarchies that can limit CPU time are mounted, and this process's path in each.
-fn cgroup_paths(text: &str) -> Vec<(String, String)> {
-    text.lines()
-        .filter_map(|line| {
-            let mut fields = line.splitn(3, ':');
-            let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-            match controllers {
-                "" => Some(("/sys/fs/cgroup".to_owned(), path.to_owned())),
-                _ if controllers.split(',').any(|name| name == "cpu") => {
-                    Some((format!("/sys/fs/cgroup/{controllers}"), path.to_owned()))
-                }
-                _ => None,
-            }
-        })
-        .collect()
-}
-
-fn whole_cpus(quota: u64, period: u64) -> Option<usize> {
-    (period > 0).then(|| ((quota / period) as usize).max(1))
-}
-
-/// `"max 100000"` or `"150000 100000"`.
-fn parse_cpu_max(text: &str) -> Option<usize> {
-    let (quota, period) = text.trim().split_once(' ')?;
-    whole_cpus(quota.parse().ok()?, period.parse().ok()?)
-}
-
-/// −1 is no limit.
-fn parse_cfs(quota: &str, period: &str) -> Option<usize> {
-    whole_cpus(quota.trim().parse().ok()?, period.trim().parse().ok()?)
-}
-
 /// Asks Linux for the state of the matrix unit (AMX), without which the unit cannot be used, and
 /// tells the core. Where there is no such unit, or a kernel before 5.16, nothing happens: the other
 /// instruction sets give the same bits.
@@ -152,7 +99,7 @@ pub fn allow_matrix_unit() {
         // memory. The kernel refuses where a thread's signal stack is too small for it.
         unsafe {
             if libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 {
-                Isa::allow_matrix_unit();
+                verbatim_core::isa::Isa::allow_matrix_unit();
             }
         }
     }
@@ -169,19 +116,18 @@ pub fn model_name() -> String {
 }
 
 /// Memory that this process may still take, in bytes: the lower of what the system has and what the
-/// cgroup leaves.
+/// limits of its control groups leave. `None` if neither is known.
 pub fn available_memory() -> Option<u64> {
+    system_memory().into_iter().chain(cgroup::memory_left()).min()
+}
+
+/// What the system could give without swapping, as Linux estimates it.
+fn system_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kibibytes = text.lines().find_map(|line| {
         line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
     })?;
-    let system = kibibytes.saturating_mul(1024);
-    let read = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let left = |limit: &str, used: &str| Some(read(limit)?.saturating_sub(read(used)?));
-    let v2 = left("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current");
-    let v1 =
-        left("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes");
-    Some(v2.into_iter().chain(v1).fold(system, u64::min))
+    Some(kibibytes.saturating_mul(1024))
 }
 
 #[cfg(test)]
@@ -189,29 +135,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotas_round_down_to_at_least_one() {
-        assert_eq!(parse_cpu_max("max 100000\n"), None);
-        assert_eq!(parse_cpu_max("250000 100000\n"), Some(2));
-        assert_eq!(parse_cpu_max("50000 100000"), Some(1));
-        assert_eq!(parse_cpu_max("1 0"), None);
-        assert_eq!(parse_cpu_max("rubbish"), None);
-        assert_eq!(parse_cfs("-1\n", "100000\n"), None);
-        assert_eq!(parse_cfs("399999", "100000"), Some(3));
-    }
-
-    #[test]
-    fn both_kinds_of_cgroups_are_found() {
-        let v2 = cgroup_paths("0::/user.slice/a\n");
-        assert_eq!(v2, [("/sys/fs/cgroup".to_owned(), "/user.slice/a".to_owned())]);
-        let v1 = cgroup_paths("3:cpu,cpuacct:/docker/x\n2:memory:/docker/x\nbroken");
-        assert_eq!(v1, [("/sys/fs/cgroup/cpu,cpuacct".to_owned(), "/docker/x".to_owned())]);
-    }
-
-    #[test]
     fn there_is_a_worker() {
         assert_eq!(worker_count(Some(0)).workers, 1);
         assert_eq!(worker_count(Some(7)), WorkerCount { workers: 7, bound: Bound::Requested });
         assert!((1..4096).contains(&worker_count(None).workers));
         assert!(!model_name().is_empty());
+    }
+
+    #[test]
+    fn memory_is_left() {
+        let left = available_memory().expect("Linux tells it");
+        assert!(left > 1 << 20 && system_memory().is_some_and(|system| left <= system), "{left}");
     }
 }

@@ -1,14 +1,21 @@
 //! What a port to another operating system replaces, and all of this crate's `unsafe` code.
 //!
 //! * [`memory`]: anonymous memory for arenas. [`mmap`]: files mapped for reading.
-//! * [`cpu`]: how many workers a machine is good for, and how much memory is free.
+//! * [`cpu`]: how many workers a machine is good for, and how much memory is free. [`cgroup`]: what
+//!   control groups leave of either.
 //! * [`pool`]: worker threads that run the core's tasks.
+//! * [`heap`]: what the allocator keeps. [`priority`]: of threads.
+//! * [`process`]: what the system says of this process.
 //! * [`entropy`]: random seeds. [`signals`]: requests to stop. [`sockets`]: readiness of sockets.
 #![allow(unsafe_code)]
+pub mod cgroup;
 pub mod cpu;
 pub mod entropy;
+pub mod heap;
 pub mod memory;
 pub mod mmap;
 pub mod pool;
+pub mod priority;
+pub mod process;
 pub mod signals;
 pub mod sockets;

@@ -2,46 +2,119 @@
 //! events.
 use super::dialect::{ChoiceText, Dialect, Labels, TokenTexts, listed_tokens};
 use super::fields::Fields;
+use super::limits::{Reading, RequestBounds, RequestLimits};
 use super::names;
 use super::params::ParsedBody;
-use crate::runtime::{Delta, Ending, Generation, OwnedRequest, ServedModel, TextEvent, TextEventKind};
+use crate::faults::{self, Point};
+use crate::runtime::{
+    Delta, Ending, Generation, GenerationError, OwnedRequest, ServedModel, TextEvent, TextEventKind,
+};
+use crate::serve::budgets::Queued;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
-use crate::serve::observe::Usage;
-use crate::serve::server::{Server, draw_id, now};
+use crate::serve::guards;
+use crate::serve::observe::{Finish, Generated, GeneratedChoice, Record, Texts, Usage};
+use crate::serve::server::{Server, now};
 use crate::serve::sse::Events;
+use crate::serve::transport::refusal;
+use crate::serve::watch::log::TEXT_BYTES;
+use crate::sys::priority::lower_this_thread;
 use serde_json::{Value, json};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::thread::Builder;
+use std::time::Instant;
 
-/// Reads a body. The names that mean nothing here are added to `ignored`, also where the body is
-/// refused for another reason.
+/// Bytes of a body that is read on the thread of its connection. Reading a longer one may take
+/// milliseconds, which are not to be those of the engine.
+const READ_ALONG_BYTES: usize = 8 << 10;
+
+/// Reads a body within the default budgets. The names that mean nothing here are added to
+/// `ignored`, also where the body is refused for another reason.
 pub fn parse(
     dialect: &dyn Dialect,
     body: &[u8],
     model: &ServedModel,
     ignored: &mut Vec<String>,
 ) -> Result<ParsedBody, ApiError> {
-    let object = names::checked_object(body, ignored)?;
-    dialect.parse(&Fields::new(&object), model)
+    let bounds = RequestBounds::new(&RequestLimits::default(), model);
+    parse_within(dialect, body, Reading { model, bounds: &bounds }, ignored)
+}
+
+/// Reads a body, as [`parse`] does, within the budgets of `reading`.
+fn parse_within(
+    dialect: &dyn Dialect,
+    body: &[u8],
+    reading: Reading<'_>,
+    ignored: &mut Vec<String>,
+) -> Result<ParsedBody, ApiError> {
+    let object = names::checked_object(body, reading.bounds, ignored)?;
+    dialect.parse(&Fields::new(&object), reading)
+}
+
+/// Reads the body of a request when it is its turn. A long one is read at a lower priority than the
+/// engine's.
+fn read(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<ParsedBody, ApiError> {
+    let Server { model, budgets, .. } = exchange.server;
+    let body = exchange.body()?;
+    let client = exchange.client.clone();
+    let Some(_turn) = budgets.reading.wait(|| !client.has_left()) else {
+        return Err(ApiError::client_left());
+    };
+    let reading = Reading { model, bounds: &budgets.bounds };
+    let parse = || {
+        let mut ignored = Vec::new();
+        (parse_within(dialect, &body, reading, &mut ignored), ignored)
+    };
+    let (parsed, ignored) = if body.len() <= READ_ALONG_BYTES { parse() } else { in_background(&parse) };
+    exchange.record.ignored = ignored;
+    let bytes = body.len();
+    drop(body);
+    budgets.sweeper.freed(bytes);
+    parsed
+}
+
+/// Does work on a thread of lower priority, and waits for it; does it here if there is no thread.
+fn in_background<T: Send>(work: &(impl Fn() -> T + Sync)) -> T {
+    std::thread::scope(|scope| {
+        let lowered = || {
+            lower_this_thread();
+            work()
+        };
+        match Builder::new().name("verbatim-read".to_owned()).spawn_scoped(scope, lowered) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => work(),
+        }
+    })
 }
 
 /// Reads the body of a request, generates what it asks for, and answers.
 pub fn generate(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    faults::point(Point::Handler);
     let server = exchange.server;
-    let body = exchange.body()?;
-    let parsed = parse(dialect, &body, &server.model, &mut exchange.record.ignored)?;
-    let id = draw_id();
+    let parsed = read(dialect, exchange)?;
+    guards::check_priority(exchange, &parsed.requests)?;
     let seed = parsed.seed.to_string();
-    let headers = [("x-request-id", id.as_str()), ("x-verbatim-seed", seed.as_str())];
-    let answer = Answer::new(server, dialect, &parsed, &id);
+    let headers = [("x-verbatim-seed", seed.as_str())];
+    let answer = Answer::new(server, dialect, &parsed, &exchange.record.request_id);
+    let prompts = parsed
+        .requests
+        .iter()
+        .map(|request| (request.choices, request.prompt.len() + request.generated.len()));
+    let mut queued = server.budgets.queue.enter(prompts)?;
     let mut generation = start(exchange, &parsed)?;
     if parsed.streaming.stream {
         let mut events = exchange.open_events(&headers);
         // A client that reads no more has ended the request: dropping the generation cancels it.
-        let _ = answer.stream(&mut generation, &mut events);
-        exchange.record.usage = usage(&parsed, &generation);
+        let stream = AssertUnwindSafe(|| answer.stream(&mut generation, &mut queued, &mut events));
+        if catch_unwind(stream).is_err() {
+            // The status is sent, so the error is the last event.
+            let _ = events.send(&ApiError::panicked().body()).and_then(|()| events.done());
+        }
+        note(&parsed, &generation, server, &mut exchange.record);
     } else {
-        let whole = answer.whole(&mut generation);
-        exchange.record.usage = usage(&parsed, &generation);
+        let whole = answer.whole(&mut generation, &mut queued);
+        note(&parsed, &generation, server, &mut exchange.record);
         exchange.send_json(200, &whole?, &headers);
     }
     Ok(())
@@ -49,10 +122,47 @@ pub fn generate(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<()
 
 /// Submits the requests of a body; they end when the client leaves.
 fn start(exchange: &Exchange<'_>, parsed: &ParsedBody) -> Result<Generation, ApiError> {
-    let Server { model, engine, .. } = exchange.server;
-    let generation = Generation::start(model, engine, parsed.requests.clone(), &parsed.stop)?;
+    let Server { engine, metrics, options, .. } = exchange.server;
+    let generation = Generation::start(engine, parsed.requests.clone(), &parsed.stop)?;
+    let arrived = exchange.record.arrived.unwrap_or_else(Instant::now);
+    let generation = generation.measured_by(Arc::clone(&metrics.tokens), arrived);
+    let kept = if options.watch.log_prompts { TEXT_BYTES + 1 } else { 0 };
     let client = exchange.client.clone();
-    Ok(generation.while_wanted(move || !client.has_left()))
+    Ok(generation.keeping_text(kept).while_wanted(move || !client.is_cut() && !client.has_left()))
+}
+
+/// Notes in a request's record what was generated for it.
+fn note(parsed: &ParsedBody, generation: &Generation, server: &Server, record: &mut Record) {
+    record.usage = usage(parsed, generation);
+    let of = parsed.requests.iter().flat_map(|request| (0..request.choices).map(move |_| request));
+    let choices = of.enumerate().map(|(at, request)| GeneratedChoice {
+        prompt_tokens: request.prompt.len(),
+        cached_tokens: generation.cached_tokens(at).min(request.prompt.len()),
+        tokens: generation.tokens(at).saturating_sub(request.generated.len()),
+        finish: match generation.ending(at) {
+            Some(Ending::Stop) => Finish::Stop,
+            Some(Ending::Length) => Finish::Length,
+            // A choice that did not end was dropped, since its reader had gone.
+            None | Some(Ending::Error(GenerationError::Unwanted)) => Finish::Abort,
+            Some(Ending::Error(_)) => Finish::Error,
+        },
+        times: generation.times(at),
+    });
+    let first = parsed.requests.first();
+    let texts = first.filter(|_| server.options.watch.log_prompts).map(|request| {
+        // A token has a byte at least, all but the special ones, so the beginning is in these.
+        let tokens = &request.prompt[..request.prompt.len().min(TEXT_BYTES)];
+        let prompt = server.model.tokenizer.decode(tokens, false).unwrap_or_default();
+        Texts { prompt, answer: generation.kept_text().to_owned() }
+    });
+    record.generated = Some(Generated {
+        seed: parsed.seed,
+        n: first.map_or(0, |request| request.choices as usize),
+        max_tokens: first.map_or(0, |request| request.max_tokens),
+        stream: parsed.streaming.stream,
+        choices: choices.collect(),
+        texts,
+    });
 }
 
 /// What was generated elsewhere counts as if it had been generated here.
@@ -79,11 +189,12 @@ fn usage_json(usage: Usage) -> Value {
     })
 }
 
-fn finish_reason(ending: Ending) -> Result<&'static str, ApiError> {
+fn finish_reason(ending: Ending, server: &Server) -> Result<&'static str, ApiError> {
     match ending {
         Ending::Stop => Ok("stop"),
         Ending::Length => Ok("length"),
-        Ending::Error(error) => Err(ApiError::server(500, error.to_string())),
+        Ending::Error(GenerationError::Unwanted) if server.lifecycle.is_cut() => Err(refusal::cut_off()),
+        Ending::Error(error) => Err(error.into()),
     }
 }
 
@@ -162,13 +273,14 @@ impl<'a> Answer<'a> {
     }
 
     /// The whole answer in one body.
-    fn whole(&self, generation: &mut Generation) -> Result<Value, ApiError> {
+    fn whole(&self, generation: &mut Generation, queued: &mut Queued<'_>) -> Result<Value, ApiError> {
         let mut choices = self.choices();
         let mut outputs: Vec<(Vec<Delta>, &'static str)> = vec![(Vec::new(), ""); choices.len()];
         for TextEvent { choice: at, kind } in generation.by_ref() {
+            queued.heard_of(at);
             match kind {
                 TextEventKind::Delta(delta) => outputs[at].0.push(delta),
-                TextEventKind::End(ending) => outputs[at].1 = finish_reason(ending)?,
+                TextEventKind::End(ending) => outputs[at].1 = finish_reason(ending, self.server)?,
             }
         }
         let choices = choices.iter_mut().zip(&outputs).map(|(choice, (deltas, finish_reason))| {
@@ -190,16 +302,23 @@ impl<'a> Answer<'a> {
 
     /// The answer as events. An error of the generation is the last event; an error of the
     /// connection is returned.
-    fn stream(&self, generation: &mut Generation, events: &mut Events) -> std::io::Result<()> {
+    fn stream(
+        &self,
+        generation: &mut Generation,
+        queued: &mut Queued<'_>,
+        events: &mut Events,
+    ) -> std::io::Result<()> {
         let mut choices = self.choices();
         for opening in choices.iter().filter_map(|choice| self.dialect.opening(choice.index)) {
             events.send(&self.chunk(vec![opening]))?;
         }
         for TextEvent { choice: at, kind } in generation.by_ref() {
+            queued.heard_of(at);
+            faults::point(Point::Stream);
             let choice = &mut choices[at];
             let value = match kind {
                 TextEventKind::Delta(delta) => self.delta(delta, choice),
-                TextEventKind::End(ending) => match finish_reason(ending) {
+                TextEventKind::End(ending) => match finish_reason(ending, self.server) {
                     Ok(reason) => Some(self.end(choice.index, reason)),
                     Err(error) => {
                         events.send(&error.body())?;

@@ -2,6 +2,7 @@
 use super::answer;
 use super::dialect::{ChoiceText, Dialect, Labels, ListedToken, TokenTexts, number};
 use super::fields::Fields;
+use super::limits::Reading;
 use super::params::{self, Common, ParsedBody, TOP_LOGPROBS_MAX};
 use crate::runtime::ServedModel;
 use crate::serve::error::ApiError;
@@ -20,7 +21,8 @@ pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 }
 
 impl Dialect for Chat {
-    fn parse(&self, fields: &Fields<'_>, model: &ServedModel) -> Result<ParsedBody, ApiError> {
+    fn parse(&self, fields: &Fields<'_>, reading: Reading<'_>) -> Result<ParsedBody, ApiError> {
+        let Reading { model, bounds } = reading;
         params::check_model(fields, model)?;
         let streaming = params::streaming(fields)?;
         let logprobs = fields.flag("logprobs")?;
@@ -28,24 +30,18 @@ impl Dialect for Chat {
         if top_logprobs.is_some() && !logprobs {
             return Err(ApiError::invalid("top_logprobs", "top_logprobs needs logprobs to be true"));
         }
-        let sampling = params::sampling(fields, model, top_logprobs.unwrap_or(0) as u32)?;
+        let sampling = params::sampling(fields, reading, top_logprobs.unwrap_or(0) as u32)?;
         let seed = sampling.seed();
-        let prompt = prompt(fields, model)?;
-        let choices = params::choices(fields, model, 1)?;
+        let choices = params::choices(fields, reading, 1)?;
         if fields.get("resume").is_some() {
             return Err(params::resume_needs_ids());
         }
         let common = Common { sampling, choices, limits: params::limits(fields)? };
+        let (token_ids, stop) = (fields.flag("return_token_ids")?, params::stop(fields, bounds)?);
+        let prompt = prompt(fields, model)?;
         // An answer may be as long as the context has room for.
         let request = common.request(prompt, model, "messages", usize::MAX)?;
-        Ok(ParsedBody {
-            requests: vec![request],
-            seed,
-            streaming,
-            logprobs,
-            token_ids: fields.flag("return_token_ids")?,
-            stop: params::stop(fields)?,
-        })
+        Ok(ParsedBody { requests: vec![request], seed, streaming, logprobs, token_ids, stop })
     }
 
     fn labels(&self) -> Labels {
@@ -89,10 +85,12 @@ impl Dialect for Chat {
 /// The ids of the conversation in `messages`.
 pub(super) fn prompt(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
     let wrong = |message: &str| ApiError::invalid("messages", message);
-    let refused = |error: TextError| wrong(&error.to_string());
+    let refused = |error: TextError| ApiError::text("messages", &error);
     let encoder = ChatEncoder::new(&model.tokenizer, model.template.as_ref()).map_err(refused)?;
     let list = fields.get("messages").ok_or_else(|| wrong("messages is missing"))?;
     let list = list.as_array().filter(|list| !list.is_empty());
     let list: &[Value] = list.ok_or_else(|| wrong("messages must be a list of at least one"))?;
-    encoder.encode(list).map_err(refused)
+    let rendered = encoder.render(list).map_err(refused)?;
+    params::check_text_fits(&rendered, model, "messages")?;
+    encoder.ids(&rendered).map_err(refused)
 }

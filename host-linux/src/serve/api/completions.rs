@@ -2,10 +2,12 @@
 use super::answer;
 use super::dialect::{ChoiceText, Dialect, Labels, ListedToken, TokenTexts, number};
 use super::fields::Fields;
+use super::limits::{Reading, RequestBounds};
 use super::params::{self, Common, ParsedBody, TOP_LOGPROBS_MAX};
 use crate::runtime::ServedModel;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
+use crate::text::quote::quote;
 use serde_json::{Map, Value, json};
 
 /// Output tokens of a request that does not limit them, as in OpenAI's API.
@@ -21,16 +23,18 @@ pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 }
 
 impl Dialect for Completions {
-    fn parse(&self, fields: &Fields<'_>, model: &ServedModel) -> Result<ParsedBody, ApiError> {
+    fn parse(&self, fields: &Fields<'_>, reading: Reading<'_>) -> Result<ParsedBody, ApiError> {
+        let Reading { model, bounds } = reading;
         params::check_model(fields, model)?;
         let streaming = params::streaming(fields)?;
         let top_logprobs = fields.integer("logprobs", 0, TOP_LOGPROBS_MAX)?;
-        let sampling = params::sampling(fields, model, top_logprobs.unwrap_or(0) as u32)?;
+        let sampling = params::sampling(fields, reading, top_logprobs.unwrap_or(0) as u32)?;
         let seed = sampling.seed();
-        let prompts = prompts(fields, model)?;
-        let choices = params::choices(fields, model, prompts.len())?;
+        let choices = params::choices(fields, reading, prompt_count(fields, bounds)?)?;
         let resume = Resume::read(fields, choices)?;
         let common = Common { sampling, choices, limits: params::limits(fields)? };
+        let (token_ids, stop) = (fields.flag("return_token_ids")?, params::stop(fields, bounds)?);
+        let prompts = prompts(fields, model)?;
         let mut requests = Vec::with_capacity(prompts.len());
         for mut prompt in prompts {
             let generated = match &resume {
@@ -50,14 +54,7 @@ impl Dialect for Completions {
             request.first_choice = resume.as_ref().map_or(0, |resume| resume.choice);
             requests.push(request);
         }
-        Ok(ParsedBody {
-            requests,
-            seed,
-            streaming,
-            logprobs: top_logprobs.is_some(),
-            token_ids: fields.flag("return_token_ids")?,
-            stop: params::stop(fields)?,
-        })
+        Ok(ParsedBody { requests, seed, streaming, logprobs: top_logprobs.is_some(), token_ids, stop })
     }
 
     fn labels(&self) -> Labels {
@@ -123,7 +120,7 @@ impl Resume {
         }
         let Some(map) = value.as_object() else { return wrong("must be an object with prompt_tokens") };
         if let Some(name) = map.keys().find(|name| !matches!(name.as_str(), "prompt_tokens" | "choice")) {
-            return wrong(&format!("has an unknown field {name:?}; expected prompt_tokens, choice"));
+            return wrong(&format!("has an unknown field {}; expected prompt_tokens, choice", quote(name)));
         }
         let inner = |error: ApiError| ApiError::invalid("resume", format!("resume: {}", error.message));
         let fields = Fields::new(map);
@@ -144,6 +141,18 @@ impl Resume {
     }
 }
 
+/// How many prompts there are, before any is read.
+fn prompt_count(fields: &Fields<'_>, bounds: &RequestBounds) -> Result<usize, ApiError> {
+    match fields.get("prompt") {
+        None => Err(ApiError::invalid("prompt", "prompt is missing")),
+        Some(Value::Array(list)) if matches!(list.first(), Some(Value::String(_) | Value::Array(_))) => {
+            bounds.prompts.check("prompt", ("prompt has", list.len(), "prompts"))?;
+            Ok(list.len())
+        }
+        Some(_) => Ok(1),
+    }
+}
+
 /// The ids of each prompt, none of them empty.
 fn prompts(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<Vec<u32>>, ApiError> {
     match fields.get("prompt") {
@@ -151,12 +160,12 @@ fn prompts(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<Vec<u32>>, Ap
         Some(Value::String(text)) => Ok(vec![text_prompt(text, model)?]),
         Some(Value::Array(list)) => match list.first() {
             None => Err(empty_prompt()),
-            Some(Value::Number(_)) => Ok(vec![id_prompt(list)?]),
+            Some(Value::Number(_)) => Ok(vec![id_prompt(list, model)?]),
             Some(_) => list
                 .iter()
                 .map(|value| match value {
                     Value::String(text) => text_prompt(text, model),
-                    Value::Array(list) => id_prompt(list),
+                    Value::Array(list) => id_prompt(list, model),
                     _ => Err(wrong_prompt()),
                 })
                 .collect(),
@@ -167,12 +176,14 @@ fn prompts(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<Vec<u32>>, Ap
 
 /// The ids of a prompt of text, which is not empty.
 pub(super) fn text_prompt(text: &str, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
+    params::check_text_fits(text, model, "prompt")?;
     let ids = model.tokenizer.encode(text, true);
-    let ids = ids.map_err(|error| ApiError::invalid("prompt", error.to_string()))?;
+    let ids = ids.map_err(|error| ApiError::text("prompt", &error))?;
     if ids.is_empty() { Err(empty_prompt()) } else { Ok(ids) }
 }
 
-fn id_prompt(list: &[Value]) -> Result<Vec<u32>, ApiError> {
+fn id_prompt(list: &[Value], model: &ServedModel) -> Result<Vec<u32>, ApiError> {
+    params::check_ids_fit(list, model, "prompt")?;
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(wrong_prompt);
     let ids = list.iter().map(id).collect::<Result<Vec<u32>, _>>()?;
     if ids.is_empty() { Err(empty_prompt()) } else { Ok(ids) }

@@ -1,8 +1,9 @@
 //! What differs between the endpoints that generate: how a body is read, and how an answer is
 //! written. `docs/adding.md` says what a new one needs.
 use super::fields::Fields;
+use super::limits::Reading;
 use super::params::ParsedBody;
-use crate::runtime::{Delta, ServedModel};
+use crate::runtime::Delta;
 use crate::serve::error::ApiError;
 use crate::text::Tokenizer;
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ pub struct ChoiceText<'t> {
 /// An endpoint that generates.
 pub trait Dialect: Sync {
     /// Reads the fields of a request's body.
-    fn parse(&self, fields: &Fields<'_>, model: &ServedModel) -> Result<ParsedBody, ApiError>;
+    fn parse(&self, fields: &Fields<'_>, reading: Reading<'_>) -> Result<ParsedBody, ApiError>;
 
     /// The fixed names in the answers.
     fn labels(&self) -> Labels;

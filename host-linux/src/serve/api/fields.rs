@@ -1,10 +1,15 @@
 //! The fields of a JSON object, read as the types that an endpoint expects. Every error names its
 //! field, what was expected and what was found.
+use super::json_limits;
+use super::limits::RequestBounds;
 use crate::serve::error::ApiError;
+use crate::text::quote::quote_value;
 use serde_json::{Map, Value};
 
-/// The object that a body is; an error says what else it is.
-pub fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+/// The object that a body within bounds is; an error says what else it is. A name that is given
+/// twice has the last of its values, as in Python's `json` and JavaScript.
+pub fn object(body: &[u8], bounds: &RequestBounds) -> Result<Map<String, Value>, ApiError> {
+    json_limits::check(body, bounds)?;
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| ApiError::invalid("", format!("the body is not JSON: {error}")))?;
     match value {
@@ -37,9 +42,9 @@ impl<'a> Fields<'a> {
     pub fn float(&self, name: &str) -> Result<Option<f32>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = value.as_f64().filter(|x| x.is_finite());
-        number
-            .map(|x| Some(x as f32))
-            .ok_or_else(|| ApiError::invalid(name, format!("{name} must be a number, found {value}")))
+        number.map(|x| Some(x as f32)).ok_or_else(|| {
+            ApiError::invalid(name, format!("{name} must be a number, found {}", quote_value(value)))
+        })
     }
 
     /// An integer between `min` and `max`, both allowed. A float without a fraction (`16.0`) counts
@@ -49,24 +54,32 @@ impl<'a> Fields<'a> {
         let whole = |x: f64| (x.fract() == 0.0 && x.abs() < 9e15).then_some(x as i64);
         let found = value.as_i64().or_else(|| value.as_f64().and_then(whole));
         found.filter(|x| (min..=max).contains(x)).map(Some).ok_or_else(|| {
-            let message = format!("{name} must be an integer between {min} and {max}, found {value}");
-            ApiError::invalid(name, message)
+            let found = quote_value(value);
+            ApiError::invalid(
+                name,
+                format!("{name} must be an integer between {min} and {max}, found {found}"),
+            )
         })
     }
 
     /// A truth value; an absent one is false.
     pub fn flag(&self, name: &str) -> Result<bool, ApiError> {
         let Some(value) = self.get(name) else { return Ok(false) };
-        value
-            .as_bool()
-            .ok_or_else(|| ApiError::invalid(name, format!("{name} must be true or false, found {value}")))
+        value.as_bool().ok_or_else(|| {
+            ApiError::invalid(name, format!("{name} must be true or false, found {}", quote_value(value)))
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::tests::BOUNDS;
     use super::*;
     use serde_json::json;
+
+    fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+        super::object(body, &BOUNDS)
+    }
 
     fn wrong<T: std::fmt::Debug>(result: Result<T, ApiError>) -> (Option<String>, String) {
         let error = result.unwrap_err();
@@ -87,6 +100,17 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_two_values_counts_and_wild_numbers_are_refused() {
+        assert_eq!(object(br#"{"a": 1, "b": 2, "a": 3}"#).unwrap()["a"], 3);
+        for number in ["1e999999".to_owned(), "9".repeat(10_000), "0.".to_owned() + &"0".repeat(10_000)] {
+            let (param, message) = wrong(object(format!("{{\"a\": {number}}}").as_bytes()));
+            assert!(param.is_none() && message.starts_with("the body ") && message.len() < 100, "{message}");
+        }
+        let body = format!("{{\"a\": {}}}", "[],".repeat(5_000_000));
+        assert!(wrong(object(body.as_bytes())).1.contains("JSON values"));
+    }
+
+    #[test]
     fn an_error_names_the_field_and_what_was_found() {
         let map = object(br#"{"a": 16.5, "b": 17, "c": 1, "e": "x"}"#).unwrap();
         let fields = Fields::new(&map);
@@ -102,6 +126,9 @@ mod tests {
                 "{result:?}"
             );
         }
+        let long = json!({"a": "x".repeat(8 << 20)});
+        let message = wrong(Fields::new(long.as_object().unwrap()).integer("a", 0, 1)).1;
+        assert!(message.len() < 200 && message.ends_with("xx… (8388610 bytes)"), "{message}");
         assert_eq!(wrong(object(b"[]")), (None, "the body must be a JSON object".to_owned()));
         assert!(wrong(object(b"{")).1.starts_with("the body is not JSON: "));
     }

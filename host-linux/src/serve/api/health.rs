@@ -1,22 +1,41 @@
-//! `GET /health`: what the engine does now, and what it has done. `GET /` answers alike.
-use crate::runtime::EngineGauges;
+//! `GET /health`: that the server is alive, what the engine does now, and what it has done. `GET /`
+//! answers alike. `GET /ready`: whether requests are taken.
+use crate::runtime::{EngineGauges, EngineHandle};
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
+use crate::serve::lifecycle::Phase;
 use serde_json::{Value, json};
 use verbatim_core::engine::DraftCounters;
 
-/// Answers with the engine's gauges and counters; a guard has refused if the engine has failed.
+/// Answers with the engine's gauges and counters; a guard has refused if the engine has failed. All
+/// of them are atomics: nothing here waits for the engine or for another request.
 pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    let body = body(&exchange.server.engine.gauges());
+    let is_ending = exchange.server.lifecycle.is_ending();
+    let status = if is_ending { exchange.server.lifecycle.phase().name() } else { "ok" };
+    let body = body(status, &exchange.server.engine);
     exchange.send_json(200, &body, &[]);
     Ok(())
 }
 
-fn body(gauges: &EngineGauges) -> Value {
-    let EngineGauges { status, counters } = gauges;
+/// Answers with 200 while requests are taken, and with 503 before that, while the server drains,
+/// and after the engine has failed.
+pub fn ready(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    let has_failed = exchange.server.engine.failure().is_some();
+    let phase = if has_failed { Phase::Failed } else { exchange.server.lifecycle.phase() };
+    let status = if phase == Phase::Ready { 200 } else { 503 };
+    exchange.send_json(status, &json!({"status": phase.name()}), &[]);
+    Ok(())
+}
+
+fn body(status_name: &str, engine: &EngineHandle) -> Value {
+    let EngineGauges { status, counters } = engine.gauges();
+    // Null before the first step.
+    let age = engine.last_step_age().map(|age| age.as_millis() as f64 / 1e3);
     let drafts = |of: &DraftCounters| json!({"verified": of.verified, "accepted": of.accepted});
     json!({
-        "status": "ok", "running": status.running, "waiting": status.waiting, "steps": status.steps,
+        "status": status_name, "last_step_age_seconds": age,
+        "restarts": engine.restarts(), "overdue_steps": engine.overdue_steps(),
+        "running": status.running, "waiting": status.waiting, "steps": status.steps,
         "preemptions": status.preemptions, "cached_tokens": counters.hit_tokens,
         "drafts": {"lookup": drafts(&counters.lookup), "model": drafts(&counters.model)},
     })

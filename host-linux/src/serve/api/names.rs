@@ -1,7 +1,9 @@
 //! The names of parameters: what is known, and what is refused because it would change the answer
 //! and is not supported.
 use super::fields::{self, Fields};
+use super::limits::RequestBounds;
 use crate::serve::error::ApiError;
+use crate::text::quote::{quote_value, shorten};
 use serde_json::{Map, Value};
 
 /// Tells whether a value of a parameter leaves the answer as it is without the parameter.
@@ -76,10 +78,20 @@ const WITHOUT_EFFECT: &[&str] = &[
     "request_id",
 ];
 
-/// Reads the object that a body is, and checks its names. Those that mean nothing here are added to
-/// `ignored`. Every endpoint that takes a body begins with this.
-pub fn checked_object(body: &[u8], ignored: &mut Vec<String>) -> Result<Map<String, Value>, ApiError> {
-    let object = fields::object(body)?;
+/// Names without a meaning that are kept of a body: so many, and so many characters of each. What a
+/// client makes up must not fill a log.
+const IGNORED_MAX: usize = 100;
+const IGNORED_CHARS_MAX: usize = 64;
+
+/// Reads the object that a body within `bounds` is, and checks its names. Those that mean nothing
+/// here are added to `ignored`, as far as they are kept. Every endpoint that takes a body begins
+/// with this.
+pub fn checked_object(
+    body: &[u8],
+    bounds: &RequestBounds,
+    ignored: &mut Vec<String>,
+) -> Result<Map<String, Value>, ApiError> {
+    let object = fields::object(body, bounds)?;
     ignored.extend(check(&Fields::new(&object))?);
     Ok(object)
 }
@@ -91,7 +103,8 @@ fn check(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
         if let Some(value) = fields.get(name)
             && !is_harmless(value)
         {
-            return Err(ApiError::invalid(name, format!("{name} = {value} is not supported")));
+            let message = format!("{name} = {} is not supported", quote_value(value));
+            return Err(ApiError::invalid(name, message));
         }
     }
     let is_known = |name: &str| {
@@ -99,17 +112,19 @@ fn check(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
             || WITHOUT_EFFECT.contains(&name)
             || UNSUPPORTED.iter().any(|(other, _)| *other == name)
     };
-    Ok(fields.names().filter(|name| !is_known(name)).map(str::to_owned).collect())
+    let unknown = fields.names().filter(|name| !is_known(name)).take(IGNORED_MAX);
+    Ok(unknown.map(|name| shorten(name, IGNORED_CHARS_MAX)).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::fields::object;
+    use super::super::limits::tests::BOUNDS;
     use super::*;
 
     #[test]
     fn names_are_refused_ignored_or_known() {
-        let check = |body: &[u8]| check(&Fields::new(&object(body).unwrap()));
+        let check = |body: &[u8]| check(&Fields::new(&object(body, &BOUNDS).unwrap()));
         assert_eq!(check(br#"{"prompt": "a", "x": 1, "echo": false, "y": null}"#).unwrap(), ["x", "y"]);
         let error = check(br#"{"x": 1, "echo": true}"#).unwrap_err();
         assert_eq!((error.status, error.param.as_deref()), (400, Some("echo")));
@@ -117,5 +132,23 @@ mod tests {
             let is_known = USED.contains(name) || WITHOUT_EFFECT.contains(name);
             assert!(!is_known, "{name} is both refused and known");
         }
+    }
+
+    #[test]
+    fn what_clients_make_up_is_kept_in_part() {
+        let long = "z".repeat(1 << 20);
+        let names: Map<String, Value> =
+            (0..1000).map(|i| (format!("{i}\n{}", if i < 8 { &long } else { "" }), Value::Null)).collect();
+        let kept = check(&Fields::new(&names)).unwrap();
+        assert_eq!(kept.len(), IGNORED_MAX);
+        assert!(kept[0].starts_with("0\\nzzz") && kept[0].ends_with("z… (1048578 bytes)"), "{}", kept[0]);
+        assert!(kept.iter().all(|name| name.chars().count() <= IGNORED_CHARS_MAX && name.capacity() < 1000));
+        let tools = Value::from(vec![long.as_str()]);
+        let error = check(&Fields::new(&[("tools".to_owned(), tools)].into_iter().collect())).unwrap_err();
+        assert!(
+            error.message.len() < 200 && error.message.ends_with(" is not supported"),
+            "{}",
+            error.message
+        );
     }
 }

@@ -1,20 +1,20 @@
 //! Parameters that generating endpoints share, and the engine's requests that they make.
 //!
-//! The functions are called in the order of this file. A body with several faults is answered with
-//! the first one in that order, so the order is part of what a client sees.
+//! The functions are called in the order of this file, prompts last, since all else costs less to
+//! check. A body with several faults is answered with the first one in that order, so the order is
+//! part of what a client sees.
 use super::fields::Fields;
+use super::limits::{Reading, RequestBounds};
 use crate::runtime::{OwnedRequest, ServedModel};
 use crate::serve::error::ApiError;
 use crate::serve::server::draw_seed;
+use crate::text::quote::{quote, quote_value};
 use serde_json::Value;
+use std::fmt::Display;
 use verbatim_core::sampling::SamplingParams;
 
 /// Alternatives that may be listed for a token.
 pub const TOP_LOGPROBS_MAX: i64 = 20;
-/// Choices that a request may have, if the engine has as many slots.
-const CHOICES_MAX: usize = 128;
-/// Stop strings of a request.
-const STOP_STRINGS_MAX: usize = 16;
 
 /// A body that was read: what the engine is to generate, and how the answer shows it.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub fn check_model(fields: &Fields<'_>, model: &ServedModel) -> Result<(), ApiEr
     if name == model.name {
         return Ok(());
     }
-    let message = format!("the model {name} does not exist; {} is served", model.name);
+    let message = format!("the model {} does not exist; {} is served", quote(name), model.name);
     Err(ApiError { status: 404, code: Some("model_not_found"), ..ApiError::invalid("model", message) })
 }
 
@@ -83,8 +83,8 @@ impl Sampling {
 
 /// Reads the sampling parameters. Those that are absent are the model's own defaults or off; an
 /// absent seed is drawn.
-pub fn sampling(fields: &Fields<'_>, model: &ServedModel, top_logprobs: u32) -> Result<Sampling, ApiError> {
-    let defaults = model.loaded.generation();
+pub fn sampling(fields: &Fields<'_>, reading: Reading<'_>, top_logprobs: u32) -> Result<Sampling, ApiError> {
+    let defaults = reading.model.loaded.generation();
     let seed = match fields.integer("seed", i64::MIN, i64::MAX)? {
         Some(seed) => seed as u64,
         None => draw_seed().map_err(|error| ApiError::server(500, error))?,
@@ -103,19 +103,20 @@ pub fn sampling(fields: &Fields<'_>, model: &ServedModel, top_logprobs: u32) -> 
         top_logprobs,
     };
     params.check().map_err(|error| ApiError::invalid(error.name, error.to_string()))?;
-    let logit_bias = logit_bias(fields)?;
+    let logit_bias = logit_bias(fields, reading.bounds)?;
     let stop_ids = if fields.flag("ignore_eos")? { Vec::new() } else { defaults.eos_ids.clone() };
     Ok(Sampling { params, logit_bias, stop_ids })
 }
 
 /// Pairs of a token's id and what is added to its logit.
-fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, ApiError> {
-    let wrong = |found: &dyn std::fmt::Display| {
-        let message = format!("logit_bias must map token ids to numbers between -100 and 100, found {found}");
-        ApiError::invalid("logit_bias", message)
+fn logit_bias(fields: &Fields<'_>, bounds: &RequestBounds) -> Result<Vec<(u32, f32)>, ApiError> {
+    let wrong = |found: &dyn Display| {
+        let expected = "logit_bias must map token ids to numbers between -100 and 100";
+        ApiError::invalid("logit_bias", format!("{expected}, found {}", quote_value(found)))
     };
     let Some(value) = fields.get("logit_bias") else { return Ok(Vec::new()) };
     let map = value.as_object().ok_or_else(|| wrong(value))?;
+    bounds.logit_bias.check("logit_bias", ("logit_bias has", map.len(), "entries"))?;
     map.iter()
         .map(|(id, bias)| {
             let token = id.parse::<u32>().map_err(|_| wrong(id))?;
@@ -126,14 +127,16 @@ fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, ApiError> {
 }
 
 /// Reads `n`, the choices of each prompt. All choices of a body must fit the engine's slots.
-pub fn choices(fields: &Fields<'_>, model: &ServedModel, prompt_count: usize) -> Result<u32, ApiError> {
-    let slots = model.limits.slots();
-    let choices = fields.integer("n", 1, slots.min(CHOICES_MAX) as i64)?.unwrap_or(1) as u32;
+pub fn choices(fields: &Fields<'_>, reading: Reading<'_>, prompt_count: usize) -> Result<u32, ApiError> {
+    let slots = reading.model.limits.slots();
+    let choices = fields.integer("n", 1, reading.bounds.choices.max as i64);
+    let of_budget = |error| ApiError { budget: Some(reading.bounds.choices.name), ..error };
+    let choices = choices.map_err(of_budget)?.unwrap_or(1) as u32;
     if prompt_count * choices as usize > slots {
         let message = format!(
             "{prompt_count} prompts of {choices} choices are asked for, but the server takes {slots} sequences at most"
         );
-        return Err(ApiError::invalid("prompt", message));
+        return Err(ApiError { budget: Some("max-queue"), ..ApiError::invalid("prompt", message) });
     }
     Ok(choices)
 }
@@ -181,7 +184,7 @@ fn cache_salt(fields: &Fields<'_>) -> Result<u64, ApiError> {
     let Some(value) = fields.get("cache_salt") else { return Ok(0) };
     let text = value.as_str().filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| {
-        let message = format!("cache_salt must be a string that is not empty, found {value}");
+        let message = format!("cache_salt must be a string that is not empty, found {}", quote_value(value));
         ApiError::invalid("cache_salt", message)
     })?;
     let hash = blake3::hash(text.as_bytes());
@@ -215,12 +218,7 @@ impl Common {
         let context = model.limits.model_len;
         let room = context.saturating_sub(prompt.len());
         if room == 0 {
-            let message = format!(
-                "this model's maximum context length is {context} tokens, but the prompt has {} tokens",
-                prompt.len()
-            );
-            let code = Some("context_length_exceeded");
-            return Err(ApiError { code, ..ApiError::invalid(field, message) });
+            return Err(context_exceeded(field, model, &prompt.len()));
         }
         let limits = &self.limits;
         let max_tokens = limits.max_tokens.unwrap_or(default_max_tokens).min(room);
@@ -236,20 +234,49 @@ impl Common {
     }
 }
 
+/// The error for a prompt that the context has no room for; `found` says how many tokens it has.
+fn context_exceeded(field: &str, model: &ServedModel, found: &dyn Display) -> ApiError {
+    let context = model.limits.model_len;
+    let message =
+        format!("this model's maximum context length is {context} tokens, but the prompt has {found} tokens");
+    ApiError { code: Some("context_length_exceeded"), ..ApiError::invalid(field, message) }
+}
+
+/// Refuses text that cannot fit the context however it is tokenized, before it is tokenized.
+pub fn check_text_fits(text: &str, model: &ServedModel, field: &str) -> Result<(), ApiError> {
+    let least = model.tokenizer.tokens_min(text);
+    if least < model.limits.model_len {
+        return Ok(());
+    }
+    Err(context_exceeded(field, model, &format_args!("at least {least}")))
+}
+
+/// Refuses more ids than the context has room for, before they are copied. Those of an output that
+/// is resumed may fill it.
+pub fn check_ids_fit(ids: &[Value], model: &ServedModel, field: &str) -> Result<(), ApiError> {
+    if ids.len() <= model.limits.model_len {
+        return Ok(());
+    }
+    Err(context_exceeded(field, model, &ids.len()))
+}
+
 /// Reads `stop`, the strings that end the output.
-pub fn stop(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
+pub fn stop(fields: &Fields<'_>, bounds: &RequestBounds) -> Result<Vec<String>, ApiError> {
     let wrong = || {
-        ApiError::invalid("stop", "stop must be a string or a list of up to 16 strings, none of them empty")
+        let max = bounds.stop_strings.max;
+        let expected = format!("a string or a list of up to {max} strings, none of them empty");
+        ApiError::invalid("stop", format!("stop must be {expected}"))
     };
-    let stops: Vec<String> = match fields.get("stop") {
-        None => Vec::new(),
-        Some(Value::String(stop)) => vec![stop.clone()],
-        Some(Value::Array(list)) => {
-            let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(wrong);
-            list.iter().map(text).collect::<Result<_, _>>()?
-        }
-        Some(_) => return Err(wrong()),
+    let list: &[Value] = match fields.get("stop") {
+        None => &[],
+        Some(Value::Array(list)) => list,
+        Some(stop) => std::slice::from_ref(stop),
     };
-    let is_wrong = stops.len() > STOP_STRINGS_MAX || stops.iter().any(String::is_empty);
-    if is_wrong { Err(wrong()) } else { Ok(stops) }
+    bounds.stop_strings.check("stop", ("stop has", list.len(), "strings"))?;
+    let text = |value: &Value| {
+        let text = value.as_str().filter(|text| !text.is_empty()).ok_or_else(wrong)?;
+        bounds.stop_chars.check("stop", ("stop has a string of", text.chars().count(), "characters"))?;
+        Ok(text.to_owned())
+    };
+    list.iter().map(text).collect()
 }

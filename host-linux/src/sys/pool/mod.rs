@@ -53,6 +53,8 @@ mod tests;
 
 pub use float_control::float_control_is_default;
 
+#[cfg(all(feature = "faults", debug_assertions))]
+use crate::faults::{self, Point};
 use caller::{Caller, HandedOut};
 use protocol::Protocol;
 use std::any::Any;
@@ -188,6 +190,11 @@ impl FutexPool {
     fn run_measured(&self, phase: Phase, tasks: usize, elements: Option<usize>, job: &Job<'_>) {
         assert!(!IN_JOB.get(), "a job cannot run tasks on a pool");
         assert!(tasks <= TASKS_MAX, "{tasks} tasks are more than a run can have, {TASKS_MAX}");
+        #[cfg(all(feature = "faults", debug_assertions))]
+        let job = &|task, worker| {
+            faults::point(if phase == Phase::Sample { Point::Sampling } else { Point::Job });
+            job(task, worker);
+        };
         let mut caller = self.caller();
         self.shared.check_float_control();
         let helpers = self.threads.len().min(tasks.saturating_sub(1));

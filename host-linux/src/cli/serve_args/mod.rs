@@ -1,0 +1,6 @@
+//! Flags of the server alone: a file for each part of it.
+pub(super) mod connections;
+pub(super) mod guard;
+pub(super) mod limits;
+pub(super) mod supervision;
+pub(super) mod watch;
