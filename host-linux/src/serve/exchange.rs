@@ -140,9 +140,7 @@ impl<'s> Exchange<'s> {
     /// If the text is not a whole head and a body.
     pub(super) fn for_test(server: &'s Server, text: &str) -> (Self, std::os::unix::net::UnixStream) {
         use super::transport::stream::Stream;
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        let stream = Stream::Unix(ours);
-        stream.prepare().expect("a socket");
+        let (stream, theirs) = Stream::pair();
         let (head, length) = Head::parse(text.as_bytes()).expect("a good head").expect("a whole head");
         let time = std::time::Duration::from_secs(60);
         let client = Client::new(&std::sync::Arc::new(stream), &head, time, &server.lifecycle);

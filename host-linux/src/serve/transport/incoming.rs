@@ -153,15 +153,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::io::Write;
-    use std::os::unix::net::UnixStream;
     use std::sync::atomic::Ordering;
-
-    fn pair() -> (Stream, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let ours = Stream::Unix(ours);
-        ours.prepare().unwrap();
-        (ours, theirs)
-    }
 
     fn limits() -> ConnectionLimits {
         ConnectionLimits { total_body_bytes: 1 << 20, ..ConnectionLimits::new(100, 1 << 16) }
@@ -199,7 +191,7 @@ mod tests {
         fn any_split_gives_the_same_requests(cuts in proptest::collection::vec(0..THREE.len(), 0..8)) {
             let mut cuts = cuts;
             cuts.sort_unstable();
-            let (ours, mut theirs) = pair();
+            let (ours, mut theirs) = Stream::pair();
             let writer = std::thread::spawn(move || {
                 let mut from = 0;
                 for cut in cuts.into_iter().chain([THREE.len()]) {
@@ -217,7 +209,7 @@ mod tests {
     }
 
     fn send(bytes: &[u8], limits: &ConnectionLimits) -> Option<u16> {
-        let (ours, mut theirs) = pair();
+        let (ours, mut theirs) = Stream::pair();
         theirs.write_all(bytes).unwrap();
         requests(&ours, limits).1
     }
@@ -248,7 +240,7 @@ mod tests {
     #[test]
     fn half_a_request_at_the_end_of_the_connection_is_told() {
         for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nab"] {
-            let (ours, mut theirs) = pair();
+            let (ours, mut theirs) = Stream::pair();
             theirs.write_all(bytes).unwrap();
             theirs.shutdown(std::net::Shutdown::Write).unwrap();
             assert_eq!(requests(&ours, &limits()).1, Some(400));
@@ -262,7 +254,7 @@ mod tests {
         let body = |length: usize| [post(length), vec![b'x'; length]].concat();
         let limits = ConnectionLimits { body_bytes: 100, total_body_bytes: 100, ..limits() };
         assert_eq!(send(&post(101), &limits), Some(413), "before a byte of it came");
-        let (ours, mut theirs) = pair();
+        let (ours, mut theirs) = Stream::pair();
         theirs.write_all(&body(100)).unwrap();
         drop(theirs);
         assert_eq!(requests(&ours, &limits), (vec![("/".to_owned(), vec![b'x'; 100])], None));

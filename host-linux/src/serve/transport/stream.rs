@@ -133,21 +133,25 @@ impl Stream {
 }
 
 #[cfg(test)]
+impl Stream {
+    /// A connection over a pair of sockets, prepared as if it was accepted, and its other side.
+    pub(in crate::serve) fn pair() -> (Self, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let ours = Self::Unix(ours);
+        ours.prepare().expect("a socket");
+        (ours, theirs)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    fn pair() -> (Stream, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let ours = Stream::Unix(ours);
-        ours.prepare().unwrap();
-        (ours, theirs)
-    }
-
     #[test]
     fn reads_and_writes_end_at_their_deadline() {
-        let (ours, theirs) = pair();
+        let (ours, theirs) = Stream::pair();
         let mut piece = [0; 8];
         let soon = Instant::now() + Duration::from_millis(5);
         assert_eq!(ours.read(&mut piece, soon, false).unwrap_err().kind(), ErrorKind::TimedOut);
@@ -160,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_takes_a_little_now_and_then_is_given_up() {
-        let (ours, theirs) = pair();
+        let (ours, theirs) = Stream::pair();
         let is_given_up = Arc::new(AtomicBool::new(false));
         let reader = {
             let is_given_up = Arc::clone(&is_given_up);
@@ -179,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_keeps_up_gets_everything() {
-        let (ours, mut theirs) = pair();
+        let (ours, mut theirs) = Stream::pair();
         let reader = std::thread::spawn(move || {
             let mut all = Vec::new();
             theirs.read_to_end(&mut all).map(|_| all)
