@@ -79,9 +79,7 @@ fn dispatch_on(routes: &'static [Route], exchange: &mut Exchange<'_>) {
         if !exchange.is_answered() {
             exchange.refuse(&error);
         }
-        if let Some(budget) = error.budget {
-            exchange.server.metrics.refused(budget);
-        }
+        exchange.server.count_refusal(&error);
         let kind = error.code.unwrap_or_else(|| error.kind());
         exchange.record.error = Some(RecordedError { kind, param: error.param });
     }

@@ -1,5 +1,6 @@
 //! What every handler can reach.
 use super::budgets::Budgets;
+use super::error::ApiError;
 use super::guards::state::Guards;
 use super::lifecycle::Lifecycle;
 use super::notice::Notice;
@@ -53,6 +54,13 @@ impl Server {
         }
         let (created, traffic) = (now(), Arc::default());
         Self { model, engine, created, observer, guards, metrics, options, budgets, lifecycle, traffic }
+    }
+
+    /// Counts an error against the budget that was spent, if that is its cause.
+    pub(super) fn count_refusal(&self, error: &ApiError) {
+        if let Some(budget) = error.budget {
+            self.metrics.refused(budget);
+        }
     }
 
     /// Reads anew what may change while it runs (SIGHUP): the API keys.

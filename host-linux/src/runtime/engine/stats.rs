@@ -58,7 +58,7 @@ pub struct EngineStats {
     step_seconds: [Histogram; 3],
     /// Rows of the served model's steps.
     pub step_rows: Histogram,
-    /// The same in vLLM's buckets.
+    /// Rows of the served model's steps, in vLLM's buckets.
     pub iteration_tokens: Histogram,
     /// Tokens that were handed to readers.
     pub tokens: Counter,

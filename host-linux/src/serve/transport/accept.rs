@@ -221,9 +221,7 @@ impl<'s> Acceptor<'s> {
 
     /// Sends an error without waiting; a new connection has room for it.
     fn tell(&self, stream: &Stream, error: &ApiError) {
-        if let Some(budget) = error.budget {
-            self.server.metrics.refused(budget);
-        }
+        self.server.count_refusal(error);
         let id = draw_id();
         let mut headers = vec![("x-request-id", id.as_str()), ("Content-Type", "application/json")];
         headers.extend(error.headers());

@@ -134,9 +134,7 @@ impl Connection {
             exchange.add_header("Retry-After", refusal::RETRY_AFTER);
         }
         exchange.refuse(error);
-        if let Some(budget) = error.budget {
-            self.server.metrics.refused(budget);
-        }
+        self.server.count_refusal(error);
         self.server.metrics.request_ended(&exchange.record);
         self.server.observer.request_ended(&exchange.record);
     }
