@@ -6,7 +6,7 @@
 //! reads changes nothing.
 use std::sync::OnceLock;
 use verbatim::load::NoProgress;
-use verbatim::runtime::{OwnedRequest, ServedModel};
+use verbatim::runtime::{CHOICES_MAX, OwnedRequest, ServedModel};
 use verbatim::serve::api::chat::Chat;
 use verbatim::serve::api::completions::Completions;
 use verbatim::serve::api::dialect::Dialect;
@@ -16,6 +16,11 @@ use verbatim::serve::api::params::ParsedBody;
 use verbatim::serve::error::ApiError;
 use verbatim::serve::transport::body::{BodyDecoder, BodyError};
 use verbatim::serve::transport::head::{Framing, HEAD_MAX, HEADERS_MAX, Head, Version};
+use verbatim::text::parts::part::joined;
+use verbatim::text::parts::{
+    OfferedTool, OfferedTools, OutputFormat, Part, PartReader, ReasoningFormat, ReasoningSyntax, ToolFormat,
+    ToolSyntax,
+};
 
 /// Characters of an error's message, at most: it quotes at most a hundred of what was sent.
 const MESSAGE_MAX: usize = 500;
@@ -67,9 +72,9 @@ fn is_within_limits(parsed: &ParsedBody) {
     let limits = &model().limits;
     let ParsedBody { requests, stop, .. } = parsed;
     let choices: usize = requests.iter().map(|request| request.choices as usize).sum();
-    assert!(!requests.is_empty() && (requests.len()..=limits.slots()).contains(&choices), "{choices}");
+    assert!(!requests.is_empty() && (requests.len()..=CHOICES_MAX).contains(&choices), "{choices}");
     for OwnedRequest { prompt, generated, max_tokens, .. } in requests {
-        assert!(!prompt.is_empty() && *max_tokens > 0 && generated.len() <= *max_tokens);
+        assert!(!prompt.is_empty() && generated.len() <= *max_tokens);
         assert!(prompt.len() + max_tokens <= limits.model_len, "{} and {max_tokens}", prompt.len());
     }
     assert!(stop.len() <= STOP_STRINGS_MAX && stop.iter().all(|stop| !stop.is_empty()), "{stop:?}");
@@ -192,4 +197,57 @@ fn decode(framing: Framing, bytes: &[u8], piece: usize) -> Result<(Vec<u8>, Opti
         }
         come = (come + piece.max(1)).min(bytes.len());
     }
+}
+
+/// Bytes as what a model writes, behind two that choose the format and how it is cut: text,
+/// reasoning and calls, whose order and names are right, and which do not depend on the cuts.
+///
+/// # Panics
+/// If a rule of the module does not hold.
+pub fn parts(data: &[u8]) {
+    let [format, cut, bytes @ ..] = data else { return };
+    let text = String::from_utf8_lossy(bytes);
+    let format = output_format(*format);
+    let whole = read_parts(&format, &[&text]);
+    let mut calls = 0;
+    for part in &whole {
+        match part {
+            Part::Text(text) | Part::Reasoning(text) => assert!(!text.is_empty()),
+            Part::CallBegins { call, name } => {
+                assert!(*call == calls && (1..=64).contains(&name.len()), "{call}: {name}");
+                calls += 1;
+            }
+            Part::Arguments { call, fragment } => {
+                assert!(*call + 1 == calls && fragment.starts_with('{'), "{call}: {fragment}");
+            }
+        }
+    }
+    let chars: Vec<char> = text.chars().collect();
+    let pieces: Vec<String> = chars.chunks(1 + usize::from(cut % 16)).map(|piece| piece.iter().collect()).collect();
+    let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+    assert_eq!(read_parts(&format, &pieces), whole, "in pieces");
+}
+
+/// The format that a byte stands for.
+fn output_format(byte: u8) -> OutputFormat {
+    let schema = serde_json::json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {}}});
+    let offered = ["f", "get_weather"].map(|name| OfferedTool {
+        name: name.to_owned(),
+        parameters: schema.clone(),
+        strict: false,
+    });
+    let syntax = ToolSyntax::ALL[usize::from(byte) % ToolSyntax::ALL.len()];
+    let (parallel, is_open) = (byte & 0x20 == 0, byte & 0x40 != 0);
+    let reasoning = ReasoningFormat { syntax: ReasoningSyntax::Think, is_open };
+    OutputFormat {
+        reasoning: (byte & 0x80 != 0).then_some(reasoning),
+        tools: Some(ToolFormat { syntax, parallel, offered: OfferedTools(offered.into()).into() }),
+    }
+}
+
+fn read_parts(format: &OutputFormat, pieces: &[&str]) -> Vec<Part> {
+    let (mut reader, mut parts) = (PartReader::new(format.clone()), Vec::new());
+    pieces.iter().for_each(|piece| reader.push(piece, &mut parts));
+    reader.finish(&mut parts);
+    joined(parts)
 }

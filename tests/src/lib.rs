@@ -3,6 +3,7 @@
 //! * [`recipe`]: random models from a formula; [`checkpoint`]: their files; [`temporary`]:
 //!   directories for them. [`q4_0`]: another engine's rounding, as a yardstick.
 //! * [`chat`]: messages as the built-in model's template renders them.
+//! * [`choices`]: the choices of answers in one form, whole or streamed.
 //! * [`data`]: files that are not in the repository; a test that needs one is skipped by name
 //!   without it.
 //! * [`fixture`]: a tiny model as files, to be spoiled; [`process`]: the program, and requests to
@@ -20,6 +21,7 @@
 //! * [`source`]: Rust sources as text, for the test that keeps the tree tidy.
 pub mod chat;
 pub mod checkpoint;
+pub mod choices;
 pub mod data;
 pub mod draws;
 pub mod fixture;

@@ -2,7 +2,7 @@
 //! left it.
 use super::engine::TokenEventKind;
 use super::error::GenerationError;
-use super::event::{Delta, Ending};
+use super::event::{Delta, Ending, PromptToken, StopCause};
 use super::request::OwnedRequest;
 use crate::text::{Detokenizer, StopMatcher, StopStrings, Tokenizer};
 use std::sync::Arc;
@@ -14,24 +14,39 @@ use verbatim_core::sampling::TokenLogprob;
 pub(super) struct Choice {
     detokenizer: Detokenizer<Arc<Tokenizer>>,
     matcher: StopMatcher,
+    stop_ids: Vec<u32>,
+    /// Whether a token that ends the output adds to the text.
+    includes_stop: bool,
     min_tokens: usize,
     /// Output tokens, those generated before included.
     pub(super) tokens: usize,
     /// Positions that were in the cache when the choice was first admitted.
     pub(super) cached_tokens: Option<usize>,
+    /// Its prompt from the second token on, as far as it is scored.
+    pub(super) prompt: Vec<PromptToken>,
+    /// Its text that was given out before it was resumed.
+    pub(super) replayed: String,
     /// Why it ended, if it did.
     pub(super) ending: Option<Ending>,
+    /// What stopped it, if anything did.
+    pub(super) stop_cause: Option<StopCause>,
 }
 
 impl Choice {
     pub(super) fn new(tokenizer: &Arc<Tokenizer>, request: &OwnedRequest, stop: &Arc<StopStrings>) -> Self {
         Self {
-            detokenizer: Detokenizer::new(Arc::clone(tokenizer), &request.prompt, true),
-            matcher: StopMatcher::new(Arc::clone(stop), false),
+            detokenizer: Detokenizer::new(Arc::clone(tokenizer), &request.prompt, request.skips_special)
+                .keeping(Arc::clone(&request.kept_special)),
+            matcher: StopMatcher::new(Arc::clone(stop), request.includes_stop),
+            stop_ids: request.stop_ids.clone(),
+            includes_stop: request.includes_stop,
             min_tokens: request.min_tokens,
             tokens: 0,
             cached_tokens: None,
+            prompt: Vec::new(),
+            replayed: String::new(),
             ending: None,
+            stop_cause: None,
         }
     }
 
@@ -40,11 +55,12 @@ impl Choice {
     /// and what was held back is returned.
     pub(super) fn replay(&mut self, request: &OwnedRequest) -> Option<Delta> {
         for token in &request.generated {
-            self.text(*token);
+            let text = self.text(*token);
+            self.replayed.push_str(&text);
             if self.ending.is_some() {
                 return None;
             }
-            if request.stop_ids.contains(token) && self.tokens > self.min_tokens {
+            if self.is_stop(*token) {
                 return self.finish(FinishReason::StopId(*token));
             }
         }
@@ -52,9 +68,17 @@ impl Choice {
         if is_whole { self.finish(FinishReason::Length) } else { None }
     }
 
+    /// Whether the latest token, which is this, ends the output.
+    fn is_stop(&self, token: u32) -> bool {
+        self.tokens > self.min_tokens && self.stop_ids.contains(&token)
+    }
+
     /// The text that a token adds; a stop string in it ends the choice.
     fn text(&mut self, token: u32) -> String {
         self.tokens += 1;
+        if self.is_stop(token) && !self.includes_stop {
+            return String::new();
+        }
         let piece = match self.detokenizer.push(token) {
             Ok(piece) => piece,
             Err(error) => {
@@ -66,7 +90,8 @@ impl Choice {
             return piece;
         }
         let text = self.matcher.push(&piece);
-        if self.matcher.stopped().is_some() {
+        if let Some(stop) = self.matcher.stopped() {
+            self.stop_cause = Some(StopCause::Text(stop.to_owned()));
             self.ending = Some(Ending::Stop);
         }
         text
@@ -86,7 +111,12 @@ impl Choice {
                 }
                 Some(Delta { text, token: Some(TokenLogprob { token, logprob }), top })
             }
+            TokenEventKind::PromptLogprob { token, top } => {
+                self.prompt.push(PromptToken { token, top });
+                None
+            }
             TokenEventKind::Finished(reason) => self.finish(reason),
+            TokenEventKind::Complete => self.end(Ending::Stop),
             // The generation, which knows the engine, ends the choice and does not hand this on.
             TokenEventKind::EngineLost => None,
         }
@@ -96,12 +126,19 @@ impl Choice {
     /// back: a client that resumes the choice gets it then, and would otherwise have it twice.
     fn finish(&mut self, reason: FinishReason) -> Option<Delta> {
         let ending = match reason {
-            FinishReason::StopId(_) => Ending::Stop,
+            FinishReason::StopId(token) => {
+                self.stop_cause = Some(StopCause::Token(token));
+                Ending::Stop
+            }
             FinishReason::Length => Ending::Length,
             FinishReason::NonFinite { position } => Ending::Error(GenerationError::NonFinite { position }),
             FinishReason::MaskEmpty => Ending::Error(GenerationError::NoTokenAllowed),
             FinishReason::DeviceLost => Ending::Error(GenerationError::DeviceLost),
         };
+        self.end(ending)
+    }
+
+    fn end(&mut self, ending: Ending) -> Option<Delta> {
         let is_error = matches!(ending, Ending::Error(_));
         self.ending = Some(ending);
         if is_error {

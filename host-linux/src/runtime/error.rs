@@ -165,6 +165,8 @@ pub enum GenerationError {
     NoTokenAllowed,
     /// The tokens cannot be decoded.
     Text(TextError),
+    /// The engine refused it when its turn came, after other choices of its generation.
+    Refused(Refusal),
     /// The device that computes was lost. The tokens so far hold.
     DeviceLost,
     /// Nobody wanted the output any more.
@@ -279,6 +281,7 @@ impl fmt::Display for GenerationError {
             }
             Self::NoTokenAllowed => f.write_str("no token is allowed here"),
             Self::Text(error) => error.fmt(f),
+            Self::Refused(refusal) => refusal.fmt(f),
             Self::DeviceLost => f.write_str(
                 "the device was lost; the tokens so far hold, and a server with the same fingerprint \
                  resumes the request",

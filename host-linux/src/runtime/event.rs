@@ -32,6 +32,35 @@ pub struct Delta {
     pub top: Vec<TokenLogprob>,
 }
 
+/// A token of a prompt, and how likely it was there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptToken {
+    /// The token, given those before it.
+    pub token: TokenLogprob,
+    /// The likeliest tokens at this place, best first.
+    pub top: Vec<TokenLogprob>,
+}
+
+/// What stopped a choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopCause {
+    /// This stop string.
+    Text(String),
+    /// This stop id.
+    Token(u32),
+}
+
+/// What comes out of a generation within a time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// An event of a choice.
+    Event(TextEvent),
+    /// Nothing happened in that time.
+    Silence,
+    /// All choices have ended.
+    End,
+}
+
 /// Why a choice ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ending {

@@ -5,16 +5,17 @@
 use super::choice::Choice;
 use super::engine::{EngineHandle, Ticket, TokenEvent, TokenEventKind};
 use super::error::{GenerationError, SubmitError};
-use super::event::{Delta, Ending, TextEvent, TextEventKind};
+use super::event::{Delta, Ending, Heard, PromptToken, StopCause, TextEvent, TextEventKind};
 use super::request::OwnedRequest;
 use super::timing::{ChoiceTimes, TokenMeters};
 use crate::text::StopStrings;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use verbatim_core::engine::Refusal;
+use verbatim_core::model::RowOutput;
 
 /// Asked while a token is waited for: whether the output is still wanted.
 type Wanted = Box<dyn Fn() -> bool + Send>;
@@ -25,11 +26,36 @@ const ASK_EVERY: Duration = Duration::from_millis(25);
 /// How often it is asked while all choices are queued, and cost nothing but their place.
 const ASK_QUEUED_EVERY: Duration = Duration::from_millis(250);
 
+/// Choices of one generation, at most.
+pub const CHOICES_MAX: usize = 16_384;
+
 /// A request in the engine, and which of the generation's choices are its own.
 #[derive(Debug)]
 struct Running {
     ticket: Ticket,
     choices: Range<usize>,
+}
+
+/// Choices of a request that are submitted together when it is their turn.
+#[derive(Debug)]
+struct Pending {
+    request: OwnedRequest,
+    first: usize,
+    /// A choice that computes something for these and comes first.
+    after: Option<usize>,
+}
+
+/// What waiting for the engine has brought.
+enum Waited {
+    Event(TokenEvent),
+    /// Nothing until the time that was given.
+    Silence,
+    /// Nothing, but those whose turn has not come may ask again.
+    AskAgain,
+    /// Nobody wants the output any more.
+    Unwanted,
+    /// Nothing comes from the engine any more.
+    Gone,
 }
 
 /// The beginning of a text.
@@ -47,22 +73,51 @@ impl KeptText {
     }
 }
 
-/// Refuses numbers of choices that no engine with so many `slots` would take, before memory is
-/// taken for each of them.
-fn check_choices(request: &OwnedRequest, slots: usize) -> Result<(), Refusal> {
-    match request.choices as usize {
-        0 => Err(Refusal::NothingAsked),
-        given if given > slots => Err(Refusal::TooMany { field: "choices", given, max: slots }),
-        _ => Ok(()),
+/// Refuses numbers of choices before memory is taken for each of them.
+fn check_choices(requests: &[OwnedRequest]) -> Result<usize, Refusal> {
+    let mut total = 0_usize;
+    for request in requests {
+        if request.choices == 0 {
+            return Err(Refusal::NothingAsked);
+        }
+        total = total.saturating_add(request.choices as usize);
+        if total > CHOICES_MAX {
+            return Err(Refusal::TooMany { field: "choices", given: total, max: CHOICES_MAX });
+        }
     }
+    Ok(total)
+}
+
+/// Refuses ids outside the vocabulary, as the engine does when a request comes to it.
+fn check_ids(requests: &[OwnedRequest], vocab_size: usize) -> Result<(), Refusal> {
+    for request in requests {
+        let bias = request.logit_bias.iter().map(|(token, _)| token);
+        let fields = [("prompt", request.prompt.iter()), ("generated", request.generated.iter())];
+        let ids = fields.into_iter().flat_map(|(field, ids)| ids.map(move |token| (field, token)));
+        let mut ids = ids.chain(bias.map(|token| ("logit_bias", token)));
+        if let Some((field, token)) = ids.find(|(_, token)| **token as usize >= vocab_size) {
+            return Err(Refusal::TokenOutOfRange { field, token: *token, vocab_size });
+        }
+    }
+    Ok(())
 }
 
 /// Some running requests, as an iterator over their output.
 pub struct Generation {
     engine: EngineHandle,
     requests: Vec<Running>,
+    /// What is not in the engine yet, in order, and the sender of its events: without it the engine
+    /// has the only ones.
+    pending: VecDeque<Pending>,
+    sender: Option<Sender<TokenEvent>>,
+    /// Choices that are in the engine at once, at most, if there are more than it has places for.
+    window: Option<usize>,
+    /// When the engine, which had no place, is asked again.
+    ask_again: Option<Instant>,
     events: Receiver<TokenEvent>,
     choices: Vec<Choice>,
+    /// For each choice, the first one of its request.
+    leaders: Vec<usize>,
     /// When each choice came how far.
     times: Vec<ChoiceTimes>,
     /// Hears of tokens as they come, with the time from which the first one is counted.
@@ -83,43 +138,130 @@ impl std::fmt::Debug for Generation {
 impl Generation {
     /// Starts requests in an engine, as text of its model; their output ends before any of the
     /// strings in `stop`. If one is refused, none runs.
+    ///
+    /// If there are more choices than the engine has places for, they run in turns: the others wait
+    /// here. If one of those is refused later, it ends with that error.
     pub fn start(
         engine: &EngineHandle,
         requests: Vec<OwnedRequest>,
         stop: &[String],
     ) -> Result<Self, SubmitError> {
-        let model = engine.model();
+        let limits = &engine.model().limits;
+        let total = check_choices(&requests).map_err(SubmitError::Refused)?;
+        let window = (total > limits.slots()).then_some(limits.sequences);
+        if window.is_some() {
+            let vocab_size = engine.model().loaded.model().config().vocab_size;
+            check_ids(&requests, vocab_size).map_err(SubmitError::Refused)?;
+        }
         let (sender, events) = channel();
-        // Compiled once for all choices.
-        let stop = Arc::new(StopStrings::new(stop));
         let mut generation = Self {
             engine: engine.clone(),
             requests: Vec::new(),
+            pending: VecDeque::new(),
+            sender: Some(sender),
+            window,
+            ask_again: None,
             events,
             choices: Vec::new(),
+            leaders: Vec::new(),
             times: Vec::new(),
             meters: None,
             text: KeptText::default(),
             ready: VecDeque::new(),
             wanted: None,
         };
+        // Compiled once for all choices.
+        let stop = Arc::new(StopStrings::new(stop));
         for request in requests {
-            check_choices(&request, model.limits.slots()).map_err(SubmitError::Refused)?;
-            let first = generation.choices.len();
-            for _ in 0..request.choices {
-                let mut choice = Choice::new(&model.tokenizer, &request, &stop);
-                let held_back = choice.replay(&request);
-                generation.choices.push(choice);
-                generation.times.push(ChoiceTimes::submitted(Instant::now()));
-                generation.hand_on(generation.choices.len() - 1, held_back);
-            }
-            if generation.choices[first..].iter().all(|choice| choice.ending.is_some()) {
-                continue; // it was whole when it came
-            }
-            let ticket = engine.submit(request, first, sender.clone())?;
-            generation.requests.push(Running { ticket, choices: first..generation.choices.len() });
+            generation.add(request, &stop);
         }
+        generation.submit_pending()?;
         Ok(generation)
+    }
+
+    /// Adds the choices of a request to those that wait.
+    fn add(&mut self, request: OwnedRequest, stop: &Arc<StopStrings>) {
+        let model = Arc::clone(self.engine.model());
+        let first = self.choices.len();
+        for at in first..first + request.choices as usize {
+            let mut choice = Choice::new(&model.tokenizer, &request, stop);
+            let held_back = choice.replay(&request);
+            self.choices.push(choice);
+            self.leaders.push(first);
+            self.times.push(ChoiceTimes::submitted(Instant::now()));
+            self.hand_on(at, held_back);
+        }
+        if self.choices[first..].iter().all(|choice| choice.ending.is_some()) {
+            return; // it was whole when it came
+        }
+        let yields_prompt = request.prompt_output != RowOutput::None;
+        let mut run = |at: usize, choices: u32, is_after: bool| {
+            let first_choice = request.first_choice.wrapping_add(at as u32);
+            let prompt_output = if is_after { RowOutput::None } else { request.prompt_output };
+            let request = OwnedRequest { first_choice, choices, prompt_output, ..request.clone() };
+            self.pending.push_back(Pending { request, first: first + at, after: is_after.then_some(first) });
+        };
+        match (yields_prompt, self.window) {
+            // Of one that yields its prompt alone, the first choice is all of them.
+            (true, _) if request.max_tokens == 0 => run(0, 1, false),
+            (_, Some(_)) => (0..request.choices).for_each(|i| run(i as usize, 1, yields_prompt && i > 0)),
+            (false, None) => run(0, request.choices, false),
+            (true, None) => {
+                run(0, 1, false);
+                if request.choices > 1 {
+                    run(1, request.choices - 1, true);
+                }
+            }
+        }
+    }
+
+    /// Choices that are in the engine.
+    fn live(&self) -> usize {
+        let submitted = self.requests.iter().flat_map(|of| of.choices.clone());
+        submitted.filter(|at| self.choices[*at].ending.is_none()).count()
+    }
+
+    /// Submits what has its turn. A full queue is an error only where nothing was submitted yet.
+    fn submit_pending(&mut self) -> Result<(), SubmitError> {
+        while let Some(Pending { request, first, after }) = self.pending.front() {
+            let (first, choices) = (*first, request.choices as usize);
+            let has_begun = |at: &usize| self.choices[*at].tokens > 0 || self.choices[*at].ending.is_some();
+            let is_blocked = after.as_ref().is_some_and(|at| !has_begun(at));
+            if is_blocked || self.window.is_some_and(|window| self.live() >= window) {
+                return Ok(());
+            }
+            let Some(sender) = self.sender.clone() else { return Ok(()) };
+            let ticket = match self.engine.submit(request.clone(), first, sender) {
+                Err(SubmitError::Refused(Refusal::QueueFull { .. })) if !self.requests.is_empty() => {
+                    self.ask_again = Some(Instant::now() + ASK_QUEUED_EVERY);
+                    return Ok(());
+                }
+                ticket => ticket?,
+            };
+            self.requests.push(Running { ticket, choices: first..first + choices });
+            self.pending.pop_front();
+        }
+        self.sender = None;
+        Ok(())
+    }
+
+    /// Submits what has its turn by now. What is refused ends with that error.
+    fn go_on(&mut self) {
+        if self.pending.is_empty() || self.ask_again.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.ask_again = None;
+        while let Err(error) = self.submit_pending() {
+            let Some(Pending { request, first, .. }) = self.pending.pop_front() else { return };
+            let why = match error {
+                SubmitError::Refused(refusal) => GenerationError::Refused(refusal),
+                SubmitError::EngineGone | SubmitError::Panicked => self.engine_lost(),
+            };
+            for at in first..first + request.choices as usize {
+                self.choices[at].ending = Some(Ending::Error(why.clone()));
+                self.hand_on(at, None);
+            }
+        }
     }
 
     /// Ends all requests once `wanted` says that nobody waits for their output any more. It is
@@ -147,20 +289,78 @@ impl Generation {
         &self.text.kept
     }
 
-    /// Waits for an event of the engine; a timeout means that the output is no longer wanted.
-    fn event(&mut self) -> Result<TokenEvent, RecvTimeoutError> {
-        let Some(wanted) = &self.wanted else {
-            return self.events.recv().map_err(|_| RecvTimeoutError::Disconnected);
-        };
+    /// Waits for an event of the engine.
+    fn event(&mut self, until: Option<Instant>) -> Waited {
         let runs = self.choices.iter().any(|choice| choice.cached_tokens.is_some());
-        let ask_every = if runs { ASK_EVERY } else { ASK_QUEUED_EVERY };
-        while wanted() {
-            match self.events.recv_timeout(ask_every) {
+        loop {
+            if self.wanted.as_ref().is_some_and(|wanted| !wanted()) {
+                return Waited::Unwanted;
+            }
+            let ask_every = if runs { ASK_EVERY } else { ASK_QUEUED_EVERY };
+            let asks = self.wanted.is_some() || !self.pending.is_empty();
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Waited::Silence;
+            }
+            let wait = asks.then_some(ask_every).into_iter().chain(left).min();
+            let result = match wait {
+                Some(wait) => self.events.recv_timeout(wait),
+                None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match result {
+                Ok(event) => return Waited::Event(event),
+                Err(RecvTimeoutError::Disconnected) => return Waited::Gone,
+                Err(RecvTimeoutError::Timeout) if !self.pending.is_empty() => return Waited::AskAgain,
                 Err(RecvTimeoutError::Timeout) => {}
-                result => return result,
             }
         }
-        Err(RecvTimeoutError::Timeout)
+    }
+
+    /// Waits for the next event of any choice for at most `limit`.
+    pub fn next_within(&mut self, limit: Duration) -> Heard {
+        self.hear(Instant::now().checked_add(limit))
+    }
+
+    fn hear(&mut self, until: Option<Instant>) -> Heard {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Heard::Event(event);
+            }
+            if self.choices.iter().all(|choice| choice.ending.is_some()) {
+                return Heard::End;
+            }
+            self.go_on();
+            if !self.ready.is_empty() {
+                continue;
+            }
+            match self.event(until) {
+                Waited::Event(event) => self.take(event),
+                Waited::AskAgain => {}
+                Waited::Silence => return Heard::Silence,
+                Waited::Unwanted => {
+                    self.requests.iter().for_each(|of| self.engine.cancel(of.ticket));
+                    self.end_all(&GenerationError::Unwanted);
+                }
+                Waited::Gone => self.end_all(&self.engine_lost()),
+            }
+        }
+    }
+
+    /// The tokens of a choice's prompt from the second one on, where they were asked for and as far
+    /// as they were computed. They are whole once a choice of its request has output, or has ended
+    /// without an error.
+    pub fn prompt_tokens(&self, choice: usize) -> &[PromptToken] {
+        &self.choices[self.leaders[choice]].prompt
+    }
+
+    /// The text of a choice that was given out before it was resumed.
+    pub fn replayed(&self, choice: usize) -> &str {
+        &self.choices[choice].replayed
+    }
+
+    /// What stopped a choice, if anything of its request did.
+    pub fn stop_cause(&self, choice: usize) -> Option<&StopCause> {
+        self.choices[choice].stop_cause.as_ref()
     }
 
     /// Output tokens of a choice so far, those generated before included.
@@ -213,6 +413,26 @@ impl Generation {
             && let Some(of) = self.requests.iter().find(|of| of.choices.contains(&choice))
         {
             self.engine.close(of.ticket, choice);
+            self.end_followers(choice);
+        }
+    }
+
+    /// Ends the choices that were not computed because they are what their first one is.
+    fn end_followers(&mut self, leader: usize) {
+        let is_known = |at: usize| {
+            let is_running = self.requests.iter().any(|of| of.choices.contains(&at));
+            let is_pending = |of: &Pending| (of.first..of.first + of.request.choices as usize).contains(&at);
+            is_running || self.pending.iter().any(is_pending)
+        };
+        let is_follower =
+            |at: &usize| self.leaders[*at] == leader && self.choices[*at].ending.is_none() && !is_known(*at);
+        let followers: Vec<usize> = (leader + 1..self.choices.len())
+            .take_while(|at| self.leaders[*at] == leader)
+            .filter(is_follower)
+            .collect();
+        for at in followers {
+            self.choices[at].ending = self.choices[leader].ending.clone();
+            self.hand_on(at, None);
         }
     }
 
@@ -241,21 +461,9 @@ impl Iterator for Generation {
 
     /// Waits for the next event of any choice; `None` when all have ended.
     fn next(&mut self) -> Option<TextEvent> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
-            }
-            if self.choices.iter().all(|choice| choice.ending.is_some()) {
-                return None;
-            }
-            match self.event() {
-                Ok(event) => self.take(event),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.requests.iter().for_each(|of| self.engine.cancel(of.ticket));
-                    self.end_all(&GenerationError::Unwanted);
-                }
-                Err(RecvTimeoutError::Disconnected) => self.end_all(&self.engine_lost()),
-            }
+        match self.hear(None) {
+            Heard::Event(event) => Some(event),
+            Heard::Silence | Heard::End => None,
         }
     }
 }

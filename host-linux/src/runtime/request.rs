@@ -1,4 +1,8 @@
 //! A request that owns what it holds, on its way to the engine thread.
+use super::pooling::PooledPrompt;
+use super::restriction::Restriction;
+use crate::grammar::Constraint;
+use std::sync::Arc;
 use verbatim_core::engine::Request;
 use verbatim_core::model::RowOutput;
 use verbatim_core::sampling::SamplingParams;
@@ -28,6 +32,20 @@ pub struct OwnedRequest {
     pub priority: i8,
     /// Prefixes are shared among requests with the same salt.
     pub cache_salt: u64,
+    /// The language in which the output is, if it has to be in one.
+    pub constraint: Option<Arc<Constraint>>,
+    /// Tokens that are forbidden.
+    pub restriction: Option<Arc<Restriction>>,
+    /// What the prompt itself yields. Only its first choice computes that, for all of them.
+    pub prompt_output: RowOutput,
+    /// Whether special tokens add nothing to the text.
+    pub skips_special: bool,
+    /// Special tokens whose text is kept all the same.
+    pub kept_special: Arc<[u32]>,
+    /// Whether the string or token that ends the output is part of its text.
+    pub includes_stop: bool,
+    /// Where the prompt's hidden states are gathered, if they are its output.
+    pub pooled: Option<Arc<PooledPrompt>>,
 }
 
 impl OwnedRequest {
@@ -45,6 +63,13 @@ impl OwnedRequest {
             min_tokens: 0,
             priority: 0,
             cache_salt: 0,
+            constraint: None,
+            restriction: None,
+            prompt_output: RowOutput::None,
+            skips_special: true,
+            kept_special: Arc::default(),
+            includes_stop: false,
+            pooled: None,
         }
     }
 
@@ -62,7 +87,8 @@ impl OwnedRequest {
             min_tokens: self.min_tokens,
             priority: self.priority,
             cache_salt: self.cache_salt,
-            prompt_output: RowOutput::None,
+            prompt_output: self.prompt_output,
+            prompt_output_from: self.pooled.as_ref().map_or(0, |pooled| pooled.first_position()),
         }
     }
 }

@@ -71,7 +71,10 @@ impl ChoiceTimes {
                     Some(_) => {}
                 }
             }
-            TokenEventKind::Finished(_) | TokenEventKind::EngineLost => {}
+            TokenEventKind::PromptLogprob { .. }
+            | TokenEventKind::Finished(_)
+            | TokenEventKind::Complete
+            | TokenEventKind::EngineLost => {}
         }
     }
 

@@ -168,6 +168,7 @@ impl From<GenerationError> for ApiError {
                 Self { retry: Retry::Soon, ..Self::server(503, message) }
             }
             GenerationError::Unwanted => Self::server(CLIENT_LEFT, message),
+            GenerationError::Refused(refusal) => SubmitError::Refused(refusal).into(),
             // The same model gives the same logits, and the same ids the same text.
             GenerationError::NonFinite { .. }
             | GenerationError::NoTokenAllowed

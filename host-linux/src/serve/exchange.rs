@@ -1,15 +1,21 @@
 //! A request on its way through guards and handler to its one answer.
 use super::error::ApiError;
+use super::error_shape;
+use super::events::{Events, Framing};
 use super::observe::Record;
 use super::server::{Server, draw_id};
-use super::sse::Events;
+use super::transport::answer::StreamKind;
 use super::transport::client::Client;
 use super::transport::head::Head;
 use super::transport::traffic::Body;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
+use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use tiny_http::Method;
 
+/// Bytes of a file that are sent at once.
+const PIECE_BYTES: usize = 64 << 10;
 /// The longest id of a request that is taken from a client.
 const ID_MAX: usize = 128;
 
@@ -25,6 +31,8 @@ pub struct Exchange<'s> {
     head: Head,
     body: Body,
     peer: Option<IpAddr>,
+    /// What the client wrote in the path where its route has a part in braces.
+    pub(super) path_parameter: String,
     /// Headers that the answer gets besides its own, whatever it is.
     headers: Vec<(&'static str, String)>,
 }
@@ -47,7 +55,8 @@ impl<'s> Exchange<'s> {
     ) -> Self {
         let request_id = id_of(&head).map_or_else(draw_id, str::to_owned);
         let record = Record { request_id, ..Record::default() };
-        Self { server, client, record, head, body, peer, headers: Vec::new() }
+        let (path_parameter, headers) = (String::new(), Vec::new());
+        Self { server, client, record, head, body, peer, path_parameter, headers }
     }
 
     /// The method of the request.
@@ -58,6 +67,20 @@ impl<'s> Exchange<'s> {
     /// The path of the request, without its query.
     pub fn path(&self) -> &str {
         &self.head.path
+    }
+
+    /// The value of the first parameter of that name in the query, decoded; none without one.
+    pub fn query(&self, name: &str) -> Option<String> {
+        let mut pairs = self.head.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let (_, value) = pairs.find(|(key, _)| *key == name)?;
+        let value = value.replace('+', " ");
+        Some(percent_decode_str(&value).decode_utf8_lossy().into_owned())
+    }
+
+    /// What the client chose in the path of its route, decoded, such as the id of a model; empty
+    /// where the route leaves nothing to choose.
+    pub fn path_parameter(&self) -> &str {
+        &self.path_parameter
     }
 
     /// The value of the request's first header of that name, whatever its case.
@@ -93,8 +116,9 @@ impl<'s> Exchange<'s> {
         let is_new = |name: &str| !own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
         let added = self.headers.iter().filter(|(name, _)| is_new(name));
         let added = added.map(|(name, value)| (*name, value.as_str()));
-        let id = ("x-request-id", self.record.request_id.as_str());
-        own.iter().copied().chain(added).chain([id]).collect()
+        let id = self.record.request_id.as_str();
+        let other = error_shape::is_anthropic(self.path()).then_some(("request-id", id));
+        own.iter().copied().chain(added).chain([("x-request-id", id)]).chain(other).collect()
     }
 
     /// Answers with bytes of a content type; without one there is no such header. A second answer
@@ -119,16 +143,44 @@ impl<'s> Exchange<'s> {
 
     /// Answers with an error.
     pub fn refuse(&mut self, error: &ApiError) {
-        self.send_json(error.status, &error.body(), &error.headers());
+        let body = error_shape::body(self.path(), error);
+        self.send_json(error.status, &body, &error.headers());
+    }
+
+    /// Answers with status 200 and bytes that are read piece by piece. Where they cannot be read to
+    /// their end the connection breaks, so that the client does not take them for whole.
+    pub fn send_pieces(&mut self, content_type: &'static str, mut from: impl Read) {
+        if *self.method() == Method::Head {
+            return self.send(200, Some(content_type), &[], &[]);
+        }
+        let kind = StreamKind { content_type, filler: b"" };
+        if !self.client.open_stream(&self.all_headers(&[]), kind) {
+            return;
+        }
+        self.record.status = 200;
+        let (mut piece, mut buffer) = (vec![0; PIECE_BYTES], Vec::new());
+        loop {
+            let count = match from.read(&mut piece) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return self.client.close_after(),
+                Ok(count) => count,
+            };
+            let sent = self.client.send_piece(&mut buffer, count == 0, |buffer| {
+                buffer.extend_from_slice(&piece[..count]);
+            });
+            if sent.is_err() || count == 0 {
+                return;
+            }
+        }
     }
 
     /// Begins an answer of events, with status 200. After another answer the events go nowhere.
-    pub fn open_events(&mut self, headers: &[(&str, &str)]) -> Events {
-        let is_open = self.client.open_events(&self.all_headers(headers));
+    pub fn open_events(&mut self, framing: Framing, headers: &[(&str, &str)]) -> Events {
+        let is_open = self.client.open_stream(&self.all_headers(headers), framing.kind());
         if is_open {
             self.record.status = 200;
         }
-        Events::new(is_open.then(|| self.client.clone()))
+        Events::new(is_open.then(|| self.client.clone()), framing)
     }
 }
 

@@ -9,12 +9,15 @@
 //! * [`api`]: the endpoints. They see a request as an [`exchange`].
 //! * [`budgets`]: what requests spend together. [`turns`]: a few at once, the others in order.
 //! * [`options`]: what whoever starts the server decides about all of these.
-//! * [`error`]: errors as clients expect them. [`sse`]: streams of events.
+//! * [`error`]: errors as clients expect them, in the shape of their API (`error_shape`).
+//!   [`events`]: answers as streams.
 //! * [`observe`]: what is told of a request after its answer, and of the server ([`notice`]).
 //!   [`watch`]: metrics and the log, which are made of it.
 pub mod api;
 pub mod budgets;
 pub mod error;
+mod error_shape;
+pub mod events;
 pub mod exchange;
 pub mod guards;
 pub mod lifecycle;
@@ -23,12 +26,13 @@ pub mod observe;
 pub mod options;
 mod routes;
 pub mod server;
-pub mod sse;
 pub mod transport;
 pub mod turns;
 pub mod watch;
 
+use crate::batch::worker::Worker;
 use crate::runtime::{EngineHandle, ServedModel};
+use api::lines::LineAnswers;
 use guards::state::Guards;
 use lifecycle::Lifecycle;
 use notice::Notice;
@@ -58,5 +62,29 @@ pub fn serve(
     let server = Arc::new(Server::new(model, engine, observer, guards, options, Arc::clone(&lifecycle)));
     let reread = Arc::clone(&server);
     lifecycle.on_hangup(move || reread.reread());
+    start_batches(&server)?;
     transport::run(listeners, &server)
+}
+
+/// Starts the thread that runs the server's batches, if it keeps any. It ends with the server; what
+/// it has not answered then, it answers when the server is started again.
+fn start_batches(server: &Arc<Server>) -> Result<(), ServeError> {
+    let Some(batches) = server.options.batches.clone() else { return Ok(()) };
+    let server = Arc::clone(server);
+    let work = move || {
+        let is_ending = || server.lifecycle.is_ending();
+        let answers = LineAnswers { server: Arc::clone(&server), yields: true };
+        let sequences = server.model.limits.sequences;
+        Worker {
+            batches: &batches,
+            answerer: &answers,
+            // The others are left to live requests.
+            in_flight: (sequences - sequences / 4).max(1),
+            line_bytes: server.options.connections.body_bytes,
+            is_ending: &is_ending,
+        }
+        .work();
+    };
+    let thread = std::thread::Builder::new().name("verbatim-batch".to_owned()).spawn(work);
+    thread.map(drop).map_err(ServeError::System)
 }

@@ -7,6 +7,7 @@
 //! of a token does not grow with the output.
 use super::{TextError, Tokenizer};
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// Prompt ids that are looked back at.
 const CONTEXT: usize = 8;
@@ -19,6 +20,8 @@ const HELD_MAX: usize = 8;
 pub struct Detokenizer<T> {
     tokenizer: T,
     skip_special: bool,
+    /// Special tokens that are not skipped.
+    kept: Arc<[u32]>,
     ids: Vec<u32>,
     /// Start of the window.
     start: usize,
@@ -32,7 +35,12 @@ impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
     pub fn new(tokenizer: T, prompt: &[u32], skip_special: bool) -> Self {
         let ids = prompt[prompt.len().saturating_sub(CONTEXT)..].to_vec();
         let read = ids.len();
-        Self { tokenizer, skip_special, ids, start: 0, read }
+        Self { tokenizer, skip_special, kept: Arc::default(), ids, start: 0, read }
+    }
+
+    /// The same, but for some special tokens whose text is not skipped.
+    pub fn keeping(self, kept: Arc<[u32]>) -> Self {
+        Self { kept, ..self }
     }
 
     /// The text that is complete with this id.
@@ -67,9 +75,18 @@ impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
     }
 
     fn decode(&self) -> Result<(String, String), TextError> {
-        let before = self.tokenizer.decode(&self.ids[self.start..self.read], self.skip_special)?;
-        let now = self.tokenizer.decode(&self.ids[self.start..], self.skip_special)?;
+        let before = self.text(&self.ids[self.start..self.read])?;
+        let now = self.text(&self.ids[self.start..])?;
         Ok((before, now))
+    }
+
+    fn text(&self, ids: &[u32]) -> Result<String, TextError> {
+        if !self.skip_special || self.kept.is_empty() {
+            return self.tokenizer.decode(ids, self.skip_special);
+        }
+        let is_shown = |id: &u32| self.kept.contains(id) || !self.tokenizer.is_special(*id);
+        let shown: Vec<u32> = ids.iter().copied().filter(is_shown).collect();
+        self.tokenizer.decode(&shown, false)
     }
 }
 
@@ -177,6 +194,19 @@ mod tests {
             // the valid characters are the same, in the same order.
             let valid = |text: &str| text.replace('\u{fffd}', "");
             prop_assert_eq!(valid(&out), valid(&tokenizer.decode(&ids, true).unwrap()));
+        }
+    }
+
+    #[test]
+    fn some_special_tokens_may_be_kept() {
+        for tokenizer in [with_byte_fallback(), byte_level()] {
+            let ids = [id_of_byte(b'a'), 0, id_of_byte(b'b')];
+            for (kept, expected) in [(vec![], "ab"), (vec![0], "a<s>b")] {
+                let mut detokenizer = Detokenizer::new(&tokenizer, &[], true).keeping(kept.into());
+                let mut text: String = ids.iter().map(|id| detokenizer.push(*id).unwrap()).collect();
+                text.push_str(&detokenizer.finish().unwrap());
+                assert_eq!(text, expected);
+            }
         }
     }
 

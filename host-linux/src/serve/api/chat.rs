@@ -1,15 +1,24 @@
 //! `POST /v1/chat/completions`: a conversation's next message.
+mod writer;
+
 use super::answer;
-use super::dialect::{ChoiceText, Dialect, Labels, ListedToken, TokenTexts, number};
+use super::answer::writer::{AnswerWriter, Head};
+use super::asked::Asked;
+use super::dialect::Dialect;
 use super::fields::Fields;
 use super::limits::Reading;
-use super::params::{self, Common, ParsedBody, TOP_LOGPROBS_MAX};
+use super::parameters::{CHAT, Endpoints};
+use super::params::{self, ParsedBody, TOP_LOGPROBS_MAX};
+use super::prompt;
+use super::resume::Resume;
+use super::tools;
 use crate::runtime::ServedModel;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
-use crate::text::{ChatEncoder, TextError};
-use serde_json::{Value, json};
-use verbatim_core::sampling::TokenLogprob;
+use crate::text::RenderedChat;
+use crate::text::parts::{OutputFormat, ReasoningFormat};
+use serde_json::Value;
+use writer::Writer;
 
 /// The dialect of this endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -21,76 +30,84 @@ pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 }
 
 impl Dialect for Chat {
+    fn endpoint(&self) -> Endpoints {
+        CHAT
+    }
+
     fn parse(&self, fields: &Fields<'_>, reading: Reading<'_>) -> Result<ParsedBody, ApiError> {
-        let Reading { model, bounds } = reading;
-        params::check_model(fields, model)?;
-        let streaming = params::streaming(fields)?;
+        params::check_model(fields, reading.model)?;
         let logprobs = fields.flag("logprobs")?;
         let top_logprobs = fields.integer("top_logprobs", 0, TOP_LOGPROBS_MAX)?;
         if top_logprobs.is_some() && !logprobs {
             return Err(ApiError::invalid("top_logprobs", "top_logprobs needs logprobs to be true"));
         }
-        let sampling = params::sampling(fields, reading, top_logprobs.unwrap_or(0) as u32)?;
-        let seed = sampling.seed();
-        let choices = params::choices(fields, reading, 1)?;
-        if fields.get("resume").is_some() {
-            return Err(params::resume_needs_ids());
-        }
-        let common = Common { sampling, choices, limits: params::limits(fields)? };
-        let (token_ids, stop) = (fields.flag("return_token_ids")?, params::stop(fields, bounds)?);
-        let prompt = prompt(fields, model)?;
+        let top_logprobs = logprobs.then_some(top_logprobs.unwrap_or(0) as u32);
+        let asked = Asked::read(fields, reading, top_logprobs, 1)?;
+        let model = reading.model;
+        let tools = tools::tools(fields)?;
+        let resume = Resume::of_conversation(fields, asked.choices(), model)?;
+        // A conversation that is resumed may come with its messages, which its ids stand for.
+        let has_messages = resume.is_none() || fields.get("messages").is_some();
+        let rendered = has_messages.then(|| prompt::rendered(fields, &tools, model)).transpose()?;
+        let (resume, ids) = match (resume, &rendered) {
+            (Some((resume, ids)), _) => (Some(resume), ids),
+            (None, Some(rendered)) => (None, prompt::ids(rendered, model, asked.truncates())?),
+            (None, None) => return Err(ApiError::invalid("messages", "messages is missing")),
+        };
         // An answer may be as long as the context has room for.
-        let request = common.request(prompt, model, "messages", usize::MAX)?;
-        Ok(ParsedBody { requests: vec![request], seed, streaming, logprobs, token_ids, stop })
-    }
-
-    fn labels(&self) -> Labels {
-        Labels { id_prefix: "chatcmpl", object: "chat.completion", chunk_object: "chat.completion.chunk" }
-    }
-
-    fn logprobs(&self, texts: TokenTexts<'_>, tokens: &[ListedToken<'_>], _offset: &mut usize) -> Value {
-        let entry = |at: &TokenLogprob| {
-            let (token, bytes) = (texts.text(at.token), texts.bytes(at.token));
-            json!({"token": token, "logprob": number(at.logprob), "bytes": bytes})
+        let mut request = asked.request(ids, resume, "messages", usize::MAX)?;
+        let mut format = OutputFormat {
+            reasoning: reasoning(model, rendered.as_ref(), &request.prompt)?,
+            tools: tools.format(model.format),
         };
-        let with_top = |at: &ListedToken<'_>| {
-            let mut listed = entry(&at.token);
-            listed["top_logprobs"] = at.top.iter().map(entry).collect();
-            listed
-        };
-        json!({"content": tokens.iter().map(with_top).collect::<Vec<_>>(), "refusal": null})
+        request.constraint = tools.constraint(&mut format, fields, reading)?;
+        request.kept_special = format.kept_ids(&model.tokenizer).into();
+        let echo = asked.shown.echo.then(|| echoed(fields)).flatten().map(|text| vec![text]);
+        Ok(ParsedBody { format, ..asked.body(vec![request], echo, false) })
     }
 
-    fn whole_choice(&self, choice: ChoiceText<'_>) -> Value {
-        let ChoiceText { index, text, logprobs, finish_reason } = choice;
-        json!({
-            "index": index,
-            "message": {"role": "assistant", "content": text.unwrap_or_default(), "refusal": null},
-            "logprobs": logprobs, "finish_reason": finish_reason,
-        })
+    fn id_prefix(&self) -> &'static str {
+        "chatcmpl-"
     }
 
-    fn opening(&self, index: usize) -> Option<Value> {
-        let delta = json!({"role": "assistant", "content": ""});
-        Some(json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": null}))
+    fn writer<'a>(&self, head: Head<'a>) -> Box<dyn AnswerWriter + 'a> {
+        Box::new(Writer::new(head))
     }
+}
 
-    fn chunk_choice(&self, choice: ChoiceText<'_>) -> Value {
-        let ChoiceText { index, text, logprobs, finish_reason } = choice;
-        let delta = text.map_or_else(|| json!({}), |text| json!({"content": text}));
-        json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason})
+/// How the answer's reasoning is marked: by the conversation, or else by the prompt's text.
+fn reasoning(
+    model: &ServedModel,
+    rendered: Option<&RenderedChat>,
+    prompt: &[u32],
+) -> Result<Option<ReasoningFormat>, ApiError> {
+    let Some(syntax) = model.format.reasoning else { return Ok(None) };
+    if let Some(rendered) = rendered {
+        return Ok(Some(rendered.reasoning(syntax)));
     }
+    let text = model.tokenizer.decode(prompt, false).map_err(|error| ApiError::text("resume", &error))?;
+    let (opening, _) = syntax.marks();
+    let is_open = text.trim_end().ends_with(opening);
+    Ok(Some(syntax.after(if is_open { opening } else { "" })))
+}
+
+/// The content of the last message, with which an answer of the same role begins when it is
+/// repeated.
+fn echoed(fields: &Fields<'_>) -> Option<String> {
+    let last = fields.get("messages")?.as_array()?.last()?;
+    let goes_on = fields.flag("continue_final_message").unwrap_or_default();
+    let is_its_own = goes_on || last.get("role").and_then(Value::as_str) == Some("assistant");
+    last.get("content").and_then(Value::as_str).filter(|_| is_its_own).map(str::to_owned)
+}
+
+/// The text of the conversation in `messages`, in which special tokens that messages wrote are
+/// marked.
+pub(super) fn rendered(fields: &Fields<'_>, model: &ServedModel) -> Result<String, ApiError> {
+    Ok(prompt::rendered(fields, &tools::tools(fields)?, model)?.text)
 }
 
 /// The ids of the conversation in `messages`.
 pub(super) fn prompt(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
-    let wrong = |message: &str| ApiError::invalid("messages", message);
-    let refused = |error: TextError| ApiError::text("messages", &error);
-    let encoder = ChatEncoder::new(&model.tokenizer, model.template.as_ref()).map_err(refused)?;
-    let list = fields.get("messages").ok_or_else(|| wrong("messages is missing"))?;
-    let list = list.as_array().filter(|list| !list.is_empty());
-    let list: &[Value] = list.ok_or_else(|| wrong("messages must be a list of at least one"))?;
-    let rendered = encoder.render(list).map_err(refused)?;
-    params::check_text_fits(&rendered, model, "messages")?;
-    encoder.ids(&rendered).map_err(refused)
+    prompt::ids(&prompt::rendered(fields, &tools::tools(fields)?, model)?, model, false)
 }
+

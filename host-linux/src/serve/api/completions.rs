@@ -1,14 +1,21 @@
 //! `POST /v1/completions`: prompts of text or token ids, and streams that are resumed.
+mod writer;
+
 use super::answer;
-use super::dialect::{ChoiceText, Dialect, Labels, ListedToken, TokenTexts, number};
+use super::answer::writer::{AnswerWriter, Head};
+use super::asked::Asked;
+use super::constraint::constraint;
+use super::dialect::Dialect;
 use super::fields::Fields;
 use super::limits::{Reading, RequestBounds};
-use super::params::{self, Common, ParsedBody, TOP_LOGPROBS_MAX};
-use crate::runtime::ServedModel;
+use super::parameters::{COMPLETIONS, Endpoints};
+use super::params::{self, ParsedBody, TOP_LOGPROBS_MAX};
+use super::resume::Resume;
+use crate::runtime::{OwnedRequest, ServedModel};
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
-use crate::text::quote::quote;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+use writer::Writer;
 
 /// Output tokens of a request that does not limit them, as in OpenAI's API.
 const DEFAULT_MAX_TOKENS: usize = 16;
@@ -23,121 +30,57 @@ pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 }
 
 impl Dialect for Completions {
+    fn endpoint(&self) -> Endpoints {
+        COMPLETIONS
+    }
+
     fn parse(&self, fields: &Fields<'_>, reading: Reading<'_>) -> Result<ParsedBody, ApiError> {
-        let Reading { model, bounds } = reading;
-        params::check_model(fields, model)?;
-        let streaming = params::streaming(fields)?;
-        let top_logprobs = fields.integer("logprobs", 0, TOP_LOGPROBS_MAX)?;
-        let sampling = params::sampling(fields, reading, top_logprobs.unwrap_or(0) as u32)?;
-        let seed = sampling.seed();
-        let choices = params::choices(fields, reading, prompt_count(fields, bounds)?)?;
-        let resume = Resume::read(fields, choices)?;
-        let common = Common { sampling, choices, limits: params::limits(fields)? };
-        let (token_ids, stop) = (fields.flag("return_token_ids")?, params::stop(fields, bounds)?);
-        let prompts = prompts(fields, model)?;
-        let mut requests = Vec::with_capacity(prompts.len());
-        for mut prompt in prompts {
-            let generated = match &resume {
-                Some(resume) => resume.split(&mut prompt)?,
-                None => Vec::new(),
-            };
-            let mut request = common.request(prompt, model, "prompt", DEFAULT_MAX_TOKENS)?;
-            if generated.len() > request.max_tokens {
-                let message = format!(
-                    "resume: {} tokens were generated, but at most {} are asked for",
-                    generated.len(),
-                    request.max_tokens
-                );
-                return Err(ApiError::invalid("resume", message));
+        params::check_model(fields, reading.model)?;
+        let top_logprobs = fields.integer("logprobs", 0, TOP_LOGPROBS_MAX)?.map(|count| count as u32);
+        let prompt_count = prompt_count(fields, reading.bounds)?;
+        let asked = Asked::read(fields, reading, top_logprobs, prompt_count)?;
+        let constraint = constraint(fields, reading)?;
+        let resume = Resume::of_prompt(fields, asked.choices())?;
+        let (mut requests, mut texts) = (Vec::new(), Vec::new());
+        for prompt in prompts(fields, reading.model, asked.truncates())? {
+            let length = prompt.ids.len();
+            let mut request = asked.request(prompt.ids, resume, "prompt", DEFAULT_MAX_TOKENS)?;
+            request.constraint.clone_from(&constraint);
+            if asked.shown.echo {
+                let is_whole = request.prompt.len() == length;
+                texts.push(echo(prompt.text.filter(|_| is_whole), &request, reading.model)?);
             }
-            request.generated = generated;
-            request.first_choice = resume.as_ref().map_or(0, |resume| resume.choice);
             requests.push(request);
         }
-        Ok(ParsedBody { requests, seed, streaming, logprobs: top_logprobs.is_some(), token_ids, stop })
+        let echo = asked.shown.echo.then_some(texts);
+        Ok(asked.body(requests, echo, true))
     }
 
-    fn labels(&self) -> Labels {
-        Labels { id_prefix: "cmpl", object: "text_completion", chunk_object: "text_completion" }
+    fn id_prefix(&self) -> &'static str {
+        "cmpl-"
     }
 
-    fn logprobs(&self, texts: TokenTexts<'_>, tokens: &[ListedToken<'_>], offset: &mut usize) -> Value {
-        let mut offsets = Vec::new();
-        let mut tops = Vec::new();
-        for ListedToken { token, top } in tokens {
-            offsets.push(*offset);
-            *offset += texts.char_count(token.token);
-            let mut map = Map::new();
-            // The token that was drawn is listed even where it is not among the likeliest.
-            for at in top.iter().chain([token]) {
-                map.entry(texts.text(at.token)).or_insert_with(|| number(at.logprob));
-            }
-            tops.push(if top.is_empty() { Value::Null } else { Value::Object(map) });
-        }
-        json!({
-            "tokens": tokens.iter().map(|at| texts.text(at.token.token)).collect::<Vec<_>>(),
-            "token_logprobs": tokens.iter().map(|at| number(at.token.logprob)).collect::<Vec<_>>(),
-            "top_logprobs": tops,
-            "text_offset": offsets,
-        })
-    }
-
-    fn whole_choice(&self, choice: ChoiceText<'_>) -> Value {
-        let ChoiceText { index, text, logprobs, finish_reason } = choice;
-        let text = text.unwrap_or_default();
-        json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason})
-    }
-
-    fn opening(&self, _index: usize) -> Option<Value> {
-        None
-    }
-
-    fn chunk_choice(&self, choice: ChoiceText<'_>) -> Value {
-        self.whole_choice(choice)
+    fn writer<'a>(&self, head: Head<'a>) -> Box<dyn AnswerWriter + 'a> {
+        Box::new(Writer::new(head))
     }
 }
 
-/// Where a stream that another engine began is resumed.
-#[derive(Clone, Copy, Debug)]
-struct Resume {
-    /// Ids of the prompt; those after them were generated.
-    prompt_tokens: usize,
-    /// The number that the choice had.
-    choice: u32,
+/// A prompt that was read.
+struct Prompt<'v> {
+    /// Its ids, at least one.
+    ids: Vec<u32>,
+    /// The text that it was given as, if it was.
+    text: Option<&'v str>,
 }
 
-impl Resume {
-    /// Reads `resume`, an object with `prompt_tokens` and perhaps `choice`.
-    fn read(fields: &Fields<'_>, choices: u32) -> Result<Option<Self>, ApiError> {
-        let wrong = |message: &str| Err(params::resume_error(message));
-        let Some(value) = fields.get("resume") else { return Ok(None) };
-        let ids = fields.get("prompt").and_then(Value::as_array);
-        if !ids.is_some_and(|ids| ids.iter().all(Value::is_number)) {
-            return Err(params::resume_needs_ids());
+/// The text of a prompt, as an answer repeats it: as it was given, or else as its ids say it.
+fn echo(text: Option<&str>, request: &OwnedRequest, model: &ServedModel) -> Result<String, ApiError> {
+    match text {
+        Some(text) => Ok(text.to_owned()),
+        None => {
+            let text = model.tokenizer.decode(&request.prompt, true);
+            text.map_err(|error| ApiError::text("prompt", &error))
         }
-        if choices != 1 {
-            return wrong("goes on with one choice: n must be 1, and resume.choice may say which it was");
-        }
-        let Some(map) = value.as_object() else { return wrong("must be an object with prompt_tokens") };
-        if let Some(name) = map.keys().find(|name| !matches!(name.as_str(), "prompt_tokens" | "choice")) {
-            return wrong(&format!("has an unknown field {}; expected prompt_tokens, choice", quote(name)));
-        }
-        let inner = |error: ApiError| ApiError::invalid("resume", format!("resume: {}", error.message));
-        let fields = Fields::new(map);
-        let prompt_tokens = fields.integer("prompt_tokens", 1, i64::from(u32::MAX)).map_err(inner)?;
-        let Some(prompt_tokens) = prompt_tokens else { return wrong("must be an object with prompt_tokens") };
-        let choice = fields.integer("choice", 0, i64::from(u32::MAX)).map_err(inner)?.unwrap_or(0) as u32;
-        Ok(Some(Self { prompt_tokens: prompt_tokens as usize, choice }))
-    }
-
-    /// Cuts what was generated off the ids, and returns it.
-    fn split(self, ids: &mut Vec<u32>) -> Result<Vec<u32>, ApiError> {
-        if self.prompt_tokens > ids.len() {
-            let message =
-                format!("resume: prompt_tokens is {}, but there are {} ids", self.prompt_tokens, ids.len());
-            return Err(ApiError::invalid("resume", message));
-        }
-        Ok(ids.split_off(self.prompt_tokens))
     }
 }
 
@@ -153,19 +96,24 @@ fn prompt_count(fields: &Fields<'_>, bounds: &RequestBounds) -> Result<usize, Ap
     }
 }
 
-/// The ids of each prompt, none of them empty.
-fn prompts(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<Vec<u32>>, ApiError> {
+/// Each prompt, none of them empty. Where they will be cut they may be longer than the context.
+fn prompts<'v>(fields: &Fields<'v>, model: &ServedModel, is_cut: bool) -> Result<Vec<Prompt<'v>>, ApiError> {
+    let of_text = |text: &'v str| {
+        let ids = text_prompt(text, model, is_cut)?;
+        Ok(Prompt { ids, text: Some(text) })
+    };
+    let of_ids = |list: &[Value]| Ok(Prompt { ids: id_prompt(list, model, is_cut)?, text: None });
     match fields.get("prompt") {
         None => Err(ApiError::invalid("prompt", "prompt is missing")),
-        Some(Value::String(text)) => Ok(vec![text_prompt(text, model)?]),
+        Some(Value::String(text)) => Ok(vec![of_text(text)?]),
         Some(Value::Array(list)) => match list.first() {
             None => Err(empty_prompt()),
-            Some(Value::Number(_)) => Ok(vec![id_prompt(list, model)?]),
+            Some(Value::Number(_)) => Ok(vec![of_ids(list)?]),
             Some(_) => list
                 .iter()
                 .map(|value| match value {
-                    Value::String(text) => text_prompt(text, model),
-                    Value::Array(list) => id_prompt(list, model),
+                    Value::String(text) => of_text(text),
+                    Value::Array(list) => of_ids(list),
                     _ => Err(wrong_prompt()),
                 })
                 .collect(),
@@ -175,15 +123,19 @@ fn prompts(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<Vec<u32>>, Ap
 }
 
 /// The ids of a prompt of text, which is not empty.
-pub(super) fn text_prompt(text: &str, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
-    params::check_text_fits(text, model, "prompt")?;
+fn text_prompt(text: &str, model: &ServedModel, is_cut: bool) -> Result<Vec<u32>, ApiError> {
+    if !is_cut {
+        params::check_text_fits(text, model, "prompt")?;
+    }
     let ids = model.tokenizer.encode(text, true);
     let ids = ids.map_err(|error| ApiError::text("prompt", &error))?;
     if ids.is_empty() { Err(empty_prompt()) } else { Ok(ids) }
 }
 
-fn id_prompt(list: &[Value], model: &ServedModel) -> Result<Vec<u32>, ApiError> {
-    params::check_ids_fit(list, model, "prompt")?;
+fn id_prompt(list: &[Value], model: &ServedModel, is_cut: bool) -> Result<Vec<u32>, ApiError> {
+    if !is_cut {
+        params::check_ids_fit(list, model, "prompt")?;
+    }
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(wrong_prompt);
     let ids = list.iter().map(id).collect::<Result<Vec<u32>, _>>()?;
     if ids.is_empty() { Err(empty_prompt()) } else { Ok(ids) }

@@ -23,6 +23,21 @@ impl Persistence {
     }
 }
 
+/// A kind of answer that is sent in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::serve) struct StreamKind {
+    /// What the pieces are together.
+    pub(in crate::serve) content_type: &'static str,
+    /// Bytes that mean nothing between two pieces, for a client that must be seen to be there.
+    pub(in crate::serve) filler: &'static [u8],
+}
+
+impl StreamKind {
+    /// Server-sent events.
+    pub(in crate::serve) const EVENTS: Self =
+        Self { content_type: "text/event-stream", filler: b": ping\n\n" };
+}
+
 /// Whether a header can be sent as it is. Others are left out: what would end a line has no place
 /// in a head.
 fn is_sendable(value: &str) -> bool {
@@ -64,10 +79,15 @@ pub(super) fn whole(
     bytes
 }
 
-/// The head of a stream of events, in chunks or until the end of the connection.
-pub(super) fn events_head(headers: &[(&str, &str)], is_chunked: bool, persistence: Persistence) -> Vec<u8> {
-    let mut head = String::from(
-        "HTTP/1.1 200 OK\r\nServer: verbatim\r\nContent-Type: text/event-stream\r\n\
+/// The head of an answer in pieces, in chunks or until the end of the connection.
+pub(super) fn stream_head(
+    headers: &[(&str, &str)],
+    content_type: &str,
+    is_chunked: bool,
+    persistence: Persistence,
+) -> Vec<u8> {
+    let mut head = format!(
+        "HTTP/1.1 200 OK\r\nServer: verbatim\r\nContent-Type: {content_type}\r\n\
          Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n",
     );
     for (name, value) in headers.iter().filter(|(_, value)| is_sendable(value)) {
@@ -101,6 +121,12 @@ pub(super) fn piece(
     buffer.resize(SIZE_LINE, 0);
     fill(buffer);
     let length = buffer.len() - SIZE_LINE;
+    if length == 0 {
+        // An empty chunk would end the stream.
+        buffer.clear();
+        buffer.extend_from_slice(if is_last { b"0\r\n\r\n" } else { b"" });
+        return buffer;
+    }
     let mut size = [0; SIZE_LINE];
     let mut left = &mut size[..];
     // Sixteen digits and a line end always have room.
@@ -150,6 +176,7 @@ mod tests {
         assert_eq!(of(b"abc", true, false), b"3\r\nabc\r\n");
         assert_eq!(of(b"abc", true, true), b"3\r\nabc\r\n0\r\n\r\n");
         assert_eq!(of(b"abc", false, true), b"abc");
+        assert_eq!((of(b"", true, false), of(b"", true, true)), (Vec::new(), b"0\r\n\r\n".to_vec()));
         let long = of(&[b'x'; 0x1_0000], true, false);
         assert!(long.starts_with(b"10000\r\nx") && long.ends_with(b"x\r\n"));
     }

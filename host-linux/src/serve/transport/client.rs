@@ -4,7 +4,7 @@
 //! TCP: both send FIN. The second one waits for its answer. So after a FIN the client is sent a few
 //! bytes that mean nothing to it: a comment in a stream of events, `100 Continue` before any other
 //! answer. The system of a client that is gone answers them with a reset.
-use super::answer::{self, Persistence};
+use super::answer::{self, Persistence, StreamKind};
 use super::head::{Head, Version};
 use super::stream::Stream;
 use crate::serve::lifecycle::Lifecycle;
@@ -35,6 +35,8 @@ struct State {
     /// Whether the connection ends with the answer.
     closes: bool,
     probed: Option<Instant>,
+    /// Bytes that mean nothing in a stream that has begun.
+    filler: &'static [u8],
 }
 
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl Client {
         write_time: Duration,
         lifecycle: &Arc<Lifecycle>,
     ) -> Self {
-        let state = State { progress: Progress::Waiting, is_broken: false, closes: head.close, probed: None };
+        let state = State { progress: Progress::Waiting, is_broken: false, closes: head.close, probed: None, filler: b"" };
         Self(Arc::new(Shared {
             stream: Arc::clone(stream),
             version: head.version,
@@ -105,10 +107,14 @@ impl Client {
         if state.probed.is_some_and(|at| at.elapsed() < PROBE_EVERY) {
             return;
         }
+        let mut buffer = Vec::new();
         let bytes: &[u8] = match (state.progress, self.0.version) {
             (Progress::Waiting, Version::Http11) => b"HTTP/1.1 100 Continue\r\n\r\n",
-            (Progress::Streaming, Version::Http11) => b"8\r\n: ping\n\n\r\n",
-            (Progress::Streaming, Version::Http10) => b": ping\n\n",
+            (Progress::Streaming, version) => {
+                let filler = state.filler;
+                let fill = |buffer: &mut Vec<u8>| buffer.extend_from_slice(filler);
+                answer::piece(&mut buffer, version == Version::Http11, false, fill)
+            }
             // Nothing can be sent that would not be taken for the answer.
             (Progress::Waiting, Version::Http10) | (Progress::Answered, _) => return,
         };
@@ -158,8 +164,8 @@ impl Client {
         true
     }
 
-    /// Sends the head of a stream of events. `false` if there was an answer before.
-    pub(in crate::serve) fn open_events(&self, headers: &[(&str, &str)]) -> bool {
+    /// Sends the head of an answer in pieces. `false` if there was an answer before.
+    pub(in crate::serve) fn open_stream(&self, headers: &[(&str, &str)], kind: StreamKind) -> bool {
         let mut state = self.state();
         if state.progress != Progress::Waiting {
             return false;
@@ -167,8 +173,10 @@ impl Client {
         // HTTP/1.0 has no chunks, so the end of the connection ends the stream.
         state.closes |= self.0.version == Version::Http10;
         let persistence = self.persistence(&mut state);
-        let bytes = answer::events_head(headers, self.0.version == Version::Http11, persistence);
+        let is_chunked = self.0.version == Version::Http11;
+        let bytes = answer::stream_head(headers, kind.content_type, is_chunked, persistence);
         state.progress = Progress::Streaming;
+        state.filler = kind.filler;
         // If this fails, so will the first event, and that ends the request.
         let _ = self.write(&mut state, &bytes);
         true
@@ -262,7 +270,7 @@ mod tests {
             let (client, theirs) = tcp("1.1");
             assert!(!client.has_left());
             if begins {
-                assert!(client.open_events(&[]));
+                assert!(client.open_stream(&[], StreamKind::EVENTS));
             }
             // Bytes that it has sent ahead are no sign that it stays.
             (&theirs).write_all(b"GET /next").unwrap();
@@ -278,7 +286,7 @@ mod tests {
     #[test]
     fn a_client_that_is_reset_has_left() {
         let (client, theirs) = tcp("1.0");
-        assert!(client.open_events(&[]));
+        assert!(client.open_stream(&[], StreamKind::EVENTS));
         let mut piece = [0; 1];
         theirs.peek(&mut piece).unwrap();
         drop(theirs); // with unread bytes
@@ -315,7 +323,7 @@ mod tests {
         for (version, expected) in [("1.1", "8\r\n: ping\n\n\r\n1\r\nx\r\n0\r\n\r\n"), ("1.0", ": ping\n\nx")]
         {
             let (client, mut theirs) = tcp(version);
-            assert!(client.open_events(&[("x-a", "b")]));
+            assert!(client.open_stream(&[("x-a", "b")], StreamKind::EVENTS));
             theirs.shutdown(Shutdown::Write).unwrap();
             look(&client);
             send(&client, b"x", true).unwrap();
@@ -344,8 +352,8 @@ mod tests {
     fn a_request_has_one_answer_and_a_stream_that_does_not_end_ends_the_connection() {
         let (client, _theirs) = tcp("1.1");
         assert!(!client.is_answered() && !client.may_go_on());
-        assert!(client.open_events(&[]) && client.is_answered());
-        assert!(!client.open_events(&[]) && !client.send_whole(500, &[], b""));
+        assert!(client.open_stream(&[], StreamKind::EVENTS) && client.is_answered());
+        assert!(!client.open_stream(&[], StreamKind::EVENTS) && !client.send_whole(500, &[], b""));
         send(&client, b"x", false).unwrap();
         assert!(!client.may_go_on(), "its handler has died");
         send(&client, b"x", true).unwrap();

@@ -97,7 +97,7 @@ impl Connection {
 
     /// Reads the body that follows a head.
     fn body(&self, head: &Head, incoming: &mut Incoming<'_>) -> Result<Body, Missing> {
-        let limits = &self.server.options.connections;
+        let limits = &self.server.options.limits_for(&head.method, &head.path);
         let decoder = BodyDecoder::new(head.framing, limits.body_bytes)?;
         if head.expects_continue && head.framing != Framing::Length(0) && incoming.ahead().is_empty() {
             let sent = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", limits.write_time);

@@ -37,6 +37,8 @@ pub struct Head {
     pub method: Method,
     /// The path that is asked for, without its query, as it was sent.
     pub path: String,
+    /// What stands behind the question mark, as it was sent; empty without one.
+    pub query: String,
     /// The version of the request.
     pub version: Version,
     /// All headers in order. Bytes that are no UTF-8 have become U+FFFD.
@@ -140,6 +142,12 @@ fn split_target<'t>(method: &Method, target: &'t str) -> Result<(&'t str, Option
     Ok((path.split(['?', '#']).next().unwrap_or_default(), host))
 }
 
+/// What stands behind the question mark of a request target.
+fn query_of(target: &str) -> &str {
+    let target = target.split('#').next().unwrap_or_default();
+    target.split_once('?').map_or("", |(_, query)| query)
+}
+
 /// What the headers say about the connection and the body.
 #[derive(Debug, Default)]
 struct Meaning {
@@ -219,7 +227,7 @@ impl Head {
         let method = Method::from_str(method).map_err(|()| HeadError::NotHttp("its method"))?;
         let version = if version == 0 { Version::Http10 } else { Version::Http11 };
         let (path, host) = split_target(&method, target)?;
-        let path = path.to_owned();
+        let (path, query) = (path.to_owned(), query_of(target).to_owned());
         let mut meaning = Meaning::default();
         let mut headers = Vec::with_capacity(request.headers.len());
         for header in request.headers.iter() {
@@ -240,6 +248,7 @@ impl Head {
         Ok(Self {
             method,
             path,
+            query,
             version,
             headers,
             framing: meaning.framing(version)?,
@@ -253,6 +262,7 @@ impl Head {
         Self {
             method: Method::Get,
             path: String::new(),
+            query: String::new(),
             version: Version::Http11,
             headers: Vec::new(),
             framing: Framing::Length(0),

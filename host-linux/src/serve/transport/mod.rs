@@ -26,7 +26,7 @@
 //! * `listen`, `accept`, `connection`: from a port to the turns of a connection, and the end of
 //!   them all when the server is asked to stop.
 mod accept;
-mod answer;
+pub(super) mod answer;
 pub mod body;
 pub(in crate::serve) mod client;
 mod connection;

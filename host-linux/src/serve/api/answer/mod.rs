@@ -1,0 +1,89 @@
+//! Runs the generation that a body asks for, and sends it in the words of a dialect: whole, or as
+//! events.
+//!
+//! * [`reading`]: a body to a [`parsed`] one, by the dialect.
+//! * [`run`]: the events of the generation, by [`choices`], to the calls of a [`writer`], which the
+//!   dialect makes. [`heartbeat`]: what keeps clients of whole answers waiting.
+//! * [`tokens`], [`scored`], [`usage`], [`openai`]: what writers have in common. [`record`]: what is noted.
+pub mod choices;
+pub mod heartbeat;
+pub mod openai;
+pub mod parsed;
+pub mod reading;
+pub mod record;
+pub mod run;
+pub mod scored;
+pub mod tokens;
+pub mod usage;
+pub mod writer;
+
+use super::dialect::Dialect;
+use crate::faults::{self, Point};
+use crate::runtime::Generation;
+use crate::serve::error::ApiError;
+use crate::serve::exchange::Exchange;
+use crate::serve::guards;
+use crate::serve::server::Server;
+use crate::serve::watch::log::TEXT_BYTES;
+use heartbeat::Heartbeat;
+use parsed::ParsedBody;
+use run::Answer;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Reads the body of a request, generates what it asks for, and answers. An error was told to the
+/// client in the dialect's words.
+pub fn generate(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    let answered = answer(dialect, exchange);
+    if let Err(error) = &answered {
+        exchange.send_json(error.status, &dialect.error(error), &error.headers());
+    }
+    answered
+}
+
+fn answer(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    faults::point(Point::Handler);
+    let server = exchange.server;
+    let parsed = reading::read(dialect, exchange)?;
+    guards::check_priority(exchange, &parsed.requests)?;
+    let seed = parsed.seed.to_string();
+    let headers = [("x-verbatim-seed", seed.as_str())];
+    let answer = Answer::new(server, dialect, &parsed, &exchange.record.request_id);
+    let prompts = parsed
+        .requests
+        .iter()
+        .map(|request| (request.choices, request.prompt.len() + request.generated.len()));
+    let mut queued = server.budgets.queue.enter(prompts)?;
+    let mut generation = start(exchange, &parsed)?;
+    if parsed.streaming.stream {
+        let mut events = exchange.open_events(dialect.framing(), &headers);
+        // A client that reads no more has ended the request: dropping the generation cancels it.
+        let stream = AssertUnwindSafe(|| answer.stream(&mut generation, &mut queued, &mut events));
+        if catch_unwind(stream).is_err() {
+            // The status is sent, so the error is the last event.
+            let _ = events.send(&dialect.error(&ApiError::panicked())).and_then(|()| events.done());
+        }
+        record::note(&parsed, &generation, server, &mut exchange.record);
+    } else {
+        let mut heartbeat = Heartbeat::new(exchange, &headers);
+        let whole = answer.whole(&mut generation, &mut queued, &mut heartbeat);
+        let whole = heartbeat.end(whole, dialect);
+        record::note(&parsed, &generation, server, &mut exchange.record);
+        if let Some(whole) = whole? {
+            exchange.send_json(200, &whole, &headers);
+        }
+    }
+    Ok(())
+}
+
+/// Submits the requests of a body; they end when the client leaves.
+fn start(exchange: &Exchange<'_>, parsed: &ParsedBody) -> Result<Generation, ApiError> {
+    let Server { engine, metrics, options, .. } = exchange.server;
+    let generation = Generation::start(engine, parsed.requests.clone(), &parsed.stop)?;
+    let arrived = exchange.record.arrived.unwrap_or_else(Instant::now);
+    let generation = generation.measured_by(Arc::clone(&metrics.tokens), arrived);
+    let kept = if options.watch.log_prompts { TEXT_BYTES + 1 } else { 0 };
+    let client = exchange.client.clone();
+    Ok(generation.keeping_text(kept).while_wanted(move || !client.is_cut() && !client.has_left()))
+}

@@ -1,0 +1,48 @@
+//! Reading the body of a request that generates.
+use super::parsed::ParsedBody;
+use crate::runtime::ServedModel;
+use crate::serve::api::body::read_in_turn;
+use crate::serve::api::dialect::Dialect;
+use crate::serve::api::fields::Fields;
+use crate::serve::api::limits::{Reading, RequestBounds, RequestLimits};
+use crate::serve::api::parameters::checked_object;
+use crate::serve::error::ApiError;
+use crate::serve::exchange::Exchange;
+
+/// Reads a body within the default budgets. The names that mean nothing here are added to
+/// `ignored`, also where the body is refused for another reason.
+pub fn parse(
+    dialect: &dyn Dialect,
+    body: &[u8],
+    model: &ServedModel,
+    ignored: &mut Vec<String>,
+) -> Result<ParsedBody, ApiError> {
+    let bounds = RequestBounds::new(&RequestLimits::default(), model);
+    parse_within(dialect, body, Reading { model, bounds: &bounds }, ignored)
+}
+
+/// Reads a body, as [`parse`] does, within the budgets of `reading`.
+fn parse_within(
+    dialect: &dyn Dialect,
+    body: &[u8],
+    reading: Reading<'_>,
+    ignored: &mut Vec<String>,
+) -> Result<ParsedBody, ApiError> {
+    let (object, names) = checked_object(dialect.endpoint(), body, reading.bounds, reading.bounds.is_strict)?;
+    ignored.extend(names);
+    let parsed = dialect.parse(&Fields::new(&object), reading)?;
+    Ok(with_ignored(parsed, ignored))
+}
+
+/// Reads the body of a request when it is its turn.
+pub fn read(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<ParsedBody, ApiError> {
+    let parsed =
+        read_in_turn(exchange, dialect.endpoint(), |fields, reading| dialect.parse(fields, reading))?;
+    Ok(with_ignored(parsed, &exchange.record.ignored))
+}
+
+/// The names that mean nothing, before those that the dialect itself has found.
+fn with_ignored(mut parsed: ParsedBody, ignored: &[String]) -> ParsedBody {
+    parsed.ignored.splice(0..0, ignored.iter().cloned());
+    parsed
+}

@@ -1,0 +1,259 @@
+//! The events of a generation, as the calls of a dialect's writer.
+use super::choices::ChoiceState;
+use super::parsed::ParsedBody;
+use super::tokens::listed_tokens;
+use super::usage::usage;
+use super::writer::{
+    AnswerWriter, Finish, Head, Piece, PromptReport, Reason, StopReason, WholeChoice, append,
+};
+use crate::faults::{self, Point};
+use crate::runtime::{
+    Delta, Ending, Generation, GenerationError, Heard, StopCause, TextEvent, TextEventKind,
+};
+use crate::serve::api::dialect::Dialect;
+use crate::serve::budgets::Queued;
+use crate::serve::error::ApiError;
+use crate::serve::events::Events;
+use crate::serve::observe::Usage;
+use crate::serve::server::{Server, now};
+use crate::serve::transport::refusal;
+use crate::text::parts::Part;
+use serde_json::Value;
+use std::io;
+use std::time::Duration;
+
+/// How long a stream may be silent: proxies cut connections on which nothing comes.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// What came of a choice of an answer that is sent in one body.
+#[derive(Debug, Default)]
+struct Output {
+    parts: Vec<Part>,
+    /// With its tokens, where they are listed.
+    deltas: Vec<Delta>,
+    finish: Option<Finish>,
+}
+
+/// What is done while a whole answer is waited for, so that its client waits on.
+pub trait Patience {
+    /// How long to wait before the next [`Patience::beat`].
+    fn rest(&self) -> Duration;
+
+    /// Tells the client that the answer is on its way.
+    fn beat(&mut self);
+}
+
+/// An answer that is being made.
+pub struct Answer<'a> {
+    server: &'a Server,
+    dialect: &'a dyn Dialect,
+    parsed: &'a ParsedBody,
+    id: String,
+    created: u64,
+}
+
+impl std::fmt::Debug for Answer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Answer<'a> {
+    /// The answer to a body, to the request with this id.
+    pub fn new(server: &'a Server, dialect: &'a dyn Dialect, parsed: &'a ParsedBody, id: &str) -> Self {
+        let id = format!("{}{id}", dialect.id_prefix());
+        Self { server, dialect, parsed, id, created: now() }
+    }
+
+    fn writer(&self) -> Box<dyn AnswerWriter + '_> {
+        let model = &self.server.model;
+        self.dialect.writer(Head {
+            id: &self.id,
+            created: self.created,
+            model: &model.name,
+            fingerprint: &model.fingerprint,
+            seed: self.parsed.seed,
+            ignored: &self.parsed.ignored,
+            parsed: self.parsed,
+            tokenizer: &model.tokenizer,
+        })
+    }
+
+    fn choices(&self, generation: &Generation) -> Vec<ChoiceState<'a>> {
+        ChoiceState::all(self.parsed, &self.server.model.fingerprint, generation)
+    }
+
+    /// What is told of a choice's prompt.
+    fn prompt<'g>(&'g self, choice: &ChoiceState<'_>, generation: &'g Generation) -> PromptReport<'g> {
+        let echo = self.parsed.echo.as_ref().and_then(|texts| texts.get(choice.prompt));
+        PromptReport { echo: echo.map(String::as_str), tokens: generation.prompt_tokens(choice.head.at) }
+    }
+
+    /// How a choice ended, or the error that ended it.
+    fn finish(
+        &self,
+        ending: Ending,
+        choice: &ChoiceState<'_>,
+        generation: &Generation,
+    ) -> Result<Finish, ApiError> {
+        let reason = match ending {
+            Ending::Stop if choice.reader.calls() > 0 => Reason::ToolCalls,
+            Ending::Stop => Reason::Stop,
+            Ending::Length => Reason::Length,
+            Ending::Error(GenerationError::Unwanted) if self.server.lifecycle.is_cut() => {
+                return Err(refusal::cut_off());
+            }
+            Ending::Error(error) => return Err(error.into()),
+        };
+        let own_ends = &self.server.model.loaded.generation().eos_ids;
+        let stop = match generation.stop_cause(choice.head.at) {
+            Some(StopCause::Text(text)) => Some(StopReason::Text(text.clone())),
+            // What the model itself ends an answer with is no word of the request.
+            Some(StopCause::Token(token)) if !own_ends.contains(token) => Some(StopReason::Token(*token)),
+            _ => None,
+        };
+        let usage = usage(self.parsed, generation);
+        let (reasoning_tokens, times) = (choice.reasoning.tokens(), generation.times(choice.head.at));
+        Ok(Finish { reason, stop, usage, reasoning_tokens, times })
+    }
+
+    /// The end of a choice, and the parts that were held back until it. After an error they stay
+    /// held back, for whoever resumes the choice.
+    fn end(
+        &self,
+        ending: Ending,
+        choice: &mut ChoiceState<'_>,
+        generation: &Generation,
+    ) -> Result<(Vec<Part>, Finish), ApiError> {
+        let mut parts = Vec::new();
+        if !matches!(ending, Ending::Error(_)) {
+            choice.reader.finish(&mut parts);
+            choice.reasoning.note(0, &parts);
+        }
+        let finish = self.finish(ending, choice, generation)?;
+        Ok((parts, finish))
+    }
+
+    /// The whole answer in one body.
+    pub fn whole(
+        &self,
+        generation: &mut Generation,
+        queued: &mut Queued<'_>,
+        patience: &mut dyn Patience,
+    ) -> Result<Value, ApiError> {
+        let mut choices = self.choices(generation);
+        let mut outputs: Vec<Output> = choices.iter().map(|_| Output::default()).collect();
+        let are_listed = self.parsed.logprobs || self.parsed.token_ids;
+        loop {
+            let TextEvent { choice: at, kind } = match generation.next_within(patience.rest()) {
+                Heard::Event(event) => event,
+                Heard::Silence => {
+                    patience.beat();
+                    continue;
+                }
+                Heard::End => break,
+            };
+            queued.heard_of(at);
+            let (choice, output) = (&mut choices[at], &mut outputs[at]);
+            let mut parts = Vec::new();
+            match kind {
+                TextEventKind::Delta(delta) => {
+                    choice.push(&delta, &mut parts);
+                    if are_listed {
+                        output.deltas.push(Delta { text: String::new(), ..delta });
+                    }
+                }
+                TextEventKind::End(ending) => {
+                    let (rest, finish) = self.end(ending, choice, generation)?;
+                    parts = rest;
+                    output.finish = Some(finish);
+                }
+            }
+            parts.into_iter().for_each(|part| append(&mut output.parts, part));
+        }
+        let count = self.parsed.top_logprobs;
+        let tokens: Vec<_> = outputs.iter().map(|output| listed_tokens(&output.deltas, count)).collect();
+        let of = choices.iter().zip(&outputs).zip(&tokens);
+        let wholes = of.filter_map(|((choice, output), tokens)| {
+            let finish = output.finish.clone()?;
+            let prompt = self.prompt(choice, generation);
+            Some(WholeChoice { head: choice.head, prompt, parts: &output.parts, tokens, finish })
+        });
+        let wholes: Vec<_> = wholes.collect();
+        Ok(self.writer().whole(&wholes, usage(self.parsed, generation)))
+    }
+
+    /// The answer as events. An error of the generation is the last event; an error of the
+    /// connection is returned.
+    pub fn stream(
+        &self,
+        generation: &mut Generation,
+        queued: &mut Queued<'_>,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        let mut choices = self.choices(generation);
+        let mut writer = self.writer();
+        writer.open(events)?;
+        loop {
+            let TextEvent { choice: at, kind } = match generation.next_within(events.rest(PING_EVERY)) {
+                Heard::Event(event) => event,
+                Heard::Silence => {
+                    events.ping()?;
+                    continue;
+                }
+                Heard::End => break,
+            };
+            queued.heard_of(at);
+            faults::point(Point::Stream);
+            let choice = &mut choices[at];
+            let ended = match kind {
+                TextEventKind::Delta(delta) => {
+                    self.tell_prompt(choice, generation, writer.as_mut(), events)?;
+                    let mut parts = Vec::new();
+                    choice.push(&delta, &mut parts);
+                    let deltas = [delta];
+                    let tokens = listed_tokens(&deltas, self.parsed.top_logprobs);
+                    let usage = self.usage_so_far(generation);
+                    let piece = Piece { parts: &parts, tokens: &tokens, usage };
+                    writer.piece(&choice.head, &piece, events)?;
+                    continue;
+                }
+                TextEventKind::End(ending) => self.end(ending, choice, generation),
+            };
+            match ended {
+                Ok((parts, finish)) => {
+                    self.tell_prompt(choice, generation, writer.as_mut(), events)?;
+                    if !parts.is_empty() {
+                        let piece = Piece { parts: &parts, tokens: &[], usage: finish.usage };
+                        writer.piece(&choice.head, &piece, events)?;
+                    }
+                    writer.end(&choice.head, &finish, events)?;
+                }
+                Err(error) => return writer.fail(&error, &self.dialect.error(&error), events),
+            }
+        }
+        writer.close(usage(self.parsed, generation), events)
+    }
+
+    /// The usage where every event tells it. It is counted over all choices, so not for nothing.
+    fn usage_so_far(&self, generation: &Generation) -> Usage {
+        let is_told = self.parsed.streaming.continuous_usage || self.parsed.requests.len() == 1;
+        if is_told { usage(self.parsed, generation) } else { Usage::default() }
+    }
+
+    /// Sends what is told of a choice's prompt, once and if anything is: not where a stream is
+    /// resumed.
+    fn tell_prompt(
+        &self,
+        choice: &mut ChoiceState<'_>,
+        generation: &Generation,
+        writer: &mut dyn AnswerWriter,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        let is_told = self.parsed.echo.is_some() && choice.head.request.generated.is_empty();
+        if !is_told || std::mem::replace(&mut choice.has_prompt, true) {
+            return Ok(());
+        }
+        writer.prompt(&choice.head, &self.prompt(choice, generation), events)
+    }
+}

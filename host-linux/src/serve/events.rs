@@ -1,0 +1,102 @@
+//! Streamed answers: values that are sent as they come, in the framing of a dialect.
+use super::transport::answer::StreamKind;
+use super::transport::client::Client;
+use serde_json::Value;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How the values of a stream stand behind each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events that are data alone; the last one is `[DONE]`.
+    #[default]
+    Sse,
+    /// Server-sent events, each with a line that names it. The stream just ends.
+    NamedSse,
+    /// A line of JSON for each value. The stream just ends.
+    Ndjson,
+    /// One JSON document, which comes after bytes that mean nothing in it.
+    Document,
+}
+
+impl Framing {
+    /// What the transport must know of such a stream. Its filler is a comment, or a space before
+    /// the next value.
+    pub(super) fn kind(self) -> StreamKind {
+        match self {
+            Self::Sse | Self::NamedSse => StreamKind::EVENTS,
+            Self::Ndjson => StreamKind { content_type: "application/x-ndjson", filler: b" " },
+            Self::Document => StreamKind { content_type: "application/json", filler: b" " },
+        }
+    }
+}
+
+/// A stream of values. Each is on its way when the call returns, in one write. An error means that
+/// the client is gone.
+#[derive(Debug)]
+pub struct Events {
+    /// None if there was another answer, so that everything goes nowhere.
+    client: Option<Client>,
+    framing: Framing,
+    buffer: Vec<u8>,
+    /// When something was sent last.
+    sent: Instant,
+}
+
+impl Events {
+    /// The events of an answer whose head was sent to `client`.
+    pub(super) fn new(client: Option<Client>, framing: Framing) -> Self {
+        Self { client, framing, buffer: Vec::new(), sent: Instant::now() }
+    }
+
+    fn write(&mut self, is_last: bool, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        self.sent = Instant::now();
+        let Some(client) = &self.client else { return Ok(()) };
+        client.send_piece(&mut self.buffer, is_last, fill)
+    }
+
+    /// Sends `value`. Where events have names, its `type` is its name, as in all such dialects.
+    pub fn send(&mut self, value: &Value) -> io::Result<()> {
+        let name = value["type"].as_str().unwrap_or_default();
+        self.send_named(name, value)
+    }
+
+    /// Sends `value` as the event `name`, which is told where events have names.
+    pub fn send_named(&mut self, name: &str, value: &Value) -> io::Result<()> {
+        let framing = self.framing;
+        self.write(false, |buffer| {
+            if framing == Framing::NamedSse && !name.is_empty() {
+                buffer.extend_from_slice(b"event: ");
+                buffer.extend_from_slice(name.as_bytes());
+                buffer.push(b'\n');
+            }
+            let (before, after): (&[u8], &[u8]) = match framing {
+                Framing::Sse | Framing::NamedSse => (b"data: ", b"\n\n"),
+                Framing::Ndjson => (b"", b"\n"),
+                Framing::Document => (b"", b""),
+            };
+            buffer.extend_from_slice(before);
+            // A value is always JSON, and memory takes everything.
+            let _ = serde_json::to_writer(&mut *buffer, value);
+            buffer.extend_from_slice(after);
+        })
+    }
+
+    /// The time that is left until nothing was sent for `silence`.
+    pub fn rest(&self, silence: Duration) -> Duration {
+        silence.saturating_sub(self.sent.elapsed())
+    }
+
+    /// Sends bytes that mean nothing, so that whoever waits sees that the answer is on its way.
+    pub fn ping(&mut self) -> io::Result<()> {
+        let filler = self.framing.kind().filler;
+        self.write(false, |buffer| buffer.extend_from_slice(filler))
+    }
+
+    /// Ends the answer, with the event that ends every stream where the framing has one. Without it
+    /// the connection is closed, so that the client sees that the stream is not whole.
+    pub fn done(&mut self) -> io::Result<()> {
+        let last: &[u8] = if self.framing == Framing::Sse { b"data: [DONE]\n\n" } else { b"" };
+        self.write(true, |buffer| buffer.extend_from_slice(last))
+    }
+}
