@@ -1,0 +1,90 @@
+//! The items that a response is made of: what the model thought, said and called.
+use super::super::answer::tokens::{ListedToken, TokenTexts, number};
+use super::super::answer::writer::ChoiceHead;
+use super::super::blocks::Block;
+use serde_json::{Value, json};
+use verbatim_core::sampling::TokenLogprob;
+
+/// How far an item has come, in the words of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// It has begun.
+    InProgress,
+    /// It is whole.
+    Completed,
+    /// It was cut off.
+    Incomplete,
+}
+
+impl Status {
+    /// The word for it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
+/// The id of an item: that of the response, its kind and its number.
+pub(super) fn id(response: &str, block: &Block, at: usize) -> String {
+    let kind = match block {
+        Block::Reasoning(_) => "rs",
+        Block::Text(_) => "msg",
+        Block::Call { .. } => "fc",
+    };
+    let name = response.strip_prefix("resp_").unwrap_or(response);
+    format!("{kind}_{name}_{at}")
+}
+
+/// The part of an item that has one, with its content; `logprobs` are those of its tokens.
+pub(super) fn part(block: &Block, logprobs: &[Value]) -> Option<Value> {
+    match block {
+        Block::Reasoning(text) => Some(json!({"type": "reasoning_text", "text": text})),
+        Block::Text(text) => {
+            Some(json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}))
+        }
+        Block::Call { .. } => None,
+    }
+}
+
+/// An item with its content.
+pub(super) fn item(
+    id: &str,
+    block: &Block,
+    logprobs: &[Value],
+    choice: &ChoiceHead<'_>,
+    status: Status,
+) -> Value {
+    let parts: Vec<Value> = part(block, logprobs).into_iter().collect();
+    let status_name = status.name();
+    // An item that has just begun has no parts yet.
+    let parts = if status == Status::InProgress { Vec::new() } else { parts };
+    match block {
+        Block::Reasoning(_) => {
+            json!({"id": id, "type": "reasoning", "summary": [], "content": parts, "status": status_name})
+        }
+        Block::Text(_) => {
+            json!({"id": id, "type": "message", "role": "assistant", "content": parts, "status": status_name})
+        }
+        Block::Call { call, name, arguments } => json!({
+            "id": id, "type": "function_call", "call_id": choice.call_id_of(*call), "name": name,
+            "arguments": arguments, "status": status_name,
+        }),
+    }
+}
+
+/// The log-probabilities of tokens as this API lists them.
+pub(super) fn logprobs(texts: TokenTexts<'_>, tokens: &[ListedToken<'_>]) -> Vec<Value> {
+    let entry = |at: &TokenLogprob| {
+        let (token, bytes) = (texts.text(at.token), texts.bytes(at.token));
+        json!({"token": token, "logprob": number(at.logprob), "bytes": bytes})
+    };
+    let with_top = |at: &ListedToken<'_>| {
+        let mut listed = entry(&at.token);
+        listed["top_logprobs"] = at.top.iter().map(entry).collect();
+        listed
+    };
+    tokens.iter().map(with_top).collect()
+}
