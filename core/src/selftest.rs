@@ -15,7 +15,7 @@ use crate::model::{
     Architecture, ImageError, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig,
     RopeScaling,
 };
-use crate::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput, Runner, StepRows};
+use crate::model::{BlockTables, Forward, ForwardLimits, HeadWants, Row, RowOutput, Runner, StepRows};
 use crate::pool::Pool;
 use crate::sampling::SamplingParams;
 
@@ -261,7 +261,7 @@ pub fn run(isa: Isa, pool: &dyn Pool, memory: &mut [u8]) -> Result<u64, Selftest
             let fresh = &table[done.div_ceil(BLOCK)..end.div_ceil(BLOCK)];
             forward.layers(isa, pool, &model, &mut kv, StepRows { rows, tables, fresh });
             for row in [0, rows.len() - 1] {
-                forward.head(isa, pool, &model, &[row as u32], false);
+                forward.head(isa, pool, &model, &[row as u32], HeadWants::LOGITS);
                 for x in forward.logits().row(0) {
                     add(&mut hash, x.to_bits());
                 }

@@ -3,7 +3,7 @@ use verbatim_core::cache::{BLOCK, BlockId, KvCache};
 use verbatim_core::dtype::KvFormat;
 use verbatim_core::isa::Isa;
 use verbatim_core::memory::{Arena, Carver, Layout, REGION_ALIGN};
-use verbatim_core::model::{BlockTables, Forward, ForwardLimits, Row, RowOutput, StepRows};
+use verbatim_core::model::{BlockTables, Forward, ForwardLimits, HeadWants, Row, RowOutput, StepRows};
 use verbatim_core::model::{ModelConfig, PackedModel};
 use verbatim_core::pool::Pool;
 
@@ -81,7 +81,7 @@ pub fn run(
             if !is_last && !wanted(position) {
                 continue;
             }
-            forward.head(how.isa, how.pool, model, &[(position - done) as u32], true);
+            forward.head(how.isa, how.pool, model, &[(position - done) as u32], HeadWants::BOTH);
             let logits = forward.logits().row(0);
             if wanted(position) {
                 take(position, logits);

@@ -3,8 +3,8 @@
 use super::Engine;
 use super::sampler::draw_rows;
 use super::schedule::StepKind;
-use super::step::{Masks, Observer, Resources, output, planned};
-use crate::model::{DeviceLost, HeadOutput, RowOutput};
+use super::step::{Masks, Observer, Resources, output, planned, samples};
+use crate::model::{DeviceLost, HeadOutput, HeadWants, RowOutput};
 use core::ops::Range;
 
 impl Engine<'_> {
@@ -28,11 +28,15 @@ impl Engine<'_> {
         with: &mut Resources<'_>,
     ) -> Result<(), DeviceLost> {
         let rows = &self.state.head_rows[range.clone()];
-        let wants_hidden = rows.iter().any(|index| {
+        let mut wants = HeadWants { logits: false, hidden: false };
+        for index in rows {
             let row = &self.state.rows[*index as usize];
-            output(&self.state.sequences[row.sequence as usize], row, kind) == RowOutput::Hidden
-        });
-        let lent = with.runner.head(kind, rows, wants_hidden)?;
+            let sequence = &self.state.sequences[row.sequence as usize];
+            let is_hidden = output(sequence, row, kind) == RowOutput::Hidden;
+            wants.hidden |= is_hidden;
+            wants.logits |= !is_hidden || samples(sequence, row, kind);
+        }
+        let lent = with.runner.head(kind, rows, wants)?;
         draw_rows(self, range.clone(), kind, lent.logits, masks, with.pool);
         if kind == StepKind::Target {
             self.observe(range, &lent, with.observer);

@@ -40,6 +40,9 @@ pub struct Request<'a> {
     pub cache_salt: u64,
     /// The output of the prompt's rows. The last row yields logits for sampling in any case.
     pub prompt_output: RowOutput,
+    /// The first position of the prompt whose row has that output. Those before it yield nothing,
+    /// and may come from the cache.
+    pub prompt_output_from: usize,
 }
 
 impl<'a> Request<'a> {
@@ -58,6 +61,7 @@ impl<'a> Request<'a> {
             priority: 0,
             cache_salt: 0,
             prompt_output: RowOutput::None,
+            prompt_output_from: 0,
         }
     }
 }

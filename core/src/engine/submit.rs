@@ -79,7 +79,9 @@ impl Engine<'_> {
         if request.prompt.is_empty() {
             return Err(Refusal::EmptyPrompt);
         }
-        let yields_nothing = request.max_tokens == 0 && request.prompt_output == RowOutput::None;
+        let prompt_yields =
+            request.prompt_output != RowOutput::None && request.prompt_output_from < request.prompt.len();
+        let yields_nothing = request.max_tokens == 0 && !prompt_yields;
         if yields_nothing || request.choices == 0 {
             return Err(Refusal::NothingAsked);
         }
@@ -179,7 +181,7 @@ impl Engine<'_> {
             indexed: 0,
             end_len: end_len as u32,
             stop_from_len: prompt_len.saturating_add(request.min_tokens).min(u32::MAX as usize) as u32,
-            delivered: 0,
+            delivered: request.prompt_output_from.min(prompt_len) as u32,
             prompt_output: request.prompt_output,
             params: request.params,
             bias_count: request.logit_bias.len() as u32,

@@ -4,7 +4,9 @@ use crate::cache::planes::BlockCopy;
 use crate::cache::{BLOCK, BlockId};
 use crate::dtype::WeightFormat;
 use crate::model::tests::{Memory, config, image, image_without};
-use crate::model::{Architecture, BlockTables, DeviceLost, HeadOutput, ImageLayout, Row, RowOutput, Runner};
+use crate::model::{
+    Architecture, BlockTables, DeviceLost, HeadOutput, HeadWants, ImageLayout, Row, RowOutput, Runner,
+};
 use crate::pool::Serial;
 use crate::sampling::SamplingParams;
 use proptest::prelude::*;
@@ -465,6 +467,41 @@ fn prompt_outputs_come_once_each() {
     }
 }
 
+/// Positions of prompt rows whose hidden states came.
+struct HiddenAt(Vec<usize>);
+
+impl Observer for HiddenAt {
+    fn hidden(&mut self, row: &PlannedRow, _: &[f32]) {
+        self.0.push(row.position);
+    }
+}
+
+#[test]
+fn prompt_outputs_begin_where_they_are_asked_for() {
+    let prompt: Vec<u32> = (0..40).collect();
+    with_engine(limits(), |engine| {
+        let mut ask = |from: usize| -> Result<(Vec<usize>, usize), Refusal> {
+            let hidden = Request { prompt_output: RowOutput::Hidden, ..Request::greedy(&prompt, 0) };
+            engine.submit(&Request { prompt_output_from: from, ..hidden })?;
+            let (mut at, mut cached) = (HiddenAt(vec![]), 0);
+            while let Some(plan) = engine.plan(Budget { rows: 7 }) {
+                for event in engine.execute(plan, &mut at).unwrap() {
+                    if let EventKind::Admitted { cached_tokens } = event.kind {
+                        cached = cached_tokens;
+                    }
+                }
+            }
+            Ok((at.0, cached))
+        };
+        assert_eq!(ask(0), Ok(((0..40).collect(), 0)));
+        // What is before it comes from the cache, as far as blocks are full.
+        assert_eq!(ask(39), Ok((vec![39], 40 / BLOCK * BLOCK)));
+        assert_eq!(ask(20), Ok(((20..40).collect(), 20 / BLOCK * BLOCK)));
+        assert_eq!(ask(0), Ok(((0..40).collect(), 0)));
+        assert_eq!(ask(40), Err(Refusal::NothingAsked));
+    });
+}
+
 #[test]
 fn prompt_outputs_come_once_each_though_prompts_are_computed_again() {
     let prompts = [0, 30].map(|first| (first..first + 30).collect::<Vec<u32>>());
@@ -753,7 +790,7 @@ impl Runner for Device {
 
     fn layers(&mut self, _: StepKind, _: &[Row], _: BlockTables<'_>, _: &[BlockId]) {}
 
-    fn head(&mut self, _: StepKind, _: &[u32], _: bool) -> Result<HeadOutput<'_>, DeviceLost> {
+    fn head(&mut self, _: StepKind, _: &[u32], _: HeadWants) -> Result<HeadOutput<'_>, DeviceLost> {
         Err(DeviceLost)
     }
 }

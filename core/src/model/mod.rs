@@ -18,7 +18,7 @@ pub use config::ModelConfig;
 pub use families::{Architecture, FAMILIES, Family};
 pub use forward::{Forward, ForwardLimits};
 pub use image::{ImageError, ImageLayout, ImageWriter, PackedModel};
-pub use rows::{BlockTables, Row, RowOutput, StepRows};
+pub use rows::{BlockTables, HeadWants, Row, RowOutput, StepRows};
 pub use runner::cpu::CpuRunner;
 pub use runner::{
     DeviceLost, DraftCache, DraftModel, DraftModelSize, HeadOutput, Runner, RunnerLimits, RunnerMemory,

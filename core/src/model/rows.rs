@@ -16,6 +16,22 @@ pub enum RowOutput {
     Hidden,
 }
 
+/// What a head is to compute of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadWants {
+    /// Logits over the vocabulary: the output head. Without them only the last norm is computed.
+    pub logits: bool,
+    /// Hidden states after the last norm.
+    pub hidden: bool,
+}
+
+impl HeadWants {
+    /// What every row needs that a token is drawn from.
+    pub const LOGITS: Self = Self { logits: true, hidden: false };
+    /// All that there is.
+    pub const BOTH: Self = Self { logits: true, hidden: true };
+}
+
 /// One token of one sequence at one position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]

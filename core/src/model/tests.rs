@@ -4,7 +4,7 @@
 
 use super::spec::{LayerKind, LayerPattern};
 use super::*;
-use super::{BlockTables, Forward, ForwardLimits, Row, RowOutput, StepRows};
+use super::{BlockTables, Forward, ForwardLimits, HeadWants, Row, RowOutput, StepRows};
 use crate::cache::{BLOCK, BlockId, KvCache};
 use crate::dtype::{KvFormat, WeightFormat};
 use crate::isa::Isa;
@@ -170,7 +170,7 @@ fn logits(config: &ModelConfig, kv_format: KvFormat, len: usize, feed: &Feed<'_>
         last_row = end - done - 1;
         done = end;
     }
-    forward.head(feed.isa, feed.pool, &model, &[last_row as u32], true);
+    forward.head(feed.isa, feed.pool, &model, &[last_row as u32], HeadWants::BOTH);
     assert_eq!(guards.check(), Ok(()));
     forward.logits().row(0).iter().map(|x| x.to_bits()).collect()
 }

@@ -11,8 +11,8 @@ use verbatim_core::cache::{BLOCK, BlockId, KvCache, KvLayout};
 use verbatim_core::isa::Isa;
 use verbatim_core::memory::{Arena, Layout};
 use verbatim_core::model::{
-    BlockTables, DeviceLost, DraftCache, Forward, ForwardLimits, ModelConfig, PackedModel, Row, RunnerLimits,
-    StepKind, StepRows,
+    BlockTables, DeviceLost, DraftCache, Forward, ForwardLimits, HeadWants, ModelConfig, PackedModel, Row,
+    RunnerLimits, StepKind, StepRows,
 };
 use verbatim_core::pool::Serial;
 
@@ -29,7 +29,7 @@ pub(super) enum Call {
     Head {
         kind: StepKind,
         rows: Vec<u32>,
-        wants_hidden: bool,
+        wants: HeadWants,
     },
 }
 
@@ -215,8 +215,8 @@ impl<'d> Running<'d> {
                     }
                     self.push_layers(kind, parts);
                 }
-                Call::Head { kind, rows, wants_hidden } => {
-                    let answer = self.head(kind, &rows, wants_hidden);
+                Call::Head { kind, rows, wants } => {
+                    let answer = self.head(kind, &rows, wants);
                     if outbox.send(answer).is_err() {
                         return;
                     }
@@ -328,7 +328,7 @@ impl<'d> Running<'d> {
     }
 
     /// Runs what the rows need, and their head.
-    fn head(&mut self, kind: StepKind, rows: &[u32], wants_hidden: bool) -> Answer {
+    fn head(&mut self, kind: StepKind, rows: &[u32], wants: HeadWants) -> Answer {
         let mut first = 0;
         let mut asked = Vec::new();
         for (at, (number, count)) in self.loaded(kind).last.parts.iter().enumerate() {
@@ -353,14 +353,16 @@ impl<'d> Running<'d> {
         let Loaded { model, forwards, .. } = self.loaded(kind);
         let (vocab, width) = (model.config().vocab_size, model.config().hidden_size);
         let mut logits = vec![f32::NAN; rows.len() * vocab];
-        let mut hidden = vec![f32::NAN; if wants_hidden { rows.len() * width } else { 0 }];
+        let mut hidden = vec![f32::NAN; if wants.hidden { rows.len() * width } else { 0 }];
         for (at, _, of) in asked {
             let indices: Vec<u32> = of.iter().map(|(_, index)| *index).collect();
             let forward = &mut forwards[at];
-            forward.head(isa, &Serial, model, &indices, wants_hidden);
+            forward.head(isa, &Serial, model, &indices, wants);
             for (i, (place, _)) in of.iter().enumerate() {
-                logits[place * vocab..][..vocab].copy_from_slice(forward.logits().row(i));
-                if wants_hidden {
+                if wants.logits {
+                    logits[place * vocab..][..vocab].copy_from_slice(forward.logits().row(i));
+                }
+                if wants.hidden {
                     hidden[place * width..][..width].copy_from_slice(forward.hidden().row(i));
                 }
             }

@@ -28,7 +28,7 @@ use verbatim_core::cache::BlockId;
 use verbatim_core::cache::planes::BlockCopy;
 use verbatim_core::isa::Isa;
 use verbatim_core::model::{
-    BlockTables, DeviceLost, DraftCache, HeadOutput, Row, Runner, RunnerLimits, StepKind,
+    BlockTables, DeviceLost, DraftCache, HeadOutput, HeadWants, Row, Runner, RunnerLimits, StepKind,
 };
 use verbatim_core::tensor::Rows;
 
@@ -110,9 +110,9 @@ impl Runner for Late {
         &mut self,
         kind: StepKind,
         rows: &[u32],
-        wants_hidden: bool,
+        wants: HeadWants,
     ) -> Result<HeadOutput<'_>, DeviceLost> {
-        self.call(Call::Head { kind, rows: rows.to_vec(), wants_hidden });
+        self.call(Call::Head { kind, rows: rows.to_vec(), wants });
         let answer = self.answers.recv().expect("the device's thread ended: its panic is reported above");
         (self.logits, self.hidden) = answer?;
         Ok(HeadOutput {

@@ -2,7 +2,9 @@
 use std::collections::VecDeque;
 use verbatim_core::cache::BlockId;
 use verbatim_core::cache::planes::BlockCopy;
-use verbatim_core::model::{BlockTables, DeviceLost, HeadOutput, Row, RowOutput, Runner, StepKind};
+use verbatim_core::model::{
+    BlockTables, DeviceLost, HeadOutput, HeadWants, Row, RowOutput, Runner, StepKind,
+};
 use verbatim_core::tensor::Rows;
 
 /// Hands copies of what it is given to another runner, and overwrites them when the call has
@@ -82,19 +84,14 @@ impl<R: Runner> Runner for Scribbler<R> {
         });
     }
 
-    fn head(
-        &mut self,
-        kind: StepKind,
-        rows: &[u32],
-        wants_hidden: bool,
-    ) -> Result<HeadOutput<'_>, DeviceLost> {
+    fn head(&mut self, kind: StepKind, rows: &[u32], wants: HeadWants) -> Result<HeadOutput<'_>, DeviceLost> {
         let slices = Slices { head_rows: rows.to_vec(), ..Slices::default() };
         let count = rows.len();
         let widths = self.with(slices, |this, slices| {
-            let lent = this.inner.head(kind, &slices.head_rows, wants_hidden)?;
+            let lent = this.inner.head(kind, &slices.head_rows, wants)?;
             // New buffers each time: what was lent before lies elsewhere.
             this.logits = (0..count).flat_map(|i| lent.logits.row(i).iter().copied()).collect();
-            let hidden = if wants_hidden { count } else { 0 };
+            let hidden = if wants.hidden { count } else { 0 };
             this.hidden = (0..hidden).flat_map(|i| lent.hidden.row(i).iter().copied()).collect();
             Ok((lent.logits.width(), lent.hidden.width()))
         });

@@ -3,7 +3,7 @@
 use super::*;
 use crate::cache::BlockId;
 use crate::cache::planes::BlockCopy;
-use crate::model::{BlockTables, DeviceLost, HeadOutput, Row, Runner};
+use crate::model::{BlockTables, DeviceLost, HeadOutput, HeadWants, Row, Runner};
 
 /// The CPU's runner, which is lost after so many heads.
 struct Losing<'r, 'a> {
@@ -20,14 +20,9 @@ impl Runner for Losing<'_, '_> {
         self.cpu.layers(kind, rows, tables, fresh);
     }
 
-    fn head(
-        &mut self,
-        kind: StepKind,
-        rows: &[u32],
-        wants_hidden: bool,
-    ) -> Result<HeadOutput<'_>, DeviceLost> {
+    fn head(&mut self, kind: StepKind, rows: &[u32], wants: HeadWants) -> Result<HeadOutput<'_>, DeviceLost> {
         self.heads = self.heads.checked_sub(1).ok_or(DeviceLost)?;
-        self.cpu.head(kind, rows, wants_hidden)
+        self.cpu.head(kind, rows, wants)
     }
 }
 

@@ -21,7 +21,7 @@ use super::ModelConfig;
 use super::image::PackedModel;
 use super::operands::{OperandRows, SharedOperands};
 use super::ops::{Norm, Ops, ProductOutput, RowSource, Scratch};
-use super::rows::StepRows;
+use super::rows::{HeadWants, StepRows};
 use crate::cache::{BLOCK, KvCache};
 use crate::isa::Isa;
 use crate::kernels::matmul::Epilogue;
@@ -129,9 +129,9 @@ impl<'s> Forward<'s> {
         }
     }
 
-    /// The last norm and the head, for up to `head_rows` of the step's rows, named by their index;
-    /// results are read with [`Forward::logits`] and, if they are wanted, [`Forward::hidden`] until
-    /// the next call.
+    /// The last norm and, where logits are wanted, the head, for up to `head_rows` of the step's
+    /// rows, named by their index; results are read with [`Forward::logits`] and
+    /// [`Forward::hidden`], whichever were wanted, until the next call.
     ///
     /// # Panics
     /// If there are more rows than the limits say.
@@ -141,7 +141,7 @@ impl<'s> Forward<'s> {
         pool: &dyn Pool,
         model: &PackedModel<'_>,
         rows: &[u32],
-        wants_hidden: bool,
+        wants: HeadWants,
     ) {
         assert!(rows.len() <= self.limits.head_rows);
         let (config, outer) = (model.config(), model.outer());
@@ -151,9 +151,12 @@ impl<'s> Forward<'s> {
         let asked = RowSource { count: rows.len(), row_of: &|i| rows[i] as usize };
 
         // logits = head(norm(x))
-        if wants_hidden {
+        if wants.hidden {
             let hidden = SharedOperands::F32(Shared::new(self.hidden));
             ops.rms_norm(Phase::HeadNorm, asked, self.x, norm, hidden);
+        }
+        if !wants.logits {
+            return;
         }
         ops.rms_norm(Phase::HeadNorm, asked, self.x, norm, self.head_operands.output());
         let to_logits = ProductOutput {

@@ -7,7 +7,7 @@ use crate::cache::planes::BlockCopy;
 use crate::cache::{BlockId, KvCache};
 use crate::isa::Isa;
 use crate::memory::{ArenaError, Carver};
-use crate::model::{BlockTables, Forward, ModelConfig, PackedModel, Row, StepRows};
+use crate::model::{BlockTables, Forward, HeadWants, ModelConfig, PackedModel, Row, StepRows};
 use crate::pool::Pool;
 
 /// Weights and activations of one model.
@@ -136,15 +136,10 @@ impl Runner for CpuRunner<'_> {
         true
     }
 
-    fn head(
-        &mut self,
-        kind: StepKind,
-        rows: &[u32],
-        wants_hidden: bool,
-    ) -> Result<HeadOutput<'_>, DeviceLost> {
+    fn head(&mut self, kind: StepKind, rows: &[u32], wants: HeadWants) -> Result<HeadOutput<'_>, DeviceLost> {
         let (isa, pool) = (self.isa, self.pool);
         let Loaded { model, forward } = self.loaded(kind);
-        forward.head(isa, pool, model, rows, wants_hidden);
+        forward.head(isa, pool, model, rows, wants);
         Ok(HeadOutput { logits: forward.logits(), hidden: forward.hidden() })
     }
 }

@@ -19,7 +19,7 @@
 //! [`cpu`] is the implementation over a host's memory and threads.
 pub mod cpu;
 
-use super::{BlockTables, ForwardLimits, ModelConfig, PackedModel, Row};
+use super::{BlockTables, ForwardLimits, HeadWants, ModelConfig, PackedModel, Row};
 use crate::cache::BlockId;
 use crate::cache::planes::BlockCopy;
 use crate::tensor::Rows;
@@ -111,7 +111,8 @@ impl core::error::Error for DeviceLost {}
 /// its next call.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadOutput<'r> {
-    /// `[rows, vocab]`, at least as many rows as were asked for.
+    /// `[rows, vocab]`, at least as many rows as were asked for. It need not hold anything where
+    /// none were wanted.
     pub logits: Rows<'r, f32>,
     /// `[rows, hidden]`: hidden states after the last norm. It need not hold anything where none
     /// were wanted.
@@ -151,12 +152,7 @@ pub trait Runner {
         false
     }
 
-    /// Computes the last norm and the output head of some rows of the last step of that kind, named
-    /// by their index in it, at most [`ForwardLimits::head_rows`] at a time; waits for them.
-    fn head(
-        &mut self,
-        kind: StepKind,
-        rows: &[u32],
-        wants_hidden: bool,
-    ) -> Result<HeadOutput<'_>, DeviceLost>;
+    /// Computes the last norm and, where logits are wanted, the output head of some rows of the last
+    /// step of that kind, named by their index in it, at most [`ForwardLimits::head_rows`] at a time; waits for them.
+    fn head(&mut self, kind: StepKind, rows: &[u32], wants: HeadWants) -> Result<HeadOutput<'_>, DeviceLost>;
 }
