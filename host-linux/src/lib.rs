@@ -5,13 +5,17 @@
 //! * [`sys`]: calls to the operating system and the worker pool, and the only `unsafe` code.
 //! * [`load`]: from a checkpoint or an image file to a packed model.
 //! * [`text`]: between strings and token ids.
+//! * [`grammar`]: which tokens an output may have whose form a client chose.
 //! * [`runtime`]: a model with its engine running, for any program that embeds one.
+//! * [`batch`]: files of requests, answered in order, however often that is interrupted.
 //! * [`serve`]: the HTTP server.
 //! * [`cli`]: the command line. Only here is anything printed, and only here do messages name
 //!   flags.
 #![deny(unsafe_code)]
+pub mod batch;
 pub mod cli;
 pub mod faults;
+pub mod grammar;
 pub mod load;
 pub mod runtime;
 pub mod serve;

@@ -1,11 +1,13 @@
 //! Flags, and the options that they stand for. Each flag is also an environment variable:
 //! `VERBATIM_` and its name. The comments on flags are the help texts, and docs/flags.md.
+use super::serve_args::batches::BatchDirArgs;
 use super::serve_args::connections::ConnectionArgs;
 use super::serve_args::guard::GuardArgs;
 use super::serve_args::limits::LimitArgs;
 use super::serve_args::supervision::SupervisionArgs;
+use super::serve_args::tools::ToolArgs;
 use super::serve_args::watch::WatchArgs;
-use crate::load::{Compress, ImageAccess};
+use crate::load::{Compress, ImageAccess, Pooling};
 use crate::runtime::{Drafting, ModelSource, Options, TemplateSource};
 use crate::sys::cpu::allow_matrix_unit;
 use clap::builder::BoolishValueParser;
@@ -29,6 +31,7 @@ Examples:
   verbatim chat --model HuggingFaceTB/SmolLM2-135M-Instruct
   verbatim inspect --model ./TinyLlama-1.1B-Chat-v1.0      plan, memory, fingerprint
   verbatim pack ./TinyLlama-1.1B-Chat-v1.0 -o tiny.vb      one file that is served at once
+  verbatim batch IN.jsonl -o OUT.jsonl --model ./tiny.vb   answer a file of requests
   verbatim selftest                                        check the bits on this CPU
   verbatim health http://127.0.0.1:8080/ready              exit code 0 if a server is well"
 )]
@@ -53,6 +56,9 @@ pub(super) enum Command {
     /// Write a model as a packed image: one file that is served without packing and carries the
     /// tokenizer and the chat template.
     Pack(PackArgs),
+    /// Answer a file of requests, one a line, in the format of OpenAI's Batch API. If the output is
+    /// there, it goes on where that ends; the result is the same, byte for byte.
+    Batch(Box<BatchArgs>),
     /// Run tiny models with every instruction set of this CPU and compare the bits with the stored
     /// hash.
     Selftest(SelftestArgs),
@@ -123,9 +129,19 @@ pub(super) struct ModelArgs {
     /// Name under which the model is served [default: the last part of its path].
     #[arg(long, env = "VERBATIM_SERVED_MODEL_NAME", value_name = "NAME")]
     served_model_name: Option<String>,
+    /// Another name under which the model is served, such as the one that a client asks for by
+    /// default; may be given several times, or as a list with commas.
+    #[arg(long, env = "VERBATIM_ALIAS", value_name = "NAME", value_delimiter = ',')]
+    alias: Vec<String>,
     /// File with a Jinja chat template that replaces the model's own.
     #[arg(long, env = "VERBATIM_CHAT_TEMPLATE", value_name = "FILE")]
     chat_template: Option<String>,
+    #[command(flatten)]
+    tools: ToolArgs,
+    /// How embeddings are made of a prompt's hidden states: mean, last (token) or cls (the first)
+    /// [default: what the model's files of sentence-transformers say; without them it makes none].
+    #[arg(long, env = "VERBATIM_POOLING", value_name = "HOW")]
+    pooling: Option<String>,
 }
 
 impl ModelArgs {
@@ -152,7 +168,10 @@ impl ModelArgs {
             step_ms: self.step_ms,
             drafting: self.speculate.as_deref().map_or(Drafting::default(), drafting),
             served_name: self.served_model_name.clone(),
+            aliases: self.alias.iter().filter(|name| !name.is_empty()).cloned().collect(),
             chat_template: self.chat_template.as_deref().map(chat_template).transpose()?,
+            format: self.tools.options()?,
+            pooling: self.pooling.as_deref().map(pooling).transpose()?,
         })
     }
 }
@@ -203,6 +222,10 @@ fn drafting(name: &str) -> Drafting {
     }
 }
 
+fn pooling(name: &str) -> Result<Pooling, String> {
+    Pooling::from_name(name).ok_or_else(|| format!("--pooling {name}: expected mean, last or cls"))
+}
+
 fn chat_template(file: &str) -> Result<TemplateSource, String> {
     let source = std::fs::read_to_string(file).map_err(|error| format!("--chat-template {file}: {error}"))?;
     Ok(TemplateSource { name: file.to_owned(), source })
@@ -222,6 +245,36 @@ pub(super) struct ServeArgs {
     pub(super) supervision: SupervisionArgs,
     #[command(flatten)]
     pub(super) watch: WatchArgs,
+    #[command(flatten)]
+    pub(super) batches: BatchDirArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct BatchArgs {
+    /// The file of requests: a JSON object a line, with custom_id, method (POST), url
+    /// (/v1/completions, /v1/chat/completions or /v1/embeddings) and body.
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// The file of answers, in the order of the requests. What it has already is not answered
+    /// again.
+    #[arg(short, long, env = "VERBATIM_OUTPUT", value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+}
+
+impl BatchArgs {
+    /// The file to read and the file to write.
+    pub(super) fn files(&self) -> Result<(&Path, &Path), String> {
+        let output = self.output.as_deref().filter(|output| !output.as_os_str().is_empty());
+        let output = output.ok_or("batch: found no output, expected verbatim batch IN.jsonl -o OUT.jsonl")?;
+        if output == self.input {
+            return Err("batch: the output is the input, expected another file".to_owned());
+        }
+        Ok((&self.input, output))
+    }
 }
 
 #[derive(Clone, Debug, Args)]

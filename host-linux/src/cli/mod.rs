@@ -3,9 +3,11 @@
 //! * `args`: flags to options. `errors`: errors of the library in words of flags.
 //! * `serve_args`: flags of the server alone. `panics`: what is said of a panic.
 //! * `session`: a model with its engine running. `progress`: the bar while it loads.
-//! * One file a command: `serve`, `generate`, `chat`, `inspect`, `pack`, `selftest`, `health`.
+//! * One file a command: `serve`, `generate`, `chat`, `batch`, `inspect`, `pack`,
+//!   `selftest`, `health`.
 //! * `flags_doc`: docs/flags.md, from the help texts (a test).
 mod args;
+mod batch;
 mod chat;
 mod errors;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Chat(args) => chat::chat(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Pack(args) => pack::pack(&args),
+        Command::Batch(args) => batch::batch(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Health(args) => health::health(&args),
     };

@@ -27,6 +27,7 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), String> {
     log.install();
     // An error about the port should come before minutes of loading.
     let listeners = args.connections.listen()?;
+    serving.batches = args.batches.open()?;
     let tell = |model: &ServedModel| notes(model).for_each(|note| log.note(&note));
     let session = Session::open(&options, args.supervision.supervision(), tell)?;
     crate::faults::arm_from_env()?;

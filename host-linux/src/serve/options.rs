@@ -3,7 +3,10 @@ use super::api::limits::{RequestBounds, RequestLimits};
 use super::guards::options::GuardOptions;
 use super::transport::limits::ConnectionLimits;
 use super::watch::options::WatchOptions;
+use crate::batch::batches::Batches;
 use crate::runtime::ServedModel;
+use std::sync::Arc;
+use tiny_http::Method;
 
 /// The options of a server. Each part belongs to the module that acts on it.
 #[derive(Clone, Debug, Default)]
@@ -17,9 +20,25 @@ pub struct ServeOptions {
     pub requests: RequestLimits,
     /// What is logged, and how.
     pub watch: WatchOptions,
+    /// The files and batches that are kept; none where it keeps none.
+    pub batches: Option<Arc<Batches>>,
 }
 
+/// Bytes of the body of a form beside those of its file.
+const FORM_BYTES: usize = 64 << 10;
+
 impl ServeOptions {
+    /// The limits of a request: a file that is kept may be larger than what is read as JSON.
+    pub(super) fn limits_for(&self, method: &Method, path: &str) -> ConnectionLimits {
+        let mut limits = self.connections.clone();
+        let is_upload = *method == Method::Post && matches!(path, "/v1/files" | "/files");
+        if let Some(batches) = self.batches.as_ref().filter(|_| is_upload) {
+            limits.body_bytes = batches.limits.file_bytes.saturating_add(FORM_BYTES);
+            limits.total_body_bytes = limits.total_body_bytes.max(limits.body_bytes.saturating_mul(2));
+        }
+        limits
+    }
+
     /// What is in use for a model, and why, part by part: name, value, reason.
     pub fn describe(&self, model: &ServedModel) -> Vec<(&'static str, String, String)> {
         let connections = self.connections.describe().into_iter();
@@ -29,6 +48,7 @@ impl ServeOptions {
         all.extend(requests.map(|(name, value, reason)| (name, value.to_string(), reason.to_owned())));
         all.extend(self.guard.describe());
         all.extend(self.watch.describe());
+        all.extend(self.batches.iter().flat_map(|batches| batches.limits.describe()));
         all
     }
 }

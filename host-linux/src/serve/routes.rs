@@ -1,11 +1,17 @@
 //! The table of routes, and the way of a request through it: route, guards, handler, observer.
-use super::api::{chat, completions, health, metrics, models};
+mod path;
+
+use super::api::{
+    batches, chat, completions, embeddings, files, health, load, messages, metrics, models, ollama, openapi,
+    rerank, responses, tokenize, version,
+};
 use super::error::ApiError;
 use super::exchange::Exchange;
-use super::guards::{self, GENERATES, Guard, KEYED, KEYED_STATUS, METRICS, OPEN, Permit, READY};
+use super::guards::{self, GENERATES, Guard, KEYED, KEYED_STATUS, METRICS, OPEN, Permit, READY, UPLOADS};
 use super::observe::RecordedError;
 use super::transport::refusal;
 use crate::text::quote::{quote, quote_value};
+use path::Path::{self, Api, Plain};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use tiny_http::Method;
@@ -19,21 +25,65 @@ type Handler = fn(&mut Exchange<'_>) -> Result<(), ApiError>;
 struct Route {
     /// The method; a route for GET takes HEAD too.
     method: Method,
-    /// The whole path, without a query.
-    path: &'static str,
+    /// The path, without a query.
+    path: Path,
     /// Asked in order before the handler.
     guards: &'static [Guard],
     handler: Handler,
 }
 
+/// A route that is read from.
+const fn get(path: Path, guards: &'static [Guard], handler: Handler) -> Route {
+    Route { method: Method::Get, path, guards, handler }
+}
+
+/// A route that a body is sent to.
+const fn post(path: Path, guards: &'static [Guard], handler: Handler) -> Route {
+    Route { method: Method::Post, path, guards, handler }
+}
+
+/// All routes. Where several fit, the first one is taken.
 static ROUTES: &[Route] = &[
-    Route { method: Method::Post, path: "/v1/completions", guards: GENERATES, handler: completions::handle },
-    Route { method: Method::Post, path: "/v1/chat/completions", guards: GENERATES, handler: chat::handle },
-    Route { method: Method::Get, path: "/v1/models", guards: KEYED, handler: models::handle },
-    Route { method: Method::Get, path: "/ready", guards: READY, handler: health::ready },
-    Route { method: Method::Get, path: "/health", guards: OPEN, handler: health::handle },
-    Route { method: Method::Get, path: "/metrics", guards: METRICS, handler: metrics::handle },
-    Route { method: Method::Get, path: "/", guards: KEYED_STATUS, handler: health::handle },
+    post(Api("/v1/completions"), GENERATES, completions::handle),
+    post(Api("/v1/chat/completions"), GENERATES, chat::handle),
+    post(Api("/v1/embeddings"), GENERATES, embeddings::handle),
+    post(Api("/v1/score"), GENERATES, rerank::score),
+    post(Api("/v1/rerank"), GENERATES, rerank::rerank),
+    post(Plain("/v2/rerank"), GENERATES, rerank::rerank),
+    post(Api("/v1/messages"), GENERATES, messages::handle),
+    post(Api("/v1/messages/count_tokens"), GENERATES, messages::count_tokens),
+    post(Api("/v1/responses"), GENERATES, responses::handle),
+    post(Plain("/api/chat"), GENERATES, ollama::chat::handle),
+    post(Plain("/api/generate"), GENERATES, ollama::generate::handle),
+    post(Plain("/api/embed"), GENERATES, ollama::embed::embed),
+    post(Plain("/api/embeddings"), GENERATES, ollama::embed::embeddings),
+    post(Plain("/api/show"), GENERATES, ollama::library::show),
+    get(Plain("/api/tags"), KEYED, ollama::library::tags),
+    get(Plain("/api/ps"), KEYED, ollama::library::ps),
+    get(Plain("/api/version"), KEYED, ollama::library::version),
+    post(Plain("/tokenize"), GENERATES, tokenize::tokenize),
+    post(Plain("/detokenize"), GENERATES, tokenize::detokenize),
+    post(Plain("/apply-template"), GENERATES, tokenize::apply_template),
+    post(Api("/v1/files"), UPLOADS, files::upload),
+    get(Api("/v1/files"), KEYED, files::list),
+    get(Api("/v1/files/{id}"), KEYED, files::one),
+    get(Api("/v1/files/{id}/content"), KEYED, files::content),
+    Route { method: Method::Delete, path: Api("/v1/files/{id}"), guards: KEYED, handler: files::delete },
+    post(Api("/v1/batches"), GENERATES, batches::create),
+    get(Api("/v1/batches"), KEYED, batches::list),
+    get(Api("/v1/batches/{id}"), KEYED, batches::one),
+    post(Api("/v1/batches/{id}/cancel"), KEYED, batches::cancel),
+    get(Api("/v1/models"), KEYED, models::handle),
+    get(Api("/v1/models/{model*}"), KEYED, models::one),
+    get(Plain("/version"), KEYED, version::handle),
+    get(Plain("/openapi.json"), KEYED, openapi::handle),
+    get(Plain("/load"), KEYED, load::handle),
+    get(Plain("/ready"), READY, health::ready),
+    get(Api("/health"), OPEN, health::handle),
+    get(Plain("/ping"), OPEN, health::ping),
+    post(Plain("/ping"), OPEN, health::ping),
+    get(Plain("/metrics"), METRICS, metrics::handle),
+    get(Plain("/"), KEYED_STATUS, health::handle),
 ];
 
 impl Route {
@@ -42,26 +92,37 @@ impl Route {
     }
 }
 
-/// The route for a method and a path; else 404, or 405 with the methods that the path takes.
-fn find(routes: &'static [Route], method: &Method, path: &str) -> Result<&'static Route, ApiError> {
-    let at_path = || routes.iter().filter(|route| route.path == path);
-    if let Some(route) = at_path().find(|route| route.takes(method)) {
-        return Ok(route);
+/// The route for a method and a path, and what the client wrote in the path; else 404, or 405 with
+/// the methods that the path takes.
+fn find(routes: &'static [Route], method: &Method, path: &str) -> Result<(&'static Route, String), ApiError> {
+    let mut at_path = routes.iter().filter_map(|route| Some((route, route.path.parameter(path)?)));
+    let first = at_path.clone().next();
+    if let Some(found) = at_path.find(|(route, _)| route.takes(method)) {
+        return Ok(found);
     }
-    let Some(allow) = methods_at(routes, path) else {
+    let (Some((first, _)), Some(allow)) = (first, methods_at(routes, path)) else {
         let message = format!("there is nothing at {}", quote(path));
         return Err(ApiError { status: 404, ..ApiError::invalid("", message) });
     };
-    let methods: Vec<&str> = at_path().map(|route| route.method.as_str()).collect();
-    let message = format!("{path} takes {}, not {}", methods.join(" or "), quote_value(method));
+    let (path, methods) = (first.path.canonical(), allow.replace(", HEAD", "").replace(", ", " or "));
+    let message = format!("{path} takes {methods}, not {}", quote_value(method));
     Err(ApiError { status: 405, allow: Some(allow.into()), ..ApiError::invalid("", message) })
 }
 
 /// The methods that a path takes, as a header lists them; none if nothing is there.
 fn methods_at(routes: &[Route], path: &str) -> Option<String> {
-    let methods = routes.iter().filter(|route| route.path == path).map(|route| route.method.as_str());
-    let methods: Vec<&str> =
-        methods.flat_map(|name| if name == "GET" { vec!["GET", "HEAD"] } else { vec![name] }).collect();
+    let at_path = routes.iter().filter(|route| route.path.parameter(path).is_some());
+    let mut methods = Vec::new();
+    for name in at_path.flat_map(|route| match route.method {
+        Method::Get => &["GET", "HEAD"][..],
+        Method::Post => &["POST"],
+        Method::Delete => &["DELETE"],
+        _ => &[],
+    }) {
+        if !methods.contains(name) {
+            methods.push(*name);
+        }
+    }
     (!methods.is_empty()).then(|| methods.join(", "))
 }
 
@@ -96,8 +157,9 @@ fn answer(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<(), A
     {
         return guards::answer_preflight(exchange, &methods);
     }
-    let route = find(routes, exchange.method(), exchange.path())?;
-    exchange.record.route = Some(route.path);
+    let (route, parameter) = find(routes, exchange.method(), exchange.path())?;
+    exchange.record.route = Some(route.path.canonical());
+    exchange.path_parameter = parameter;
     // What is only looked at is answered until the end.
     if exchange.server.lifecycle.is_ending() && !route.takes(&Method::Head) {
         exchange.add_header("Retry-After", refusal::RETRY_AFTER);
@@ -110,6 +172,8 @@ fn answer(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<(), A
 
 #[cfg(test)]
 mod guard_tests;
+#[cfg(test)]
+mod openapi_tests;
 
 #[cfg(test)]
 mod tests {
@@ -130,11 +194,20 @@ mod tests {
 
     #[test]
     fn routes_are_found_by_method_and_path() {
-        let found = |method: Method, path: &str| find(ROUTES, &method, path).map(|route| route.path);
+        let found =
+            |method: Method, path: &str| find(ROUTES, &method, path).map(|(route, _)| route.path.canonical());
         for route in ROUTES {
-            assert_eq!(found(route.method.clone(), route.path), Ok(route.path));
+            let path = route.path.canonical();
+            assert_eq!(found(route.method.clone(), path), Ok(path));
         }
-        assert_eq!(found(Method::Head, "/health"), Ok("/health"));
+        for (path, canonical) in [
+            ("/health", "/health"),
+            ("/v1/health", "/health"),
+            ("/models", "/v1/models"),
+            ("/models/a/b", "/v1/models/{model*}"),
+        ] {
+            assert_eq!(found(Method::Head, path), Ok(canonical));
+        }
         for (method, path, status, allow) in [
             (Method::Get, "/v1/completions", 405, Some("POST")),
             (Method::Head, "/v1/completions", 405, Some("POST")),
@@ -142,6 +215,9 @@ mod tests {
             (Method::Post, "/v1/model", 404, None),
             (Method::Get, "/v1/models/", 404, None),
             (Method::Post, "/chat", 404, None),
+            (Method::Get, "/completions", 405, Some("POST")),
+            (Method::Delete, "/models/a", 405, Some("GET, HEAD")),
+            (Method::Put, "/ping", 405, Some("GET, HEAD, POST")),
         ] {
             let error = found(method, path).unwrap_err();
             assert_eq!((error.status, error.allow.as_deref()), (status, allow), "{path}");
@@ -316,9 +392,9 @@ mod tests {
     }
 
     static OTHERS: [Route; 3] = [
-        Route { method: Method::Get, path: "/guarded", guards: &[passes, refuses], handler: panics },
-        Route { method: Method::Get, path: "/panics", guards: &[passes], handler: panics },
-        Route { method: Method::Get, path: "/late", guards: &[], handler: is_late },
+        get(Plain("/guarded"), &[passes, refuses], panics),
+        get(Plain("/panics"), &[passes], panics),
+        get(Plain("/late"), &[], is_late),
     ];
 
     #[test]

@@ -4,6 +4,13 @@
 //! be a form or plain text, or claims nothing. A body that claims to be JSON makes the browser ask
 //! (a preflight), so demanding the claim keeps such pages out.
 
+/// Whether the value of a `Content-Type` header says that the body is a form with files. Browsers
+/// send those without asking, so where it is taken the origin of a page must be checked.
+pub fn is_form(value: &str) -> bool {
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("multipart/form-data")
+}
+
 /// Whether the value of a `Content-Type` header says JSON: `application/json`, or a type that ends
 /// in `+json`, with any parameters.
 pub fn is_json(value: &str) -> bool {
@@ -34,6 +41,12 @@ mod tests {
         ] {
             assert!(is_json(value), "{value}");
         }
+    }
+
+    #[test]
+    fn forms_with_files_say_so() {
+        assert!(is_form("multipart/form-data; boundary=x") && is_form("Multipart/Form-Data"));
+        assert!(!is_form("multipart/mixed; boundary=x") && !is_form("application/json") && !is_form(""));
     }
 
     #[test]

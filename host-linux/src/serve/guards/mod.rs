@@ -41,6 +41,9 @@ pub const METRICS: &[Guard] = &[host_is_ours, page_may_ask, key_is_known_or_metr
 /// For what reads a body and computes.
 pub const GENERATES: &[Guard] = &[host_is_ours, page_may_ask, key_is_known, body_is_json, key_has_quota];
 
+/// For files that are sent as forms. A page of another origin is refused by name.
+pub const UPLOADS: &[Guard] = &[host_is_ours, page_may_ask, key_is_known, body_is_form, key_has_quota];
+
 /// Refuses with 503 and the reason once the engine has failed, and while a step takes a hundred
 /// times as long as it should.
 pub fn engine_runs(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
@@ -121,6 +124,18 @@ pub fn body_is_json(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
     let message = format!(
         "Content-Type must be application/json, {found}; with curl, add -H 'Content-Type: application/json'"
     );
+    Err(ApiError { status: 415, ..ApiError::invalid("", message) })
+}
+
+/// Demands that a body says that it is a form with files.
+pub fn body_is_form(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
+    let found = match exchange.header("content-type") {
+        Some(value) if content_type::is_form(value) => return Ok(Permit::PASS),
+        Some(value) => format!("found {}", quoted(value)),
+        None => "found none".to_owned(),
+    };
+    let message =
+        format!("Content-Type must be multipart/form-data, {found}; with curl, send -F purpose=batch -F file=@FILE");
     Err(ApiError { status: 415, ..ApiError::invalid("", message) })
 }
 

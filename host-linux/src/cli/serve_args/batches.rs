@@ -1,0 +1,44 @@
+//! Flags of the Batch API.
+use crate::batch::batches::Batches;
+use crate::batch::error::BatchLimits;
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[derive(Clone, Debug, Args)]
+pub(in crate::cli) struct BatchDirArgs {
+    /// Folder in which /v1/files and /v1/batches keep files; it is made if it is not there. What a
+    /// batch has not answered when the server ends, it answers when it is started again
+    /// [default: none, and there are no files and batches].
+    #[arg(long, env = "VERBATIM_BATCH_DIR", value_name = "DIR")]
+    batch_dir: Option<PathBuf>,
+    /// Bytes of a file that is sent to /v1/files, at most.
+    #[arg(long, env = "VERBATIM_MAX_FILE_BYTES", value_name = "N", default_value_t = BatchLimits::default().file_bytes)]
+    max_file_bytes: usize,
+    /// Files that are kept, and batches, of each so many.
+    #[arg(long, env = "VERBATIM_MAX_BATCHES", value_name = "N", default_value_t = BatchLimits::default().entries)]
+    max_batches: usize,
+    /// Bytes of all files that are kept together, at most.
+    #[arg(long, env = "VERBATIM_MAX_BATCH_BYTES", value_name = "N", default_value_t = BatchLimits::default().total_bytes)]
+    max_batch_bytes: u64,
+    /// Lines of a batch, at most.
+    #[arg(long, env = "VERBATIM_MAX_BATCH_LINES", value_name = "N", default_value_t = BatchLimits::default().lines)]
+    max_batch_lines: usize,
+}
+
+impl BatchDirArgs {
+    /// Opens the folder, if one is given.
+    pub(in crate::cli) fn open(&self) -> Result<Option<Arc<Batches>>, String> {
+        let Some(path) = self.batch_dir.as_deref().filter(|path| !path.as_os_str().is_empty()) else {
+            return Ok(None);
+        };
+        let limits = BatchLimits {
+            file_bytes: self.max_file_bytes,
+            entries: self.max_batches,
+            total_bytes: self.max_batch_bytes,
+            lines: self.max_batch_lines,
+        };
+        let opened = Batches::open(path, limits);
+        opened.map(|batches| Some(Arc::new(batches))).map_err(|error| format!("--batch-dir: {error}"))
+    }
+}

@@ -1,0 +1,145 @@
+//! `/v1/files`: files of requests for batches, and what batches have made of them.
+use super::multipart;
+use crate::batch::batches::{Batches, INPUT};
+use crate::batch::error::BatchesError;
+use crate::serve::error::{ApiError, Retry};
+use crate::serve::exchange::Exchange;
+use crate::serve::server::Server;
+use crate::text::quote::{quote, shorten};
+use serde_json::{Value, json};
+
+/// Characters of a file's name that are kept.
+const NAME_CHARS: usize = 255;
+/// Entries of a list of files where a client does not say.
+const LIST_LEN: usize = 10_000;
+
+/// The batches of a server; 404 where it keeps none.
+pub(super) fn batches(server: &Server) -> Result<&Batches, ApiError> {
+    server.options.batches.as_deref().ok_or_else(|| {
+        let message = "this server keeps no files and runs no batches: start it with a folder for them (option batch-dir)";
+        ApiError { status: 404, code: Some("batches_disabled"), ..ApiError::invalid("", message) }
+    })
+}
+
+/// The error that a client is told; `param` is what it would have to change.
+pub(super) fn refusal(param: &str, error: BatchesError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        BatchesError::NotFound { .. } => ApiError { status: 404, ..ApiError::invalid(param, message) },
+        BatchesError::InUse { .. } | BatchesError::Ended | BatchesError::WrongPurpose => {
+            ApiError::invalid(param, message)
+        }
+        BatchesError::TooMany { .. } => {
+            ApiError { budget: Some("max-batches"), ..ApiError::invalid(param, message) }
+        }
+        BatchesError::Full { .. } => {
+            ApiError { budget: Some("max-batch-bytes"), ..ApiError::invalid(param, message) }
+        }
+        // The paths of the server are no business of its clients.
+        BatchesError::Folder { error, .. } => ApiError {
+            retry: Retry::Never,
+            ..ApiError::server(500, format!("the folder of batches cannot be used: {error}"))
+        },
+    }
+}
+
+/// Keeps a file that comes as a form with the fields `purpose` and `file`.
+pub fn upload(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    let batches = batches(exchange.server)?;
+    let body = exchange.body()?;
+    let content_type = exchange.header("content-type").unwrap_or_default();
+    let parts = multipart::parts(content_type, &body)?;
+    let part = |name: &str| {
+        let part = parts.iter().find(|part| part.name == name);
+        part.ok_or_else(|| ApiError::invalid(name, format!("the form has no field {name}")))
+    };
+    let purpose = String::from_utf8_lossy(part("purpose")?.bytes);
+    if purpose != INPUT {
+        let message = format!("purpose must be {INPUT}, found {}", quote(&purpose));
+        return Err(ApiError::invalid("purpose", message));
+    }
+    let file = part("file")?;
+    if file.bytes.len() > batches.limits.file_bytes {
+        let message = format!("the file is larger than {} bytes", batches.limits.file_bytes);
+        let error = ApiError::invalid("file", message);
+        return Err(ApiError { status: 413, budget: Some("max-file-bytes"), ..error });
+    }
+    let name = shorten(file.filename.as_deref().unwrap_or("file"), NAME_CHARS);
+    let kept = batches.add_file(exchange.record.key.as_deref(), &name, file.bytes);
+    let kept = kept.map_err(|error| refusal("file", error))?;
+    exchange.server.budgets.sweeper.freed(body.len());
+    drop(body);
+    exchange.send_json(200, &kept.shown(), &[]);
+    Ok(())
+}
+
+/// Answers with a list of the files, the newest first.
+pub fn list(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    let files = batches(exchange.server)?.files(exchange.record.key.as_deref());
+    let purpose = exchange.query("purpose");
+    let files = files.into_iter().filter(|file| purpose.as_deref().is_none_or(|purpose| file.purpose == purpose));
+    let shown = files.map(|file| (file.id.clone(), file.shown())).collect();
+    let page = page(exchange, shown, LIST_LEN)?;
+    exchange.send_json(200, &page, &[]);
+    Ok(())
+}
+
+/// A piece of a list, as its query asks for it: `limit`, `after`, `order`.
+pub(super) fn page(
+    exchange: &Exchange<'_>,
+    mut all: Vec<(String, Value)>,
+    default_len: usize,
+) -> Result<Value, ApiError> {
+    match exchange.query("order").as_deref() {
+        None | Some("desc") => {}
+        Some("asc") => all.reverse(),
+        Some(other) => {
+            let message = format!("order must be asc or desc, found {}", quote(other));
+            return Err(ApiError::invalid("order", message));
+        }
+    }
+    let limit = exchange.query("limit").map(|text| match text.parse() {
+        Ok(limit) if (1..=LIST_LEN).contains(&limit) => Ok(limit),
+        _ => {
+            let message = format!("limit must be an integer between 1 and {LIST_LEN}, found {}", quote(&text));
+            Err(ApiError::invalid("limit", message))
+        }
+    });
+    let limit = limit.transpose()?.unwrap_or(default_len);
+    if let Some(after) = exchange.query("after") {
+        let Some(at) = all.iter().position(|(id, _)| *id == after) else {
+            return Err(ApiError::invalid("after", format!("after {} is none of the list", quote(&after))));
+        };
+        all.drain(..=at);
+    }
+    let has_more = all.len() > limit;
+    all.truncate(limit);
+    let (first, last) = (all.first().map(|(id, _)| id.clone()), all.last().map(|(id, _)| id.clone()));
+    let data: Vec<Value> = all.into_iter().map(|(_, shown)| shown).collect();
+    Ok(json!({"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more}))
+}
+
+/// Answers with what is known of a file.
+pub fn one(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    let file = batches(exchange.server)?.file(exchange.record.key.as_deref(), exchange.path_parameter());
+    let file = file.map_err(|error| refusal("file_id", error))?;
+    exchange.send_json(200, &file.shown(), &[]);
+    Ok(())
+}
+
+/// Answers with what is in a file.
+pub fn content(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    let content = batches(exchange.server)?.content(exchange.record.key.as_deref(), exchange.path_parameter());
+    let content = content.map_err(|error| refusal("file_id", error))?;
+    exchange.send_pieces("application/octet-stream", content);
+    Ok(())
+}
+
+/// Deletes a file.
+pub fn delete(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    let id = exchange.path_parameter().to_owned();
+    let deleted = batches(exchange.server)?.delete_file(exchange.record.key.as_deref(), &id);
+    deleted.map_err(|error| refusal("file_id", error))?;
+    exchange.send_json(200, &json!({"id": id, "object": "file", "deleted": true}), &[]);
+    Ok(())
+}
