@@ -36,6 +36,8 @@ pub struct TemplateInput {
     pub messages: Vec<Value>,
     /// Tools, if there are any.
     pub tools: Option<Value>,
+    /// Documents, if there are any.
+    pub documents: Option<Value>,
     /// Whether the assistant's turn is opened.
     pub add_generation_prompt: bool,
     /// `bos_token`, `eos_token`, … and what the caller adds.
@@ -133,12 +135,17 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// Whether a name stands in the template, so that it may make a difference to it.
+    pub fn knows(&self, name: &str) -> bool {
+        self.source.contains(name)
+    }
+
     /// Renders a conversation as the text of a prompt.
     pub fn render(&self, input: &TemplateInput) -> Result<String, TextError> {
         let mut context = input.variables.clone();
         context.insert("messages".to_owned(), Value::Array(input.messages.clone()));
         context.insert("tools".to_owned(), input.tools.clone().unwrap_or(Value::Null));
-        context.insert("documents".to_owned(), Value::Null);
+        context.insert("documents".to_owned(), input.documents.clone().unwrap_or(Value::Null));
         context.insert("add_generation_prompt".to_owned(), Value::Bool(input.add_generation_prompt));
         let mut environment = self.environment.clone();
         if let Some(date) = input.date {
@@ -195,10 +202,7 @@ fn to_json(value: &JinjaValue, kwargs: Kwargs) -> Result<JinjaValue, Error> {
     let json = serde_json::to_value(value).map_err(wrong)?;
     let mut out = Vec::new();
     match indent {
-        None => {
-            let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonFormatter);
-            serde::Serialize::serialize(&json, &mut serializer).map_err(wrong)?;
-        }
+        None => out = python_json(&json).into_bytes(),
         Some(width) => {
             let spaces = " ".repeat(width.min(16));
             let formatter = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
@@ -208,6 +212,15 @@ fn to_json(value: &JinjaValue, kwargs: Kwargs) -> Result<JinjaValue, Error> {
     }
     let text = String::from_utf8(out).map_err(|_| Error::new(ErrorKind::BadSerialization, "not UTF-8"))?;
     Ok(JinjaValue::from_safe_string(text))
+}
+
+/// A value as Python's `json.dumps` writes it.
+pub(super) fn python_json(value: &Value) -> String {
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonFormatter);
+    // Neither memory nor a value of JSON refuses to be written.
+    let _ = serde::Serialize::serialize(value, &mut serializer);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// `", "` between items and `": "` after keys.

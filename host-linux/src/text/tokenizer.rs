@@ -104,7 +104,21 @@ impl Tokenizer {
     /// Ids of `text`. With `add_special`, what the post-processor adds; special-token text is
     /// special.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
-        let mut ids = encode(&self.inner, text, add_special)?;
+        self.encode_with(&self.inner, text, add_special)
+    }
+
+    /// As [`Tokenizer::encode`], but special-token text is ordinary text.
+    pub fn encode_plain(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
+        self.encode_with(&self.literal, text, add_special)
+    }
+
+    fn encode_with(
+        &self,
+        inner: &tokenizers::Tokenizer,
+        text: &str,
+        add_special: bool,
+    ) -> Result<Vec<u32>, TextError> {
+        let mut ids = encode(inner, text, add_special)?;
         if let Some(bos) = self.prepend.filter(|bos| add_special && ids.first() != Some(bos)) {
             ids.insert(0, bos);
         }
@@ -172,6 +186,15 @@ impl Tokenizer {
         guarded
     }
 
+    /// Characters of which a text has one if [`Tokenizer::guard`] changes it.
+    pub fn special_starts(&self) -> Vec<char> {
+        let mut starts: Vec<char> = self.special.iter().filter_map(|(text, _)| text.chars().next()).collect();
+        starts.push(MARK);
+        starts.sort_unstable();
+        starts.dedup();
+        starts
+    }
+
     /// Rendered text as a person sees it: without marks.
     pub fn without_marks(rendered: &str) -> String {
         rendered.chars().filter(|c| *c != MARK).collect()
@@ -224,6 +247,17 @@ impl Tokenizer {
     /// Ids of the vocabulary, added tokens included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
+    }
+
+    /// One more than the largest id, which is more than [`Tokenizer::vocab_size`] where ids are
+    /// left out.
+    pub fn id_end(&self) -> u32 {
+        self.inner.get_vocab(true).values().max().map_or(0, |id| id + 1)
+    }
+
+    /// The tokens that were added to the model's own vocabulary, special or not, with their texts.
+    pub fn added(&self) -> impl Iterator<Item = (u32, String)> {
+        self.inner.get_added_tokens_decoder().into_iter().map(|(id, token)| (id, token.content))
     }
 
     /// A special token of `tokenizer_config.json`: `bos_token`, `eos_token`, …

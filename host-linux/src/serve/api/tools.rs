@@ -1,0 +1,201 @@
+//! The functions that a request offers: `tools`, `tool_choice` and `parallel_tool_calls`, and what
+//! they ask of the answer's grammar.
+use super::constraint;
+use super::fields::Fields;
+use super::limits::Reading;
+use crate::grammar::{Constraint, GrammarSource};
+use crate::serve::error::ApiError;
+use crate::text::parts::{
+    ModelFormat, OfferedTool, OfferedTools, OutputFormat, ToolChoice, ToolFormat, lark,
+};
+use crate::text::quote::quote_value;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// Functions of a request, as in OpenAI's API.
+const TOOLS_MAX: usize = 128;
+/// Characters of a function's name at most.
+const NAME_MAX: usize = 64;
+
+/// What a request says of functions.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The functions as the chat template gets them. None where none may be called: a model that
+    /// is told of functions calls them.
+    pub listed: Vec<Value>,
+    offered: Arc<OfferedTools>,
+    choice: ToolChoice,
+    parallel: bool,
+}
+
+/// Reads what a request says of functions. Without `tools` nothing is offered.
+pub fn tools(fields: &Fields<'_>) -> Result<Tools, ApiError> {
+    let list: &[Value] = match fields.get("tools") {
+        None => &[],
+        Some(Value::Array(list)) => list,
+        Some(other) => return Err(wrong("tools", "must be a list", other)),
+    };
+    if list.len() > TOOLS_MAX {
+        let message = format!("tools has {} functions, at most {TOOLS_MAX} are allowed", list.len());
+        return Err(ApiError::invalid("tools", message));
+    }
+    let parallel = fields.get("parallel_tool_calls").is_none() || fields.flag("parallel_tool_calls")?;
+    let mut tools = Tools {
+        listed: Vec::with_capacity(list.len()),
+        offered: Arc::default(),
+        choice: ToolChoice::Auto,
+        parallel,
+    };
+    let mut offered: Vec<OfferedTool> = Vec::with_capacity(list.len());
+    for (at, value) in list.iter().enumerate() {
+        let (tool, listed) = tool(at, value)?;
+        if offered.iter().any(|other| other.name == tool.name) {
+            let message = format!("tools[{at}].function.name is {}, as that of another tool", tool.name);
+            return Err(ApiError::invalid("tools", message));
+        }
+        offered.push(tool);
+        tools.listed.push(listed);
+    }
+    match choice(fields, &offered)? {
+        Some(choice) => tools.choice = choice,
+        None => {
+            offered.clear();
+            tools.listed.clear();
+        }
+    }
+    tools.offered = Arc::new(OfferedTools(offered));
+    Ok(tools)
+}
+
+impl Tools {
+    /// How the answer calls functions of a model; `None` if it calls none.
+    pub fn format(&self, model: ModelFormat) -> Option<ToolFormat> {
+        let offered = Arc::clone(&self.offered);
+        let has_some = !offered.0.is_empty();
+        has_some.then_some(ToolFormat { syntax: model.tools, parallel: self.parallel, offered })
+    }
+
+    /// What the answer must be, by its functions and by the parameters that say its form.
+    ///
+    /// A form that is a schema is that of the text behind the reasoning, where no function is
+    /// called; any other is that of the whole output, which then has no reasoning, and cannot be
+    /// asked for with functions. Where one must be called, the answer has no text to give a form to.
+    pub fn constraint(
+        &self,
+        format: &mut OutputFormat,
+        fields: &Fields<'_>,
+        reading: Reading<'_>,
+    ) -> Result<Option<Arc<Constraint>>, ApiError> {
+        let asked = constraint::source(fields)?;
+        let is_free = self.choice == ToolChoice::Auto;
+        let schema = match &asked {
+            Some((_, GrammarSource::JsonObject)) => Some(json!({"type": "object"})),
+            Some((_, GrammarSource::JsonSchema(schema @ Value::Object(_)))) => Some(schema.clone()),
+            Some((param, _)) if format.tools.is_some() && is_free => {
+                let message = format!("{param} can go with tools only if it is a JSON schema");
+                return Err(ApiError::invalid(param, message));
+            }
+            _ => None,
+        };
+        let tokenizer = &reading.model.tokenizer;
+        if let Some(grammar) = lark::grammar(format, &self.choice, schema.as_ref(), tokenizer) {
+            let param = asked.filter(|_| is_free).map_or("tools", |(param, _)| param);
+            return constraint::compile(&GrammarSource::Lark(grammar), param, reading).map(Some);
+        }
+        let Some((param, source)) = asked else { return Ok(None) };
+        format.reasoning = None;
+        constraint::compile(&source, param, reading).map(Some)
+    }
+}
+
+fn wrong(param: &str, expected: &str, found: &Value) -> ApiError {
+    let place = param.split(['[', '.']).next().unwrap_or(param);
+    ApiError::invalid(place, format!("{param} {expected}, found {}", quote_value(found)))
+}
+
+/// A function, and what the template is told of it.
+fn tool(at: usize, value: &Value) -> Result<(OfferedTool, Value), ApiError> {
+    let place = format!("tools[{at}]");
+    let map = value.as_object().ok_or_else(|| wrong(&place, "must be an object", value))?;
+    let fields = Fields::new(map);
+    if let Some(kind) = fields.get("type").filter(|kind| *kind != "function") {
+        return Err(wrong(&format!("{place}.type"), "must be function", kind));
+    }
+    let place = format!("{place}.function");
+    let function = fields.get("function").unwrap_or(&Value::Null);
+    let function = function.as_object().ok_or_else(|| wrong(&place, "must be an object", function))?;
+    let fields = Fields::new(function);
+    let name = fields.get("name").unwrap_or(&Value::Null);
+    let name = name.as_str().filter(|name| is_name(name)).ok_or_else(|| {
+        let expected = format!("must have 1 to {NAME_MAX} letters, digits, _ and -");
+        wrong(&format!("{place}.name"), &expected, name)
+    })?;
+    if let Some(description) = fields.get("description").filter(|value| !value.is_string()) {
+        return Err(wrong(&format!("{place}.description"), "must be a string", description));
+    }
+    let strict = match fields.get("strict") {
+        None => false,
+        Some(Value::Bool(strict)) => *strict,
+        Some(other) => return Err(wrong(&format!("{place}.strict"), "must be true or false", other)),
+    };
+    let parameters = parameters(&format!("{place}.parameters"), fields.get("parameters"))?;
+    let mut told: Map<String, Value> = function.clone();
+    told.retain(|name, value| !value.is_null() && name != "strict");
+    let listed = json!({"type": "function", "function": told});
+    Ok((OfferedTool { name: name.to_owned(), parameters, strict }, listed))
+}
+
+/// Whether a function that is offered may have this name.
+fn is_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
+}
+
+/// The schema of a function's arguments; one that is absent takes none.
+fn parameters(place: &str, value: Option<&Value>) -> Result<Value, ApiError> {
+    let none = || json!({"type": "object", "properties": {}, "additionalProperties": false});
+    let Some(value) = value else { return Ok(none()) };
+    let map = value.as_object().ok_or_else(|| wrong(place, "must be a JSON schema", value))?;
+    if map.is_empty() {
+        return Ok(none());
+    }
+    match map.get("type") {
+        None => {}
+        Some(kind) if kind == "object" => {}
+        Some(kind) => return Err(wrong(&format!("{place}.type"), "must be object", kind)),
+    }
+    if let Some(properties) = map.get("properties").filter(|value| !value.is_object()) {
+        return Err(wrong(&format!("{place}.properties"), "must be an object", properties));
+    }
+    if map.contains_key("x-guidance") {
+        return Err(ApiError::invalid("tools", format!("{place}.x-guidance is not supported")));
+    }
+    Ok(value.clone())
+}
+
+/// Reads `tool_choice`; `None` if no function may be called.
+fn choice(fields: &Fields<'_>, offered: &[OfferedTool]) -> Result<Option<ToolChoice>, ApiError> {
+    let expected = "must be none, auto, required or a function of tools";
+    let Some(value) = fields.get("tool_choice") else { return Ok(Some(ToolChoice::Auto)) };
+    let choice = match value {
+        Value::String(word) => match word.as_str() {
+            "none" => return Ok(None),
+            "auto" => return Ok(Some(ToolChoice::Auto)),
+            "required" => ToolChoice::Required,
+            _ => return Err(wrong("tool_choice", expected, value)),
+        },
+        _ => {
+            let name = value.pointer("/function/name").and_then(Value::as_str);
+            let is_function = value.get("type").is_none_or(|kind| kind == "function");
+            let name = name.filter(|_| is_function).ok_or_else(|| wrong("tool_choice", expected, value))?;
+            if !offered.is_empty() && !offered.iter().any(|tool| tool.name == name) {
+                return Err(wrong("tool_choice", expected, value));
+            }
+            ToolChoice::Named(name.to_owned())
+        }
+    };
+    if offered.is_empty() {
+        return Err(ApiError::invalid("tool_choice", "tool_choice needs tools"));
+    }
+    Ok(Some(choice))
+}
