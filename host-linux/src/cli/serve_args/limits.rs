@@ -1,6 +1,7 @@
 //! Flags that bound what a request may ask for.
 use crate::serve::api::limits::RequestLimits;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct LimitArgs {
@@ -17,12 +18,12 @@ pub(in crate::cli) struct LimitArgs {
     /// Characters of a stop string, at most.
     #[arg(long, env = "VERBATIM_MAX_STOP_CHARS", value_name = "N", default_value_t = 1000)]
     max_stop_chars: usize,
-    /// Choices (n) of a prompt, at most; no more than max-seqs and max-queue together.
+    /// Choices (n) of a prompt, at most. Those for which there is no place wait.
     #[arg(long, env = "VERBATIM_MAX_CHOICES", value_name = "N", default_value_t = 128)]
     max_choices: usize,
-    /// Prompts of a request, at most [default: max-seqs and max-queue together].
-    #[arg(long, env = "VERBATIM_MAX_PROMPTS", value_name = "N")]
-    max_prompts: Option<usize>,
+    /// Prompts of a request, at most. Those for which there is no place wait.
+    #[arg(long, env = "VERBATIM_MAX_PROMPTS", value_name = "N", default_value_t = 1024)]
+    max_prompts: usize,
     /// Bodies that are parsed and tokenized at once, at a lower priority than the engine; others
     /// wait in order [default: threads].
     #[arg(long, env = "VERBATIM_MAX_TOKENIZING", value_name = "N")]
@@ -31,6 +32,10 @@ pub(in crate::cli) struct LimitArgs {
     /// status 429 [default: 16 contexts, at least 65536].
     #[arg(long, env = "VERBATIM_MAX_QUEUED_TOKENS", value_name = "N")]
     max_queued_tokens: Option<usize>,
+    /// Refuse bodies with a parameter that is unknown at their endpoint, rather than answer and
+    /// tell it in verbatim.ignored.
+    #[arg(long, env = "VERBATIM_STRICT", value_parser = BoolishValueParser::new())]
+    strict: bool,
 }
 
 impl LimitArgs {
@@ -45,6 +50,7 @@ impl LimitArgs {
             prompts: self.max_prompts,
             tokenizing: self.max_tokenizing,
             queued_tokens: self.max_queued_tokens,
+            is_strict: self.strict,
         }
     }
 }

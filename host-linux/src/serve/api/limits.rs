@@ -4,11 +4,13 @@
 //! for a model. Every bound has the name of its option, which errors tell, and counts under that
 //! name ([`ApiError::budget`]). Bounds on connections and on the bytes of bodies are the
 //! transport's.
-use crate::runtime::ServedModel;
+use crate::runtime::{CHOICES_MAX, ServedModel};
 use crate::serve::error::ApiError;
 
-/// Choices that a request may have, if the engine has as many slots.
+/// Choices that a prompt may have.
 const CHOICES: usize = 128;
+/// Prompts that a request may have. Those for which the engine has no place wait.
+const PROMPTS: usize = 1024;
 /// Depth to which `serde_json` reads.
 const JSON_DEPTH_MAX: usize = 127;
 /// JSON values in a body that are allowed for any model.
@@ -28,14 +30,16 @@ pub struct RequestLimits {
     pub stop_strings: usize,
     /// Characters of a stop string.
     pub stop_chars: usize,
-    /// Choices (`n`) of a prompt; no more than the engine has slots.
+    /// Choices (`n`) of a prompt. Those for which the engine has no place wait.
     pub choices: usize,
-    /// Prompts of a request; `None`, and at most, is as many as the engine has slots.
-    pub prompts: Option<usize>,
+    /// Prompts of a request. Those for which the engine has no place wait.
+    pub prompts: usize,
     /// Bodies that are read and tokenized at once; `None` is the engine's number of workers.
     pub tokenizing: Option<usize>,
     /// Tokens of prompts that wait for their first token; `None` is 16 contexts, at least 65,536.
     pub queued_tokens: Option<usize>,
+    /// Whether a parameter that means nothing at its endpoint is refused, rather than told.
+    pub is_strict: bool,
 }
 
 impl Default for RequestLimits {
@@ -46,9 +50,10 @@ impl Default for RequestLimits {
             stop_strings: 16,
             stop_chars: 1000,
             choices: CHOICES,
-            prompts: None,
+            prompts: PROMPTS,
             tokenizing: None,
             queued_tokens: None,
+            is_strict: false,
         }
     }
 }
@@ -110,12 +115,14 @@ pub struct RequestBounds {
     pub tokenizing: Bound,
     /// Tokens of prompts that wait for their first token.
     pub queued_tokens: Bound,
+    /// Whether a parameter that means nothing at its endpoint is refused.
+    pub is_strict: bool,
 }
 
 impl RequestBounds {
     /// What the choices come to for a model.
     pub fn new(limits: &RequestLimits, model: &ServedModel) -> Self {
-        let (slots, context) = (model.limits.slots(), model.limits.model_len);
+        let context = model.limits.model_len;
         let given = |name, max: usize| Bound { name, max: max.max(1), reason: "as chosen, or by default" };
         let follows = |name, chosen: Option<usize>, derived: usize, reason| match chosen {
             Some(max) => given(name, max),
@@ -123,7 +130,6 @@ impl RequestBounds {
         };
         let json_nodes = context.saturating_mul(4).max(JSON_NODES_MIN);
         let queued_tokens = context.saturating_mul(16).max(QUEUED_TOKENS_MIN);
-        let prompts = limits.prompts.map(|prompts| prompts.min(slots));
         Self {
             json_depth: given("max-json-depth", limits.json_depth.min(JSON_DEPTH_MAX)),
             json_nodes: follows(
@@ -135,8 +141,8 @@ impl RequestBounds {
             stop_strings: given("max-stop-strings", limits.stop_strings),
             stop_chars: given("max-stop-chars", limits.stop_chars),
             logit_bias: follows("logit-bias", None, model.limits.logit_bias, "the engine's table"),
-            choices: given("max-choices", limits.choices.min(slots)),
-            prompts: follows("max-prompts", prompts, slots, "the sequences that run or wait"),
+            choices: given("max-choices", limits.choices.min(CHOICES_MAX)),
+            prompts: given("max-prompts", limits.prompts.min(CHOICES_MAX)),
             tokenizing: follows(
                 "max-tokenizing",
                 limits.tokenizing,
@@ -149,6 +155,7 @@ impl RequestBounds {
                 queued_tokens,
                 "16 contexts, at least 65,536",
             ),
+            is_strict: limits.is_strict,
         }
     }
 
@@ -188,6 +195,7 @@ pub(super) mod tests {
         prompts: bound("max-prompts", 8),
         tokenizing: bound("max-tokenizing", 2),
         queued_tokens: bound("max-queued-tokens", 100_000),
+        is_strict: false,
     };
 
     #[test]

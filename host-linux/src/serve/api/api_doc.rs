@@ -1,0 +1,154 @@
+//! docs/api.md, made from the tables: `VERBATIM_BLESS=1 cargo test -p verbatim api_doc` writes it
+//! anew.
+use super::openapi::operations::{Answer, Body, OPERATIONS, Operation};
+use super::parameters::{
+    COMPLETIONS, ENDPOINTS, Endpoints, GENERATES, Kind, OLLAMA, OPENAI, POOLS, Parameter, Plain, RENDERS,
+    SOURCES, Schema, TABLES,
+};
+use std::fmt::Write;
+
+const HEAD: &str = "\
+# The HTTP API
+
+Made from the server's own tables by a test; they are in `host-linux/src/serve/api/parameters/` and `openapi/`, and
+`GET /openapi.json` tells the same to programs. Paths that begin with `/v1` are served without it, too. Bodies are JSON
+(`Content-Type: application/json`); null counts as absent, and a float without a fraction as an integer.
+
+A parameter that would change the answer and is not supported is refused with status 400, and `error.param` names it. One
+that cannot change it is taken, and its name comes back in `verbatim.ignored`, as an unknown name does; with `--strict`
+unknown names are refused.
+";
+
+const ENDINGS: &str = "
+## Errors
+
+`{\"error\": {\"message\", \"type\", \"param\", \"code\"}}`, in Anthropic's shape under `/v1/messages` and in Ollama's under
+`/api`. 400: the request makes no sense (`code` is `context_length_exceeded` where the prompt is too long). 401: the key
+is missing or wrong. 403: a page or a name of the server that is not allowed. 404: nothing there, or no such model
+(`model_not_found`). 405: another method. 408, 413, 417, 431, 501, 505: HTTP that is not taken. 415: not JSON. 429: the
+queue is full, or a quota is spent; `Retry-After` says when to come again. 500: a fault of the server. 503: starting,
+stopping, or full. `x-should-retry` tells clients whether the same request may succeed.
+";
+
+/// The endpoints of a row in words.
+fn endpoints(row: Endpoints) -> String {
+    let groups = [
+        (GENERATES, "all that generate"),
+        (POOLS, "all of vectors and scores"),
+        (RENDERS, "all of conversations"),
+    ];
+    let mut left = row;
+    let mut words = Vec::new();
+    for (group, name) in groups {
+        if left & group == group {
+            words.push(name.to_owned());
+            left &= !group;
+        }
+    }
+    let own = ENDPOINTS.iter().filter(|(bit, _)| left & bit != 0);
+    words.extend(own.map(|(_, path)| format!("`{}`", path.strip_prefix("/v1").unwrap_or(path))));
+    words.join(", ")
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+/// The rows of one kind, those of inner objects under their own.
+fn table(out: &mut String, is_of: fn(&Kind) -> bool) {
+    out.push_str("\n| parameter | endpoints | values | meaning |\n|---|---|---|---|\n");
+    let mut rows: Vec<&Parameter> = TABLES.iter().copied().flatten().collect();
+    rows.sort_by_key(|row| row.name);
+    for row in rows {
+        let place = endpoints(row.endpoints);
+        inner(out, row, row.name, &place, is_of);
+    }
+}
+
+fn inner(out: &mut String, row: &Parameter, path: &str, place: &str, is_of: fn(&Kind) -> bool) {
+    if is_of(&row.kind) {
+        let values = match row.kind {
+            Kind::RefusedUnless([]) => "none".to_owned(),
+            Kind::RefusedUnless(plain) => {
+                let plain: Vec<String> =
+                    plain.iter().map(|plain: &Plain| format!("`{}`", plain.value())).collect();
+                format!("only {}", plain.join(", "))
+            }
+            _ => row.schema.words(),
+        };
+        let _ = writeln!(out, "| `{path}` | {place} | {} | {} |", cell(&values), cell(row.doc));
+    }
+    fields(out, &row.schema, path, place, is_of);
+}
+
+fn fields(out: &mut String, schema: &Schema, path: &str, place: &str, is_of: fn(&Kind) -> bool) {
+    match *schema {
+        Schema::Table(rows) => {
+            for row in rows {
+                inner(out, row, &format!("{path}.{}", row.name), place, is_of);
+            }
+        }
+        Schema::List(of, ..) => fields(out, of, &format!("{path}[]"), place, is_of),
+        Schema::OneOf(all) => all.iter().for_each(|schema| fields(out, schema, path, place, is_of)),
+        _ => {}
+    }
+}
+
+fn operation(out: &mut String, operation: &Operation) {
+    let Operation { method, path, summary, .. } = operation;
+    let _ = write!(out, "\n### {method} {path}\n\n{summary}");
+    match operation.answer {
+        Answer::Events(_) => out.push_str(" With `stream`, the answer comes as server-sent events."),
+        Answer::Lines(_) => out.push_str(" The answer comes as lines of JSON unless `stream` is false."),
+        _ => {}
+    }
+    let path = path.replace("{model}", "demo").replace("{id}", "ID");
+    let url = format!("http://127.0.0.1:8080{path}");
+    let call = match (operation.body, *method) {
+        (Body::Form, _) => format!("curl {url} -F purpose=batch -F file=@requests.jsonl"),
+        (Body::Json(..), _) => {
+            format!("curl {url} -H 'Content-Type: application/json' -d '{}'", operation.example)
+        }
+        (Body::None, "GET") => format!("curl {url}"),
+        (Body::None, _) => format!("curl -X {method} {url}"),
+    };
+    let _ = write!(out, "\n\n    {call}\n");
+}
+
+fn api_md() -> String {
+    let mut out = HEAD.to_owned();
+    out.push_str("\n## Endpoints\n");
+    OPERATIONS.iter().for_each(|at| operation(&mut out, at));
+    out.push_str(ENDINGS);
+    out.push_str("\n## Parameters with an effect\n");
+    table(&mut out, |kind| matches!(kind, Kind::Used));
+    out.push_str("\n## Parameters without effect\n\nThey are taken, and their names come back in `verbatim.ignored`.\n");
+    table(&mut out, |kind| matches!(kind, Kind::WithoutEffect));
+    out.push_str(
+        "\n## Parameters that are refused\n\nOnly the values are taken that leave the answer as it is.\n",
+    );
+    table(&mut out, |kind| matches!(kind, Kind::RefusedUnless(_)));
+    out.push_str("\n## Where the list comes from\n\nIt was compared with the request schemas of these:\n\n");
+    for (name, version) in SOURCES {
+        let _ = writeln!(out, "- {name}: {version}.");
+    }
+    out
+}
+
+#[test]
+fn docs_api_md_is_what_the_tables_say() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
+    let expected = api_md();
+    if std::env::var_os("VERBATIM_BLESS").is_some() {
+        std::fs::write(path, &expected).expect("docs/api.md is written");
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(found == expected, "docs/api.md is not what the tables say; VERBATIM_BLESS=1 writes it anew");
+    assert_eq!(
+        (endpoints(OPENAI | OLLAMA), endpoints(COMPLETIONS)),
+        (
+            "`/completions`, `/chat/completions`, `/api/chat`, `/api/generate`".to_owned(),
+            "`/completions`".to_owned()
+        )
+    );
+}
