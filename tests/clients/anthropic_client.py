@@ -33,7 +33,7 @@ assert events[-2].usage.input_tokens + events[-2].usage.cache_read_input_tokens 
 
 # Blocks, a system's text, and a turn of the assistant's.
 longer = client.messages.create(
-    model=model, max_tokens=4, temperature=0, system=[{"type": "text", "text": "Be brief."}],
+    model=model, max_tokens=4, extra_body={"temperature": 0}, system=[{"type": "text", "text": "Be brief."}],
     messages=[*messages, {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]},
               {"role": "user", "content": [{"type": "text", "text": "Who are you?"}]}])
 assert longer.usage.output_tokens >= 1
@@ -48,14 +48,15 @@ if len(text) > 3:
     assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", text[2:4])
 
 if "--tools" in sys.argv:
-    schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}}, "required": ["city"],
+    schema = {"type": "object", "properties": {"city": {"enum": ["Rome", "Oslo"]}}, "required": ["city"],
               "additionalProperties": False}
     tools = [{"name": "weather", "description": "The weather in a city", "input_schema": schema}]
-    asked = dict(model=model, max_tokens=200, tools=tools, tool_choice={"type": "tool", "name": "weather"},
-                 messages=[{"role": "user", "content": "How is the weather in Rome?"}], extra_body={"seed": 1})
+    asked = dict(model=model, max_tokens=200, tools=tools,
+                 tool_choice={"type": "tool", "name": "weather", "disable_parallel_tool_use": True},
+                 messages=[{"role": "user", "content": "How is the weather in Rome?"}], extra_body={"seed": 1, "temperature": 1})
     answer = client.messages.create(**asked)
     call = next(block for block in answer.content if block.type == "tool_use")
-    assert answer.stop_reason == "tool_use" and call.name == "weather" and isinstance(call.input["city"], str)
+    assert answer.stop_reason == "tool_use" and call.name == "weather" and call.input["city"] in ("Rome", "Oslo")
     with client.messages.stream(**asked) as stream:
         streamed = next(block for block in stream.get_final_message().content if block.type == "tool_use")
     assert (streamed.id, streamed.input) == (call.id, call.input)

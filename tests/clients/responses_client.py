@@ -4,6 +4,7 @@ Needs `pip install openai` and a model with a chat template. With `--tools` the 
 must know tools; calls are demanded, so any such model makes them.
 """
 
+import json
 import sys
 
 from openai import BadRequestError, OpenAI
@@ -52,24 +53,25 @@ history = [{"role": "user", "content": "Hello"}, *whole.output,
 assert client.responses.create(model=model, input=history, max_output_tokens=4).usage.output_tokens >= 1
 
 if "--tools" in sys.argv:
-    schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}}, "required": ["city"],
+    schema = {"type": "object", "properties": {"city": {"enum": ["Rome", "Oslo"]}}, "required": ["city"],
               "additionalProperties": False}
     tools = [{"type": "function", "name": "weather", "description": "The weather", "parameters": schema, "strict": True}]
     question = {"role": "user", "content": "How is the weather in Rome?"}
     asked = dict(model=model, input=[question], tools=tools, tool_choice={"type": "function", "name": "weather"},
-                 extra_body={"seed": 1})
+                 parallel_tool_calls=False, temperature=1, extra_body={"seed": 1})
     answer = client.responses.create(**asked)
     call = next(item for item in answer.output if item.type == "function_call")
     with client.responses.stream(**asked) as stream:
         streamed = next(item for item in stream.get_final_response().output if item.type == "function_call")
-    assert (streamed.id, streamed.call_id, streamed.arguments) == (call.id, call.call_id, call.arguments)
+    assert (streamed.call_id, streamed.arguments) == (call.call_id, call.arguments)
     output = {"type": "function_call_output", "call_id": call.call_id, "output": "Sunny, 20 degrees."}
     client.responses.create(model=model, input=[question, *answer.output, output], tools=tools, max_output_tokens=8)
     schema = {"type": "json_schema", "name": "city", "schema": schema, "strict": True}
-    client.responses.create(model=model, input="Rome", text={"format": schema})
+    formed = client.responses.create(model=model, input="Rome", text={"format": schema}, temperature=1, extra_body={"seed": 1})
+    assert formed.status == "incomplete" or json.loads(formed.output_text)["city"] in ("Rome", "Oslo")
 
 for refused in [{"previous_response_id": "resp_1"}, {"background": True}, {"truncation": "auto"},
-                {"tools": [{"type": "web_search"}]}, {"include": ["reasoning.encrypted_content"]}]:
+                {"tools": [{"type": "web_search"}]}, {"include": ["web_search_call.results"]}]:
     try:
         client.responses.create(model=model, input="Hello", **refused)
         raise SystemExit(f"{refused} was not refused")

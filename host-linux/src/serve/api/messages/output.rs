@@ -150,7 +150,8 @@ impl AnswerWriter for Message<'_> {
         let (reason, sequence) = self.stop();
         let delta = json!({"stop_reason": reason, "stop_sequence": sequence});
         events.send(&json!({
-            "type": "message_delta", "delta": delta, "usage": usage_json(usage), "verbatim": self.verbatim(true),
+            "type": "message_delta", "delta": delta, "usage": usage_json(usage),
+            "verbatim": self.verbatim(true),
         }))?;
         events.send(&json!({"type": "message_stop"}))?;
         events.done()

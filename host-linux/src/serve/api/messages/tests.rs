@@ -16,7 +16,7 @@ fn a_conversation_is_that_of_chat() {
     let body = json!({
         "system": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief.", "cache_control": {}}],
         "stop_sequences": ["X"], "seed": 3, "top_k": 4, "max_tokens": 9,
-        "tools": [{"name": "look", "description": "Looks", "input_schema": {"type": "object"}, "cache_control": {}}],
+        "tools": [{"name": "look", "description": "Looks", "input_schema": {"type": "object"}}],
         "tool_choice": {"type": "any", "disable_parallel_tool_use": true},
         "messages": [
             {"role": "user", "content": "Hi"},
@@ -26,7 +26,10 @@ fn a_conversation_is_that_of_chat() {
                 {"type": "tool_use", "id": "call_1", "name": "look", "input": {"a": 1}},
             ]},
             {"role": "user", "content": [
-                {"type": "tool_result", "tool_use_id": "call_1", "content": [{"type": "text", "text": "seen"}]},
+                {
+                    "type": "tool_result", "tool_use_id": "call_1",
+                    "content": [{"type": "text", "text": "seen"}],
+                },
                 {"type": "text", "text": "And?"},
             ]},
         ],

@@ -19,8 +19,9 @@ fn translated(mut body: Value) -> Result<Translation, ApiError> {
 #[test]
 fn options_have_the_names_of_chat() {
     let options = json!({
-        "temperature": 0.5, "top_k": 4, "top_p": 0.9, "min_p": 0.1, "seed": 3, "stop": ["X"], "num_predict": 9,
-        "repeat_penalty": 1.1, "repeat_last_n": -1, "presence_penalty": 0.1, "frequency_penalty": 0.2, "num_ctx": 8,
+        "temperature": 0.5, "top_k": 4, "top_p": 0.9, "min_p": 0.1, "seed": 3, "stop": ["X"],
+        "num_predict": 9, "num_ctx": 8, "repeat_penalty": 1.1, "repeat_last_n": -1,
+        "presence_penalty": 0.1, "frequency_penalty": 0.2,
     });
     let translation = translated(json!({"options": options, "format": "json", "top_logprobs": 2})).unwrap();
     for (name, value) in [
@@ -82,7 +83,10 @@ fn results_of_tools_find_their_calls() {
     let mut translation = translated(json!({})).unwrap();
     conversation(list.as_array().unwrap(), &mut translation).unwrap();
     let messages = translation.messages().clone();
-    let made = |id: &str, name: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": "{\"a\":1}"}});
+    let made = |id: &str, name: &str| {
+        let function = json!({"name": name, "arguments": "{\"a\":1}"});
+        json!({"id": id, "type": "function", "function": function})
+    };
     let calls = json!([made("call_1_0", "look"), made("call_1_1", "hear"), made("call_1_2", "look")]);
     assert_eq!(messages[1]["tool_calls"], calls);
     assert_eq!(messages[1]["reasoning_content"], "hm");
@@ -138,7 +142,10 @@ fn a_message_has_calls_as_objects_and_a_last_line_its_times() {
     let (whole, lines) = (play.whole(&OllamaChat), lines(&play, &OllamaChat));
     let message = &whole["message"];
     assert_eq!((&message["content"], &message["thinking"]), (&json!("\n\nHi."), &json!("So, hm")));
-    let call = |at: usize, arguments: Value| json!({"id": message["tool_calls"][at]["id"], "function": {"index": at, "name": "look", "arguments": arguments}});
+    let call = |at: usize, arguments: Value| {
+        let function = json!({"index": at, "name": "look", "arguments": arguments});
+        json!({"id": message["tool_calls"][at]["id"], "function": function})
+    };
     assert_eq!(message["tool_calls"], json!([call(0, json!({"a": 1})), call(1, json!({}))]));
     for (name, value) in [
         ("model", json!("tiny:latest")),

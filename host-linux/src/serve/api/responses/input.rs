@@ -29,11 +29,23 @@ fn logprobs(fields: &Fields<'_>, translation: &mut Translation) -> Result<(), Ap
         Some(Value::Array(list)) => list,
         Some(found) => return Err(wrong("include", "include", "a list", found)),
     };
+    let mut is_listed = false;
+    for value in list {
+        match value.as_str() {
+            Some("message.output_text.logprobs") => is_listed = true,
+            // Thoughts are told in plain text, which goes back as it came.
+            Some(name @ "reasoning.encrypted_content") => translation.ignore(format!("include.{name}")),
+            _ => {
+                let message = format!("include: {} is not supported", quote_value(value));
+                return Err(ApiError::invalid("include", message));
+            }
+        }
+    }
     let top = fields.get("top_logprobs").filter(|top| top.as_f64() != Some(0.0));
     if let Some(top) = top {
         translation.put("top_logprobs", "top_logprobs", top.clone());
     }
-    if top.is_some() || !list.is_empty() {
+    if top.is_some() || is_listed {
         translation.put("logprobs", "include", json!(true));
     }
     Ok(())

@@ -17,23 +17,34 @@ fn items_are_the_messages_of_chat() {
         "instructions": "Be brief.", "max_output_tokens": 9, "temperature": 0.5, "top_logprobs": 2,
         "tools": [{"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": null}],
         "tool_choice": {"type": "function", "name": "look"},
-        "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": true}},
+        "text": {
+            "format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": true},
+        },
         "reasoning": {"effort": "low", "summary": "auto"},
         "input": [
             {"role": "developer", "content": "x"},
             {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
-            {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+            {
+                "type": "reasoning", "id": "rs_1", "summary": [],
+                "content": [{"type": "reasoning_text", "text": "hm"}],
+            },
             {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look."}]},
             {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"},
             {"type": "function_call", "call_id": "call_2", "name": "look", "arguments": "{\"a\":1}"},
             {"type": "function_call_output", "call_id": "call_1", "output": "seen"},
-            {"type": "function_call_output", "call_id": "call_2", "output": [{"type": "input_text", "text": "too"}]},
+            {
+                "type": "function_call_output", "call_id": "call_2",
+                "output": [{"type": "input_text", "text": "too"}],
+            },
             {"type": "function_call", "call_id": "call_3", "name": "look", "arguments": "{}"},
         ],
     });
     let mut translation = translated(&body).unwrap();
     let text = |text: &str| json!([{"type": "text", "text": text}]);
-    let call = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "look", "arguments": arguments}});
+    let call = |id: &str, arguments: &str| {
+        let function = json!({"name": "look", "arguments": arguments});
+        json!({"id": id, "type": "function", "function": function})
+    };
     let expected = json!([
         {"role": "system", "content": "Be brief."},
         {"role": "developer", "content": "x"},
@@ -93,6 +104,11 @@ fn what_is_wrong_is_named_by_its_place() {
             item(json!({"type": "function_call", "name": "a", "arguments": "{}"})),
             "input",
             "input[1].call_id is missing",
+        ),
+        (
+            json!({"include": ["web_search_call.results"], "input": "a"}),
+            "include",
+            "include: \"web_search_call.results\" is not",
         ),
         (json!({"instructions": [], "input": "a"}), "instructions", "must be a string"),
         (
