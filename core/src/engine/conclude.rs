@@ -5,6 +5,7 @@
 //! [`Sequence::valid`](super::sequence::Sequence) were computed from a draft token that was
 //! rejected; they yield nothing.
 use super::Engine;
+use super::draft::length::DraftLength;
 use super::event::{Record, RecordKind};
 use super::schedule::StepKind;
 use super::sequence::{Sequence, Source, Standing};
@@ -116,6 +117,7 @@ impl Engine<'_> {
         let counters = match sequence.draft_source {
             Source::Lookup => &mut self.counters.lookup,
             Source::Model => &mut self.counters.model,
+            Source::Host => &mut self.counters.proposed,
         };
         counters.verified += 1;
         counters.masked += u64::from(outcome.has_mask != 0);
@@ -124,11 +126,11 @@ impl Engine<'_> {
             counters.accepted += 1;
             sequence.valid += 1;
             sequence.draft_count -= 1;
-            sequence.draft_length().accept();
+            sequence.draft_length().into_iter().for_each(DraftLength::accept);
         } else {
             counters.rejected += 1;
             sequence.draft_count = 0;
-            sequence.draft_length().reject();
+            sequence.draft_length().into_iter().for_each(DraftLength::reject);
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Counters {
     pub lookup: DraftCounters,
     /// Draft tokens of a draft model.
     pub model: DraftCounters,
+    /// Draft tokens that the host proposed.
+    pub proposed: DraftCounters,
     /// Sequences that were cancelled while they waited.
     pub cancelled_waiting: u64,
     /// Sequences that were cancelled while their prompt was computed.
@@ -74,6 +76,7 @@ impl Counters {
             deferrals: self.deferrals + other.deferrals,
             lookup: self.lookup.plus(&other.lookup),
             model: self.model.plus(&other.model),
+            proposed: self.proposed.plus(&other.proposed),
             cancelled_waiting: self.cancelled_waiting + other.cancelled_waiting,
             cancelled_prefill: self.cancelled_prefill + other.cancelled_prefill,
             cancelled_decode: self.cancelled_decode + other.cancelled_decode,

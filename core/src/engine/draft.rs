@@ -9,10 +9,14 @@
 //! draft model writes keys and values past the accepted tokens, in the sequence's own blocks; the
 //! served model computes those positions again before anyone reads them. With a cache of its own
 //! the draft model first catches up with the sequence's tokens.
+//!
+//! A host that knows what follows, because a grammar leaves one way, proposes it
+//! ([`Engine::propose`]); nothing else is then drafted for that step.
 pub(super) mod length;
 mod lookup;
 
 use super::Engine;
+use super::request::RequestId;
 use super::sequence::{Source, UNDECIDED};
 use super::speculate::SpeculationMode;
 use crate::model::RowOutput;
@@ -65,6 +69,33 @@ impl Engine<'_> {
                 sequence.draft_source = Source::Model;
             }
         }
+    }
+
+    /// Proposes what may follow the tokens of a choice so far, as draft tokens of the next step of
+    /// the served model: they cost a row each, and none of them changes an output. As many as a
+    /// step may have are taken, from the first on, and their count is returned; none, if the choice
+    /// does not run or has more than its last token to compute. They take the place of draft tokens
+    /// from elsewhere. A plan that was made before is dropped.
+    pub fn propose(&mut self, request: RequestId, choice: u32, tokens: &[u32]) -> usize {
+        let is_it = |slot: &&u32| {
+            let sequence = &self.state.sequences[**slot as usize];
+            (sequence.request, sequence.choice) == (request.0, choice)
+        };
+        let Some(slot) = self.state.running.as_slice().iter().find(is_it).copied() else { return 0 };
+        let sequence = &mut self.state.sequences[slot as usize];
+        let room = (sequence.end_len - sequence.token_count).saturating_sub(1) as usize;
+        let known = tokens.iter().take_while(|token| (**token as usize) < self.config.vocab_size);
+        let count = known.count().min(room).min(self.limits.draft_len);
+        if sequence.pending() != 1 || count == 0 {
+            return 0;
+        }
+        let from = sequence.token_count as usize;
+        self.state.tokens.of_mut(slot)[from..from + count].copy_from_slice(&tokens[..count]);
+        sequence.draft_count = count as u32;
+        sequence.draft_goal = count as u32;
+        sequence.draft_source = Source::Host;
+        self.planned = None;
+        count
     }
 
     /// Plans a step of the draft model; `false` if none is needed, or if it is the served model's

@@ -27,6 +27,8 @@ pub(super) enum Standing {
 pub(super) enum Source {
     Lookup = 0,
     Model,
+    /// Whoever runs the engine proposed them.
+    Host,
 }
 
 /// A slot of the sequence table.
@@ -57,8 +59,8 @@ pub(super) struct Sequence {
     pub(super) end_len: u32,
     /// The count of tokens before which no stop id is drawn.
     pub(super) stop_from_len: u32,
-    /// Prompt rows whose outputs were delivered, so that computing them again does not deliver them
-    /// twice.
+    /// Prompt rows whose outputs were delivered, or not asked for: computing them again delivers
+    /// nothing.
     pub(super) delivered: u32,
     pub(super) prompt_output: RowOutput,
     pub(super) params: SamplingParams,
@@ -154,11 +156,13 @@ impl Sequence {
         (self.order, self.request, self.choice)
     }
 
-    /// What is known of the source that its present draft tokens came from.
-    pub(super) fn draft_length(&mut self) -> &mut DraftLength {
+    /// What is known of the source that its present draft tokens came from; of the host's nothing
+    /// is to be learnt.
+    pub(super) fn draft_length(&mut self) -> Option<&mut DraftLength> {
         match self.draft_source {
-            Source::Lookup => &mut self.lookup_length,
-            Source::Model => &mut self.model_length,
+            Source::Lookup => Some(&mut self.lookup_length),
+            Source::Model => Some(&mut self.model_length),
+            Source::Host => None,
         }
     }
 }

@@ -136,3 +136,44 @@ fn tokens_that_repeat_themselves_are_looked_up() {
         assert_eq!(engine.counters().steps - counters.steps, 60);
     });
 }
+
+/// What a host proposes is verified like any draft token: right ones save steps, wrong ones a row.
+#[test]
+fn tokens_that_the_host_proposes_change_no_output() {
+    let params = SamplingParams { temperature: 1.0, seed: 3, ..SamplingParams::GREEDY };
+    let request = Request { params, ..Request::greedy(&[4, 8, 2], 40) };
+    with_engine(EngineLimits { draft_len: 4, ..limits() }, |engine| {
+        let alone = tokens(engine, &request);
+        let before = *engine.counters();
+        assert_eq!(engine.propose(RequestId(0), 0, &alone), 0, "nobody runs");
+        let id = engine.submit(&request).unwrap();
+        assert_eq!(engine.propose(id, 0, &alone), 0, "it waits");
+        let (mut beside, mut turn) = (Vec::new(), 0);
+        while let Some(plan) = engine.plan(Budget { rows: if beside.len() < 30 { 8 } else { 3 } }) {
+            turn += 1;
+            for event in engine.execute(plan, &mut ()).unwrap() {
+                if let EventKind::Token { token, .. } = event.kind {
+                    beside.push(token);
+                }
+            }
+            let mut proposed = alone[beside.len()..].to_vec();
+            // In every third step the second one is wrong, and in others one is out of range.
+            match turn % 3 {
+                0 => proposed.iter_mut().skip(1).take(1).for_each(|token| *token ^= 1),
+                1 => proposed.iter_mut().skip(2).take(1).for_each(|token| *token = u32::MAX),
+                _ => {}
+            }
+            let plan = engine.plan(Budget::UNLIMITED);
+            let count = engine.propose(id, 0, &proposed);
+            assert!(count <= 4 && count < (alone.len() - beside.len()).max(1), "{count}");
+            if let Some(plan) = plan.filter(|_| count > 0) {
+                assert_eq!(engine.execute(plan, &mut ()).err(), Some(StepError::StalePlan));
+            }
+        }
+        assert_eq!(beside, alone);
+        let drafts = engine.counters().proposed;
+        assert!(drafts.accepted > 10 && drafts.rejected > 0, "{drafts:?}");
+        assert!(engine.counters().steps - before.steps < 30);
+        assert_eq!(engine.counters().lookup, before.lookup);
+    });
+}
