@@ -43,20 +43,37 @@ pub enum TokenEventKind {
         /// The likeliest tokens at this place, best first.
         top: Vec<TokenLogprob>,
     },
+    /// The log-probability of a token of its prompt, from the second one on, in order.
+    PromptLogprob {
+        /// The token, given those before it.
+        token: TokenLogprob,
+        /// The likeliest tokens at this place, best first.
+        top: Vec<TokenLogprob>,
+    },
     /// It has ended; nothing comes after this.
     Finished(FinishReason),
+    /// It has ended, because its grammar is complete; nothing comes after this.
+    Complete,
     /// The engine that computed it is gone; nothing comes after this. The tokens so far hold.
     EngineLost,
 }
 
 impl TokenEventKind {
+    /// Whether nothing comes after it.
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self, Self::Finished(_) | Self::Complete | Self::EngineLost)
+    }
+
     /// An event of the engine as its own value; `None` for those of which callers do not hear.
     pub(super) fn of(kind: EventKind<'_>) -> Option<Self> {
         Some(match kind {
             EventKind::Token { token, logprob, top } => Self::Token { token, logprob, top: top.to_vec() },
             EventKind::Finished(reason) => Self::Finished(reason),
             EventKind::Admitted { cached_tokens } => Self::Admitted { cached_tokens },
-            EventKind::PromptLogprob { .. } | EventKind::Preempted => return None,
+            EventKind::PromptLogprob { token, logprob, top, .. } => {
+                Self::PromptLogprob { token: TokenLogprob { token, logprob }, top: top.to_vec() }
+            }
+            EventKind::Preempted => return None,
         })
     }
 }
@@ -102,7 +119,7 @@ impl Readers {
         if !self.is_open.get(index).is_some_and(|open| *open) {
             return true; // it was closed; the request goes on for the others
         }
-        self.is_open[index] = !matches!(kind, TokenEventKind::Finished(_) | TokenEventKind::EngineLost);
+        self.is_open[index] = !kind.is_end();
         self.events.send(TokenEvent { choice: self.first_in_queue + index, kind, at }).is_ok()
     }
 

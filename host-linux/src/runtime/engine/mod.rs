@@ -4,7 +4,8 @@
 //! * `handle`: starting an engine, and sending it commands.
 //! * `shared`: gauges (a `snapshot`), what is measured (`stats`), `step_clock` (the step that runs
 //!   now) and `condition` (whether the engine runs), which all handles read.
-//! * `thread`: the loop that runs the engine's steps.
+//! * `thread`: the loop that runs the engine's steps. `pooling`: hidden states that it gathers.
+//!   `masks`: what choices may draw whose output is to have a form.
 //! * `supervisor`: the thread that watches that loop and starts it again after a panic, as often as
 //!   `restarts` grants. [`EngineNotice`]s tell of it.
 //!
@@ -17,8 +18,10 @@
 //! ```
 mod condition;
 mod handle;
+mod masks;
 mod messages;
 mod notice;
+mod pooling;
 mod restarts;
 mod shared;
 mod snapshot;

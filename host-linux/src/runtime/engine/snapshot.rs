@@ -13,7 +13,7 @@ pub struct EngineGauges {
 }
 
 /// How many numbers [`EngineGauges`] has.
-const WORDS: usize = 35;
+const WORDS: usize = 39;
 
 /// How often a reader begins again when it was overtaken. A write takes some nanoseconds and comes
 /// once a step, so a second try is rare; after the last one a mix of two steps is taken.
@@ -99,6 +99,7 @@ fn walk(gauges: &mut EngineGauges, mut visit: impl FnMut(&mut u64)) {
         deferrals,
         lookup,
         model,
+        proposed,
         cancelled_waiting,
         cancelled_prefill,
         cancelled_decode,
@@ -108,7 +109,7 @@ fn walk(gauges: &mut EngineGauges, mut visit: impl FnMut(&mut u64)) {
     [stale_parents, warm_echoes, revivals, copies].into_iter().for_each(&mut visit);
     [merged_blocks, deferrals].into_iter().for_each(&mut visit);
     [cancelled_waiting, cancelled_prefill, cancelled_decode].into_iter().for_each(&mut visit);
-    for drafts in [lookup, model] {
+    for drafts in [lookup, model, proposed] {
         let DraftCounters { verified, accepted, rejected, masked } = drafts;
         [verified, accepted, rejected, masked].into_iter().for_each(&mut visit);
     }

@@ -4,7 +4,9 @@
 //! blocks it: a request has no more events than tokens, and a few. A queue whose reader is gone
 //! cancels its requests. The thread never touches a socket. While there is nothing to do it sleeps
 //! on the command queue.
+use super::masks::{Advance, Key, Masks};
 use super::messages::{Command, Readers, Ticket, TokenEventKind};
+use super::pooling::PooledPrompts;
 use super::shared::Shared;
 use crate::faults::{self, Point};
 use crate::runtime::error::EngineError;
@@ -19,7 +21,8 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
-use verbatim_core::engine::{Budget, Counters, Engine, Masks, Refusal, RequestId, StepKind};
+use verbatim_core::engine::{Budget, Counters, Engine, PlanId, Refusal, RequestId, StepKind};
+use verbatim_core::engine::{Event, Masks as RowMasks};
 use verbatim_core::model::{CpuRunner, Runner};
 
 /// What an engine thread works with and does not own.
@@ -66,6 +69,8 @@ pub(super) fn run(
         budget: StepBudget::new(with.step_ms),
         costs: Costs::default(),
         unreported: Unreported::default(),
+        pooled: PooledPrompts::default(),
+        masks: Masks::new(model.loaded.model().config().vocab_size),
     };
     while running.obey_all(inbox) {
         running.step();
@@ -84,6 +89,10 @@ struct EngineLoop<'r, 'a> {
     costs: Costs,
     /// Steps of which the budget was not told yet.
     unreported: Unreported,
+    /// Prompts whose hidden states are gathered.
+    pooled: PooledPrompts,
+    /// Choices whose draws are bounded.
+    masks: Masks,
 }
 
 impl EngineLoop<'_, '_> {
@@ -134,6 +143,8 @@ impl EngineLoop<'_, '_> {
         let result = self.engine.submit(&request.borrow());
         if let Ok(id) = result {
             self.readers.insert(id, readers);
+            self.pooled.begin(id, request);
+            self.masks.submitted(id, request, &self.with.model.tokenizer);
         }
         let engine = self.with.number;
         if reply.send(result.map(|request| Ticket { engine, request })).is_err()
@@ -147,6 +158,7 @@ impl EngineLoop<'_, '_> {
         if let Entry::Occupied(mut readers) = self.readers.entry(request) {
             if let Some(choice) = readers.get_mut().close(choice) {
                 self.engine.cancel_choice(request, choice);
+                self.masks.ended((request, choice));
             }
             if readers.get().are_done() {
                 readers.remove();
@@ -156,6 +168,7 @@ impl EngineLoop<'_, '_> {
 
     fn cancel(&mut self, request: RequestId) {
         self.engine.cancel(request);
+        self.masks.cancelled(request);
         self.readers.remove(&request);
     }
 
@@ -164,17 +177,17 @@ impl EngineLoop<'_, '_> {
         let Surroundings { model, shared, supervision, .. } = self.with;
         self.engine.set_speculation(self.costs.of(model.speculation));
         let rows = self.budget.rows(self.engine.status().running);
-        let Some(plan) = self.engine.plan(Budget { rows }) else { return };
+        let Some(plan) = self.plan(Budget { rows }) else { return };
         let rows = StepRows::of(&self.engine, plan);
         let start = Instant::now();
         let watched = shared.steps.begin(plan.kind, rows.count, supervision.step_limit(self.budget.target()));
         faults::point(if plan.kind == StepKind::Draft { Point::Draft } else { Point::Step });
         // The plan is the latest and the pool the one that the engine was sized for.
-        let events = self.engine.execute(plan, Masks::NONE, &mut self.runner, &model.pool, &mut ());
+        let masks = self.masks.rows();
+        let masks = RowMasks { rows: &masks };
+        let events = self.engine.execute(plan, masks, &mut self.runner, &model.pool, &mut self.pooled);
         let Ok(events) = events else { return };
-        let of = |event: verbatim_core::engine::Event<'_>| {
-            Some((event.request, event.choice, TokenEventKind::of(event.kind)?))
-        };
+        let of = |event: Event<'_>| Some((event.request, event.choice, TokenEventKind::of(event.kind)?));
         let events: Vec<_> = events.filter_map(of).collect();
         drop(watched);
         // Before the events, so that whoever has the last of them can read what it took.
@@ -196,6 +209,41 @@ impl EngineLoop<'_, '_> {
         for request in abandoned {
             self.cancel(request);
         }
+        self.look_ahead();
+    }
+
+    /// Plans a step and makes its masks. Choices that turn out to be complete, such as one that was
+    /// resumed at its end, are ended, and the step is planned without them.
+    fn plan(&mut self, budget: Budget) -> Option<PlanId> {
+        loop {
+            let plan = self.engine.plan(budget)?;
+            let complete = self.masks.make(&self.engine, plan, &self.with.model.pool);
+            if complete.is_empty() {
+                return Some(plan);
+            }
+            complete.into_iter().for_each(|key| self.complete(key));
+        }
+    }
+
+    /// Ends choices whose grammars are complete, and proposes the tokens that grammars force.
+    fn look_ahead(&mut self) {
+        for (key, advance) in self.masks.advance(&self.with.model.pool) {
+            match advance {
+                Advance::Complete => self.complete(key),
+                Advance::Forced(tokens) => {
+                    self.engine.propose(key.0, key.1, &tokens);
+                }
+            }
+        }
+    }
+
+    /// Ends a choice whose output is complete.
+    fn complete(&mut self, (request, choice): Key) {
+        self.engine.cancel_choice(request, choice);
+        let now = Instant::now();
+        for abandoned in self.hand_on(vec![(request, choice, TokenEventKind::Complete)], now..now) {
+            self.cancel(abandoned);
+        }
     }
 
     /// Sends the events of a step to their readers; returns the requests whose readers are gone.
@@ -207,6 +255,7 @@ impl EngineLoop<'_, '_> {
         let mut abandoned = Vec::new();
         let stats = &self.with.shared.stats;
         for (request, choice, kind) in events {
+            let kind = self.bounded(request, choice, kind);
             if let Entry::Occupied(mut readers) = self.readers.entry(request) {
                 let mut at = step.end;
                 match kind {
@@ -217,7 +266,10 @@ impl EngineLoop<'_, '_> {
                         stats.prefix_hits.add(cached_tokens);
                     }
                     TokenEventKind::Token { .. } => stats.tokens.add(1),
-                    TokenEventKind::Finished(_) | TokenEventKind::EngineLost => {}
+                    TokenEventKind::PromptLogprob { .. }
+                    | TokenEventKind::Finished(_)
+                    | TokenEventKind::Complete
+                    | TokenEventKind::EngineLost => {}
                 }
                 if !readers.get_mut().send(choice, kind, at) {
                     abandoned.push(request);
@@ -228,5 +280,25 @@ impl EngineLoop<'_, '_> {
             }
         }
         abandoned
+    }
+    /// Notes what an event means for a choice whose draws are bounded; one whose grammar is
+    /// complete ends with that, whatever else would end it.
+    fn bounded(&mut self, request: RequestId, choice: u32, kind: TokenEventKind) -> TokenEventKind {
+        let key = (request, choice);
+        let mut kind = kind;
+        match kind {
+            TokenEventKind::Token { token, .. } => self.masks.note(key, token),
+            TokenEventKind::Finished(reason) => {
+                if self.masks.is_complete(key, reason) {
+                    kind = TokenEventKind::Complete;
+                }
+                self.masks.ended(key);
+            }
+            TokenEventKind::Complete => self.masks.ended(key),
+            TokenEventKind::Admitted { .. }
+            | TokenEventKind::PromptLogprob { .. }
+            | TokenEventKind::EngineLost => {}
+        }
+        kind
     }
 }

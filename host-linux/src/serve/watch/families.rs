@@ -141,7 +141,7 @@ families! {
     "vllm:spec_decode_num_accepted_tokens_total" Counter [] "Draft tokens that the served model drew itself."
         => |from, to| {
             let counters = &from.gauges.counters;
-            to.count(&[], counters.lookup.accepted + counters.model.accepted);
+            to.count(&[], counters.lookup.accepted + counters.model.accepted + counters.proposed.accepted);
         };
     "verbatim:build_info" Gauge ["version" "fingerprint" "isa" "weights" "kv" "workers"] "What runs; always 1. Servers with one fingerprint give the same answers."
         => |from, to| build_info(from, to);
@@ -253,7 +253,9 @@ fn connections(from: &Sources<'_>, to: &mut Samples<'_>) {
 
 fn draft_tokens(from: &Sources<'_>, to: &mut Samples<'_>) {
     let counters = &from.gauges.counters;
-    for (source, of) in [("lookup", &counters.lookup), ("model", &counters.model)] {
+    let sources =
+        [("lookup", &counters.lookup), ("model", &counters.model), ("grammar", &counters.proposed)];
+    for (source, of) in sources {
         for (outcome, count) in [("accepted", of.accepted), ("rejected", of.rejected)] {
             to.count(&[("source", source), ("outcome", outcome)], count);
         }
