@@ -92,6 +92,22 @@ impl Files {
         self.0.insert(name.to_owned(), bytes);
     }
 
+    /// Adds what sentence-transformers writes beside a model that embeds by `pooling` (`mean`,
+    /// `lasttoken` or `cls`), with or without scaling to length 1.
+    pub fn put_embedding(&mut self, pooling: &str, normalizes: bool) {
+        let module = |name: &str, path: &str| json!({"type": format!("sentence_transformers.models.{name}"), "path": path});
+        let mut modules = vec![module("Transformer", ""), module("Pooling", "1_Pooling")];
+        if normalizes {
+            modules.push(module("Normalize", "2_Normalize"));
+        }
+        self.put_json("modules.json", &json!(modules));
+        let mut settings = json!({"word_embedding_dimension": 64, "include_prompt": true});
+        for mode in ["cls_token", "mean_tokens", "max_tokens", "lasttoken"] {
+            settings[format!("pooling_mode_{mode}")] = json!(mode.starts_with(pooling));
+        }
+        self.put_json("1_Pooling/config.json", &settings);
+    }
+
     /// Parses a JSON file, so that a test can change it.
     ///
     /// # Panics
@@ -115,7 +131,9 @@ impl Files {
     pub fn directory(&self, name: &str) -> TemporaryDirectory {
         let directory = TemporaryDirectory::new(name);
         for (name, bytes) in &self.0 {
-            std::fs::write(directory.path().join(name), bytes).expect("written");
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("it is in the directory")).expect("made");
+            std::fs::write(path, bytes).expect("written");
         }
         directory
     }

@@ -11,6 +11,7 @@
 //! **Fingerprint**: BLAKE3 over the source hash, what is chosen at run time ([`RuntimeChoices`]),
 //! and the numerics version. Its first 16 hex digits are the `system_fingerprint` of every
 //! response.
+use super::embedding_config::Pooling;
 use super::plan::Plan;
 use blake3::Hasher;
 use verbatim_core::dtype::KvFormat;
@@ -28,6 +29,12 @@ pub struct RuntimeChoices<'a> {
     pub model_len: usize,
     /// A chat template given in place of the model's own.
     pub chat_template: Option<&'a str>,
+    /// A pooling given in place of the model's own.
+    pub pooling: Option<Pooling>,
+    /// The name of a way to write calls, given in place of what the template tells.
+    pub tool_parser: Option<&'a str>,
+    /// The name of a way to mark reasoning, or "off", given in place of what the template tells.
+    pub reasoning_parser: Option<&'a str>,
 }
 
 /// All 32 bytes of the fingerprint of a model that is served with these choices.
@@ -44,6 +51,17 @@ fn with_numerics(source_hash: &[u8; 32], choices: &RuntimeChoices, version: u32)
     number(&mut hasher, choices.kv_group);
     number(&mut hasher, choices.model_len);
     optional(&mut hasher, choices.chat_template.map(str::as_bytes));
+    // Later choices follow only where they were made: without them a fingerprint stays as it was.
+    if let Some(pooling) = choices.pooling {
+        text(&mut hasher, b"pooling");
+        text(&mut hasher, pooling.name().as_bytes());
+    }
+    for (flag, name) in [("tool", choices.tool_parser), ("reasoning", choices.reasoning_parser)] {
+        if let Some(name) = name {
+            text(&mut hasher, flag.as_bytes());
+            text(&mut hasher, name.as_bytes());
+        }
+    }
     *hasher.finalize().as_bytes()
 }
 
@@ -332,14 +350,26 @@ mod tests {
     // What is chosen in files and flags, `tests/tests/fingerprint.rs` changes in files and flags.
     #[test]
     fn source_version_and_scales_change_it() {
-        let choices =
-            RuntimeChoices { kv_format: KvFormat::Bf16, kv_group: 0, model_len: 64, chat_template: None };
+        let choices = RuntimeChoices {
+            kv_format: KvFormat::Bf16,
+            kv_group: 0,
+            model_len: 64,
+            chat_template: None,
+            pooling: None,
+            tool_parser: None,
+            reasoning_parser: None,
+        };
         let version = verbatim_core::NUMERICS_VERSION;
         let base = fingerprint(&[7; 32], &choices);
         assert_eq!(base, with_numerics(&[7; 32], &choices, version));
         assert_ne!(base, with_numerics(&[7; 32], &choices, version + 1));
         assert_ne!(base, fingerprint(&[8; 32], &choices));
         assert_ne!(base, fingerprint(&[7; 32], &RuntimeChoices { kv_group: 32, ..choices }));
+        let (tool, reasoning) = (Some("mistral"), Some("mistral"));
+        let tool = RuntimeChoices { tool_parser: tool, ..choices };
+        let reasoning = RuntimeChoices { reasoning_parser: reasoning, ..choices };
+        assert_ne!(base, fingerprint(&[7; 32], &tool));
+        assert_ne!(fingerprint(&[7; 32], &reasoning), fingerprint(&[7; 32], &tool));
         let empty = RuntimeChoices { chat_template: Some(""), ..choices };
         assert_ne!(base, fingerprint(&[7; 32], &empty), "an empty template is not none");
     }

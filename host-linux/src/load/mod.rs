@@ -4,7 +4,8 @@
 //! * [`choice`]: what is chosen before loading: weight formats, 12-bit bf16.
 //! * [`folder`]: a checkpoint's files, in a directory or in memory; [`builtin`]: the model that is
 //!   always there.
-//! * [`config`], [`generation_config`]: what the model is, and its defaults.
+//! * [`config`], [`generation_config`]: what the model is, and its defaults. [`embedding_config`]:
+//!   how it makes embeddings.
 //! * `names`: what the checkpoints of each family call their tensors.
 //! * [`safetensors`]: where each tensor lies, in one file or in shards.
 //! * [`model`]: a loaded model. [`note`]: what its user may not expect of it.
@@ -23,6 +24,7 @@
 pub mod builtin;
 pub mod choice;
 pub mod config;
+pub mod embedding_config;
 pub mod error;
 pub mod fingerprint;
 pub mod folder;
@@ -37,6 +39,7 @@ pub mod resolve;
 pub mod safetensors;
 
 pub use choice::{Compress, NoGain, WeightChoice};
+pub use embedding_config::{Dimensions, EmbeddingConfig, Pooling};
 pub use error::LoadError;
 pub use fingerprint::{RuntimeChoices, fingerprint, short_form};
 pub use folder::Folder;

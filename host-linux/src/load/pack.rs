@@ -7,6 +7,7 @@
 //! who runs them.
 use super::choice::{COMPRESS_BYTES_MIN, Compress, WeightChoice, no_gain};
 use super::config::{SourceConfig, parse_config};
+use super::embedding_config::{MODULES, POOLING};
 use super::error::LoadError;
 use super::fingerprint::source_hash;
 use super::folder::Folder;
@@ -31,14 +32,20 @@ use verbatim_core::model::image::{
 use verbatim_core::pool::{Phase, Pool};
 
 /// The files beside the weights: hashed, and carried by the image.
-pub const AUX_FILES: [(&str, u64); 6] = [
+pub const AUX_FILES: [(&str, u64); 8] = [
     ("config.json", 4 << 20),
     ("generation_config.json", 4 << 20),
     ("tokenizer.json", 256 << 20),
     ("tokenizer_config.json", 64 << 20),
     ("special_tokens_map.json", 4 << 20),
     ("chat_template.jinja", 4 << 20),
+    (MODULES, 4 << 20),
+    (POOLING, 4 << 20),
 ];
+
+/// How many of these every source hash has an entry for, there or not. The later ones have one only
+/// where they are there, so that a model without them keeps its hash.
+const AUX_FILES_AT_FIRST: usize = 6;
 
 /// Bytes of source in a task, about.
 const TASK_BYTES: usize = 1 << 20;
@@ -53,12 +60,17 @@ pub fn load_model(
     folder.check_readable()?;
     let directory = folder.path();
     let mut files = Vec::new();
-    for (name, most) in AUX_FILES {
-        files.push((name, folder.read_small(name, most)?));
+    for (i, (name, most)) in AUX_FILES.into_iter().enumerate() {
+        let bytes = folder.read_small(name, most)?;
+        if i < AUX_FILES_AT_FIRST || bytes.is_some() {
+            files.push((name, bytes));
+        }
     }
     let SourceConfig { mut model, .. } = config_of(directory, &files)?;
     let generation = generation_defaults(directory, &files)?;
     let checkpoint = Checkpoint::open(folder)?;
+    // It serves embeddings; a head that nothing was trained for has to come from somewhere.
+    model.tied_head |= checkpoint.is_bare;
     let plan = Plan::new(&model, &checkpoint)?;
     model.weight_format = weights.format.unwrap_or_else(|| plan.own_format());
     model.head_format = weights.head.unwrap_or(model.weight_format);

@@ -18,6 +18,11 @@ const HEADER_MAX: u64 = 100_000_000;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
+/// What the names of tensors begin with where a head stands beside them.
+const WHOLE: &str = "model.";
+/// The embedding of a model that was saved without a head.
+const BARE_EMBEDDING: &str = "embed_tokens.weight";
+
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorEntry {
@@ -52,16 +57,19 @@ pub struct Checkpoint {
     pub files: Vec<SourceFile>,
     /// The tensors by name.
     pub tensors: BTreeMap<String, TensorEntry>,
+    /// Whether it was saved without a head, which generating would take.
+    pub is_bare: bool,
 }
 
 impl Checkpoint {
     /// Opens the files of a folder and reads their headers.
     pub fn open(folder: &Folder) -> Result<Checkpoint, LoadError> {
         let directory = folder.path().to_owned();
-        let mut checkpoint = Checkpoint { directory, files: Vec::new(), tensors: BTreeMap::new() };
+        let mut checkpoint =
+            Checkpoint { directory, files: Vec::new(), tensors: BTreeMap::new(), is_bare: false };
         if let Some(single) = folder.open(SINGLE)? {
             checkpoint.add(single)?;
-            return Ok(checkpoint);
+            return Ok(checkpoint.named_as_whole());
         }
         let index = folder.join(INDEX);
         let Some(bytes) = folder.read_small(INDEX, HEADER_MAX)? else {
@@ -83,7 +91,19 @@ impl Checkpoint {
                 return Err(LoadError::tensor(&path, tensor, found, format!("it here, as {INDEX} says")));
             }
         }
-        Ok(checkpoint)
+        Ok(checkpoint.named_as_whole())
+    }
+
+    /// Gives the tensors the names that they have beside a head. Embedding models are often saved
+    /// without one, and the names then begin behind `model.`.
+    fn named_as_whole(mut self) -> Self {
+        let begins_whole = |name: &String| name.starts_with(WHOLE);
+        self.is_bare = self.tensors.contains_key(BARE_EMBEDDING) && !self.tensors.keys().any(begins_whole);
+        if self.is_bare {
+            let named = |(name, entry)| (format!("{WHOLE}{name}"), entry);
+            self.tensors = self.tensors.into_iter().map(named).collect();
+        }
+        self
     }
 
     /// Reads one file's header.

@@ -31,6 +31,7 @@
 //!   as [`supervision`] says; callers talk to it through queues. [`panic_text`]: what is told of a
 //!   panic. [`pacing`]: how much a step does, and what draft tokens cost. [`meters`]: counters and
 //!   histograms. [`timing`]: when a choice came how far.
+//! * [`embedding`]: prompts as vectors, of the hidden states that [`pooling`] gathers.
 //! * [`generation`]: requests as text, in the order in which it comes, as [`event`]s. `choice`: one
 //!   choice's tokens detokenized, stop strings honoured.
 //!
@@ -40,6 +41,7 @@
 //! ```
 mod choice;
 pub mod draft_model;
+pub mod embedding;
 pub mod engine;
 pub mod error;
 pub mod event;
@@ -51,12 +53,15 @@ pub mod note;
 pub mod options;
 pub mod pacing;
 pub mod panic_text;
+pub mod pooling;
 pub mod request;
+pub mod restriction;
 pub mod sizing;
 pub mod supervision;
 pub mod timing;
 
 pub use draft_model::LoadedDraftModel;
+pub use embedding::{Embedded, Embedding, EmbeddingError, embed};
 pub use engine::{
     EngineGauges, EngineHandle, EngineNotice, EngineStats, RunningStep, StepClass, Ticket, TokenEvent,
     TokenEventKind,
@@ -64,11 +69,12 @@ pub use engine::{
 pub use error::{
     DraftError, EngineError, EngineFailure, GenerationError, Limit, LimitError, OpenError, SubmitError,
 };
-pub use event::{Delta, Ending, TextEvent, TextEventKind};
-pub use generation::Generation;
+pub use event::{Delta, Ending, Heard, PromptToken, StopCause, TextEvent, TextEventKind};
+pub use generation::{CHOICES_MAX, Generation};
 pub use model::ServedModel;
 pub use note::Note;
 pub use options::{Drafting, ModelSource, Options, TemplateSource};
 pub use request::OwnedRequest;
+pub use restriction::Restriction;
 pub use supervision::Supervision;
 pub use timing::{ChoiceTimes, TokenMeters};

@@ -6,9 +6,11 @@ use super::loader::Loader;
 use super::note::Note;
 use super::options::Options;
 use super::sizing::{self, KvDemand};
-use crate::load::{LoadedModel, Progress, RuntimeChoices, short_form};
+use crate::grammar::Compiler;
+use crate::load::{EmbeddingConfig, LoadedModel, Progress, RuntimeChoices, short_form};
 use crate::sys::cpu::{WorkerCount, allow_matrix_unit, available_memory, worker_count};
 use crate::sys::pool::FutexPool;
+use crate::text::parts::{ModelFormat, ReasoningSyntax, ToolSyntax};
 use crate::text::{ChatTemplate, Tokenizer};
 use std::sync::Arc;
 use verbatim_core::dtype::KvFormat;
@@ -22,8 +24,14 @@ pub struct ServedModel {
     pub loaded: LoadedModel,
     /// Text to ids and back. Generations share it.
     pub tokenizer: Arc<Tokenizer>,
+    /// What compiles grammars for its tokens.
+    pub grammars: Compiler,
     /// The chat template, if there is one.
     pub template: Option<ChatTemplate>,
+    /// How it writes calls and reasoning.
+    pub format: ModelFormat,
+    /// How it makes embeddings, or a sentence that says why it makes none.
+    pub embedding: Result<EmbeddingConfig, String>,
     /// What the engine is sized for.
     pub limits: EngineLimits,
     /// The memory of the engine.
@@ -38,8 +46,10 @@ pub struct ServedModel {
     pub speculation: Speculation,
     /// The draft model, if there is one.
     pub draft_model: Option<LoadedDraftModel>,
-    /// The name under which it is served.
+    /// The name under which it is served, which answers carry.
     pub name: String,
+    /// More names under which it is served.
+    pub aliases: Vec<String>,
     /// The short form of the fingerprint.
     pub fingerprint: String,
     /// What a user may not expect of it.
@@ -59,6 +69,7 @@ impl ServedModel {
         let (loaded, default_name) = loader.load(&options.model, weights)?;
         let config = *loaded.model().config();
         let (tokenizer, template) = text_of(&loaded, options)?;
+        let tokenizer = Arc::new(tokenizer);
         let kv_format = options.kv_format.unwrap_or_else(|| sizing::default_kv_format(config.weight_format));
         let model_len = sizing::context(options.max_model_len, config.position_count)?;
         let served = Served { source: &options.model, config: &config, weights };
@@ -73,16 +84,23 @@ impl ServedModel {
             kv_group: kv_format.group(config.head_dim),
             model_len: size.model_len,
             chat_template: options.chat_template.as_ref().map(|template| template.source.as_str()),
+            pooling: options.pooling,
+            tool_parser: options.format.tools.map(ToolSyntax::name),
+            reasoning_parser: options.format.reasoning.map(|chosen| chosen.map_or("off", ReasoningSyntax::name)),
         };
         let fingerprint = short_form(&loaded.fingerprint(&choices));
+        let embedding = EmbeddingConfig::read(|name| loaded.file(name), options.pooling);
         let mut notes = notes_of(&loaded, draft_model.as_ref());
         if size.model_len < model_len {
             notes.push(Note::ContextCut { capacity: size.model_len, model_len });
         }
         Ok(Self {
             loaded,
-            tokenizer: Arc::new(tokenizer),
+            grammars: Compiler::new(Arc::clone(&tokenizer)),
+            tokenizer,
+            format: ModelFormat::of(template.as_ref().map(ChatTemplate::source), options.format),
             template,
+            embedding,
             limits,
             plan,
             isa,
@@ -91,9 +109,24 @@ impl ServedModel {
             speculation: options.drafting.speculation(),
             draft_model,
             name: options.served_name.clone().unwrap_or(default_name),
+            aliases: options.aliases.clone(),
             fingerprint,
             notes,
         })
+    }
+}
+
+impl ServedModel {
+    /// All names under which it is served, its own first, each once.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let is_new = |(at, name): &(usize, &String)| **name != self.name && !self.aliases[..*at].contains(name);
+        let others = self.aliases.iter().enumerate().filter(is_new).map(|(_, name)| name.as_str());
+        std::iter::once(self.name.as_str()).chain(others)
+    }
+
+    /// Whether it is served under a name.
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.names().any(|own| own == name)
     }
 }
 

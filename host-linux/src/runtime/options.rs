@@ -1,6 +1,7 @@
 //! What can be chosen when a model is opened. Nothing here is parsed from text: a command line, a C
 //! interface or a test fills in the values.
-use crate::load::{Compress, ImageAccess, WeightChoice};
+use crate::load::{Compress, ImageAccess, Pooling, WeightChoice};
+use crate::text::parts::FormatChoice;
 use std::path::PathBuf;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{Speculation, SpeculationMode};
@@ -99,8 +100,14 @@ pub struct Options {
     pub drafting: Drafting,
     /// The name under which the model is served; `None` is the last part of its path.
     pub served_name: Option<String>,
+    /// More names under which it is served, such as those that clients ask for by default.
+    pub aliases: Vec<String>,
     /// A chat template in place of the model's own.
     pub chat_template: Option<TemplateSource>,
+    /// How the model writes calls and reasoning, in place of what its chat template tells.
+    pub format: FormatChoice,
+    /// How prompts are pooled to embeddings, in place of what the model's files say.
+    pub pooling: Option<Pooling>,
     /// Milliseconds that a step should take at most, which bounds its rows once speed is known; 0
     /// is no bound. [`EngineHandle::start`](super::EngineHandle::start) takes it.
     pub step_ms: u64,
@@ -124,7 +131,10 @@ impl Default for Options {
             max_rows: 512,
             drafting: Drafting::default(),
             served_name: None,
+            aliases: Vec::new(),
             chat_template: None,
+            format: FormatChoice::default(),
+            pooling: None,
             step_ms: 200,
         }
     }

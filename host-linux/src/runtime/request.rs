@@ -73,6 +73,16 @@ impl OwnedRequest {
         }
     }
 
+    /// The first position whose output is asked for: hidden states that nobody gathers are computed
+    /// of the last token alone.
+    fn prompt_output_from(&self) -> usize {
+        match (&self.pooled, self.prompt_output) {
+            (Some(pooled), _) => pooled.first_position(),
+            (None, RowOutput::Hidden) => self.prompt.len().saturating_sub(1),
+            (None, _) => 0,
+        }
+    }
+
     /// The request as the engine takes it.
     pub fn borrow(&self) -> Request<'_> {
         Request {
@@ -88,7 +98,7 @@ impl OwnedRequest {
             priority: self.priority,
             cache_salt: self.cache_salt,
             prompt_output: self.prompt_output,
-            prompt_output_from: self.pooled.as_ref().map_or(0, |pooled| pooled.first_position()),
+            prompt_output_from: self.prompt_output_from(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The table of routes, and the way of a request through it: route, guards, handler, observer.
+//! The table of routes, and the way of a request through it: route and guards of its head, then,
+//! when its body has come, guards of the whole request, handler, and observer.
 mod path;
 
 use super::api::{
@@ -7,7 +8,7 @@ use super::api::{
 };
 use super::error::ApiError;
 use super::exchange::Exchange;
-use super::guards::{self, GENERATES, Guard, KEYED, KEYED_STATUS, METRICS, OPEN, Permit, READY, UPLOADS};
+use super::guards::{self, GENERATES, Guarding, KEYED, KEYED_STATUS, METRICS, OPEN, Permit, READY, UPLOADS};
 use super::observe::RecordedError;
 use super::transport::refusal;
 use crate::text::quote::{quote, quote_value};
@@ -22,23 +23,22 @@ type Handler = fn(&mut Exchange<'_>) -> Result<(), ApiError>;
 
 /// What is served at a path.
 #[derive(Debug)]
-struct Route {
+pub(super) struct Route {
     /// The method; a route for GET takes HEAD too.
     method: Method,
     /// The path, without a query.
     path: Path,
-    /// Asked in order before the handler.
-    guards: &'static [Guard],
+    guards: Guarding,
     handler: Handler,
 }
 
 /// A route that is read from.
-const fn get(path: Path, guards: &'static [Guard], handler: Handler) -> Route {
+const fn get(path: Path, guards: Guarding, handler: Handler) -> Route {
     Route { method: Method::Get, path, guards, handler }
 }
 
 /// A route that a body is sent to.
-const fn post(path: Path, guards: &'static [Guard], handler: Handler) -> Route {
+const fn post(path: Path, guards: Guarding, handler: Handler) -> Route {
     Route { method: Method::Post, path, guards, handler }
 }
 
@@ -126,16 +126,82 @@ fn methods_at(routes: &[Route], path: &str) -> Option<String> {
     (!methods.is_empty()).then(|| methods.join(", "))
 }
 
-/// Answers a request, then tells the observer of it.
-pub(super) fn dispatch(exchange: &mut Exchange<'_>) {
-    dispatch_on(ROUTES, exchange);
+/// Asks what can be asked before the body of a request has come: whether there is a route for it,
+/// and whether its client may use it. `None` if that was the end of it: it was answered, with an
+/// error or as a browser's question about pages, and the observer was told.
+pub(super) fn open(exchange: &mut Exchange<'_>) -> Option<&'static Route> {
+    open_on(ROUTES, exchange)
 }
 
-fn dispatch_on(routes: &'static [Route], exchange: &mut Exchange<'_>) {
-    let start = *exchange.record.arrived.get_or_insert_with(Instant::now);
-    // A panic must not leave a request without an answer, nor the observer without a record.
-    let result = catch_unwind(AssertUnwindSafe(|| answer(routes, exchange)));
-    let result = result.unwrap_or_else(|_| Err(ApiError::panicked()));
+fn open_on(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Option<&'static Route> {
+    let start = Instant::now();
+    match caught(|| enter(routes, exchange)) {
+        Ok(Some(route)) => Some(route),
+        ended => {
+            end(exchange, start, ended.map(drop));
+            None
+        }
+    }
+}
+
+/// The route of a request that may come in; none if it was a question about pages.
+fn enter(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<Option<&'static Route>, ApiError> {
+    guards::let_page_read(exchange);
+    if guards::is_preflight(exchange)
+        && let Some(methods) = methods_at(routes, exchange.path())
+    {
+        return guards::answer_preflight(exchange, &methods).map(|()| None);
+    }
+    let (route, parameter) = find(routes, exchange.method(), exchange.path())?;
+    exchange.record.route = Some(route.path.canonical());
+    exchange.path_parameter = parameter;
+    begins(route, exchange)?;
+    for guard in route.guards.head {
+        guard(exchange)?;
+    }
+    Ok(Some(route))
+}
+
+/// Refuses what is not only looked at once the server is about to end.
+fn begins(route: &Route, exchange: &Exchange<'_>) -> Result<(), ApiError> {
+    let is_late = exchange.server.lifecycle.is_ending() && !route.takes(&Method::Head);
+    if is_late { Err(refusal::ending()) } else { Ok(()) }
+}
+
+/// Answers a request of an open route that has come whole, then tells the observer of it.
+pub(super) fn dispatch(route: &Route, exchange: &mut Exchange<'_>) {
+    let start = Instant::now();
+    let result = caught(|| answer(route, exchange));
+    end(exchange, start, result);
+}
+
+fn answer(route: &Route, exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    exchange.record.arrived.get_or_insert_with(Instant::now);
+    // The server may have been asked to stop while the body came.
+    begins(route, exchange)?;
+    let guards = route.guards.whole.iter();
+    // What the guards hold is given back when the handler has ended, or a later guard has refused.
+    let _held = guards.map(|guard| guard(exchange)).collect::<Result<Vec<Permit>, _>>()?;
+    let result = caught(|| (route.handler)(exchange));
+    // Before a place among the requests of the key is given back.
+    guards::charge(exchange);
+    result
+}
+
+/// Ends a request that has not come whole with an error, and tells the observer of it.
+pub(super) fn refuse(exchange: &mut Exchange<'_>, error: ApiError) {
+    end(exchange, Instant::now(), Err(error));
+}
+
+/// A panic must not leave a request without an answer, nor the observer without a record.
+fn caught<T>(work: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(ApiError::panicked()))
+}
+
+/// Answers with the error, if it is one and nothing was answered yet, and tells of a request that
+/// has been on its way since `start`.
+fn end(exchange: &mut Exchange<'_>, start: Instant, result: Result<(), ApiError>) {
+    let start = *exchange.record.arrived.get_or_insert(start);
     if let Err(error) = result {
         if !exchange.is_answered() {
             exchange.refuse(&error);
@@ -144,30 +210,9 @@ fn dispatch_on(routes: &'static [Route], exchange: &mut Exchange<'_>) {
         let kind = error.code.unwrap_or_else(|| error.kind());
         exchange.record.error = Some(RecordedError { kind, param: error.param });
     }
-    guards::charge(exchange);
     exchange.record.duration = start.elapsed();
     exchange.server.metrics.request_ended(&exchange.record);
     exchange.server.observer.request_ended(&exchange.record);
-}
-
-fn answer(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    guards::let_page_read(exchange);
-    if guards::is_preflight(exchange)
-        && let Some(methods) = methods_at(routes, exchange.path())
-    {
-        return guards::answer_preflight(exchange, &methods);
-    }
-    let (route, parameter) = find(routes, exchange.method(), exchange.path())?;
-    exchange.record.route = Some(route.path.canonical());
-    exchange.path_parameter = parameter;
-    // What is only looked at is answered until the end.
-    if exchange.server.lifecycle.is_ending() && !route.takes(&Method::Head) {
-        exchange.add_header("Retry-After", refusal::RETRY_AFTER);
-        return Err(refusal::ending());
-    }
-    // What the guards hold is given back when the handler has ended, or a later guard has refused.
-    let _held = route.guards.iter().map(|guard| guard(exchange)).collect::<Result<Vec<Permit>, _>>()?;
-    (route.handler)(exchange)
 }
 
 #[cfg(test)]
@@ -177,6 +222,7 @@ mod openapi_tests;
 
 #[cfg(test)]
 mod tests {
+    use super::super::guards::Guard;
     use super::super::guards::options::GuardOptions;
     use super::super::guards::state::Guards;
     use super::super::lifecycle::Lifecycle;
@@ -265,7 +311,9 @@ mod tests {
         /// What the observer is told of a request, and what the client reads.
         pub(super) fn ask(&self, routes: &'static [Route], request: &str) -> (Record, String) {
             let (mut exchange, mut theirs) = Exchange::for_test(&self.server, request);
-            dispatch_on(routes, &mut exchange);
+            if let Some(route) = open_on(routes, &mut exchange) {
+                dispatch(route, &mut exchange);
+            }
             drop(exchange);
             theirs.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
             let mut answer = String::new();
@@ -391,16 +439,33 @@ mod tests {
         Err(ApiError::server(500, "after the answer"))
     }
 
-    static OTHERS: [Route; 3] = [
-        get(Plain("/guarded"), &[passes, refuses], panics),
-        get(Plain("/panics"), &[passes], panics),
-        get(Plain("/late"), &[], is_late),
+    fn is_at_the_door(_: &mut Exchange<'_>) -> Result<Permit, ApiError> {
+        assert_eq!(HELD.load(Ordering::Relaxed), 0);
+        Err(ApiError::server(403, "never"))
+    }
+
+    const fn guards(head: &'static [Guard], whole: &'static [Guard]) -> Guarding {
+        Guarding { head, whole }
+    }
+
+    static OTHERS: [Route; 5] = [
+        get(Plain("/guarded"), guards(&[], &[passes, refuses]), panics),
+        get(Plain("/panics"), guards(&[], &[passes]), panics),
+        get(Plain("/late"), guards(&[], &[]), is_late),
+        get(Plain("/door"), guards(&[is_at_the_door], &[passes]), panics),
+        get(Plain("/broken"), guards(&[breaks], &[passes]), panics),
     ];
+
+    fn breaks(_: &mut Exchange<'_>) -> Result<Permit, ApiError> {
+        panic!("a guard's fault")
+    }
 
     #[test]
     fn guards_stand_before_the_handler_and_each_request_has_one_answer() {
         let rig = Rig::new();
-        for (path, status) in [("/guarded", 429), ("/panics", 500), ("/late", 200)] {
+        for (path, status) in
+            [("/guarded", 429), ("/panics", 500), ("/late", 200), ("/door", 403), ("/broken", 500)]
+        {
             let request =
                 format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nauthorization: Bearer k\r\n\r\n");
             let (record, _) = rig.ask(&OTHERS, &request);
@@ -436,14 +501,15 @@ mod tests {
         for (method, path, status) in [
             ("GET", "/ready", 503),
             ("GET", "/health", 200),
-            ("GET", "/v1/models", 200),
+            ("GET", "/v1/models", 503),
             ("POST", "/v1/completions", 503),
             ("POST", "/v1/chat/completions", 503),
         ] {
             let answer = ask(method, path);
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
             assert!(answer.contains("\r\nConnection: close\r\n"), "{path}: {answer}");
-            assert_eq!(answer.contains("\r\nRetry-After: "), method == "POST", "{path}: {answer}");
+            let is_refused = status == 503 && path != "/ready";
+            assert_eq!(answer.contains("\r\nRetry-After: "), is_refused, "{path}: {answer}");
         }
         rig.stop();
     }

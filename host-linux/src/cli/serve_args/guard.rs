@@ -25,8 +25,9 @@ impl std::fmt::Debug for TypedKey {
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct GuardArgs {
     /// A key that requests must bring, as Authorization: Bearer KEY or x-api-key: KEY, on every
-    /// route but /health; may be given several times, or several with commas between. Other users
-    /// of the machine can read a command line, so prefer the variable, or a file
+    /// route but those of probes, such as /health; may be given several times, or several with
+    /// commas between. Other users of the machine can read a command line, so prefer the variable,
+    /// or a file
     /// [default: none, and every request is served].
     #[arg(long, env = "VERBATIM_API_KEY", value_name = "KEY", hide_env_values = true, value_delimiter = ',')]
     api_key: Vec<TypedKey>,

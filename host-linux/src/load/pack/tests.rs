@@ -1,7 +1,7 @@
 //! Whole directories: packed right for every type and shape, refused with exact messages when
 //! wrong.
 use super::super::image_file::{ImageAccess, load, write_image};
-use super::super::{NoProgress, RuntimeChoices, short_form};
+use super::super::{NoProgress, Pooling, RuntimeChoices, short_form};
 use super::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -271,8 +271,15 @@ fn shards_and_images_have_the_same_fingerprint() {
     let one = load_from(&single, WeightChoice::default()).unwrap();
     let four = load_from(&sharded, WeightChoice::default()).unwrap();
     assert!(one.image() == four.image());
-    let choices =
-        RuntimeChoices { kv_format: KvFormat::Bf16, kv_group: 0, model_len: 64, chat_template: None };
+    let choices = RuntimeChoices {
+        kv_format: KvFormat::Bf16,
+        kv_group: 0,
+        model_len: 64,
+        chat_template: None,
+        pooling: None,
+        tool_parser: None,
+        reasoning_parser: None,
+    };
     let name = short_form(&one.fingerprint(&choices));
     assert!(name.len() == 19 && name.starts_with("vb-"), "{name}");
 
@@ -295,6 +302,7 @@ fn shards_and_images_have_the_same_fingerprint() {
         RuntimeChoices { kv_group: 1, ..choices },
         RuntimeChoices { model_len: 63, ..choices },
         RuntimeChoices { chat_template: Some(""), ..choices },
+        RuntimeChoices { pooling: Some(Pooling::Last), ..choices },
     ] {
         assert_ne!(one.fingerprint(&other), one.fingerprint(&choices));
     }

@@ -6,7 +6,7 @@ use super::snapshot::EngineGauges;
 use super::stats::EngineStats;
 use super::step_clock::RunningStep;
 use super::supervisor::Supervisor;
-use crate::runtime::error::{EngineError, EngineFailure, SubmitError};
+use crate::runtime::error::{EngineError, EngineFailure, GenerationError, SubmitError};
 use crate::runtime::supervision::Supervision;
 use crate::runtime::{OwnedRequest, ServedModel};
 use std::sync::Arc;
@@ -131,6 +131,15 @@ impl EngineHandle {
     /// What was measured of its steps and tokens.
     pub fn stats(&self) -> &EngineStats {
         &self.shared.stats
+    }
+
+    /// What has become of an engine that was told of as lost.
+    pub(crate) fn loss(&self) -> GenerationError {
+        match self.failure() {
+            Some(failure) => GenerationError::EngineStopped(Some(failure)),
+            None if self.wait_for_end(Duration::ZERO) => GenerationError::EngineStopped(None),
+            None => GenerationError::EngineRestarted,
+        }
     }
 
     /// Why the engine ended for good, if it did by itself.

@@ -1,5 +1,5 @@
 //! `GET /health`: that the server is alive, what the engine does now, and what it has done. `GET /`
-//! answers alike. `GET /ready`: whether requests are taken.
+//! answers alike, `/ping` without a word. `GET /ready`: whether requests are taken.
 use crate::runtime::{EngineGauges, EngineHandle};
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
@@ -14,6 +14,12 @@ pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let status = if is_ending { exchange.server.lifecycle.phase().name() } else { "ok" };
     let body = body(status, &exchange.server.engine);
     exchange.send_json(200, &body, &[]);
+    Ok(())
+}
+
+/// Answers with 200 and no word while the engine runs: what some load balancers ask for.
+pub fn ping(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    exchange.send(200, None, &[], &[]);
     Ok(())
 }
 

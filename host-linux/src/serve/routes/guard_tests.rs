@@ -1,9 +1,10 @@
 //! The guards where they stand: in front of the routes of a server with the built-in model.
+use super::super::exchange::Exchange;
 use super::super::guards::keys::Secret;
 use super::super::guards::options::GuardOptions;
 use super::super::observe::Record;
-use super::ROUTES;
 use super::tests::Rig;
+use super::{ROUTES, Route, dispatch, open};
 use tiny_http::Method;
 
 const ASK: &str = r#"{"prompt": [5], "max_tokens": 1, "temperature": 0}"#;
@@ -17,28 +18,34 @@ fn told(rig: &Rig, method: &Method, path: &str, lines: &[&str], body: &'static s
     rig.ask(ROUTES, &format!("{method} {path} HTTP/{version}\r\n{lines}\r\n{body}")).0
 }
 
+/// A path of a route, whatever a client may choose in it.
+fn some_path(route: &Route) -> String {
+    route.path.canonical().replace(['{', '}', '*'], "")
+}
+
 /// The status that a request for a completion gets.
 fn asked(rig: &Rig, lines: &[&str], body: &'static str) -> u16 {
     told(rig, &Method::Post, "/v1/completions", &[lines, &[JSON]].concat(), body).status
 }
 
 #[test]
-fn every_route_but_health_demands_a_key() {
+fn every_route_but_probes_demands_a_key() {
     let api_keys = vec![Secret::new("sk-a").expect("a key"), Secret::new("sk-b").expect("a key")];
     let rig = Rig::guarded(GuardOptions { api_keys, ..GuardOptions::default() });
     for route in ROUTES {
-        let is_open = matches!(route.path, "/health" | "/ready");
+        let path = some_path(route);
+        let is_open = matches!(path.as_str(), "/health" | "/ping" | "/ready");
         let body = if route.method == Method::Post { "{}" } else { "" };
-        let ask = |line: &str| told(&rig, &route.method, route.path, &[line, JSON], body);
+        let ask = |line: &str| told(&rig, &route.method, &path, &[line, JSON], body);
         for line in ["x: y", "Authorization: Bearer sk-c", "Authorization: Basic sk-a", "x-api-key: sk-"] {
             let status = ask(line).status;
-            assert_eq!(status == 401, !is_open, "{}: {line}: {status}", route.path);
+            assert_eq!(status == 401, !is_open, "{path}: {line}: {status}");
         }
         for line in ["Authorization: Bearer sk-b", "x-api-key: sk-b"] {
             let record = ask(line);
             let name = (!is_open).then_some("key-2");
-            assert_eq!(record.key.as_deref(), name, "{}: {line}", route.path);
-            assert!(record.status != 401, "{}: {line}", route.path);
+            assert_eq!(record.key.as_deref(), name, "{path}: {line}");
+            assert!(record.status != 401, "{path}: {line}");
         }
     }
     rig.stop();
@@ -68,6 +75,26 @@ fn what_a_page_could_send_is_refused() {
     rig.stop();
 }
 
+/// A page may have its own name point to this server (DNS rebinding), wherever that listens.
+#[test]
+fn a_page_that_has_its_name_point_here_is_no_page_of_ours() {
+    let ask = |rig: &Rig, host: &str, more: &str| {
+        let (host, origin) = (format!("Host: {host}:8080"), format!("Origin: http://{host}:8080"));
+        asked(rig, &[&host, &origin, more], ASK)
+    };
+    let mut guard = GuardOptions { host: Some("0.0.0.0".to_owned()), ..GuardOptions::default() };
+    let rig = Rig::guarded(guard.clone());
+    assert_eq!(ask(&rig, "evil.example", "x: y"), 403);
+    for host in ["192.0.2.1", "[2001:db8::1]", "localhost"] {
+        assert_eq!(ask(&rig, host, "x: y"), 200, "{host}");
+    }
+    rig.stop();
+    guard.api_keys.push(Secret::new("sk-a").expect("a key"));
+    let rig = Rig::guarded(guard);
+    assert_eq!(ask(&rig, "box.example", "x-api-key: sk-a"), 200, "who has a key was meant to ask");
+    rig.stop();
+}
+
 #[test]
 fn a_preflight_is_answered_on_every_route() {
     let mut guard = GuardOptions::default();
@@ -78,9 +105,9 @@ fn a_preflight_is_answered_on_every_route() {
         let lines = ["Access-Control-Request-Method: POST", &format!("Origin: {origin}")];
         told(&rig, &Method::Options, path, &lines, "").status
     };
-    for route in ROUTES {
-        assert_eq!(preflight(route.path, "https://app.example"), 204, "{}", route.path);
-        assert_eq!(preflight(route.path, "https://evil.example"), 403, "{}", route.path);
+    for path in ROUTES.iter().map(some_path) {
+        assert_eq!(preflight(&path, "https://app.example"), 204, "{path}");
+        assert_eq!(preflight(&path, "https://evil.example"), 403, "{path}");
     }
     assert_eq!(preflight("/nothing", "https://app.example"), 404);
     rig.stop();
@@ -95,6 +122,31 @@ fn priority_has_a_bound() {
         assert_eq!((asked(&rig, &[], URGENT), asked(&rig, &[], PATIENT)), (status, 200));
         rig.stop();
     }
+}
+
+#[test]
+fn a_key_that_is_taken_away_while_a_body_comes_is_none_any_more() {
+    let path = std::env::temp_dir().join(format!("verbatim-revoked-{}", std::process::id()));
+    std::fs::write(&path, "sk-a\nsk-b requests-per-minute=1\nsk-c").expect("a file");
+    let api_key_file = Some(path.clone());
+    let rig = Rig::guarded(GuardOptions { api_key_file, ..GuardOptions::default() });
+    let begin = |key: &str| {
+        let text = format!("POST /v1/completions HTTP/1.0\r\nx-api-key: {key}\r\n{JSON}\r\n\r\n{ASK}");
+        let (mut exchange, theirs) = Exchange::for_test(&rig.server, &text);
+        let route = open(&mut exchange).expect("the key is one");
+        (exchange, route, theirs)
+    };
+    let requests = ["sk-a", "sk-b", "sk-b"].map(begin);
+    // What was key-2 is key-1 from now on.
+    std::fs::write(&path, "sk-b requests-per-minute=1\nsk-c").expect("a file");
+    rig.server.reread();
+    let statuses = requests.map(|(mut exchange, route, _theirs)| {
+        dispatch(route, &mut exchange);
+        exchange.record.status
+    });
+    assert_eq!(statuses, [401, 200, 429]);
+    std::fs::remove_file(path).expect("the file is there");
+    rig.stop();
 }
 
 #[test]

@@ -6,6 +6,8 @@ use super::options::{LogFormat, WatchOptions};
 use super::sink::Sink;
 use crate::serve::notice::Notice;
 use crate::serve::observe::{Finish, Generated, Observer, Record};
+use crate::serve::setting::Setting;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::mem::Discriminant;
@@ -22,6 +24,8 @@ const NAME_BYTES: usize = 64;
 const WORD_BYTES: usize = 128;
 /// Bytes of a notice.
 const NOTICE_BYTES: usize = 1000;
+/// Bytes of a backtrace.
+const TRACE_BYTES: usize = 16 << 10;
 /// Bytes of a prompt, and of an answer, where they are logged.
 pub const TEXT_BYTES: usize = 2048;
 /// Notices of one kind come at most this often; those between are counted.
@@ -78,7 +82,11 @@ impl Log {
                 let said = payload.downcast_ref::<&str>().copied();
                 let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
                 let said = said.unwrap_or_default();
-                error!(place, said = &*clipped(said, NOTICE_BYTES), "panic");
+                // Empty unless it was asked for (RUST_BACKTRACE).
+                let trace = Backtrace::capture();
+                let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+                let trace = trace.as_deref().map(|trace| clipped(trace, TRACE_BYTES));
+                error!(place, said = &*clipped(said, NOTICE_BYTES), backtrace = trace.as_deref(), "panic");
             }));
         }
     }
@@ -153,7 +161,17 @@ impl Log {
         });
     }
 
+    /// Writes a setting; as JSON its parts are fields, which programs can find.
+    fn write_setting(&self, setting: &Setting) {
+        let Setting { name, value, reason, limit, .. } = setting;
+        let (value, reason) = (&*clipped(value, NOTICE_BYTES), &*clipped(reason, NOTICE_BYTES));
+        with_default(&self.dispatch, || info!(setting = name, value, reason, limit, "setting"));
+    }
+
     fn write_notice(&self, notice: &Notice, unwritten: usize) {
+        if let (Notice::Setting(setting), LogFormat::Json) = (notice, self.format) {
+            return self.write_setting(setting);
+        }
         let text = notice.to_string();
         let text = one_line(&text);
         let more = (unwritten > 0).then_some(unwritten);
@@ -259,7 +277,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Whether a request only asked whether the server is well, and was told so. Such requests come
 /// every few seconds for as long as the server runs.
 fn is_probe(record: &Record) -> bool {
-    matches!(record.route, Some("/" | "/health" | "/ready" | "/metrics")) && record.status < 400
+    matches!(record.route, Some("/" | "/health" | "/ready" | "/ping" | "/load" | "/metrics")) && record.status < 400
 }
 
 impl Observer for Log {

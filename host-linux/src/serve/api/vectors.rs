@@ -1,0 +1,201 @@
+//! Texts to vectors: what all endpoints share that embed.
+use super::fields::Fields;
+use super::limits::Reading;
+use super::params;
+use crate::load::EmbeddingConfig;
+use crate::runtime::embedding::Watcher;
+use crate::runtime::{self, Embedded, EmbeddingError, GenerationError, ServedModel};
+use crate::serve::budgets::Queued;
+use crate::serve::error::ApiError;
+use crate::serve::exchange::Exchange;
+use crate::serve::observe::Usage;
+use crate::serve::server::Server;
+use crate::serve::transport::client::Client;
+use crate::serve::transport::refusal;
+use crate::text::quote::quote_value;
+use serde_json::{Value, json};
+
+/// Texts of a request, at most, as in OpenAI's API.
+pub(super) const TEXTS_MAX: usize = 2048;
+
+/// How the model makes embeddings; 400 if it makes none.
+pub(super) fn config(model: &ServedModel) -> Result<&EmbeddingConfig, ApiError> {
+    model.embedding.as_ref().map_err(|why| {
+        ApiError::invalid("model", format!("the model {} makes no embeddings: {why}", model.name))
+    })
+}
+
+/// How texts become ids.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoding<'m> {
+    model: &'m ServedModel,
+    /// Whether the tokenizer adds its special tokens.
+    adds_special: bool,
+    /// The last tokens that are kept of a text that has more; `None` refuses what the context has
+    /// no room for.
+    keeps: Option<usize>,
+}
+
+impl<'m> Encoding<'m> {
+    /// Reads `add_special_tokens` (else true) and `truncate_prompt_tokens` (−1: the context).
+    pub(super) fn read(fields: &Fields<'_>, model: &'m ServedModel) -> Result<Self, ApiError> {
+        let context = model.limits.model_len;
+        let keeps = match fields.integer("truncate_prompt_tokens", -1, context as i64)? {
+            Some(0) => {
+                let message = "truncate_prompt_tokens must be -1 or at least 1, found 0";
+                return Err(ApiError::invalid("truncate_prompt_tokens", message));
+            }
+            Some(count) => Some(usize::try_from(count).unwrap_or(context)),
+            None => None,
+        };
+        let adds_special = match fields.get("add_special_tokens") {
+            Some(_) => fields.flag("add_special_tokens")?,
+            None => true,
+        };
+        Ok(Self { model, adds_special, keeps })
+    }
+
+    /// The ids of a text, which comes from the field `name`.
+    pub(super) fn text(&self, text: &str, name: &str) -> Result<Vec<u32>, ApiError> {
+        if self.keeps.is_none() {
+            params::check_text_fits(text, self.model, name)?;
+        }
+        let ids = self.model.tokenizer.encode(text, self.adds_special);
+        self.cut(ids.map_err(|error| ApiError::text(name, &error))?, name)
+    }
+
+    /// Ids as they were sent in the field `name`.
+    fn ids(&self, list: &[Value], name: &str) -> Result<Vec<u32>, ApiError> {
+        if self.keeps.is_none() {
+            params::check_ids_fit(list, self.model, name)?;
+        }
+        let id = |value: &Value| {
+            let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+            id.ok_or_else(|| wrong(name, value))
+        };
+        self.cut(list.iter().map(id).collect::<Result<_, _>>()?, name)
+    }
+
+    fn cut(&self, mut ids: Vec<u32>, name: &str) -> Result<Vec<u32>, ApiError> {
+        if let Some(keeps) = self.keeps {
+            ids.drain(..ids.len().saturating_sub(keeps));
+        }
+        if ids.is_empty() {
+            return Err(ApiError::invalid(name, format!("{name} has an empty text")));
+        }
+        if ids.len() > self.model.limits.model_len {
+            return Err(params::context_exceeded(name, self.model, &ids.len()));
+        }
+        Ok(ids)
+    }
+}
+
+fn wrong(name: &str, found: &Value) -> ApiError {
+    let expected = "a string, a list of token ids, or a list of either";
+    ApiError::invalid(name, format!("{name} must be {expected}, found {}", quote_value(found)))
+}
+
+/// Refuses more texts than are taken.
+pub(super) fn check_count(name: &str, count: usize) -> Result<(), ApiError> {
+    if (1..=TEXTS_MAX).contains(&count) {
+        return Ok(());
+    }
+    let message = format!("{name} has {count} entries, but 1 to {TEXTS_MAX} are taken");
+    Err(ApiError::invalid(name, message))
+}
+
+/// The prompts of the field `name`: of one text or of several, as strings or as token ids.
+pub(super) fn prompts(
+    fields: &Fields<'_>,
+    name: &str,
+    reading: Reading<'_>,
+) -> Result<Vec<Vec<u32>>, ApiError> {
+    let encoding = Encoding::read(fields, reading.model)?;
+    let value = fields.get(name).ok_or_else(|| ApiError::invalid(name, format!("{name} is missing")))?;
+    match value {
+        Value::String(text) => Ok(vec![encoding.text(text, name)?]),
+        Value::Array(list) if matches!(list.first(), Some(Value::Number(_))) => {
+            Ok(vec![encoding.ids(list, name)?])
+        }
+        Value::Array(list) => {
+            check_count(name, list.len())?;
+            let prompt = |value: &Value| match value {
+                Value::String(text) => encoding.text(text, name),
+                Value::Array(ids) => encoding.ids(ids, name),
+                other => Err(wrong(name, other)),
+            };
+            list.iter().map(prompt).collect()
+        }
+        other => Err(wrong(name, other)),
+    }
+}
+
+/// The vectors of prompts that come from the field `name`, and are cached with those of the same
+/// salt. What they took is noted in the request's record.
+pub(super) fn embed(
+    exchange: &mut Exchange<'_>,
+    name: &str,
+    prompts: Vec<Vec<u32>>,
+    cache_salt: u64,
+) -> Result<Vec<Vec<f32>>, ApiError> {
+    let server = exchange.server;
+    let queued = server.budgets.queue.enter(prompts.iter().map(|prompt| (1, prompt.len())))?;
+    let mut watcher = Waiting { client: exchange.client.clone(), queued };
+    let (vectors, usage) = compute(server, name, (prompts, cache_salt, 0), &mut watcher)?;
+    exchange.record.usage = usage;
+    Ok(vectors)
+}
+
+/// The vectors of prompts that come from the field `name`, with their cache salt and their
+/// priority, and what they took.
+pub(super) fn compute(
+    server: &Server,
+    name: &str,
+    (prompts, cache_salt, priority): (Vec<Vec<u32>>, u64, i8),
+    watcher: &mut dyn Watcher,
+) -> Result<(Vec<Vec<f32>>, Usage), ApiError> {
+    let config = config(&server.model)?;
+    let prompt_tokens = prompts.iter().map(Vec::len).sum();
+    let prompts = prompts.into_iter().map(|prompt| Embedded { prompt, priority, cache_salt }).collect();
+    let embedded = runtime::embed(&server.engine, config, prompts, watcher);
+    let embedded = embedded.map_err(|error| match error {
+        EmbeddingError::Submit(_, error) => blaming(name, error.into()),
+        EmbeddingError::Ended(_, GenerationError::Unwanted) if server.lifecycle.is_cut() => {
+            refusal::cut_off()
+        }
+        EmbeddingError::Ended(_, error) => error.into(),
+    })?;
+    let cached_tokens = embedded.iter().map(|embedding| embedding.cached_tokens).sum();
+    let usage = Usage { prompt_tokens, completion_tokens: 0, cached_tokens };
+    Ok((embedded.into_iter().map(|embedding| embedding.vector).collect(), usage))
+}
+
+/// An error that names the field in which this endpoint takes prompts.
+fn blaming(name: &str, error: ApiError) -> ApiError {
+    let param = error.param.map(|param| if param == "prompt" { name.to_owned() } else { param });
+    ApiError { param, ..error }
+}
+
+/// The client that waits for vectors, and its place in the queue.
+struct Waiting<'s> {
+    client: Client,
+    queued: Queued<'s>,
+}
+
+impl Watcher for Waiting<'_> {
+    fn is_wanted(&self) -> bool {
+        !self.client.is_cut() && !self.client.has_left()
+    }
+
+    fn begins(&mut self, number: usize) {
+        self.queued.heard_of(number);
+    }
+}
+
+/// What an answer says of the tokens that it took.
+pub(super) fn usage_json(usage: Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt_tokens, "total_tokens": usage.prompt_tokens, "completion_tokens": 0,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    })
+}
