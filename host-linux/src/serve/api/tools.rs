@@ -90,7 +90,10 @@ impl Tools {
         let is_free = self.choice == ToolChoice::Auto;
         let schema = match &asked {
             Some((_, GrammarSource::JsonObject)) => Some(json!({"type": "object"})),
-            Some((_, GrammarSource::JsonSchema(schema @ Value::Object(_)))) => Some(schema.clone()),
+            // One with options for the library is refused where it is compiled.
+            Some((_, GrammarSource::JsonSchema(Value::Object(schema)))) if !schema.contains_key("x-guidance") => {
+                Some(Value::Object(schema.clone()))
+            }
             Some((param, _)) if format.tools.is_some() && is_free => {
                 let message = format!("{param} can go with tools only if it is a JSON schema");
                 return Err(ApiError::invalid(param, message));
@@ -198,4 +201,90 @@ fn choice(fields: &Fields<'_>, offered: &[OfferedTool]) -> Result<Option<ToolCho
         return Err(ApiError::invalid("tool_choice", "tool_choice needs tools"));
     }
     Ok(Some(choice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::parts::ToolSyntax;
+
+    fn read(body: Value) -> Result<Tools, ApiError> {
+        tools(&Fields::new(body.as_object().expect("an object")))
+    }
+
+    fn function(function: Value) -> Value {
+        json!({"type": "function", "function": function})
+    }
+
+    #[test]
+    fn functions_are_read_and_told_to_the_template() {
+        let f = json!({"name": "f", "description": null, "strict": true, "parameters": {"properties": {"a": {}}}});
+        let tools = read(json!({"tools": [function(f), {"function": {"name": "g-1"}}]})).unwrap();
+        assert_eq!(
+            tools.listed,
+            [
+                function(json!({"name": "f", "parameters": {"properties": {"a": {}}}})),
+                function(json!({"name": "g-1"})),
+            ]
+        );
+        let [f, g] = &tools.offered.0[..] else { panic!("two functions") };
+        assert!(f.strict && !g.strict);
+        assert_eq!(g.parameters["additionalProperties"], false);
+        assert!(tools.parallel && tools.choice == ToolChoice::Auto);
+        let model = ModelFormat { tools: ToolSyntax::Phi, reasoning: None };
+        assert_eq!(tools.format(model).map(|format| format.syntax), Some(ToolSyntax::Phi));
+    }
+
+    #[test]
+    fn the_choice_says_what_is_called() {
+        let choice = |choice: Value| read(json!({"tools": [function(json!({"name": "f"}))], "tool_choice": choice}));
+        assert_eq!(choice(json!("required")).unwrap().choice, ToolChoice::Required);
+        let named = json!({"type": "function", "function": {"name": "f"}});
+        assert_eq!(choice(named).unwrap().choice, ToolChoice::Named("f".to_owned()));
+        let none = choice(json!("none")).unwrap();
+        let model = ModelFormat { tools: ToolSyntax::Hermes, reasoning: None };
+        assert!(none.listed.is_empty() && none.format(model).is_none(), "the model is told of none");
+        assert!(read(json!({"tool_choice": "auto"})).unwrap().format(model).is_none());
+        let one = read(json!({"tools": [function(json!({"name": "f"}))], "parallel_tool_calls": false})).unwrap();
+        assert!(!one.parallel);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_name() {
+        let many: Vec<Value> = (0..129).map(|i| function(json!({"name": format!("f{i}")}))).collect();
+        for (body, param, told) in [
+            (json!({"tools": 3}), "tools", "tools must be a list, found 3"),
+            (json!({"tools": many}), "tools", "tools has 129 functions, at most 128 are allowed"),
+            (json!({"tools": [1]}), "tools", "tools[0] must be an object, found 1"),
+            (json!({"tools": [{"type": "x"}]}), "tools", "tools[0].type must be function, found \"x\""),
+            (json!({"tools": [{}]}), "tools", "tools[0].function must be an object, found null"),
+            (
+                json!({"tools": [function(json!({"name": "a b"}))]}),
+                "tools",
+                "tools[0].function.name must have 1 to 64 letters, digits, _ and -, found \"a b\"",
+            ),
+            (
+                json!({"tools": [function(json!({"name": "f", "strict": 1}))]}),
+                "tools",
+                "tools[0].function.strict must be true or false, found 1",
+            ),
+            (
+                json!({"tools": [function(json!({"name": "f", "parameters": {"type": "string"}}))]}),
+                "tools",
+                "tools[0].function.parameters.type must be object, found \"string\"",
+            ),
+            (json!({"tool_choice": "required"}), "tool_choice", "tool_choice needs tools"),
+            (
+                json!({"tool_choice": 1}),
+                "tool_choice",
+                "tool_choice must be none, auto, required or a function of tools, found 1",
+            ),
+        ] {
+            let error = read(body).unwrap_err();
+            assert_eq!((error.status, error.param.as_deref()), (400, Some(param)));
+            assert_eq!(error.message, told);
+        }
+        let twice = read(json!({"tools": [function(json!({"name": "f"})), function(json!({"name": "f"}))]}));
+        assert_eq!(twice.unwrap_err().message, "tools[1].function.name is f, as that of another tool");
+    }
 }

@@ -91,7 +91,9 @@ pub fn grammar(
         return None;
     }
     let many = format.tools.as_ref().is_some_and(|tools| tools.parallel) && !matches!(choice, ToolChoice::Named(_));
-    let mut writer = Writer { tokenizer, offered: &offered, many, only_strict: is_free, rules: Vec::new() };
+    let opening = format.reasoning.filter(|reasoning| !reasoning.is_open).map(|reasoning| reasoning.syntax.marks().0);
+    let mut writer =
+        Writer { tokenizer, offered: &offered, many, only_strict: is_free, opening, rules: Vec::new() };
     let syntax = format.tools.as_ref().map(|tools| tools.syntax).filter(|_| !offered.is_empty());
     writer.rule("TEXT", &format!("/(?s:.*)/{}", without_fences(syntax)));
     let mut bodies = Vec::new();
@@ -130,6 +132,8 @@ struct Writer<'w> {
     many: bool,
     /// Whether functions that are not `strict` take any object.
     only_strict: bool,
+    /// The mark of reasoning that may come first.
+    opening: Option<&'static str>,
     rules: Vec<String>,
 }
 
@@ -235,8 +239,12 @@ impl Writer<'_> {
     /// The body of an answer that may call or not.
     fn free(&mut self, frame: &Frame) -> String {
         if frame.open.is_empty() {
-            // What begins otherwise than a call is none.
-            self.rule("PROSE", "/\\s*[^\\s{\\[](?s:.*)/ & TEXT");
+            // What begins otherwise than a call is none, nor is it reasoning.
+            let mut prose = "/\\s*[^\\s{\\[](?s:.*)/ & TEXT".to_owned();
+            if let Some(opening) = self.opening.filter(|opening| opening.starts_with('<')) {
+                prose.push_str(&format!(" & ~/\\s*{opening}(?s:.*)/"));
+            }
+            self.rule("PROSE", &prose);
             return "calls | PROSE | \"\"".to_owned();
         }
         if self.special(frame.open).is_some() {

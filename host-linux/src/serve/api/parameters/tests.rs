@@ -353,7 +353,7 @@ fn what_clients_make_up_is_kept_in_part() {
     assert_eq!(kept.len(), 100);
     assert!(kept[0].starts_with("0\\nzzz") && kept[0].ends_with("z… (1048578 bytes)"), "{}", kept[0]);
     assert!(kept.iter().all(|name| name.chars().count() <= 64 && name.capacity() < 1000));
-    let error = check(CHAT, json!({"documents": [long]})).unwrap_err();
+    let error = check(CHAT, json!({"suffix": long})).unwrap_err();
     assert!(error.message.chars().count() <= 400, "{}", error.message);
     let inner: Map<String, Value> = (0..1000).map(|i| (format!("{long}{i}"), json!(1))).collect();
     let kept = check(CHAT, json!({"stream_options": inner})).unwrap();
