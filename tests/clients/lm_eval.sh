@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # lm-eval against a running server: tests/clients/lm_eval.sh http://127.0.0.1:8080/v1 TOKENIZER [TASK…]
 #
-# Needs `pip install 'lm-eval[api]'` in front of the path; TOKENIZER is the folder of the served model, whose tokenizer
+# Needs `pip install 'lm-eval[api]' transformers` in front of the path; TOKENIZER is the folder of the served model, whose tokenizer
 # lm-eval uses to count. Log-likelihoods and generated texts by `local-completions` at 1 and at 16 requests at once, which
 # must be the same to the last digit, and texts by `local-chat-completions`. Without TASK a task is made on the spot, so
-# that no data set is needed.
+# that no data set is needed. Where torch is installed too, the log-likelihoods must be within 1e-3 of those of
+# transformers, which asks for a server with --weights f32 --kv f32.
 set -euo pipefail
 url=${1:?the address of a server, with /v1}
 tokenizer=${2:?the folder of the served model}
@@ -34,14 +35,20 @@ with open(f"{work}/stories.yaml", "w") as file:
 PYTHON
 fi
 list=$(IFS=,; echo "${tasks[*]}")
-evaluate() { # KIND PATH CONCURRENT TASKS NAME
+evaluate() { # KIND PATH CONCURRENT TASKS NAME [FLAG [WHETHER PROMPTS ARE IDS]]
     lm_eval --model "$1" --tasks "$4" --include_path "$work" --output_path "$work/$5" --log_samples \
-        --model_args "model=$model,base_url=$url/$2,tokenizer=$tokenizer,num_concurrent=$3,max_retries=1,tokenized_requests=False" \
+        --model_args "model=$model,base_url=$url/$2,tokenizer=$tokenizer,num_concurrent=$3,max_retries=1,tokenized_requests=${7:-False}" \
         ${6:-} >"$work/$5.log" 2>&1 || { cat "$work/$5.log"; exit 1; }
 }
 evaluate local-completions completions 1 "$list" one
 evaluate local-completions completions 16 "$list" many
 [ ${#tasks[@]} = 0 ] || evaluate local-chat-completions chat/completions 4 "${tasks[-1]}" chat --apply_chat_template
+if python3 -c 'import torch' 2>/dev/null; then
+    lm_eval --model hf --tasks "${tasks[0]}" --include_path "$work" --output_path "$work/reference" --log_samples \
+        --model_args "pretrained=$tokenizer,dtype=float32" --device cpu >"$work/reference.log" 2>&1 \
+        || { cat "$work/reference.log"; exit 1; }
+    evaluate local-completions completions 16 "${tasks[0]}" ids "" True
+fi
 python3 - "$work" <<'PYTHON'
 import glob, json, sys
 def samples(name):
@@ -54,5 +61,9 @@ def samples(name):
     return found
 one, many = samples("one"), samples("many")
 assert one and one == many, "the numbers depend on how many requests run at once"
-print(f"ok: {len(one)} samples")
+reference, ids = samples("reference"), samples("ids")
+for sample, expected in reference.items():
+    for (want, _), (have, _) in zip([answer[0] for answer in expected], [answer[0] for answer in ids[sample]]):
+        assert abs(float(want) - float(have)) <= 1e-3, (sample, want, have)
+print(f"ok: {len(one)} samples" + (f", {len(reference)} of them as transformers has them" if reference else ""))
 PYTHON

@@ -31,6 +31,7 @@ if [ "$first" = --serve ]; then
         --batch-dir "$work/batches" 2>"$work/server.log" &
     server=$!
     url=http://127.0.0.1:$port
+    LM_EVAL_TOKENIZER=$model
     for _ in $(seq 100); do curl -sf "$url/health" >/dev/null && break || sleep 0.2; done
 else
     url=${first%/}
@@ -81,8 +82,8 @@ client() {
         npm-openai) node_script openai_client.mjs npm-openai openai zod ;;
         npm-ai) node_script ai_client.mjs npm-ai ai @ai-sdk/openai-compatible zod ;;
         schemathesis) env=$(python_env schemathesis schemathesis) && PATH=$env/bin:$PATH "$here/schemathesis.sh" "$url" "${EXAMPLES:-20}" ;;
-        lm-eval) # Heavy, so only by name; LM_EVAL_TOKENIZER is the folder of the served model.
-            env=$(python_env lm-eval 'lm-eval[api]') && PATH=$env/bin:$PATH "$here/lm_eval.sh" "$url/v1" "${LM_EVAL_TOKENIZER:?}" ;;
+        lm-eval) # Only by name, since it brings much; LM_EVAL_TOKENIZER is the folder of the served model.
+            env=$(python_env lm-eval 'lm-eval[api]' transformers) && PATH=$env/bin:$PATH "$here/lm_eval.sh" "$url/v1" "${LM_EVAL_TOKENIZER:?}" ;;
         *) echo "no client is called $1; there are ${all[*]} lm-eval" >&2; return 2 ;;
     esac
 }

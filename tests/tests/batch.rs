@@ -22,8 +22,14 @@ fn line(custom_id: &str, url: &str, body: &Value) -> String {
 fn lines(count: usize) -> String {
     let of = |i: usize| {
         let (url, body) = match i % 5 {
-            0 => ("/v1/completions", json!({"prompt": format!("line {i}"), "max_tokens": 6, "n": 2, "logprobs": 1})),
-            1 => ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": format!("{i}")}], "max_tokens": 9})),
+            0 => (
+                "/v1/completions",
+                json!({"prompt": format!("line {i}"), "max_tokens": 6, "n": 2, "logprobs": 1}),
+            ),
+            1 => (
+                "/v1/chat/completions",
+                json!({"messages": [{"role": "user", "content": format!("{i}")}], "max_tokens": 9}),
+            ),
             2 => ("/v1/completions", json!({"prompt": "again", "max_tokens": 12, "echo": true})),
             3 => ("/v1/embeddings", json!({"input": [format!("text {i}"), "b"]})),
             _ => ("/v1/completions", json!({"prompt": "x", "temperature": -1})),
@@ -56,27 +62,42 @@ fn batch(model: &str, input: &Path, output: &Path, args: &[&str]) -> (bool, Stri
 fn a_batch_has_the_same_bytes_however_it_is_run() {
     let (model, work) = (model(), TemporaryDirectory::new("batch-work"));
     let (input, whole, cut) = (work.path().join("in"), work.path().join("whole"), work.path().join("cut"));
-    let text = format!("{}no JSON\n\n{}{}", lines(60), line("r1", "/v1/completions", &json!({})), "{\"custom_id\": \"z\"}");
+    let text = format!(
+        "{}no JSON\n\n{}{}",
+        lines(60),
+        line("r1", "/v1/completions", &json!({})),
+        "{\"custom_id\": \"z\"}"
+    );
     fs::write(&input, text).expect("written");
     let (is_whole, said) = batch(path(&model), &input, &whole, &["--max-seqs", "1", "--threads", "1"]);
     assert!(is_whole && said.contains("63 lines, 15 of them errors"), "{said}");
     let expected = fs::read(&whole).expect("an output");
-    let entries: Vec<Value> =
-        expected.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).expect("JSON")).collect();
+    let entries: Vec<Value> = expected
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).expect("JSON"))
+        .collect();
     assert_eq!(entries.len(), 63);
     for (i, entry) in entries[..60].iter().enumerate() {
         assert_eq!(entry["custom_id"], format!("r{i}"));
         let status = if i % 5 == 4 { 400 } else { 200 };
-        assert_eq!((&entry["response"]["status_code"], &entry["error"]), (&json!(status), &Value::Null), "{entry}");
+        assert_eq!(
+            (&entry["response"]["status_code"], &entry["error"]),
+            (&json!(status), &Value::Null),
+            "{entry}"
+        );
     }
     assert_eq!(entries[4]["response"]["body"]["error"]["param"], "temperature");
-    let seeds: Vec<_> = [2, 7].iter().map(|at| entries[*at]["response"]["body"]["verbatim"]["seed"].as_u64()).collect();
+    let seeds: Vec<_> =
+        [2, 7].iter().map(|at| entries[*at]["response"]["body"]["verbatim"]["seed"].as_u64()).collect();
     assert!(seeds[0].is_some() && seeds[0] != seeds[1], "each line has a seed of its own, and tells it");
     let codes: Vec<&Value> = entries[60..].iter().map(|entry| &entry["error"]["code"]).collect();
     assert_eq!(codes, ["invalid_json_line", "duplicate_custom_id", "missing_required_parameter"]);
 
     // Wherever it was cut, it goes on to the same bytes, whatever else is in flight.
-    for (at, seqs) in [(0, "8"), (1, "3"), (expected.len() / 3, "8"), (expected.len() - 1, "2"), (expected.len(), "8")] {
+    for (at, seqs) in
+        [(0, "8"), (1, "3"), (expected.len() / 3, "8"), (expected.len() - 1, "2"), (expected.len(), "8")]
+    {
         fs::write(&cut, &expected[..at]).expect("written");
         let (is_whole, said) = batch(path(&model), &input, &cut, &["--max-seqs", seqs]);
         assert!(is_whole, "{said}");
@@ -101,8 +122,10 @@ fn a_batch_has_the_same_bytes_however_it_is_run() {
 
 /// Sends a form with a file; status and answer.
 fn upload(server: &Running, text: &str, purpose: &str) -> (u16, Value) {
-    let part = |head: &str, body: &str| format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n");
-    let (purpose, file) = (part("name=\"purpose\"", purpose), part("name=\"file\"; filename=\"in.jsonl\"", text));
+    let part =
+        |head: &str, body: &str| format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n");
+    let (purpose, file) =
+        (part("name=\"purpose\"", purpose), part("name=\"file\"; filename=\"in.jsonl\"", text));
     send_form(server, "multipart/form-data; boundary=b", &format!("{purpose}{file}--b--\r\n"))
 }
 
@@ -157,7 +180,7 @@ fn has_ended(batch: &Value) -> bool {
     ["completed", "failed", "cancelled"].contains(&batch["status"].as_str().expect("a status"))
 }
 
-/// Lines of completions.
+/// The lines of a file of completions.
 fn completions(count: usize, max_tokens: usize) -> String {
     let of = |i: usize| json!({"prompt": format!("line {i}"), "max_tokens": max_tokens, "ignore_eos": true});
     (0..count).map(|i| line(&format!("r{i}"), "/v1/completions", &of(i))).collect()
@@ -176,7 +199,9 @@ fn a_server_that_is_killed_goes_on_with_its_batches() {
     let (_, second) = create(&server, &file, "/v1/completions");
     // It is killed twice, each time when some lines more are done.
     for done in [5, 20] {
-        let batch = wait_for(&server, &first["id"], |batch| batch["request_counts"]["completed"].as_u64() > Some(done));
+        let batch = wait_for(&server, &first["id"], |batch| {
+            batch["request_counts"]["completed"].as_u64() > Some(done)
+        });
         assert!(!has_ended(&batch), "the batch is too short for this test: {batch}");
         server.signal("KILL");
         server.wait();
@@ -197,7 +222,9 @@ fn a_server_that_is_killed_goes_on_with_its_batches() {
     let errors = content(&server, &first["error_file_id"]);
     assert_eq!(errors.lines().count(), 1);
     assert!(errors.contains("\"custom_id\":\"wrong\",\"response\":{\"status_code\":400"), "{errors}");
-    let alone: Value = serde_json::from_str(content(&server, &first["output_file_id"]).lines().next().expect("a line")).expect("JSON");
+    let alone: Value =
+        serde_json::from_str(content(&server, &first["output_file_id"]).lines().next().expect("a line"))
+            .expect("JSON");
     let seed = &alone["response"]["body"]["verbatim"]["seed"];
     let asked = json!({"prompt": "line 0", "max_tokens": 60, "ignore_eos": true, "seed": seed});
     assert_eq!(server.post("/v1/completions", &asked).1["choices"], alone["response"]["body"]["choices"]);
@@ -218,7 +245,8 @@ fn live_requests_go_before_a_batch_and_one_can_be_cancelled() {
     let in_use = server.send("DELETE", &format!("/v1/files/{}", file["id"].as_str().expect("an id")), "");
     assert_eq!(in_use.0, 400, "{}", in_use.1);
     let cancel = |batch: &Value| {
-        let (status, text) = server.send("POST", &format!("/v1/batches/{}/cancel", batch["id"].as_str().expect("an id")), "");
+        let (status, text) =
+            server.send("POST", &format!("/v1/batches/{}/cancel", batch["id"].as_str().expect("an id")), "");
         (status, serde_json::from_str::<Value>(&text).expect("JSON"))
     };
     assert_eq!(cancel(&waits).1["status"], "cancelled", "it has not begun");
@@ -228,7 +256,8 @@ fn live_requests_go_before_a_batch_and_one_can_be_cancelled() {
     let done = content(&server, &ended["output_file_id"]).lines().count();
     assert!((3..500).contains(&done) && ended["request_counts"]["completed"] == done, "{ended}");
     assert_eq!(cancel(&batch).0, 400, "it has ended");
-    let (status, deleted) = server.send("DELETE", &format!("/v1/files/{}", file["id"].as_str().expect("an id")), "");
+    let (status, deleted) =
+        server.send("DELETE", &format!("/v1/files/{}", file["id"].as_str().expect("an id")), "");
     assert_eq!((status, deleted.contains("\"deleted\":true")), (200, true));
 }
 
@@ -236,8 +265,16 @@ fn live_requests_go_before_a_batch_and_one_can_be_cancelled() {
 fn files_and_batches_are_listed_and_wrong_ones_refused() {
     let (model, work) = (model(), TemporaryDirectory::new("batch-dir"));
     let server = Running::start(&[
-        "--model", path(&model), "--batch-dir", path(&work), "--max-file-bytes", "20000", "--max-batches", "4",
-        "--max-batch-lines", "20",
+        "--model",
+        path(&model),
+        "--batch-dir",
+        path(&work),
+        "--max-file-bytes",
+        "20000",
+        "--max-batches",
+        "4",
+        "--max-batch-lines",
+        "20",
     ]);
     let good = completions(3, 2);
     let ids: Vec<Value> = (0..3).map(|_| upload(&server, &good, "batch").1["id"].clone()).collect();
@@ -257,10 +294,16 @@ fn files_and_batches_are_listed_and_wrong_ones_refused() {
     }
     for id in ["file-0", "..%2F..%2Flock", "%00"] {
         for (method, rest) in [("GET", ""), ("GET", "/content"), ("DELETE", "")] {
-            assert_eq!(server.send(method, &format!("/v1/files/{id}{rest}"), "").0, 404, "{method} {id}{rest}");
+            assert_eq!(
+                server.send(method, &format!("/v1/files/{id}{rest}"), "").0,
+                404,
+                "{method} {id}{rest}"
+            );
         }
     }
-    let param = |(status, answer): (u16, Value)| (status, answer["error"]["param"].as_str().unwrap_or_default().to_owned());
+    let param = |(status, answer): (u16, Value)| {
+        (status, answer["error"]["param"].as_str().unwrap_or_default().to_owned())
+    };
     let told = |status: u16, name: &str| (status, name.to_owned());
     assert_eq!(param(upload(&server, &good, "fine-tune")), told(400, "purpose"));
     assert_eq!(param(upload(&server, &"x".repeat(30_000), "batch")), told(413, "file"));
@@ -272,7 +315,10 @@ fn files_and_batches_are_listed_and_wrong_ones_refused() {
     assert_eq!(param(upload(&server, &good, "batch")), told(400, "file"), "as many as may be kept");
     let file = json!({"id": ids[0]});
     assert_eq!(param(create(&server, &file, "/v1/models")), told(400, "endpoint"));
-    assert_eq!(param(create(&server, &json!({"id": "file-0"}), "/v1/completions")), told(404, "input_file_id"));
+    assert_eq!(
+        param(create(&server, &json!({"id": "file-0"}), "/v1/completions")),
+        told(404, "input_file_id")
+    );
     let failed = |file: &Value, endpoint: &str| {
         let (status, batch) = create(&server, file, endpoint);
         assert_eq!(status, 200, "{batch}");
@@ -289,16 +335,24 @@ fn files_and_batches_are_listed_and_wrong_ones_refused() {
         upload(&server, text, "batch").1
     };
     assert_eq!(failed(&refill("\n \n"), "/v1/completions").0, "empty_file");
-    assert_eq!(failed(&refill(&format!("{good}nothing\n")), "/v1/completions"), ("invalid_json_line".to_owned(), Some(4)));
+    assert_eq!(
+        failed(&refill(&format!("{good}nothing\n")), "/v1/completions"),
+        ("invalid_json_line".to_owned(), Some(4))
+    );
     assert_eq!(failed(&refill(&completions(21, 1)), "/v1/completions").0, "too_many_lines");
-    assert_eq!(failed(&refill(&format!("{good}{good}")), "/v1/completions"), ("duplicate_custom_id".to_owned(), Some(4)));
+    assert_eq!(
+        failed(&refill(&format!("{good}{good}")), "/v1/completions"),
+        ("duplicate_custom_id".to_owned(), Some(4))
+    );
 }
 
 #[test]
 fn keys_see_their_own_files_only_and_a_server_without_a_folder_says_so() {
     let (model, work) = (model(), TemporaryDirectory::new("batch-dir"));
     let server = Running::start(&["--model", path(&model)]);
-    for (method, path) in [("GET", "/v1/files"), ("GET", "/v1/batches"), ("GET", "/v1/batches/x"), ("DELETE", "/v1/files/x")] {
+    for (method, path) in
+        [("GET", "/v1/files"), ("GET", "/v1/batches"), ("GET", "/v1/batches/x"), ("DELETE", "/v1/files/x")]
+    {
         let (status, text) = server.send(method, path, "");
         assert!(status == 404 && text.contains("batch-dir"), "{text}");
     }

@@ -50,7 +50,7 @@ pub struct Batches {
     new: Condvar,
 }
 
-/// Seconds since 1970.
+/// The time now, in seconds since 1970.
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -70,7 +70,8 @@ impl Batches {
     pub fn open(path: &Path, limits: BatchLimits) -> Result<Self, BatchesError> {
         let folder = Folder::open(path)?;
         let (files, batches) = folder.read()?;
-        let numbers = files.values().map(|file| file.number).chain(batches.values().map(|batch| batch.number));
+        let numbers =
+            files.values().map(|file| file.number).chain(batches.values().map(|batch| batch.number));
         let next_number = numbers.max().map_or(0, |number| number + 1);
         let state = Mutex::new(State { files, batches, next_number, running_bytes: 0 });
         Ok(Self { folder, limits, state, new: Condvar::new() })
@@ -81,7 +82,12 @@ impl Batches {
     }
 
     /// Keeps a file that was sent.
-    pub fn add_file(&self, owner: Option<&str>, filename: &str, bytes: &[u8]) -> Result<FileObject, BatchesError> {
+    pub fn add_file(
+        &self,
+        owner: Option<&str>,
+        filename: &str,
+        bytes: &[u8],
+    ) -> Result<FileObject, BatchesError> {
         let digits = draw_digits(Path::new("files"))?;
         let file = {
             let mut state = self.state();

@@ -91,10 +91,16 @@ impl fmt::Display for BatchesError {
             Self::Ended => f.write_str("the batch has ended"),
             Self::WrongPurpose => f.write_str("the file is no input of a batch: its purpose is not batch"),
             Self::TooMany { what, max } => {
-                write!(f, "there are {max} {what} already, and no more are kept; delete some (option max-batches)")
+                write!(
+                    f,
+                    "there are {max} {what} already, and no more are kept; delete some (option max-batches)"
+                )
             }
             Self::Full { max } => {
-                write!(f, "the files would take more than {max} bytes together; delete some (option max-batch-bytes)")
+                write!(
+                    f,
+                    "the files would take more than {max} bytes together; delete some (option max-batch-bytes)"
+                )
             }
             Self::Folder { path, error } => write!(f, "{}: {error}", path.display()),
         }

@@ -53,9 +53,11 @@ impl Folder {
     /// is removed.
     pub fn read(&self) -> Result<Contents, BatchesError> {
         let files: BTreeMap<_, FileObject> = objects(&self.files, |file: &FileObject| file.id.clone())?;
-        let batches: BTreeMap<_, BatchObject> = objects(&self.batches, |batch: &BatchObject| batch.id.clone())?;
+        let batches: BTreeMap<_, BatchObject> =
+            objects(&self.batches, |batch: &BatchObject| batch.id.clone())?;
         let unfinished = batches.values().filter(|batch| !batch.status.is_final());
-        let outputs: Vec<String> = unfinished.flat_map(|batch| <[String; 2]>::from(batch.output_ids())).collect();
+        let outputs: Vec<String> =
+            unfinished.flat_map(|batch| <[String; 2]>::from(batch.output_ids())).collect();
         for path in listed(&self.files)? {
             let id = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             let is_content = path.extension().is_some_and(|extension| extension == "jsonl");
@@ -118,7 +120,8 @@ impl Folder {
 }
 
 fn listed(folder: &Path) -> Result<Vec<PathBuf>, BatchesError> {
-    let list = || fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>();
+    let list =
+        || fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>();
     list().map_err(BatchesError::at(folder))
 }
 

@@ -82,7 +82,8 @@ impl Journal {
         {
             let shape = serde_json::from_slice::<Shape>(&line.bytes).ok();
             let response = shape.as_ref().and_then(|shape| shape.response.as_ref());
-            let fingerprint = response.and_then(|response| response.body.as_ref()?.system_fingerprint.clone());
+            let fingerprint =
+                response.and_then(|response| response.body.as_ref()?.system_fingerprint.clone());
             self.next = Some(Written {
                 number: line.number,
                 is_error: response.is_none_or(|response| response.status_code != 200),

@@ -100,7 +100,8 @@ mod tests {
         let text = "{\"a\": 1}\r\n\n  \n{}\nlonger than ten bytes\n\u{e9}";
         for buffer in [1, 2, 3, 7, 1000] {
             let lines = all(text, 10, buffer);
-            let found: Vec<_> = lines.iter().map(|line| (line.number, line.is_too_long, line.is_torn)).collect();
+            let found: Vec<_> =
+                lines.iter().map(|line| (line.number, line.is_too_long, line.is_torn)).collect();
             assert_eq!(found, [(1, false, false), (4, false, false), (5, true, false), (6, false, true)]);
             assert_eq!(lines[0].bytes, b"{\"a\": 1}");
             assert_eq!(lines[2].bytes, b"longer tha");

@@ -69,7 +69,7 @@ pub struct BatchTimes {
     pub finalizing_at: Option<u64>,
     /// When it was done.
     pub completed_at: Option<u64>,
-    /// When it failed.
+    /// When it was found that it cannot be done.
     pub failed_at: Option<u64>,
     /// When it was to be cancelled.
     pub cancelling_at: Option<u64>,
@@ -80,7 +80,7 @@ pub struct BatchTimes {
 /// Lines of a batch.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// All of them.
+    /// All lines of its file.
     pub total: usize,
     /// Those that were answered.
     pub completed: usize,
@@ -114,7 +114,7 @@ impl BatchError {
     }
 }
 
-/// A batch.
+/// A batch of requests, and how far it is.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct BatchObject {
     /// Its id, `batch_` and hexadecimal digits.

@@ -19,7 +19,7 @@ const WAITING_BYTES: usize = 64 << 20;
 
 /// Takes the entries of a batch, in the order of its input.
 pub trait Sink {
-    /// Takes an entry.
+    /// Takes the next entry; an error ends the run.
     fn take(&mut self, entry: &Entry) -> io::Result<()>;
 
     /// Whether more are wanted. It is asked often.
@@ -225,8 +225,8 @@ mod tests {
 
     impl Answerer for Echo {
         fn read(&self, line: &[u8]) -> Result<LineRequest, LineError> {
-            let value: Value =
-                serde_json::from_slice(line).map_err(|_| LineError::new("invalid_json_line", None, "no JSON"))?;
+            let value: Value = serde_json::from_slice(line)
+                .map_err(|_| LineError::new("invalid_json_line", None, "no JSON"))?;
             let custom_id = value["custom_id"].as_str().unwrap_or_default().to_owned();
             Ok(LineRequest { custom_id, url: String::new(), body: serde_json::Map::new() })
         }
@@ -285,7 +285,8 @@ mod tests {
         let (crowd, _) = all(&text(200), &echo, 8);
         assert_eq!(alone, crowd);
         assert!((2..=8).contains(&echo.most.load(Ordering::SeqCst)));
-        let custom_id = |entry: &Entry| serde_json::from_slice::<Value>(&entry.bytes).expect("JSON")["custom_id"].clone();
+        let custom_id =
+            |entry: &Entry| serde_json::from_slice::<Value>(&entry.bytes).expect("JSON")["custom_id"].clone();
         assert!(alone.iter().enumerate().all(|(i, entry)| custom_id(entry) == format!("r{i}")));
     }
 
@@ -293,7 +294,9 @@ mod tests {
     fn lines_that_are_no_requests_are_entries_too() {
         let text = format!("{}nothing\n{{\"custom_id\": \"r1\"}}\n{{}}\n{}\n", text(3), "x".repeat(2000));
         let (entries, _) = all(&text, &Echo::default(), 4);
-        let code = |entry: &Entry| serde_json::from_slice::<Value>(&entry.bytes).expect("JSON")["error"]["code"].clone();
+        let code = |entry: &Entry| {
+            serde_json::from_slice::<Value>(&entry.bytes).expect("JSON")["error"]["code"].clone()
+        };
         let codes: Vec<Value> = entries[3..].iter().map(code).collect();
         assert_eq!(codes, ["invalid_json_line", "duplicate_custom_id", "invalid_custom_id", "line_too_long"]);
     }

@@ -126,7 +126,10 @@ impl Worker<'_> {
                 Ok(_) => {}
             }
             if total > max {
-                errors.insert(0, BatchError::whole("too_many_lines", format!("a batch has {max} lines at most")));
+                errors.insert(
+                    0,
+                    BatchError::whole("too_many_lines", format!("a batch has {max} lines at most")),
+                );
             }
             if total > max || errors.len() == ERRORS_MAX {
                 break;

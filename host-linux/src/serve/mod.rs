@@ -8,7 +8,8 @@
 //! * [`guards`]: what must hold before a handler runs: keys, quotas, web pages, hosts.
 //! * [`api`]: the endpoints. They see a request as an [`exchange`].
 //! * [`budgets`]: what requests spend together. [`turns`]: a few at once, the others in order.
-//! * [`options`]: what whoever starts the server decides about all of these.
+//! * [`options`]: what whoever starts the server decides about all of these, and the [`setting`]s
+//!   that come of it.
 //! * [`error`]: errors as clients expect them, in the shape of their API (`error_shape`).
 //!   [`events`]: answers as streams.
 //! * [`observe`]: what is told of a request after its answer, and of the server ([`notice`]).
@@ -26,6 +27,7 @@ pub mod observe;
 pub mod options;
 mod routes;
 pub mod server;
+pub mod setting;
 pub mod transport;
 pub mod turns;
 pub mod watch;

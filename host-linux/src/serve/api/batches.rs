@@ -20,7 +20,7 @@ const NOTE_CHARS: usize = 512;
 /// Characters of a completion window.
 const WINDOW_CHARS: usize = 32;
 
-/// Begins a batch.
+/// Begins a batch for a file that was sent before.
 pub fn create(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let batches = batches(exchange.server)?;
     let new = read_in_turn(exchange, BATCHES, |fields, _| read(fields))?;
@@ -39,7 +39,8 @@ fn read(fields: &Fields<'_>) -> Result<NewBatch, ApiError> {
         }
         None => Ok(None),
     };
-    let needed = |name: &str| text(name)?.ok_or_else(|| ApiError::invalid(name, format!("{name} is missing")));
+    let needed =
+        |name: &str| text(name)?.ok_or_else(|| ApiError::invalid(name, format!("{name} is missing")));
     let endpoint = needed("endpoint")?;
     if !BATCH_URLS.contains(&endpoint.as_str()) {
         let (known, found) = (BATCH_URLS.join(", "), quote_value(&endpoint));
@@ -50,10 +51,15 @@ fn read(fields: &Fields<'_>) -> Result<NewBatch, ApiError> {
         let message = format!("completion_window has more than {WINDOW_CHARS} characters");
         return Err(ApiError::invalid("completion_window", message));
     }
-    Ok(NewBatch { input_file_id: needed("input_file_id")?, endpoint, completion_window, metadata: notes(fields)? })
+    Ok(NewBatch {
+        input_file_id: needed("input_file_id")?,
+        endpoint,
+        completion_window,
+        metadata: notes(fields)?,
+    })
 }
 
-/// Reads `metadata`.
+/// Reads `metadata`, the notes of the sender.
 fn notes(fields: &Fields<'_>) -> Result<Option<Map<String, Value>>, ApiError> {
     let Some(value) = fields.get("metadata") else { return Ok(None) };
     let is_note = |(name, text): (&String, &Value)| {

@@ -77,7 +77,8 @@ pub fn upload(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 pub fn list(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let files = batches(exchange.server)?.files(exchange.record.key.as_deref());
     let purpose = exchange.query("purpose");
-    let files = files.into_iter().filter(|file| purpose.as_deref().is_none_or(|purpose| file.purpose == purpose));
+    let files =
+        files.into_iter().filter(|file| purpose.as_deref().is_none_or(|purpose| file.purpose == purpose));
     let shown = files.map(|file| (file.id.clone(), file.shown())).collect();
     let page = page(exchange, shown, LIST_LEN)?;
     exchange.send_json(200, &page, &[]);
@@ -101,7 +102,8 @@ pub(super) fn page(
     let limit = exchange.query("limit").map(|text| match text.parse() {
         Ok(limit) if (1..=LIST_LEN).contains(&limit) => Ok(limit),
         _ => {
-            let message = format!("limit must be an integer between 1 and {LIST_LEN}, found {}", quote(&text));
+            let message =
+                format!("limit must be an integer between 1 and {LIST_LEN}, found {}", quote(&text));
             Err(ApiError::invalid("limit", message))
         }
     });
@@ -129,13 +131,14 @@ pub fn one(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 
 /// Answers with what is in a file.
 pub fn content(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    let content = batches(exchange.server)?.content(exchange.record.key.as_deref(), exchange.path_parameter());
+    let content =
+        batches(exchange.server)?.content(exchange.record.key.as_deref(), exchange.path_parameter());
     let content = content.map_err(|error| refusal("file_id", error))?;
     exchange.send_pieces("application/octet-stream", content);
     Ok(())
 }
 
-/// Deletes a file.
+/// Deletes a file that no batch needs any more.
 pub fn delete(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let id = exchange.path_parameter().to_owned();
     let deleted = batches(exchange.server)?.delete_file(exchange.record.key.as_deref(), &id);

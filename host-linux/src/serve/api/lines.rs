@@ -242,13 +242,15 @@ impl LineAnswers {
         let server = &*self.server;
         let parsed = self.parsed(dialect, asked)?;
         let prompts = parsed.requests.iter();
-        let prompts = prompts.map(|request| (request.choices, request.prompt.len() + request.generated.len()));
+        let prompts =
+            prompts.map(|request| (request.choices, request.prompt.len() + request.generated.len()));
         let mut queued = server.budgets.queue.enter(prompts)?;
         let generation = Generation::start(&server.engine, parsed.requests.clone(), &parsed.stop)?;
         let stop = asked.stop.clone();
         let mut generation = generation.while_wanted(move || !stop.is_set());
         let answer = Answer::new(server, dialect, &parsed, asked.id);
-        let mut whole = answer.whole(&mut generation, &mut queued, &mut Calm)?;
+        let mut room = server.budgets.answers.room();
+        let mut whole = answer.whole(&mut generation, &mut queued, &mut room, &mut Calm)?;
         let usage = usage(&parsed, &generation);
         self.charge(asked, usage.prompt_tokens + usage.completion_tokens);
         whole["created"] = asked.from.created.into();
@@ -270,7 +272,12 @@ impl LineAnswers {
         self.charge(asked, computed.1.prompt_tokens);
         let mut usage = vectors::usage_json(computed.1);
         forget_cache(&mut usage);
-        let told = embeddings::Told { id: asked.id, created: asked.from.created, usage, verbatim: told_names(&ignored) };
+        let told = embeddings::Told {
+            id: asked.id,
+            created: asked.from.created,
+            usage,
+            verbatim: told_names(&ignored),
+        };
         embeddings::body(server, &read, computed.0, told)
     }
 }

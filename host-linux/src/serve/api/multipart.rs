@@ -17,7 +17,7 @@ pub(super) struct Part<'b> {
     pub(super) name: String,
     /// The name of the file, if it is one.
     pub(super) filename: Option<String>,
-    /// What it holds.
+    /// The bytes between its headers and the next boundary.
     pub(super) bytes: &'b [u8],
 }
 
@@ -116,18 +116,18 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const TYPE: &str = "multipart/form-data; boundary=\"a b\"";
+    const TYPE: &str = "multipart/form-data; boundary=\"1 b\"";
 
     fn form(parts: &[&str]) -> String {
-        let all: String = parts.iter().map(|part| format!("--a b\r\n{part}\r\n")).collect();
-        format!("{all}--a b--\r\n")
+        let all: String = parts.iter().map(|part| format!("--1 b\r\n{part}\r\n")).collect();
+        format!("{all}--1 b--\r\n")
     }
 
     #[test]
     fn parts_are_pieces_of_the_body() {
         let purpose = "Content-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch";
         let file = "content-disposition: form-data; name=file; filename=\"x \\\"y\\\";z.jsonl\"\r\n\
-             Content-Type: application/octet-stream\r\n\r\n{\"a\": 1}\r\n--a\r\n\r\n--a c\r\n";
+             Content-Type: application/octet-stream\r\n\r\n{\"a\": 1}\r\n--1\r\n\r\n--1 c\r\n";
         let text = form(&[purpose, file]);
         let found = parts(TYPE, text.as_bytes()).expect("a form");
         let expected = [
@@ -135,13 +135,13 @@ mod tests {
             Part {
                 name: "file".to_owned(),
                 filename: Some("x \"y\";z.jsonl".to_owned()),
-                bytes: b"{\"a\": 1}\r\n--a\r\n\r\n--a c\r\n",
+                bytes: b"{\"a\": 1}\r\n--1\r\n\r\n--1 c\r\n",
             },
         ];
         assert_eq!(found, expected);
         let with_preamble = format!("to be ignored\r\n{text}and this");
         assert_eq!(parts(TYPE, with_preamble.as_bytes()).expect("a form"), expected);
-        assert_eq!(parts("multipart/form-data;boundary=x", b"--x--"), Ok(Vec::new()));
+        assert_eq!(parts("multipart/form-data;boundary=7", b"--7--"), Ok(Vec::new()));
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
         for end in 0..whole.len() - 4 {
             assert!(parts(TYPE, &whole.as_bytes()[..end]).is_err(), "cut at {end}");
         }
-        for content_type in ["multipart/form-data", "multipart/form-data; boundary=", "x; boundary=\"a b"] {
+        for content_type in ["multipart/form-data", "multipart/form-data; boundary=", "x; boundary=\"1 b"] {
             assert!(parts(content_type, whole.as_bytes()).is_err(), "{content_type}");
         }
         for part in ["\r\nb", "Content-Disposition: form-data\r\n\r\nb", "name=\"a\"\r\n\r\nb", ""] {
