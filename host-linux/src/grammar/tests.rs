@@ -120,9 +120,8 @@ fn a_regular_expression_is_matched_from_end_to_end() {
         good.iter().for_each(|text| assert!(judge(&source, text).is_some(), "{regex}: {text}"));
         bad.iter().for_each(|text| assert_eq!(judge(&source, text), None, "{regex}: {text}"));
     }
-    for regex in ["", "[", "(?=a)b", "a{1000000000}", "a\\"] {
-        let result = BUILT_IN.1.compile(&GrammarSource::Regex(regex.into()));
-        assert!(regex == "a\\" || result.is_err(), "{regex}");
+    for regex in ["", "[", "(", "(?=a)b", "a**{"] {
+        assert!(BUILT_IN.1.compile(&GrammarSource::Regex(regex.into())).is_err(), "{regex}");
     }
 }
 

@@ -261,7 +261,7 @@ mod tests {
     fn empty_parts_are_left_out() {
         assert!(to_lark("root ::= \"\" a\na ::= \"\"{0}").unwrap_err().contains("empty output"));
         let lark = to_lark("root ::= root \"a\" | e \"b\"\ne ::= \"\"").unwrap();
-        assert_eq!(lark, "start: r0\nr0: (T0_0 | r0 T0_1)\nT0_0: \"b\"\nT0_1: \"a\"\n");
+        assert_eq!(lark, "start: r0\nr0: (T0_0 | r0 T0_1)\nT0_0: (\"b\")\nT0_1: \"a\"\n");
     }
 
     #[test]
