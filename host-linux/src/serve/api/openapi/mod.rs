@@ -124,11 +124,13 @@ fn operation_id(operation: &Operation) -> String {
 }
 
 fn responses(operation: &Operation) -> Value {
-    let has_variable = operation.path.contains('{');
+    // A server without a folder for batches has nothing at their paths.
+    let of_batches = ["/v1/files", "/v1/batches"].iter().any(|path| operation.path.starts_with(path));
+    let may_be_missing = operation.path.contains('{') || of_batches;
     let mut responses = Map::new();
     responses.insert("200".to_owned(), success(operation.answer));
     let with_body: &[_] = if matches!(operation.body, Body::None) { &[] } else { WITH_BODY };
-    let not_found = has_variable.then_some(&NOT_FOUND);
+    let not_found = may_be_missing.then_some(&NOT_FOUND);
     for (status, meaning) in ANYWHERE.iter().chain(with_body).chain(not_found) {
         let error =
             json!({"description": meaning, "content": {"application/json": {"schema": error(operation)}}});
@@ -153,10 +155,13 @@ fn error(operation: &Operation) -> Value {
 fn success(answer: Answer) -> Value {
     let of = |media: &str, schema: Value| (media.to_owned(), json!({"schema": schema}));
     let text = || json!({"type": "string"});
+    // Programs read the schema of a stream as that of one event.
+    let event =
+        || json!({"type": "object", "properties": {"event": text(), "data": text()}, "required": ["data"]});
     let content: Map<String, Value> = match answer {
         Answer::Json(schema) => [of("application/json", schema())].into_iter().collect(),
         Answer::Events(schema) => {
-            [of("application/json", schema()), of("text/event-stream", text())].into_iter().collect()
+            [of("application/json", schema()), of("text/event-stream", event())].into_iter().collect()
         }
         Answer::Lines(schema) => {
             [of("application/json", schema()), of("application/x-ndjson", text())].into_iter().collect()
