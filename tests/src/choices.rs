@@ -30,6 +30,10 @@ fn add_list(whole: &mut Value, more: &Value) {
 fn add_call(calls: &mut Value, delta: &Value) {
     let at = delta["index"].as_u64().expect("an index") as usize;
     let calls = calls.as_array_mut().expect("a list");
+    // Of a stream that is resumed the beginnings of calls may be missing.
+    while calls.len() < at {
+        calls.push(Value::Null);
+    }
     if calls.len() == at {
         let name = &delta["function"]["name"];
         calls.push(

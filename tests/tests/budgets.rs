@@ -113,17 +113,17 @@ fn what_is_beyond_a_budget_is_refused_in_few_words() {
         ),
         (
             "/v1/chat/completions",
-            format!("{{\"messages\": [{{\"role\": \"{big}\"}}]}}"),
+            format!("{{\"messages\": [{{\"role\": \"user\"}}], \"tool_choice\": \"{big}\"}}"),
             400,
-            Some("messages"),
+            Some("tool_choice"),
             "(100002 bytes)",
         ),
         (
             "/v1/chat/completions",
-            "{\"messages\": [{\"role\": \"a\\u0007b\\n\"}]}".to_owned(),
+            "{\"messages\": [{\"role\": \"user\"}], \"tool_choice\": \"a\\u0007b\\n\"}".to_owned(),
             400,
             None,
-            "role",
+            "tool_choice",
         ),
         (
             "/v1/completions",
@@ -197,4 +197,29 @@ fn tokens_that_wait_have_a_budget() {
     });
     // Everything that waited has been given back.
     assert_eq!(server.send("POST", "/v1/completions", &body.to_string()).0, 200);
+}
+
+/// Logprobs make a short request a large answer. Those that are sent whole share a memory; streams
+/// need none of it.
+#[test]
+fn answers_that_list_tokens_take_no_more_memory_than_there_is() {
+    let server = serve(&["--max-answer-bytes", "200000"]);
+    let ask = |tokens: usize, stream: bool| {
+        let body = json!({
+            "prompt": "a", "seed": 3, "max_tokens": tokens, "ignore_eos": true, "logprobs": 4, "stream": stream,
+        });
+        server.send("POST", "/v1/completions", &body.to_string())
+    };
+    let (status, text) = ask(100, false);
+    assert!(status == 400 && text.contains("max-answer-bytes") && text.contains("stream"), "{status} {text}");
+    // What was refused half-way has given back what it took.
+    for _ in 0..3 {
+        let (status, text) = ask(30, false);
+        assert!(status == 200, "{status} {text}");
+    }
+    let (status, text) = ask(100, true);
+    assert!(status == 200 && text.ends_with("data: [DONE]\n\n"), "{status} {text:.300}");
+    let (_, metrics) = server.send("GET", "/metrics", "");
+    let counted = "verbatim:budget_refusals_total{budget=\"max-answer-bytes\"} 1\n";
+    assert!(metrics.contains(counted), "{metrics}");
 }

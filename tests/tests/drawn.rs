@@ -137,9 +137,29 @@ impl Source {
         Drawn { path: COMPLETIONS, body: Value::Object(body), choices, cut }
     }
 
+    /// Functions that the answer may or must call, in some cases.
+    fn functions(&mut self, body: &mut Map<String, Value>) {
+        let a = json!({"type": "string", "enum": ["aab", "é日", "b"]});
+        let parameters = json!({"type": "object", "properties": {"a": a, "b": {"type": "integer"}},
+                                "required": ["a"], "additionalProperties": false});
+        let function = json!({"name": "f", "description": "a b", "parameters": parameters});
+        body.insert("tools".to_owned(), json!([{"type": "function", "function": function}]));
+        self.maybe(body, 70, "tool_choice", |_| json!("required"));
+        self.maybe(body, 30, "parallel_tool_calls", |_| json!(false));
+        body.insert("max_tokens".to_owned(), json!(40 + self.below(60)));
+        body.retain(|name, _| {
+            !["bad_words", "allowed_token_ids", "stop_token_ids", "stop", "min_tokens"]
+                .contains(&name.as_str())
+        });
+    }
+
     fn chat(&mut self) -> Drawn {
         let mut body = self.common();
-        self.form(&mut body);
+        if self.percent(30) {
+            self.functions(&mut body);
+        } else {
+            self.form(&mut body);
+        }
         let role = |s: &mut Self| s.pick(&["user", "assistant", "system", "developer"]);
         let messages: Vec<Value> =
             (0..=self.below(3)).map(|_| json!({"role": role(self), "content": self.text(20)})).collect();

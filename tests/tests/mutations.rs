@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use verbatim::load::image_file::{load_image, write_image};
 use verbatim::load::{ImageAccess, LoadError, LoadedModel, NoProgress, WeightChoice, load_model};
 use verbatim::runtime::{Options, ServedModel};
-use verbatim::serve::api::answer::parse;
+use verbatim::serve::api::answer::reading::parse;
 use verbatim::serve::api::chat::Chat;
 use verbatim::serve::api::completions::Completions;
 use verbatim::serve::api::dialect::Dialect;

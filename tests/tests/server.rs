@@ -131,8 +131,8 @@ fn what_is_wrong_is_said_in_openais_shape() {
         (json!({"prompt": [1, 2, 3], "resume": {"prompt_tokens": 1}}), 400, "resume"),
         (json!({"best_of": 3}), 400, "best_of"),
         (json!({"suffix": "x"}), 400, "suffix"),
-        (json!({"echo": true}), 400, "echo"),
-        (json!({"response_format": {"type": "json_object"}}), 400, "response_format"),
+        (json!({"echo": "yes"}), 400, "echo"),
+        (json!({"response_format": {"type": "nonsense"}}), 400, "response_format"),
         (json!({"stream_options": {}}), 400, "stream_options"),
         (json!({"stop": [""]}), 400, "stop"),
         (json!({"stop": 3}), 400, "stop"),
@@ -153,7 +153,7 @@ fn what_is_wrong_is_said_in_openais_shape() {
     }
     for (messages, what) in [
         (json!([]), "empty"),
-        (json!([{"role": "wizard", "content": "x"}]), "role"),
+        (json!([{"role": 3, "content": "x"}]), "role"),
         (json!([{"role": "user", "content": [{"type": "image_url"}]}]), "image"),
         (json!("hi"), "a string"),
     ] {

@@ -116,8 +116,12 @@ pub struct Generation {
     ask_again: Option<Instant>,
     events: Receiver<TokenEvent>,
     choices: Vec<Choice>,
-    /// For each choice, the first one of its request.
+    /// For each choice, the first one of its request, and whether it is in the engine.
     leaders: Vec<usize>,
+    is_live: Vec<bool>,
+    /// Choices that have not ended, and those of them that are in the engine.
+    left: usize,
+    live: usize,
     /// When each choice came how far.
     times: Vec<ChoiceTimes>,
     /// Hears of tokens as they come, with the time from which the first one is counted.
@@ -164,6 +168,9 @@ impl Generation {
             events,
             choices: Vec::new(),
             leaders: Vec::new(),
+            is_live: vec![false; total],
+            left: total,
+            live: 0,
             times: Vec::new(),
             meters: None,
             text: KeptText::default(),
@@ -215,19 +222,13 @@ impl Generation {
         }
     }
 
-    /// Choices that are in the engine.
-    fn live(&self) -> usize {
-        let submitted = self.requests.iter().flat_map(|of| of.choices.clone());
-        submitted.filter(|at| self.choices[*at].ending.is_none()).count()
-    }
-
     /// Submits what has its turn. A full queue is an error only where nothing was submitted yet.
     fn submit_pending(&mut self) -> Result<(), SubmitError> {
         while let Some(Pending { request, first, after }) = self.pending.front() {
             let (first, choices) = (*first, request.choices as usize);
             let has_begun = |at: &usize| self.choices[*at].tokens > 0 || self.choices[*at].ending.is_some();
             let is_blocked = after.as_ref().is_some_and(|at| !has_begun(at));
-            if is_blocked || self.window.is_some_and(|window| self.live() >= window) {
+            if is_blocked || self.window.is_some_and(|window| self.live >= window) {
                 return Ok(());
             }
             let Some(sender) = self.sender.clone() else { return Ok(()) };
@@ -239,6 +240,10 @@ impl Generation {
                 ticket => ticket?,
             };
             self.requests.push(Running { ticket, choices: first..first + choices });
+            for at in first..first + choices {
+                self.is_live[at] = self.choices[at].ending.is_none();
+                self.live += usize::from(self.is_live[at]);
+            }
             self.pending.pop_front();
         }
         self.sender = None;
@@ -326,7 +331,7 @@ impl Generation {
             if let Some(event) = self.ready.pop_front() {
                 return Heard::Event(event);
             }
-            if self.choices.iter().all(|choice| choice.ending.is_some()) {
+            if self.left == 0 {
                 return Heard::End;
             }
             self.go_on();
@@ -383,7 +388,7 @@ impl Generation {
         self.times[choice]
     }
 
-    /// Makes a choice's output, and its end if it has ended, ready to be given out.
+    /// Makes a choice's output, and its end if it has ended, ready to be given out: the end once.
     fn hand_on(&mut self, choice: usize, delta: Option<Delta>) {
         if choice == 0
             && let Some(delta) = &delta
@@ -392,6 +397,10 @@ impl Generation {
         }
         let delta = delta.map(TextEventKind::Delta);
         let end = self.choices[choice].ending.clone().map(TextEventKind::End);
+        if end.is_some() {
+            self.left -= 1;
+            self.live -= usize::from(std::mem::take(&mut self.is_live[choice]));
+        }
         self.ready.extend(delta.into_iter().chain(end).map(|kind| TextEvent { choice, kind }));
     }
 

@@ -100,3 +100,62 @@ impl Events {
         self.write(true, |buffer| buffer.extend_from_slice(last))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::lifecycle::Lifecycle;
+    use crate::serve::transport::head::Head;
+    use crate::serve::transport::stream::Stream;
+    use serde_json::json;
+    use std::io::Read;
+    use std::sync::Arc;
+
+    /// The bytes that a client of HTTP/1.0 gets, which has no chunks: all that `send` sends.
+    fn sent(framing: Framing, send: impl FnOnce(&mut Events) -> io::Result<()>) -> String {
+        let (stream, mut theirs) = Stream::pair();
+        let (head, _) = Head::parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap();
+        let lifecycle = Arc::new(Lifecycle::new().unwrap());
+        let client = Client::new(&Arc::new(stream), &head, Duration::from_secs(60), &lifecycle);
+        assert!(client.open_stream(&[], framing.kind()));
+        send(&mut Events::new(Some(client), framing)).unwrap();
+        let mut all = String::new();
+        theirs.read_to_string(&mut all).unwrap();
+        let (head, body) = all.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("\r\nContent-Type: {}\r\n", framing.kind().content_type)), "{head}");
+        body.to_owned()
+    }
+
+    #[test]
+    fn each_framing_has_its_own_bytes() {
+        let send = |events: &mut Events| {
+            events.ping()?;
+            events.send(&json!({"type": "a", "x": "\n"}))?;
+            events.send_named("b", &json!(1))?;
+            events.done()
+        };
+        for (framing, expected) in [
+            (Framing::Sse, ": ping\n\ndata: {\"type\":\"a\",\"x\":\"\\n\"}\n\ndata: 1\n\ndata: [DONE]\n\n"),
+            (
+                Framing::NamedSse,
+                ": ping\n\nevent: a\ndata: {\"type\":\"a\",\"x\":\"\\n\"}\n\nevent: b\ndata: 1\n\n",
+            ),
+            (Framing::Ndjson, " {\"type\":\"a\",\"x\":\"\\n\"}\n1\n"),
+            (Framing::Document, " {\"type\":\"a\",\"x\":\"\\n\"}1"),
+        ] {
+            assert_eq!(sent(framing, send), expected);
+        }
+    }
+
+    #[test]
+    fn silence_ends_with_whatever_is_sent() {
+        let mut events = Events::new(None, Framing::Sse);
+        events.sent = Instant::now() - Duration::from_secs(9);
+        let rest = events.rest(Duration::from_secs(10));
+        assert!(rest <= Duration::from_secs(1), "{rest:?}");
+        events.ping().unwrap();
+        assert!(events.rest(Duration::from_secs(10)) > Duration::from_secs(5));
+        events.sent = Instant::now() - Duration::from_secs(11);
+        assert!(events.rest(Duration::from_secs(10)).is_zero());
+    }
+}

@@ -65,16 +65,20 @@ fn bad_words(fields: &Fields<'_>, reading: Reading<'_>) -> Result<Vec<Vec<u32>>,
     }
     let mut all: Vec<Vec<u32>> = Vec::new();
     for value in list {
-        let word = value.as_str().map(str::trim_start).filter(|word| !word.is_empty());
-        let word = word.ok_or_else(|| wrong(value))?;
+        let word = value.as_str().filter(|word| !word.is_empty()).ok_or_else(|| wrong(value))?;
         let count = ("bad_words has a string of", word.chars().count(), "characters");
         reading.bounds.stop_chars.check(name, count)?;
         let encode = |text: &str| {
             let ids = reading.model.tokenizer.encode(text, false);
             ids.map_err(|error| ApiError::text(name, &error))
         };
-        let plain = encode(word)?;
-        let spaced = encode(&format!(" {word}"))?;
+        let bare = word.trim_start();
+        if bare.is_empty() {
+            all.push(encode(word)?);
+            continue;
+        }
+        let plain = encode(bare)?;
+        let spaced = encode(&format!(" {bare}"))?;
         // A vocabulary without a piece for the spaced word writes the space as a token of its own:
         // then the plain word is forbidden already.
         let is_another = spaced.first() != plain.first() && spaced.len() == plain.len();

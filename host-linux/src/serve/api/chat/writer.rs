@@ -179,7 +179,7 @@ impl AnswerWriter for Writer<'_> {
     fn end(&mut self, choice: &ChoiceHead<'_>, finish: &Finish, events: &mut Events) -> io::Result<()> {
         let mut value = delta_value(choice, &json!({}));
         set_finish(&mut value, finish);
-        events.send(&self.shell.end_chunk(value, finish.usage))
+        events.send(&self.shell.end_chunk(value, finish))
     }
 
     fn close(&mut self, usage: Usage, events: &mut Events) -> io::Result<()> {
@@ -210,7 +210,8 @@ impl AnswerWriter for Writer<'_> {
             }
             values.push(value);
         }
-        let mut body = self.shell.body(values, usage);
+        let ends: Vec<_> = choices.iter().map(|choice| &choice.finish).collect();
+        let mut body = self.shell.body(values, &ends, usage);
         // All choices have one prompt.
         if let (Some(count), Some(choice)) = (parsed.prompt_logprobs, choices.first()) {
             body["prompt_logprobs"] = prompt_logprobs(choice.prompt.tokens, count, self.texts);

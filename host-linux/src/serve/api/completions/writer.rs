@@ -55,7 +55,8 @@ impl<'a> Writer<'a> {
         let first = request.prompt.iter().find(|token| is_shown(**token));
         // Decoders may leave out the space of the first piece.
         let decoded = texts.tokenizer.decode(&request.prompt, request.skips_special).unwrap_or_default();
-        let strips = first.is_some_and(|first| texts.text(*first).starts_with(' ')) && !decoded.starts_with(' ');
+        let strips =
+            first.is_some_and(|first| texts.text(*first).starts_with(' ')) && !decoded.starts_with(' ');
         let mut end = 0;
         let mut offsets = Vec::with_capacity(request.prompt.len());
         for token in &request.prompt {
@@ -209,7 +210,7 @@ impl AnswerWriter for Writer<'_> {
 
     fn end(&mut self, choice: &ChoiceHead<'_>, finish: &Finish, events: &mut Events) -> io::Result<()> {
         let value = choice_value(choice, "", Value::Null, Some(finish));
-        events.send(&self.shell.end_chunk(value, finish.usage))
+        events.send(&self.shell.end_chunk(value, finish))
     }
 
     fn close(&mut self, usage: Usage, events: &mut Events) -> io::Result<()> {
@@ -240,6 +241,7 @@ impl AnswerWriter for Writer<'_> {
             }
             values.push(value);
         }
-        self.shell.body(values, usage)
+        let ends: Vec<_> = choices.iter().map(|choice| &choice.finish).collect();
+        self.shell.body(values, &ends, usage)
     }
 }
