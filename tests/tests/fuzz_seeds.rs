@@ -33,11 +33,16 @@ fn bodies_are_framed() {
 }
 
 #[test]
+fn answers_of_models_are_read() {
+    run("parts", fuzz::parts);
+}
+
+#[test]
 fn each_target_is_run() {
     let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).expect("fuzz/Cargo.toml");
     let names: Vec<_> =
         manifest.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect();
-    assert_eq!(names, ["verbatim-fuzz", "head", "body", "json_request"]);
+    assert_eq!(names, ["verbatim-fuzz", "head", "body", "json_request", "parts"]);
     for target in &names[1..] {
         assert!(root().join(format!("fuzz/targets/{target}.rs")).is_file(), "{target}");
     }

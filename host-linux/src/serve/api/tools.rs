@@ -203,6 +203,9 @@ fn choice(fields: &Fields<'_>, offered: &[OfferedTool]) -> Result<Option<ToolCho
     Ok(Some(choice))
 }
 
+#[cfg(all(test, feature = "structured-output"))]
+mod grammar_tests;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -253,6 +253,25 @@ fn formats_are_known_by_name_and_by_template() {
 }
 
 #[test]
+fn marks_that_are_special_tokens_are_kept() {
+    let mut json = verbatim_tests::fixture::tokenizer_json();
+    let mut added = json["added_tokens"].as_array().expect("a list").clone();
+    for (id, content, special) in [(258, "[TOOL_CALLS]", true), (259, "[ARGS]", true), (260, "<think>", false)] {
+        let mut token = added[0].clone();
+        (token["id"], token["content"], token["special"]) = (json!(id), json!(content), json!(special));
+        added.push(token);
+    }
+    json["added_tokens"] = Value::from(added);
+    let tokenizer = crate::text::Tokenizer::new(json.to_string().as_bytes(), None).expect("a tokenizer");
+    let mut format = format(ToolSyntax::Mistral);
+    format.reasoning = Some(ReasoningFormat { syntax: ReasoningSyntax::Think, is_open: false });
+    assert_eq!(format.kept_ids(&tokenizer), [258, 259], "what is no special token is text anyway");
+    assert_eq!(OutputFormat::default().kept_ids(&tokenizer), []);
+    let grammar = lark::grammar(&format, &ToolChoice::Required, None, &tokenizer).expect("a grammar");
+    assert!(grammar.contains("calls: <[258]> behind\n") && grammar.contains("(\"<think>\" thought"), "{grammar}");
+}
+
+#[test]
 fn what_never_becomes_a_call_is_not_held_for_ever() {
     let mut reader = PartReader::new(format(ToolSyntax::Hermes));
     let mut out = Vec::new();
