@@ -223,7 +223,8 @@ pub fn parts(data: &[u8]) {
         }
     }
     let chars: Vec<char> = text.chars().collect();
-    let pieces: Vec<String> = chars.chunks(1 + usize::from(cut % 16)).map(|piece| piece.iter().collect()).collect();
+    let pieces: Vec<String> =
+        chars.chunks(1 + usize::from(cut % 16)).map(|piece| piece.iter().collect()).collect();
     let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
     assert_eq!(read_parts(&format, &pieces), whole, "in pieces");
 }

@@ -67,7 +67,8 @@ fn checked(calls: &Value) -> Vec<String> {
 
 /// The message that the events of a stream make, and how it finished.
 fn gathered(events: &[Value]) -> (Value, Value) {
-    let (mut content, mut calls, mut finish): (String, Vec<Value>, Value) = (String::new(), Vec::new(), Value::Null);
+    let (mut content, mut calls, mut finish): (String, Vec<Value>, Value) =
+        (String::new(), Vec::new(), Value::Null);
     for choice in events.iter().filter_map(|event| event["choices"].get(0)) {
         content += choice["delta"]["content"].as_str().unwrap_or_default();
         for call in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
@@ -92,7 +93,8 @@ fn gathered(events: &[Value]) -> (Value, Value) {
 
 #[test]
 fn a_call_that_is_required_comes_in_every_format() {
-    for parser in ["llama3", "hermes", "qwen3-coder", "mistral", "mistral-args", "gemma", "phi4", "pythonic"] {
+    for parser in ["llama3", "hermes", "qwen3-coder", "mistral", "mistral-args", "gemma", "phi4", "pythonic"]
+    {
         let server = serve(TEMPLATE, &["--tool-parser", parser, "--reasoning-parser", "off"]);
         let mut names = Vec::new();
         for seed in 0..2 {
@@ -143,10 +145,18 @@ fn wrong_tools_are_refused_by_name() {
         (json!({"tools": {}}), "tools", "must be a list"),
         (json!({"tools": [{"type": "retrieval"}]}), "tools", "tools[0].type must be"),
         (function(json!({"name": "a b"})), "tools", "tools[0].function.name must"),
-        (function(json!({"name": "f", "parameters": {"type": "array"}})), "tools", "parameters.type must be object"),
+        (
+            function(json!({"name": "f", "parameters": {"type": "array"}})),
+            "tools",
+            "parameters.type must be object",
+        ),
         (json!({"tools": [tools()[0], tools()[0]]}), "tools", "as that of another tool"),
         (json!({"tool_choice": "sometimes"}), "tool_choice", "tool_choice must be"),
-        (json!({"tool_choice": {"type": "function", "function": {"name": "x"}}}), "tool_choice", "tool_choice must"),
+        (
+            json!({"tool_choice": {"type": "function", "function": {"name": "x"}}}),
+            "tool_choice",
+            "tool_choice must",
+        ),
         (json!({"tools": []}), "tool_choice", "tool_choice needs tools"),
         (json!({"functions": [{"name": "f"}]}), "functions", "functions"),
         (json!({"chat_template_kwargs": {"messages": []}}), "chat_template_kwargs", "must not set messages"),
@@ -166,7 +176,8 @@ fn wrong_tools_are_refused_by_name() {
 #[test]
 fn a_history_of_calls_reaches_the_template_and_a_message_is_continued() {
     let server = serve(TEMPLATE, &[]);
-    let call = json!({"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{\"a\":1}"}});
+    let call =
+        json!({"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{\"a\":1}"}});
     let messages = json!([
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": null, "tool_calls": [call]},

@@ -174,7 +174,11 @@ impl<'m> ChatEncoder<'m> {
     }
 
     fn guarded_text(&self, text: &str) -> String {
-        if text.contains(self.special_starts.as_slice()) { self.tokenizer.guard(text) } else { text.to_owned() }
+        if text.contains(self.special_starts.as_slice()) {
+            self.tokenizer.guard(text)
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -188,9 +192,11 @@ fn content(content: Option<&Value>) -> Result<String, String> {
                 Some("text" | "input_text" | "output_text") => {
                     part.get("text").and_then(Value::as_str).map(str::to_owned).ok_or("a part without text")
                 }
-                Some("refusal") => {
-                    part.get("refusal").and_then(Value::as_str).map(str::to_owned).ok_or("a part without text")
-                }
+                Some("refusal") => part
+                    .get("refusal")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+                    .ok_or("a part without text"),
                 _ => Err("only parts of type text are supported"),
             };
             Ok(parts.iter().map(part).collect::<Result<Vec<_>, _>>()?.concat())
@@ -356,7 +362,8 @@ mod tests {
     #[test]
     fn the_last_message_is_gone_on_with() {
         let continued = |source: &str, content: &str| {
-            let messages = [json!({"role": "user", "content": "so"}), json!({"role": "assistant", "content": content})];
+            let messages =
+                [json!({"role": "user", "content": "so"}), json!({"role": "assistant", "content": content})];
             let mut text = None;
             with_encoder(source, |encoder| {
                 let conversation = Conversation {

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 /// Offers functions in the messages. `has_system` is whether the template knows the system's role.
 pub(super) fn offer(tools: &[Value], messages: &mut Vec<Value>, has_system: bool) {
-    let mut words = "You can call functions. Each line between <tools> and </tools> describes one:\n<tools>\n".to_owned();
+    let mut words =
+        "You can call functions. Each line between <tools> and </tools> describes one:\n<tools>\n".to_owned();
     for tool in tools {
         words.push_str(&python_json(tool));
         words.push('\n');
@@ -88,7 +89,10 @@ mod tests {
         offer(&tools, &mut messages, true);
         let text = messages[0]["content"].as_str().unwrap();
         assert!(text.starts_with("Be brief.\n\nYou can call functions."), "{text}");
-        assert!(text.contains("<tools>\n{\"type\": \"function\", \"function\": {\"name\": \"f\"}}\n</tools>"), "{text}");
+        assert!(
+            text.contains("<tools>\n{\"type\": \"function\", \"function\": {\"name\": \"f\"}}\n</tools>"),
+            "{text}"
+        );
         let mut messages = vec![user.clone()];
         offer(&tools, &mut messages, true);
         assert_eq!((messages.len(), &messages[0]["role"], &messages[1]), (2, &json!("system"), &user));
@@ -108,7 +112,9 @@ mod tests {
             json!({"role": "assistant", "content": "", "tool_calls": [call("h")]}),
             json!({"role": "user", "content": "so?"}),
         ]);
-        let block = |name: &str| format!("<tool_call>\n{{\"name\": \"{name}\", \"arguments\": {{\"a\": 1}}}}\n</tool_call>");
+        let block = |name: &str| {
+            format!("<tool_call>\n{{\"name\": \"{name}\", \"arguments\": {{\"a\": 1}}}}\n</tool_call>")
+        };
         assert_eq!(
             messages,
             [

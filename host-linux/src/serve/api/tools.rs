@@ -91,7 +91,9 @@ impl Tools {
         let schema = match &asked {
             Some((_, GrammarSource::JsonObject)) => Some(json!({"type": "object"})),
             // One with options for the library is refused where it is compiled.
-            Some((_, GrammarSource::JsonSchema(Value::Object(schema)))) if !schema.contains_key("x-guidance") => {
+            Some((_, GrammarSource::JsonSchema(Value::Object(schema))))
+                if !schema.contains_key("x-guidance") =>
+            {
                 Some(Value::Object(schema.clone()))
             }
             Some((param, _)) if format.tools.is_some() && is_free => {
@@ -240,7 +242,8 @@ mod tests {
 
     #[test]
     fn the_choice_says_what_is_called() {
-        let choice = |choice: Value| read(json!({"tools": [function(json!({"name": "f"}))], "tool_choice": choice}));
+        let choice =
+            |choice: Value| read(json!({"tools": [function(json!({"name": "f"}))], "tool_choice": choice}));
         assert_eq!(choice(json!("required")).unwrap().choice, ToolChoice::Required);
         let named = json!({"type": "function", "function": {"name": "f"}});
         assert_eq!(choice(named).unwrap().choice, ToolChoice::Named("f".to_owned()));
@@ -248,7 +251,8 @@ mod tests {
         let model = ModelFormat { tools: ToolSyntax::Hermes, reasoning: None };
         assert!(none.listed.is_empty() && none.format(model).is_none(), "the model is told of none");
         assert!(read(json!({"tool_choice": "auto"})).unwrap().format(model).is_none());
-        let one = read(json!({"tools": [function(json!({"name": "f"}))], "parallel_tool_calls": false})).unwrap();
+        let one =
+            read(json!({"tools": [function(json!({"name": "f"}))], "parallel_tool_calls": false})).unwrap();
         assert!(!one.parallel);
     }
 

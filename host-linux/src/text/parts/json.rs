@@ -26,7 +26,9 @@ enum State {
     /// A value or the end of an array.
     ValueOrEnd,
     /// A key, or the end of an object where `can_end`.
-    Key { can_end: bool },
+    Key {
+        can_end: bool,
+    },
     Colon,
     /// A value inside a container has ended.
     Next,
@@ -34,7 +36,9 @@ enum State {
     /// Behind a backslash.
     Escape,
     /// Inside `\u`: digits so far.
-    Unicode { digits: u8 },
+    Unicode {
+        digits: u8,
+    },
     Number(Digits),
     /// The rest of `true`, `false` or `null`.
     Word(&'static str),
@@ -369,7 +373,10 @@ mod tests {
     #[test]
     fn what_models_write_in_strings_is_mended() {
         assert_eq!(read("\"a\n\u{1}\"").0, r#""a\n\u0001""#);
-        assert_eq!(read(r#""\ud83d\ud83d\ude42\ude42\ud83dx\ud83d""#).0, r#""\ufffd\ud83d\ude42\ufffd\ufffdx\ufffd""#);
+        assert_eq!(
+            read(r#""\ud83d\ud83d\ude42\ude42\ud83dx\ud83d""#).0,
+            r#""\ufffd\ud83d\ude42\ufffd\ufffdx\ufffd""#
+        );
         assert_eq!(read(r#""\ud83d\n""#).0, r#""\ufffd\n""#);
     }
 

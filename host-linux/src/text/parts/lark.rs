@@ -90,8 +90,10 @@ pub fn grammar(
     if is_left {
         return None;
     }
-    let many = format.tools.as_ref().is_some_and(|tools| tools.parallel) && !matches!(choice, ToolChoice::Named(_));
-    let opening = format.reasoning.filter(|reasoning| !reasoning.is_open).map(|reasoning| reasoning.syntax.marks().0);
+    let many =
+        format.tools.as_ref().is_some_and(|tools| tools.parallel) && !matches!(choice, ToolChoice::Named(_));
+    let opening =
+        format.reasoning.filter(|reasoning| !reasoning.is_open).map(|reasoning| reasoning.syntax.marks().0);
     let mut writer =
         Writer { tokenizer, offered: &offered, many, only_strict: is_free, opening, rules: Vec::new() };
     let syntax = format.tools.as_ref().map(|tools| tools.syntax).filter(|_| !offered.is_empty());
@@ -327,7 +329,8 @@ fn rebased(schema: &Value, base: &str) -> Value {
 
 /// A schema with our options for the library: nothing is approximated.
 fn with_options(mut schema: Value) -> Value {
-    schema["x-guidance"] = json!({"whitespace_pattern": WHITE_SPACE, "coerce_one_of": false, "lenient": false});
+    schema["x-guidance"] =
+        json!({"whitespace_pattern": WHITE_SPACE, "coerce_one_of": false, "lenient": false});
     schema
 }
 

@@ -29,7 +29,9 @@ mod sink;
 mod tests;
 mod xml;
 
-pub use format::{FormatChoice, ModelFormat, OutputFormat, ReasoningFormat, ReasoningSyntax, ToolFormat, ToolSyntax};
+pub use format::{
+    FormatChoice, ModelFormat, OutputFormat, ReasoningFormat, ReasoningSyntax, ToolFormat, ToolSyntax,
+};
 pub use lark::ToolChoice;
 pub use offered::{OfferedTool, OfferedTools};
 pub use part::Part;

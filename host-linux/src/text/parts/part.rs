@@ -31,10 +31,11 @@ pub fn joined(parts: Vec<Part>) -> Vec<Part> {
         match (out.last_mut(), part) {
             (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
             (Some(Part::Reasoning(before)), Part::Reasoning(text)) => before.push_str(&text),
-            (
-                Some(Part::Arguments { call: last, fragment: before }),
-                Part::Arguments { call, fragment },
-            ) if *last == call => before.push_str(&fragment),
+            (Some(Part::Arguments { call: last, fragment: before }), Part::Arguments { call, fragment })
+                if *last == call =>
+            {
+                before.push_str(&fragment)
+            }
             (_, part) => out.push(part),
         }
     }

@@ -30,7 +30,9 @@ impl Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// A value (or a key) must begin, or the container may end.
-    Value { can_end: bool },
+    Value {
+        can_end: bool,
+    },
     /// Behind a key.
     Colon,
     /// Behind a value in a container.
@@ -43,7 +45,9 @@ enum State {
     /// Behind a backslash.
     Escape,
     /// In an escape of a character's number: digits that must follow.
-    Code { left: u8 },
+    Code {
+        left: u8,
+    },
     /// A number or a word.
     Word,
 }
@@ -337,7 +341,9 @@ mod tests {
 
     #[test]
     fn other_expressions_are_refused() {
-        for text in ["x", "{1: 2}", "{'a' 1}", "[1 2]", "f(1)", "'a\nb'", "01", "1.2.3", ")", "[,]", "0x", "-"] {
+        for text in
+            ["x", "{1: 2}", "{'a' 1}", "[1 2]", "f(1)", "'a\nb'", "01", "1.2.3", ")", "[,]", "0x", "-"]
+        {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 fn offered() -> Arc<OfferedTools> {
-    let tool = |name: &str, parameters: Value| OfferedTool { name: name.to_owned(), parameters, strict: false };
+    let tool =
+        |name: &str, parameters: Value| OfferedTool { name: name.to_owned(), parameters, strict: false };
     let weather = json!({"type": "object", "properties": {
         "city": {"type": "string"}, "days": {"type": "integer"}, "code": {"type": "string"}, "any": {},
     }});
@@ -52,7 +53,11 @@ fn llama_calls_with_an_object() {
     let format = format(ToolSyntax::Llama);
     let one = call(0, "get_weather", r#"{"city": "Paris"}"#);
     check(&format, r#"{"name": "get_weather", "parameters": {"city": "Paris"}}"#, &one);
-    check(&format, "\n<|python_tag|>{\"type\": \"function\", \"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}", &one);
+    check(
+        &format,
+        "\n<|python_tag|>{\"type\": \"function\", \"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}",
+        &one,
+    );
     check(&format, r#"{"parameters": {"city": "Paris"}, "name": "get_weather"}"#, &one);
     check(&format, r#"{"name": "get_weather", "arguments": "{\"city\": \"Paris\"}"}"#, &one);
     let two = [one, call(1, "f-2", "{}")].concat();
@@ -98,7 +103,9 @@ fn hermes_calls_between_tags() {
     let one = call(0, "g", "{}");
     check(&format, "<tool_call>{\"name\": \"g\"}\n", &one);
     check(&format, "<tool_call>{\"name\": \"g\"}\n</tool_c", &one);
-    for prose in ["<tool_call>", "a <tool_call> b", "<tool_call>{\"name\": 3}</tool_call>", "<tool_call>{}", "x <tool"] {
+    for prose in
+        ["<tool_call>", "a <tool_call> b", "<tool_call>{\"name\": 3}</tool_call>", "<tool_call>{}", "x <tool"]
+    {
         check(&format, prose, &[text(prose)]);
     }
     let twice = [call(0, "g", "{}"), call(1, "h", "{}")].concat();
@@ -150,11 +157,20 @@ fn gemma_calls_in_fences() {
     let one = call(0, "get_weather", r#"{"city": "Paris", "days": 2}"#);
     check(&format, "```tool_code\nprint(get_weather(city='Paris', days = 2))\n```", &one);
     check(&format, "```tool_code\nget_weather(city=\"Paris\", days=2,)\n```\n", &one);
-    check(&format, "```json\n{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\", \"days\": 2}}\n```", &one);
+    check(
+        &format,
+        "```json\n{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\", \"days\": 2}}\n```",
+        &one,
+    );
     check(&format, "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\", \"days\": 2}}", &one);
     let two = [call(0, "f-2", "{}"), call(1, "f-2", "{}")].concat();
     check(&format, "```tool_code\nf-2()\nprint(f-2())\n```", &two);
-    for prose in ["```python\nf()\n```", "```json\n{\"a\": 1}\n```", "```tool_code\nprint(1)\n```", "```tool_code\nprint(print("] {
+    for prose in [
+        "```python\nf()\n```",
+        "```json\n{\"a\": 1}\n```",
+        "```tool_code\nprint(1)\n```",
+        "```tool_code\nprint(print(",
+    ] {
         check(&format, prose, &[text(prose)]);
     }
 }
@@ -172,8 +188,8 @@ fn phi_calls_in_a_list() {
 #[test]
 fn python_calls_in_a_list() {
     let format = format(ToolSyntax::Pythonic);
-    let two =
-        [call(0, "get_weather", r#"{"city": "a)\"b", "any": {"x": [1, true]}}"#), call(1, "f-2", "{}")].concat();
+    let two = [call(0, "get_weather", r#"{"city": "a)\"b", "any": {"x": [1, true]}}"#), call(1, "f-2", "{}")]
+        .concat();
     let list = r#"[get_weather(city='a)"b', any={'x': [1, True]}), f-2()]"#;
     check(&format, list, &two);
     check(&format, &format!("<|python_start|>{list}<|python_end|>"), &two);
@@ -256,7 +272,9 @@ fn formats_are_known_by_name_and_by_template() {
 fn marks_that_are_special_tokens_are_kept() {
     let mut json = verbatim_tests::fixture::tokenizer_json();
     let mut added = json["added_tokens"].as_array().expect("a list").clone();
-    for (id, content, special) in [(258, "[TOOL_CALLS]", true), (259, "[ARGS]", true), (260, "<think>", false)] {
+    for (id, content, special) in
+        [(258, "[TOOL_CALLS]", true), (259, "[ARGS]", true), (260, "<think>", false)]
+    {
         let mut token = added[0].clone();
         (token["id"], token["content"], token["special"]) = (json!(id), json!(content), json!(special));
         added.push(token);
@@ -268,7 +286,10 @@ fn marks_that_are_special_tokens_are_kept() {
     assert_eq!(format.kept_ids(&tokenizer), [258, 259], "what is no special token is text anyway");
     assert_eq!(OutputFormat::default().kept_ids(&tokenizer), []);
     let grammar = lark::grammar(&format, &ToolChoice::Required, None, &tokenizer).expect("a grammar");
-    assert!(grammar.contains("calls: <[258]> behind\n") && grammar.contains("(\"<think>\" thought"), "{grammar}");
+    assert!(
+        grammar.contains("calls: <[258]> behind\n") && grammar.contains("(\"<think>\" thought"),
+        "{grammar}"
+    );
 }
 
 #[test]
@@ -288,12 +309,57 @@ fn what_never_becomes_a_call_is_not_held_for_ever() {
 fn answer() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         prop::sample::select(vec![
-            "<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "```tool_code\n",
-            "```json\n", "```", "<|tool_call|>", "<|/tool_call|>", "functools", "<|python_start|>", "<|python_end|>",
-            "<think>", "</think>", "<function=", "<parameter=", "</parameter>", "</function>", "get_weather", "f-2",
-            "{\"name\": \"", "\"arguments\": {", "{\"name\": \"f-2\", \"parameters\": {", "city", "(", ")", "[", "]",
-            "{", "}", "\"", "'", ":", "=", ",", ";", " ", "\n", "\\", "\\ud83d", "1", "-1.5e3", "True", "null",
-            "[get_weather(city=", ">", "<", "print(", "\"\"\"",
+            "<tool_call>",
+            "</tool_call>",
+            "<|python_tag|>",
+            "[TOOL_CALLS]",
+            "[ARGS]",
+            "[CALL_ID]",
+            "```tool_code\n",
+            "```json\n",
+            "```",
+            "<|tool_call|>",
+            "<|/tool_call|>",
+            "functools",
+            "<|python_start|>",
+            "<|python_end|>",
+            "<think>",
+            "</think>",
+            "<function=",
+            "<parameter=",
+            "</parameter>",
+            "</function>",
+            "get_weather",
+            "f-2",
+            "{\"name\": \"",
+            "\"arguments\": {",
+            "{\"name\": \"f-2\", \"parameters\": {",
+            "city",
+            "(",
+            ")",
+            "[",
+            "]",
+            "{",
+            "}",
+            "\"",
+            "'",
+            ":",
+            "=",
+            ",",
+            ";",
+            " ",
+            "\n",
+            "\\",
+            "\\ud83d",
+            "1",
+            "-1.5e3",
+            "True",
+            "null",
+            "[get_weather(city=",
+            ">",
+            "<",
+            "print(",
+            "\"\"\"",
         ])
         .prop_map(str::to_owned),
         "[a-z日🙂 \n]{1,3}",
@@ -364,15 +430,15 @@ fn written(syntax: ToolSyntax, calls: &[(&str, Value)]) -> String {
     match syntax {
         ToolSyntax::Llama => all(&object("parameters"), "; "),
         ToolSyntax::Hermes => {
-            let block = |call: &(&str, Value)| format!("<tool_call>\n{}\n</tool_call>", object("arguments")(call));
+            let block =
+                |call: &(&str, Value)| format!("<tool_call>\n{}\n</tool_call>", object("arguments")(call));
             all(&block, "\n")
         }
         ToolSyntax::QwenCoder => {
             let block = |(name, arguments): &(&str, Value)| {
                 let map = arguments.as_object().expect("an object");
-                let parameter = |(key, value): (&String, &Value)| {
-                    format!("<parameter={key}>\n{value}\n</parameter>\n")
-                };
+                let parameter =
+                    |(key, value): (&String, &Value)| format!("<parameter={key}>\n{value}\n</parameter>\n");
                 let parameters: String = map.iter().map(parameter).collect();
                 format!("<tool_call>\n<function={name}>\n{parameters}</function>\n</tool_call>")
             };

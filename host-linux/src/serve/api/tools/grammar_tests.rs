@@ -2,8 +2,8 @@
 use crate::grammar::{Compiler, ConstraintState, GrammarSource};
 use crate::text::Tokenizer;
 use crate::text::parts::{
-    OfferedTool, OfferedTools, OutputFormat, ReasoningFormat, ReasoningSyntax, ToolChoice, ToolFormat, ToolSyntax,
-    lark,
+    OfferedTool, OfferedTools, OutputFormat, ReasoningFormat, ReasoningSyntax, ToolChoice, ToolFormat,
+    ToolSyntax, lark,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -54,12 +54,7 @@ fn allows(compiler: &Compiler, grammar: &str, text: &str) -> bool {
 }
 
 /// Texts, and whether they are allowed.
-fn expected(
-    syntax: ToolSyntax,
-    before: &str,
-    choice: &ToolChoice,
-    has_answer: bool,
-) -> Vec<(String, bool)> {
+fn expected(syntax: ToolSyntax, before: &str, choice: &ToolChoice, has_answer: bool) -> Vec<(String, bool)> {
     let call = call(syntax);
     let with = |text: &str| format!("{before}{text}");
     let is_free = *choice == ToolChoice::Auto;
@@ -72,7 +67,10 @@ fn expected(
         (with("{\"z\": 3}"), has_answer),
         (with("{\"z\": 7}"), false),
     ];
-    if is_free && !has_answer && !matches!(syntax, ToolSyntax::Llama | ToolSyntax::Gemma | ToolSyntax::Pythonic) {
+    if is_free
+        && !has_answer
+        && !matches!(syntax, ToolSyntax::Llama | ToolSyntax::Gemma | ToolSyntax::Pythonic)
+    {
         texts.push((with(&format!("Hello.\n{call}")), true));
         texts.push((with(&format!("Hello.\n{}", call.replace("Bern", "Rome"))), false));
     }
@@ -122,5 +120,8 @@ fn what_need_not_be_held_to_anything_has_no_grammar() {
     let tools = ToolFormat { syntax: ToolSyntax::Hermes, parallel: true, offered: offered(false) };
     let free = OutputFormat { reasoning: None, tools: Some(tools) };
     assert_eq!(lark::grammar(&free, &ToolChoice::Auto, None, &tokenizer), None);
-    assert_eq!(lark::grammar(&OutputFormat::default(), &ToolChoice::Auto, Some(&json!({})), &tokenizer), None);
+    assert_eq!(
+        lark::grammar(&OutputFormat::default(), &ToolChoice::Auto, Some(&json!({})), &tokenizer),
+        None
+    );
 }
