@@ -44,8 +44,8 @@ impl<'c> Conversation<'c> {
 /// The text of a prompt.
 #[derive(Clone, Debug)]
 pub struct RenderedChat {
-    /// The text, in which special tokens that a client wrote are marked. It may be far longer than a
-    /// context: [`Tokenizer::tokens_min`] tells.
+    /// The text, in which special tokens that a client wrote are marked. It may be far longer than
+    /// a context: [`Tokenizer::tokens_min`] tells.
     pub text: String,
     /// The content of the message that the model goes on with.
     continued: Option<String>,

@@ -79,7 +79,8 @@ impl Tools {
     ///
     /// A form that is a schema is that of the text behind the reasoning, where no function is
     /// called; any other is that of the whole output, which then has no reasoning, and cannot be
-    /// asked for with functions. Where one must be called, the answer has no text to give a form to.
+    /// asked for with functions. Where one must be called, the answer has no text to give a form
+    /// to.
     pub fn constraint(
         &self,
         format: &mut OutputFormat,

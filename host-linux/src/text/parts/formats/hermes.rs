@@ -1,5 +1,6 @@
-//! Hermes, Qwen 2.5, Qwen 3 and many others: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`,
-//! one for each call. The tags of Qwen3-Coder are read in their place too.
+//! Hermes, Qwen 2.5, Qwen 3 and many others:
+//! `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, one for each call. The tags of
+//! Qwen3-Coder are read in their place too.
 use super::super::call_object::CallObject;
 use super::super::machine::Machine;
 use super::super::offered::OfferedTools;

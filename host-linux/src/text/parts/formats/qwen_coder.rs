@@ -1,5 +1,6 @@
-//! Qwen3-Coder: `<tool_call><function=NAME><parameter=NAME>value</parameter></function></tool_call>`,
-//! one for each call. Some of its answers leave the outer tag out.
+//! Qwen3-Coder:
+//! `<tool_call><function=NAME><parameter=NAME>value</parameter></function></tool_call>`, one for
+//! each call. Some of its answers leave the outer tag out.
 use super::super::call_object::CallObject;
 use super::super::machine::Machine;
 use super::super::offered::OfferedTools;
