@@ -45,7 +45,7 @@ pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The whole document.
+/// The whole document, as it is served.
 pub fn document() -> Value {
     let mut paths = Map::new();
     for operation in OPERATIONS {

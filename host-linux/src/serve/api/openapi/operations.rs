@@ -13,7 +13,7 @@ pub struct Operation {
     pub path: &'static str,
     /// What it does, in a sentence.
     pub summary: &'static str,
-    /// What is sent.
+    /// What a request sends with it.
     pub body: Body,
     /// What comes back with status 200.
     pub answer: Answer,
@@ -26,7 +26,7 @@ pub struct Operation {
 /// What a request sends.
 #[derive(Clone, Copy, Debug)]
 pub enum Body {
-    /// Nothing.
+    /// Nothing but the head of the request.
     None,
     /// An object of JSON with the parameters of an endpoint, of which some must be given.
     Json(Endpoints, &'static [&'static str]),
@@ -45,7 +45,7 @@ pub enum Answer {
     Lines(fn() -> Value),
     /// Text of this media type.
     Text(&'static str),
-    /// No word.
+    /// No word, and no media type.
     Empty,
 }
 
@@ -54,9 +54,9 @@ pub enum Answer {
 pub enum Errors {
     /// As of OpenAI's API.
     OpenAi,
-    /// As of Anthropic's.
+    /// As of Anthropic's: with `type`, and no `param`.
     Anthropic,
-    /// As of Ollama's.
+    /// As of Ollama's: a message, and nothing else.
     Ollama,
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Check<'c> {
     pub(super) has_readers: bool,
     /// Finds the row of a name at the top of the body.
     pub(super) find: &'c dyn Fn(&str) -> Option<&'static Parameter>,
-    /// What was ignored.
+    /// The names that were ignored so far, as far as they are kept.
     pub(super) ignored: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ impl Check<'_> {
         let Some(row) = row else {
             if self.is_strict {
                 let message = format!(
-                    "{} is no parameter of this endpoint, and the server runs with --strict",
+                    "{} is no parameter of this endpoint, and the server is strict (option strict)",
                     quote(path)
                 );
                 return Err(ApiError::invalid(path, message));

@@ -3,37 +3,37 @@
 /// A set of endpoints: some of the bits below, joined by `|`.
 pub type Endpoints = u32;
 
-/// `POST /v1/completions`.
+/// Goes on from prompts of text or ids: `POST /v1/completions`.
 pub const COMPLETIONS: Endpoints = 1;
-/// `POST /v1/chat/completions`.
+/// Answers a conversation: `POST /v1/chat/completions`.
 pub const CHAT: Endpoints = 1 << 1;
-/// `POST /v1/responses`.
+/// Answers a conversation, as OpenAI's newer API: `POST /v1/responses`.
 pub const RESPONSES: Endpoints = 1 << 2;
-/// `POST /v1/messages`.
+/// Answers a conversation, as Anthropic's API: `POST /v1/messages`.
 pub const MESSAGES: Endpoints = 1 << 3;
-/// `POST /v1/messages/count_tokens`.
+/// Counts the tokens of such a conversation: `POST /v1/messages/count_tokens`.
 pub const COUNT_TOKENS: Endpoints = 1 << 4;
-/// `POST /api/chat`.
+/// Answers a conversation, as Ollama's API: `POST /api/chat`.
 pub const OLLAMA_CHAT: Endpoints = 1 << 5;
-/// `POST /api/generate`.
+/// Answers a prompt, as Ollama's API: `POST /api/generate`.
 pub const OLLAMA_GENERATE: Endpoints = 1 << 6;
-/// `POST /api/embed`.
+/// Computes vectors of texts, as Ollama's API; `/api/embeddings` too: `POST /api/embed`.
 pub const OLLAMA_EMBED: Endpoints = 1 << 7;
-/// `POST /api/show`.
+/// Tells of the model, as Ollama's API: `POST /api/show`.
 pub const OLLAMA_SHOW: Endpoints = 1 << 8;
-/// `POST /v1/embeddings`.
+/// Computes the vectors of texts: `POST /v1/embeddings`.
 pub const EMBEDDINGS: Endpoints = 1 << 9;
-/// `POST /v1/rerank`.
+/// Puts documents in order; `/v2/rerank` too: `POST /v1/rerank`.
 pub const RERANK: Endpoints = 1 << 10;
-/// `POST /v1/score`.
+/// Tells how well pairs of texts fit: `POST /v1/score`.
 pub const SCORE: Endpoints = 1 << 11;
-/// `POST /tokenize`.
+/// Tells the tokens of a text: `POST /tokenize`.
 pub const TOKENIZE: Endpoints = 1 << 12;
-/// `POST /detokenize`.
+/// Tells the text of tokens: `POST /detokenize`.
 pub const DETOKENIZE: Endpoints = 1 << 13;
-/// `POST /apply-template`.
+/// Renders a conversation as text: `POST /apply-template`.
 pub const APPLY_TEMPLATE: Endpoints = 1 << 14;
-/// `POST /v1/batches`.
+/// Begins a batch of requests: `POST /v1/batches`.
 pub const BATCHES: Endpoints = 1 << 15;
 
 /// The endpoints of OpenAI's first two APIs, which share their parameters.

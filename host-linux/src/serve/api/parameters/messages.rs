@@ -78,7 +78,12 @@ const OUTPUT: &[Parameter] = &[
         ]),
         "The form of the output.",
     ),
-    used("effort", INNER, Schema::Text, "How much the model thinks, for templates that know `reasoning_effort`."),
+    used(
+        "effort",
+        INNER,
+        Schema::Text,
+        "How much the model thinks, for templates that know `reasoning_effort`.",
+    ),
     refused("task_budget", INNER, &[], Schema::Any, "Tokens that a whole task may take."),
 ];
 

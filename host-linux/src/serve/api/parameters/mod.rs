@@ -50,18 +50,18 @@ pub const SOURCES: &[(&str, &str)] = &[
     ("Anthropic", "the Python package `anthropic` 2.14.0: messages, count_tokens"),
     (
         "vLLM",
-        "`vllm/entrypoints` of its repository: completions and chat at 002032ee, their inner objects at \
+        "its repository, below vllm/entrypoints: completions and chat at 002032ee, their inner objects at \
          022e555d, responses at 010a69ce, messages at 00589e56, embeddings at 020638a6, rerank and score at \
          004706d8, tokenize at 030ea52e, and the older `guided_*` names at 0052bed3",
     ),
     (
         "llama-server",
-        "`tools/server` of llama.cpp: server-schema.cpp at 23b5dbd4 and 0177c342, server-common.cpp at \
+        "llama.cpp, below tools/server: server-schema.cpp at 23b5dbd4 and 0177c342, server-common.cpp at \
          aa6192d3, server-chat.cpp at fcad53c5",
     ),
     (
         "Ollama",
-        "the Python package `ollama` 0.6.3, and `api/types.go` and `openai/openai.go` of its repository as \
+        "the Python package `ollama` 0.6.3, and api/types.go and openai/openai.go of its repository as \
          they are with log-probabilities and image generation",
     ),
 ];

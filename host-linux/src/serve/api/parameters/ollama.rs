@@ -84,7 +84,7 @@ pub(super) const OPTIONS: &[Parameter] = &[
         "num_ctx",
         INNER,
         Schema::Integer(1, i64::MAX),
-        "The context that is needed. More than the server has is refused; `--max-model-len` sets it.",
+        "The context that is needed. More than the server has is refused; option `max-model-len` sets it.",
     ),
     inert("num_keep", INNER, WHOLE, "Tokens that stay when the context is full; the output ends then."),
     inert("num_batch", INNER, COUNT, "Tokens of a step; it changes no bit of an answer."),
@@ -93,7 +93,7 @@ pub(super) const OPTIONS: &[Parameter] = &[
     inert("main_gpu", INNER, WHOLE, "The GPU in use; there is none."),
     inert("numa", INNER, Schema::Bool, "Where memory lies; it changes no bit of an answer."),
     inert("low_vram", INNER, Schema::Bool, "Memory of a GPU; there is none."),
-    inert("f16_kv", INNER, Schema::Bool, "The format of the cache; `--kv` sets it."),
+    inert("f16_kv", INNER, Schema::Bool, "The format of the cache; option `kv` sets it."),
     inert("logits_all", INNER, Schema::Bool, "Keeps logits; it changes no bit of an answer."),
     inert("vocab_only", INNER, Schema::Bool, "Loads no weights; the model is loaded."),
     inert("use_mmap", INNER, Schema::Bool, "How weights are read; it changes no bit of an answer."),
@@ -153,7 +153,7 @@ pub(super) const ROWS: &[Parameter] = &[
         &[Text("")],
         Schema::Text,
         "A template of the request's own; the server's \
-         is chosen with `--chat-template`.",
+         is chosen with option `chat-template`.",
     ),
     refused(
         "context",

@@ -70,8 +70,8 @@ pub(super) const ROWS: &[Parameter] = &[
         "stop",
         OPENAI,
         STOP,
-        "Strings that end the output and are not part of it. At most `--max-stop-strings`, of \
-         `--max-stop-chars` characters each.",
+        "Strings that end the output and are not part of it. At most option `max-stop-strings`, of \
+         option `max-stop-chars` characters each.",
     ),
     used(
         "include_stop_str_in_output",

@@ -33,11 +33,11 @@ pub enum Kind {
 /// A value that leaves an answer as it would be without it.
 #[derive(Clone, Copy, Debug)]
 pub enum Plain {
-    /// A truth value.
+    /// This truth value and no other.
     Bool(bool),
     /// A number, written with or without a fraction.
     Number(f64),
-    /// A string.
+    /// This string and no other.
     Text(&'static str),
     /// A list without an entry.
     EmptyList,
@@ -81,9 +81,9 @@ impl Plain {
 /// The values of a parameter: their type and bounds.
 #[derive(Clone, Copy, Debug)]
 pub enum Schema {
-    /// Any value.
+    /// Any value of any type.
     Any,
-    /// True or false.
+    /// One of the two truth values.
     Bool,
     /// A whole number between two, both allowed; a float without a fraction counts as one.
     Integer(i64, i64),
@@ -91,7 +91,7 @@ pub enum Schema {
     Number(f64, f64),
     /// A number above the first bound, up to and with the second.
     Above(f64, f64),
-    /// A string.
+    /// A string of any length.
     Text,
     /// A string that is not empty.
     Nonempty,
@@ -109,7 +109,7 @@ pub enum Schema {
 
 /// A list of any length.
 pub const MANY: usize = usize::MAX;
-/// Ids of tokens.
+/// Ids of tokens, whether the model has them or not.
 pub const TOKEN: Schema = Schema::Integer(0, u32::MAX as i64);
 /// A list of token ids.
 pub const TOKENS: Schema = Schema::List(&TOKEN, 0, MANY);

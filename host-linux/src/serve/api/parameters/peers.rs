@@ -104,7 +104,7 @@ pub(super) const ROWS: &[Parameter] = &[
         NONE,
         COUNT,
         "Ollama's length of the context; \
-         `--max-model-len` sets it.",
+         option `max-model-len` sets it.",
     ),
     refused("max_new_tokens", GENERATES, NONE, WHOLE, "Another name of `max_tokens`."),
     refused(

@@ -10,7 +10,7 @@ use super::parameter::{COUNT, INNER, MANY, OBJECT, Parameter, Schema, TEXTS, TOK
 pub(super) const PROMPT: Schema =
     Schema::OneOf(&[Schema::Text, TOKENS, TEXTS, Schema::List(&TOKENS, 0, MANY)]);
 
-/// A conversation.
+/// A conversation of one message at least.
 pub(super) const CONVERSATION: Schema = Schema::List(&OBJECT, 1, MANY);
 
 const RESUME: &[Parameter] = &[
@@ -83,7 +83,7 @@ pub(super) const ROWS: &[Parameter] = &[
         RENDERS | COMPLETIONS,
         &[],
         Schema::Text,
-        "A template of the request's own; the server's is chosen with `--chat-template`.",
+        "A template of the request's own; the server's is chosen with option `chat-template`.",
     ),
     used(
         "chat_template_kwargs",

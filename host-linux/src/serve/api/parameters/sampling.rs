@@ -81,7 +81,7 @@ pub(super) const ROWS: &[Parameter] = &[
         COMPLETIONS | CHAT,
         Schema::Integer(1, 1 << 20),
         "Choices of each prompt; choice i draws with (seed, i). \
-         At most `--max-choices`.",
+         At most option `max-choices`.",
     ),
     used("stop_token_ids", GENERATES, TOKENS, "Tokens that end the output, besides the model's own."),
     used("ignore_eos", DRAWS, Schema::Bool, "The model's own end tokens do not end the output."),

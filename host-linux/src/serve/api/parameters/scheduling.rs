@@ -10,7 +10,7 @@ pub(super) const ROWS: &[Parameter] = &[
         "priority",
         GENERATES,
         Schema::Integer(-127, 127),
-        "When it is its turn: a lower one is sooner, as in vLLM. Keys and `--max-priority` bound it.",
+        "When it is its turn: a lower one is sooner, as in vLLM. Keys and option `max-priority` bound it.",
     ),
     used(
         "cache_salt",

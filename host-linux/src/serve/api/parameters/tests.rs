@@ -340,7 +340,11 @@ fn a_strict_server_refuses_unknown_names_alone() {
     ] {
         let error = strict(body).unwrap_err();
         assert_eq!((error.status, error.param.as_deref()), (400, Some(param)));
-        assert!(error.message.contains(param) && error.message.contains("--strict"), "{}", error.message);
+        assert!(
+            error.message.contains(param) && error.message.contains("option strict"),
+            "{}",
+            error.message
+        );
     }
 }
 
