@@ -18,8 +18,8 @@ fn ask(server: &Running, method: &str, path: &str, key: &str, body: &Value) -> (
     let mut stream = TcpStream::connect(&server.address).expect("connects");
     let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json");
     let length = body.len();
-    write!(stream, "{head}\r\nx-api-key: {key}\r\nanthropic-version: 2023-06-01\r\nContent-Length: {length}\r\n\r\n{body}")
-        .expect("sent");
+    let head = format!("{head}\r\nx-api-key: {key}\r\nanthropic-version: 2023-06-01");
+    write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{body}").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -307,4 +307,87 @@ fn ollamas_clients_get_vectors() {
     assert_eq!(none["embeddings"], json!([]));
     let (status, wrong) = server.post("/api/embed", &json!({"model": "tiny", "input": 3}));
     assert!(status == 400 && wrong["error"].is_string(), "{wrong}");
+}
+
+#[test]
+fn a_call_is_the_same_in_every_dialect() {
+    // The functions that are offered take some room in a prompt of single bytes.
+    let mut files = Files::tiny();
+    files.edit("config.json", |config| config["max_position_embeddings"] = json!(2048));
+    let directory = files.directory("dialects-calls");
+    let path = directory.path().to_str().expect("UTF-8");
+    let server = Running::start(&["--served-model-name", "tiny", "--max-seqs", "4", "--model", path]);
+    let schema = json!({
+        "type": "object", "properties": {"city": {"enum": ["Rome", "Oslo"]}}, "required": ["city"],
+        "additionalProperties": false,
+    });
+    let question = json!([{"role": "user", "content": "weather?"}]);
+    let drawn = json!({"temperature": 1, "top_k": 0, "top_p": 1, "seed": 3, "return_token_ids": true});
+    let function = json!({"name": "weather", "description": "Tells it", "parameters": schema});
+    let chat = json!({
+        "messages": question, "max_tokens": 150, "tool_choice": "required", "parallel_tool_calls": false,
+        "tools": [{"type": "function", "function": function}],
+    });
+    let (status, chat) = server.post("/v1/chat/completions", &with(&chat, &drawn));
+    assert_eq!(status, 200, "{chat}");
+    let call = &chat["choices"][0]["message"]["tool_calls"][0];
+    let expected = (chat["choices"][0]["prompt_token_ids"].clone(), chat["choices"][0]["token_ids"].clone());
+    assert_eq!(
+        (&call["function"]["name"], &chat["choices"][0]["finish_reason"]),
+        (&json!("weather"), &json!("tool_calls")),
+        "{chat}"
+    );
+    let arguments: Value =
+        serde_json::from_str(call["function"]["arguments"].as_str().expect("text")).expect("JSON");
+
+    let body = json!({
+        "messages": question, "max_tokens": 150,
+        "tools": [{"name": "weather", "description": "Tells it", "input_schema": schema}],
+        "tool_choice": {"type": "any", "disable_parallel_tool_use": true},
+    });
+    let (status, message) = server.post("/v1/messages", &with(&body, &drawn));
+    assert_eq!(status, 200, "{message}");
+    assert_eq!(ids(&message["verbatim"]), expected);
+    let block = json!({"type": "tool_use", "id": call["id"], "name": "weather", "input": arguments});
+    assert_eq!((&message["content"], &message["stop_reason"]), (&json!([block]), &json!("tool_use")));
+    let events = streamed(&server, "/v1/messages", &with(&with(&body, &drawn), &json!({"stream": true})));
+    let pieces = events.iter().filter_map(|event| event["delta"]["partial_json"].as_str());
+    let pieces = pieces.collect::<String>();
+    assert_eq!(serde_json::from_str::<Value>(&pieces).expect("JSON"), arguments);
+
+    let body = json!({
+        "input": question, "max_output_tokens": 150, "tool_choice": "required", "parallel_tool_calls": false,
+        "tools": [with(&function, &json!({"type": "function"}))],
+    });
+    let (status, response) = server.post("/v1/responses", &with(&body, &drawn));
+    assert_eq!(status, 200, "{response}");
+    assert_eq!(ids(&response["verbatim"]), expected);
+    let item = &response["output"][0];
+    assert_eq!((&item["call_id"], &item["arguments"]), (&call["id"], &call["function"]["arguments"]));
+    assert_eq!(response["status"], "completed");
+
+    // The call goes back with its result, in each dialect's words for the same history.
+    let call_of = |arguments: &Value| json!({"name": "weather", "arguments": arguments});
+    let result = json!({"role": "tool", "tool_call_id": call["id"], "content": "sunny"});
+    let history = json!([question[0], {"role": "assistant", "content": "", "tool_calls": [call]}, result]);
+    let ask = with(&json!({"messages": history, "max_tokens": 4}), &drawn);
+    let (status, chat) = server.post("/v1/chat/completions", &ask);
+    assert_eq!(status, 200, "{chat}");
+    let prompt = &chat["choices"][0]["prompt_token_ids"];
+    let result = json!({"type": "tool_result", "tool_use_id": call["id"], "content": "sunny"});
+    let turn = json!({"role": "assistant", "content": [block]});
+    let history = json!([question[0], turn, {"role": "user", "content": [result]}]);
+    let (_, message) =
+        server.post("/v1/messages", &with(&json!({"messages": history, "max_tokens": 4}), &drawn));
+    assert_eq!(message["verbatim"]["prompt_token_ids"], *prompt, "{message}");
+    let result = json!({"type": "function_call_output", "call_id": call["id"], "output": "sunny"});
+    let body = json!({"input": [question[0], item, result], "max_output_tokens": 4});
+    let (_, response) = server.post("/v1/responses", &with(&body, &drawn));
+    assert_eq!(response["verbatim"]["prompt_token_ids"], *prompt, "{response}");
+    let result = json!({"role": "tool", "tool_name": "weather", "content": "sunny"});
+    let calls = json!([{"id": call["id"], "function": call_of(&arguments)}]);
+    let history = json!([question[0], {"role": "assistant", "content": "", "tool_calls": calls}, result]);
+    let body = json!({"model": "tiny", "messages": history, "stream": false, "return_token_ids": true});
+    let (_, answer) = server.post("/api/chat", &body);
+    assert_eq!(answer["verbatim"]["prompt_token_ids"], *prompt, "{answer}");
 }

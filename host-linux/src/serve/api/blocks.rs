@@ -37,14 +37,14 @@ pub(super) enum Change {
     Began(usize),
     /// Its content grew by this much.
     Grew(usize, String),
-    /// It is whole.
+    /// It is whole, and grows no more.
     Ended(usize),
 }
 
 /// The blocks of one choice.
 ///
-/// White space alone, which models write to set reasoning and calls apart, is no block, unless it is
-/// the whole answer.
+/// White space alone, which models write to set reasoning and calls apart, is no block, unless it
+/// is the whole answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Blocks {
     list: Vec<Block>,

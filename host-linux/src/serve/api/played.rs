@@ -1,4 +1,5 @@
-//! Plays an answer to the writer of a dialect, and reads what its client would get. For tests alone.
+//! Plays an answer to the writer of a dialect, and reads what its client would get. For tests
+//! alone.
 use super::answer::parsed::ParsedBody;
 use super::answer::tokens::ListedToken;
 use super::answer::writer::{
@@ -27,17 +28,17 @@ pub(super) struct Play {
     pub parsed: ParsedBody,
     /// What each token brings, in order.
     pub parts: Vec<Vec<Part>>,
-    /// How it ends.
+    /// How it ends, if no error ends it.
     pub reason: Reason,
-    /// What stops it.
+    /// What stops it, if the request names that.
     pub stop: Option<StopReason>,
     /// Whether an error ends it instead.
     pub fails: bool,
 }
 
 impl Play {
-    /// An answer that thinks, says `Hi.`, and calls a tool twice, to a prompt of five tokens of which
-    /// two were cached.
+    /// An answer that thinks, says `Hi.`, and calls a tool twice, to a prompt of five tokens of
+    /// which two were cached.
     pub(super) fn of_all_parts() -> Self {
         let text = |text: &str| Part::Text(text.to_owned());
         let begins = |call| Part::CallBegins { call, name: "look".to_owned() };

@@ -5,7 +5,8 @@
 //! default is the model's own affair, as at the other endpoints.
 //!
 //! * [`chat`], [`generate`]: the dialects. `options`, `reading`: what both read. `output`: answers.
-//! * [`embed`]: vectors. [`library`]: what is told of the model. `time`: dates as clients read them.
+//! * [`embed`]: vectors. [`library`]: what is told of the model. `time`: dates as clients read
+//!   them.
 pub mod chat;
 pub mod embed;
 pub mod generate;

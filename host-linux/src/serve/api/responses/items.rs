@@ -8,11 +8,11 @@ use verbatim_core::sampling::TokenLogprob;
 /// How far an item has come, in the words of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
-    /// It has begun.
+    /// It has begun, and is not whole.
     InProgress,
-    /// It is whole.
+    /// It is whole, as it was meant.
     Completed,
-    /// It was cut off.
+    /// It was cut off by a limit.
     Incomplete,
 }
 
