@@ -169,10 +169,12 @@ impl From<GenerationError> for ApiError {
             }
             GenerationError::Unwanted => Self::server(CLIENT_LEFT, message),
             GenerationError::Refused(refusal) => SubmitError::Refused(refusal).into(),
+            // Only what a request asks for can forbid every token.
+            GenerationError::NoTokenAllowed => Self::invalid("", message),
             // The same model gives the same logits, and the same ids the same text.
-            GenerationError::NonFinite { .. }
-            | GenerationError::NoTokenAllowed
-            | GenerationError::Text(_) => Self { retry: Retry::Never, ..Self::server(500, message) },
+            GenerationError::NonFinite { .. } | GenerationError::Text(_) => {
+                Self { retry: Retry::Never, ..Self::server(500, message) }
+            }
         }
     }
 }
@@ -207,6 +209,7 @@ mod tests {
         let gone = ApiError::from(SubmitError::EngineGone);
         assert_eq!((gone.status, gone.headers()), (503, soon));
         assert_eq!(ApiError::from(GenerationError::Unwanted).status, 499);
+        assert_eq!(ApiError::from(GenerationError::NoTokenAllowed).status, 400);
         let wrong = ApiError::text("messages", &TextError::EmptyPrompt);
         assert_eq!((wrong.status, wrong.param.as_deref()), (400, Some("messages")));
         assert!(wrong.headers().is_empty());
