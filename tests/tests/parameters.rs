@@ -137,6 +137,24 @@ fn what_is_passed_over_is_told_and_refused_where_that_is_asked() {
     }
 }
 
+/// Random requests found it: each parameter alone makes sense.
+#[test]
+fn a_request_that_forbids_every_token_is_told_so() {
+    let server = serve(&[]);
+    for (_, path, base) in endpoints() {
+        let mut body = base.clone();
+        body["allowed_token_ids"] = json!([70]);
+        body["stop_token_ids"] = json!([70]);
+        body["min_tokens"] = json!(1);
+        let (status, answer) = server.post(path, &body);
+        assert_eq!(
+            (status, answer["error"]["type"].as_str()),
+            (400, Some("invalid_request_error")),
+            "{answer}"
+        );
+    }
+}
+
 #[test]
 fn the_document_of_the_api_is_served() {
     let server = serve(&[]);

@@ -279,7 +279,7 @@ impl fmt::Display for GenerationError {
             Self::NonFinite { position } => {
                 write!(f, "the model gave a logit that is not finite at position {position}")
             }
-            Self::NoTokenAllowed => f.write_str("no token is allowed here: what the request asks for forbids every one"),
+            Self::NoTokenAllowed => f.write_str("no token is allowed here: the request forbids every one"),
             Self::Text(error) => error.fmt(f),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::DeviceLost => f.write_str(
