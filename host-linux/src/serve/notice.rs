@@ -10,7 +10,7 @@ pub enum Notice {
     ConnectionClosed(std::io::Error),
     /// A request was refused, because the system gave no thread for it.
     RequestRefused(std::io::Error),
-    /// A request had a parameter that is unknown and was ignored.
+    /// A request had a parameter that is unknown, or has no effect, and was ignored.
     UnknownParameter(String),
     /// Something about API keys.
     Guard(GuardNotice),
@@ -39,7 +39,9 @@ impl std::fmt::Display for Notice {
         match self {
             Self::ConnectionClosed(error) => write!(f, "a connection was closed: no thread: {error}"),
             Self::RequestRefused(error) => write!(f, "a request was refused: no thread: {error}"),
-            Self::UnknownParameter(name) => write!(f, "ignoring the unknown parameter \"{}\"", quote(name)),
+            Self::UnknownParameter(name) => {
+                write!(f, "ignoring the parameter \"{}\", which has no effect here", quote(name))
+            },
             Self::Guard(notice) => notice.fmt(f),
             Self::Engine(notice) => notice.fmt(f),
             Self::Setting(name, value, reason) => write!(f, "{name}: {value} ({reason})"),

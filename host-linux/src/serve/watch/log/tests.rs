@@ -145,7 +145,7 @@ fn an_unknown_parameter_is_named_once_and_not_without_end() {
         let ignored = names.iter().map(|name| (*name).to_owned()).collect();
         written.log.request_ended(&Record { ignored, ..Record::default() });
     };
-    let named = || written.lines().iter().filter(|line| line.contains("unknown parameter")).count();
+    let named = || written.lines().iter().filter(|line| line.contains("ignoring the parameter")).count();
     tell(&["a\nb", "a\nb"]);
     tell(&["a\nb"]);
     assert!(written.lines()[0].ends_with("INFO ignoring the unknown parameter \"a\\nb\""));
