@@ -41,7 +41,7 @@ impl std::fmt::Display for Notice {
             Self::RequestRefused(error) => write!(f, "a request was refused: no thread: {error}"),
             Self::UnknownParameter(name) => {
                 write!(f, "ignoring the parameter \"{}\", which has no effect here", quote(name))
-            },
+            }
             Self::Guard(notice) => notice.fmt(f),
             Self::Engine(notice) => notice.fmt(f),
             Self::Setting(name, value, reason) => write!(f, "{name}: {value} ({reason})"),
