@@ -50,7 +50,10 @@ fn the_log_has_a_line_for_each_request_and_no_word_of_it() {
     assert!(ms("queue_ms") <= ms("first_token_ms") && ms("first_token_ms") <= ms("total_ms"), "{done}");
     assert_eq!((&refused["status"], &refused["param"]), (&json!(400), &json!("suffix")));
     let messages: Vec<&str> = lines.iter().filter_map(|line| line["message"].as_str()).collect();
-    assert!(messages.contains(&"ignoring the parameter \"sesame\\u{1b}\", which has no effect here"), "{messages:?}");
+    assert!(
+        messages.contains(&"ignoring the parameter \"sesame\\u{1b}\", which has no effect here"),
+        "{messages:?}"
+    );
     assert!(messages.iter().any(|message| message.starts_with("listening on http://")), "{messages:?}");
 }
 
