@@ -10,7 +10,7 @@ use super::tool_prompt;
 use super::{ChatTemplate, TemplateInput, TextError, Tokenizer};
 use serde_json::{Map, Value};
 
-/// What is rendered.
+/// A conversation with all that the template is told beside its messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Conversation<'c> {
     /// The messages, oldest first.

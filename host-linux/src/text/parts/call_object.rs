@@ -29,7 +29,7 @@ enum State {
     Next,
 }
 
-/// Reads one object.
+/// Reads the object of one call.
 #[derive(Debug)]
 pub(super) struct CallObject {
     /// Without marks around it, an object is a call only if it calls a function that is offered

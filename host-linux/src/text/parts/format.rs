@@ -17,7 +17,7 @@ pub struct OutputFormat {
 /// How reasoning is marked in one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReasoningFormat {
-    /// The marks.
+    /// The marks around it.
     pub syntax: ReasoningSyntax,
     /// Whether the prompt ends within the reasoning, so that the answer begins with it.
     pub is_open: bool,
@@ -26,9 +26,9 @@ pub struct ReasoningFormat {
 /// The marks around reasoning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReasoningSyntax {
-    /// `<think>` and `</think>`.
+    /// `<think>` before it and `</think>` behind it.
     Think,
-    /// `[THINK]` and `[/THINK]`.
+    /// `[THINK]` before it and `[/THINK]` behind it, as Mistral's models write.
     Brackets,
 }
 
@@ -56,16 +56,16 @@ pub enum ToolSyntax {
     Mistral,
     /// Mistral's `[TOOL_CALLS]` and `[ARGS]`, around the name of each call.
     MistralNamed,
-    /// Gemma's fenced blocks.
+    /// Gemma's blocks of code, fenced by backticks.
     Gemma,
-    /// Phi-4's `<|tool_call|>`.
+    /// Phi-4's `<|tool_call|>` before a list of objects.
     Phi,
     /// Python's calls in a list.
     Pythonic,
 }
 
 impl ReasoningSyntax {
-    /// All of them.
+    /// All marks that are known.
     pub const ALL: [Self; 2] = [Self::Think, Self::Brackets];
 
     /// The name that flags know it by.
@@ -113,7 +113,7 @@ impl ReasoningSyntax {
 }
 
 impl ToolSyntax {
-    /// All of them.
+    /// All ways that are known.
     pub const ALL: [Self; 8] = [
         Self::Llama,
         Self::Hermes,

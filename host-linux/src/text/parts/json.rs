@@ -33,7 +33,7 @@ enum State {
     /// A value inside a container has ended.
     Next,
     Text,
-    /// Behind a backslash.
+    /// In a string, behind a backslash.
     Escape,
     /// Inside `\u`: digits so far.
     Unicode {
@@ -78,7 +78,7 @@ impl Digits {
     }
 }
 
-/// Checks one value.
+/// Checks one value, whatever its type.
 #[derive(Debug)]
 pub(super) struct Json {
     state: State,

@@ -19,7 +19,7 @@ const WHITE_SPACE: &str = r"\x20|\x0A[\x20\x09]{0,32}";
 pub enum ToolChoice {
     /// As the model likes.
     Auto,
-    /// At least one.
+    /// At least one, whichever it is.
     Required,
     /// The one of this name, once.
     Named(String),

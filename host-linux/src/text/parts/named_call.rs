@@ -11,7 +11,7 @@ pub(super) const ID: &str = "[CALL_ID]";
 /// Characters between a name and its arguments, at most.
 const HEAD_MAX: usize = 128;
 
-/// Reads one call.
+/// Reads one call behind its mark.
 #[derive(Debug)]
 pub(super) struct NamedCall {
     /// What stands before the arguments, as far as it was read.

@@ -11,7 +11,7 @@ pub enum Part {
     CallBegins {
         /// Its number among the calls of this answer, from 0.
         call: usize,
-        /// The function's name.
+        /// The name of the function.
         name: String,
     },
     /// JSON text of a call's arguments. All fragments of a call together are an object, or the

@@ -23,10 +23,10 @@ enum State {
     InKey,
     /// Behind a key and blanks.
     Equals,
-    /// Behind `=`.
+    /// Behind the `=` of an argument.
     Value,
     InValue(PythonValue),
-    /// Behind a value.
+    /// Behind the value of an argument.
     Next,
     /// Behind a call in a list.
     Behind,

@@ -33,7 +33,7 @@ enum State {
     Value {
         can_end: bool,
     },
-    /// Behind a key.
+    /// Behind a key of a dictionary.
     Colon,
     /// Behind a value in a container.
     Next,
@@ -42,7 +42,7 @@ enum State {
     /// Behind two quotes: a string without a character, or one with three quotes begins.
     SecondQuote,
     Text,
-    /// Behind a backslash.
+    /// In a string, behind a backslash.
     Escape,
     /// In an escape of a character's number: digits that must follow.
     Code {
@@ -52,7 +52,7 @@ enum State {
     Word,
 }
 
-/// Reads one literal.
+/// Reads one literal, whatever its type.
 #[derive(Debug)]
 pub(super) struct PythonValue {
     state: State,

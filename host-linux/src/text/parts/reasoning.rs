@@ -18,7 +18,7 @@ enum State {
     Inside,
     /// Behind the closing mark, where blanks are dropped.
     Closed,
-    /// In the answer.
+    /// In the answer, where marks are text.
     Answer,
 }
 

@@ -31,13 +31,13 @@ pub(super) trait Syntax: Debug + Send {
 enum State {
     /// At the beginning of an answer, which may be a call without a mark.
     Beginning,
-    /// In text.
+    /// In text, where a mark may come.
     Text,
     /// Behind an opening mark.
     Marked,
-    /// In a call.
+    /// In a call, or a list of them.
     Call(Box<dyn Machine>),
-    /// Behind a call.
+    /// Behind a call, where another may follow.
     Behind,
 }
 

@@ -23,7 +23,7 @@ enum State {
     Value,
 }
 
-/// Reads one call.
+/// Reads one call and its arguments.
 #[derive(Debug)]
 pub(super) struct XmlCall {
     offered: Arc<OfferedTools>,

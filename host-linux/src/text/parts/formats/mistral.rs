@@ -5,7 +5,7 @@ use super::super::machine::Machine;
 use super::super::named_call::{ARGUMENTS, ID, NamedCall};
 use super::super::scan::Syntax;
 
-/// The syntax.
+/// Both of these syntaxes.
 #[derive(Debug)]
 pub(in super::super) struct Mistral;
 

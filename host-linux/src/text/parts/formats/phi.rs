@@ -4,7 +4,7 @@ use super::super::call_object::{CallList, CallObject};
 use super::super::machine::Machine;
 use super::super::scan::Syntax;
 
-/// The syntax.
+/// Both of these syntaxes.
 #[derive(Debug)]
 pub(in super::super) struct Phi;
 
