@@ -166,6 +166,8 @@ fn texts_become_ids_and_ids_texts() {
         assert_eq!(error(&answer), (400, param), "{path}: {}", answer.1);
     }
     assert_eq!(server.post("/tokenize", &json!({"model": "x", "prompt": "a"})).0, 404);
+    let (_, answer) = server.post("/tokenize", &json!({"prompt": "a", "colour": 1}));
+    assert_eq!(answer["verbatim"]["ignored"], json!(["colour"]));
 }
 
 /// The tiny model, saved as one that embeds.
@@ -254,6 +256,8 @@ fn embeddings_have_openais_shape() {
     let (_, answer) = server.post("/v1/embeddings", &json!({"input": &long}));
     assert_eq!(answer["error"]["code"], "context_length_exceeded");
     assert_eq!(server.post("/v1/embeddings", &json!({"model": "x", "input": "a"})).0, 404);
+    let (_, answer) = server.post("/v1/embeddings", &json!({"input": "a", "colour": 1, "user": "me"}));
+    assert_eq!(answer["verbatim"]["ignored"], json!(["colour", "user"]));
 }
 
 /// Floats as bytes in base64, read by hand.
