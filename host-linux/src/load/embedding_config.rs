@@ -44,11 +44,11 @@ pub enum Dimensions {
     Whole,
     /// Any (a Matryoshka model).
     Any,
-    /// These.
+    /// Those in this list, and no others.
     Listed(Vec<usize>),
 }
 
-/// How embeddings are made.
+/// What sentence-transformers' files say that becomes of a model's hidden states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmbeddingConfig {
     /// Which hidden states count.

@@ -153,7 +153,7 @@ pub trait Runner {
     }
 
     /// Computes the last norm and, where logits are wanted, the output head of some rows of the
-    /// last step of that kind, named by their index in it, at most [`ForwardLimits::head_rows`] at a
-    /// time; waits for them.
+    /// last step of that kind, named by their index in it, at most [`ForwardLimits::head_rows`] at
+    /// a time; waits for them.
     fn head(&mut self, kind: StepKind, rows: &[u32], wants: HeadWants) -> Result<HeadOutput<'_>, DeviceLost>;
 }

@@ -8,7 +8,8 @@ use crate::serve::server::Server;
 use crate::serve::transport::refusal;
 use serde_json::{Value, json};
 
-/// Answers with a list of the model's names, its own first; with 503 once the server is about to end.
+/// Answers with a list of the model's names, its own first; with 503 once the server is about to
+/// end.
 pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let server = exchange.server;
     if server.lifecycle.is_ending() {

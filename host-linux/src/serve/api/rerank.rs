@@ -80,7 +80,7 @@ fn read_reranking(fields: &Fields<'_>, reading: Reading<'_>) -> Result<Reranking
     Ok(Reranking { prompts, documents, top, cache_salt: params::cache_salt(fields)? })
 }
 
-/// Pairs of texts.
+/// Texts that are compared pair by pair.
 struct Scoring {
     /// The prompts of the first texts, then those of the second.
     prompts: Vec<Vec<u32>>,
