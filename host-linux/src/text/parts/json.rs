@@ -54,7 +54,7 @@ enum Digits {
     Fraction,
     Exponent,
     ExponentSign,
-    ExponentDigits,
+    Power,
 }
 
 impl Digits {
@@ -68,13 +68,13 @@ impl Digits {
             (Point | Fraction, '0'..='9') => Some(Fraction),
             (Zero | Whole | Fraction, 'e' | 'E') => Some(Exponent),
             (Exponent, '+' | '-') => Some(ExponentSign),
-            (Exponent | ExponentSign | ExponentDigits, '0'..='9') => Some(ExponentDigits),
+            (Exponent | ExponentSign | Power, '0'..='9') => Some(Power),
             _ => None,
         }
     }
 
     fn is_complete(self) -> bool {
-        matches!(self, Self::Zero | Self::Whole | Self::Fraction | Self::ExponentDigits)
+        matches!(self, Self::Zero | Self::Whole | Self::Fraction | Self::Power)
     }
 }
 
