@@ -43,6 +43,9 @@ classes! {
     OtherAccepted = "other model's drafts accepted";
     OtherRejected = "other model's drafts rejected";
     OtherMasked = "other model's drafts under a mask";
+    ProposedAccepted = "proposed drafts accepted";
+    ProposedRejected = "proposed drafts rejected";
+    ProposedMasked = "proposed drafts under a mask";
     DraftSteps = "draft steps";
     CancelledWaiting = "cancelled while waiting";
     CancelledPrefill = "cancelled in prefill";
@@ -105,6 +108,8 @@ impl Coverage {
             self.add(class, times);
         }
         self.add_drafts(&c.lookup, [Class::LookupAccepted, Class::LookupRejected, Class::LookupMasked]);
+        let classes = [Class::ProposedAccepted, Class::ProposedRejected, Class::ProposedMasked];
+        self.add_drafts(&c.proposed, classes);
         match draft_model {
             DraftModelChoice::None => {}
             DraftModelChoice::Itself => {

@@ -12,7 +12,7 @@
 //! * [`options`]: what a seed decides once: formats, limits, pool, instruction set; features that a
 //!   replay can switch off.
 //! * [`workload`]: what it decides for each request; [`grammar`]: masks as a function of the tokens
-//!   before them.
+//!   before them; [`vocabulary`]: real grammars, and words for the ids that they are about.
 //! * [`world`]: the models, built once a process, and the memory and pools of a run.
 //! * [`ask`]: what decides a request's answer.
 //! * [`answer`]: all bits that a request gets to see; [`oracle`]: those that it gets alone.
@@ -35,5 +35,6 @@ pub mod report;
 pub mod rng;
 pub mod run;
 pub mod shrink;
+pub mod vocabulary;
 pub mod workload;
 pub mod world;

@@ -2,7 +2,7 @@
 //! of its own.
 use super::answer::{Answer, Watch};
 use super::ask::Ask;
-use super::grammar::mask_words;
+use super::grammar::{Followed, mask_words};
 use super::options::Options;
 use super::world::{self, Memory, VOCAB};
 use std::collections::HashMap;
@@ -74,13 +74,14 @@ impl Oracle {
         let (mut engine, mut cpu) = engine.expect("an engine");
         let id = engine.submit(&Request { generated, ..ask.request(choice) }).expect("a request that fits");
         let mut watch = Watch::default();
-        let mut mask = vec![0; mask_words(VOCAB)];
+        let (mut mask, mut followed) = (vec![0; mask_words(VOCAB)], Followed::default());
         while let Some(plan) = engine.plan(Budget::UNLIMITED) {
             let mut masked = None;
             if let Some(grammar) = &ask.grammar
                 && let Some((at, row)) = engine.rows(plan).enumerate().find(|(_, row)| row.samples)
             {
-                grammar.allow(engine.context(&row), VOCAB, &mut mask);
+                let context = (ask.prompt.len(), engine.context(&row));
+                grammar.allow(&mut followed, context, VOCAB, &mut mask);
                 masked = Some((at, &mask[..]));
             }
             let masks = Masks { rows: masked.as_slice() };

@@ -20,6 +20,8 @@ pub enum Stream {
     Text,
     /// The weights of the models.
     Weights,
+    /// What the host proposes in a turn.
+    Propose,
 }
 
 /// A stream of random numbers.

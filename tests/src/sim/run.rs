@@ -3,8 +3,8 @@
 use super::answer::{Answer, Watch};
 use super::checks::{Key, Running, Text, Texts, Waiting, check_engine, check_tables};
 use super::coverage::{Class, Coverage};
-use super::grammar::{Grammar, mask_words};
-use super::options::{Options, Over, Setup, TWO_SPLITS};
+use super::grammar::{Followed, Grammar, mask_words};
+use super::options::{Feature, Options, Over, Setup, TWO_SPLITS};
 use super::oracle::Oracle;
 use super::rng::{Rng, Stream, fold};
 use super::workload::{Cancel, Spec, Workload};
@@ -123,6 +123,7 @@ fn run_with(setup: &Setup, options: &Options, pool: &dyn Pool, outcome: &mut Out
         beginnings: HashMap::new(),
         next: 0,
         turn: 0,
+        followed: HashMap::new(),
         lost: Vec::new(),
         outcome,
     };
@@ -185,6 +186,8 @@ struct Run<'a, 'm> {
     /// The next request's number.
     next: usize,
     turn: u64,
+    /// How far the constrained choices have come.
+    followed: HashMap<Key, Followed>,
     lost: Vec<Lost>,
     outcome: &'a mut Outcome,
 }
@@ -401,6 +404,7 @@ impl Run<'_, '_> {
     /// One turn: a plan, now and then others before that are dropped, and a step.
     fn turn(&mut self, budget: Budget, dropped: &[Budget], faults: bool) -> Result<(), String> {
         self.turn += 1;
+        self.propose();
         let mut stale = Vec::new();
         for budget in dropped {
             stale.extend(self.plan(*budget)?);
@@ -421,6 +425,34 @@ impl Run<'_, '_> {
             }
         }
         self.step(plan)
+    }
+
+    /// The host proposes draft tokens: those that a grammar forces, and now and then nonsense.
+    fn propose(&mut self) {
+        if self.setup.without.has(Feature::Speculation) {
+            return;
+        }
+        let mut rng = Rng::new(self.setup.seed, Stream::Propose, self.turn);
+        let (nonsense, forgets) = (rng.percent(6), rng.percent(10));
+        if forgets {
+            // Whoever computes masks elsewhere has to begin again.
+            self.followed.clear();
+        }
+        let mut keys: Vec<Key> = self.watch.answers.keys().copied().collect();
+        keys.sort_unstable();
+        for key in keys {
+            let Some(live) = self.specs.get(&key.0) else { continue };
+            let (spec, answer) = (&live.spec, &self.watch.answers[&key]);
+            let output = [&spec.generated[..], &answer.ids()[..]].concat();
+            let tokens = match &spec.ask.grammar {
+                _ if nonsense => (0..3).map(|_| rng.below(VOCAB) as u32).collect(),
+                Some(grammar) if rng.percent(80) => {
+                    self.followed.entry(key).or_default().forced(grammar, &output)
+                }
+                _ => Vec::new(),
+            };
+            self.engine.propose(key.0, key.1, &tokens);
+        }
     }
 
     /// A plan, checked; `None` if nobody is live.
@@ -526,17 +558,23 @@ impl Run<'_, '_> {
     }
 
     /// The rows of a step whose token a grammar constrains, and their masks one after the other.
-    fn masks(&self, rows: &[PlannedRow]) -> (Vec<usize>, Vec<u32>) {
+    fn masks(&mut self, rows: &[PlannedRow]) -> (Vec<usize>, Vec<u32>) {
         let words = mask_words(VOCAB);
-        let constrained: Vec<(usize, Grammar)> = rows
+        let ask = |row: &PlannedRow| {
+            let ask = &self.specs.get(&row.request)?.spec.ask;
+            Some((ask.prompt.len(), ask.grammar?))
+        };
+        let constrained: Vec<(usize, (usize, Grammar))> = rows
             .iter()
             .enumerate()
             .filter(|(_, row)| row.samples)
-            .filter_map(|(at, row)| Some((at, self.specs.get(&row.request)?.spec.ask.grammar?)))
+            .filter_map(|(at, row)| Some((at, ask(row)?)))
             .collect();
         let mut bits = vec![0; words * constrained.len()];
-        for ((at, grammar), mask) in constrained.iter().zip(bits.chunks_mut(words)) {
-            grammar.allow(self.engine.context(&rows[*at]), VOCAB, mask);
+        for ((at, (prompt_len, grammar)), mask) in constrained.iter().zip(bits.chunks_mut(words)) {
+            let row = &rows[*at];
+            let followed = self.followed.entry((row.request, row.choice)).or_default();
+            grammar.allow(followed, (*prompt_len, self.engine.context(row)), VOCAB, mask);
         }
         (constrained.iter().map(|(at, _)| *at).collect(), bits)
     }
@@ -564,6 +602,7 @@ impl Run<'_, '_> {
     /// A choice ended: its answer is what it gets alone.
     fn ended(&mut self, (id, choice): Key) -> Result<(), String> {
         let mut answer = self.watch.answers.remove(&(id, choice)).ok_or("an answer ends once")?;
+        self.followed.remove(&(id, choice));
         let live = self.specs.remove(&id).ok_or("a live request has a spec")?;
         let class = match answer.end {
             Some(FinishReason::DeviceLost) => {

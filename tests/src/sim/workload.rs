@@ -142,7 +142,8 @@ impl Workload {
             kind: match rng.below(8) {
                 0..3 => GrammarKind::Half,
                 3 => GrammarKind::EndsAt(len + rng.within(1..=16)),
-                _ => GrammarKind::Narrow,
+                4..6 => GrammarKind::Narrow,
+                _ => GrammarKind::Real,
             },
         });
         let outputs = [RowOutput::NextLogprob, RowOutput::NextLogprob, RowOutput::Hidden, RowOutput::Logits];
