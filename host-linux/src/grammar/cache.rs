@@ -70,7 +70,10 @@ mod tests {
         assert_eq!(cache.get(&[0]).as_deref(), Some(&0));
         cache.insert(vec![3], Arc::new(3));
         cache.insert(vec![3], Arc::new(4));
-        assert_eq!((0..4).map(|key| cache.get(&[key]).is_some()).collect::<Vec<_>>(), [true, false, true, true]);
+        assert_eq!(
+            (0..4).map(|key| cache.get(&[key]).is_some()).collect::<Vec<_>>(),
+            [true, false, true, true]
+        );
         assert_eq!(cache.get(&[3]).as_deref(), Some(&4));
         cache.insert(vec![9; 1 << 20], Arc::new(9));
         assert_eq!(cache.entries.len(), 1, "one that is too large is alone");

@@ -158,7 +158,9 @@ impl ConstraintState {
                     }
                     Next::Tokens(bits)
                 }
-                Err(_) if is_accepting && parser.stop_reason() == StopReason::NoExtensionBias => Next::Complete,
+                Err(_) if is_accepting && parser.stop_reason() == StopReason::NoExtensionBias => {
+                    Next::Complete
+                }
                 Err(_) => Next::Impossible,
             }
         });

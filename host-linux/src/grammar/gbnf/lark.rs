@@ -249,7 +249,10 @@ mod tests {
 
     #[test]
     fn what_recursion_leaves_is_cut_into_terminals() {
-        let lark = to_lark("root ::= \"(\" ws root? \")\" ws | \"a\" | b\nws ::= | \" \" ws2\nws2 ::= [ ]{0,3}\nb ::= \"b\"").unwrap();
+        let lark = to_lark(
+            "root ::= \"(\" ws root? \")\" ws | \"a\" | b\nws ::= | \" \" ws2\nws2 ::= [ ]{0,3}\nb ::= \"b\"",
+        )
+        .unwrap();
         assert_eq!(
             lark,
             "start: r0\nr0: (T0_0 | T0_1 (r0)? T0_2)\nT0_0: (\"a\" | T3)\nT0_1: \"(\" T1\nT0_2: \")\" T1\n\

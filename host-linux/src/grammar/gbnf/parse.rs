@@ -166,8 +166,8 @@ impl Lexer<'_> {
         let mut ranges = Vec::new();
         while let Some(first) = self.character(at, ']')? {
             let mut ahead = self.chars.clone();
-            let is_range = ahead.next().is_some_and(|(_, c)| c == '-')
-                && ahead.next().is_some_and(|(_, c)| c != ']');
+            let is_range =
+                ahead.next().is_some_and(|(_, c)| c == '-') && ahead.next().is_some_and(|(_, c)| c != ']');
             let mut last = first;
             if is_range {
                 self.chars.next();
@@ -212,7 +212,8 @@ impl Lexer<'_> {
             let digit = self.chars.next().and_then(|(_, c)| c.to_digit(16));
             code = code << 4 | digit.ok_or_else(|| wrong_at(escape_at, text, "a digit is missing"))?;
         }
-        let c = char::from_u32(code).ok_or_else(|| wrong_at(escape_at, text, "there is no such character"))?;
+        let c =
+            char::from_u32(code).ok_or_else(|| wrong_at(escape_at, text, "there is no such character"))?;
         Ok(Some(c))
     }
 }
@@ -273,9 +274,8 @@ impl Parser<'_> {
                 Token::Defines => return Err(self.wrong("a name was expected before ::=")),
                 Token::Name(name) => {
                     let number = self.numbers.get(name.as_str());
-                    let number = number.ok_or_else(|| {
-                        format!("there is no rule named {}", shorten(name, FOUND_MAX))
-                    })?;
+                    let number = number
+                        .ok_or_else(|| format!("there is no rule named {}", shorten(name, FOUND_MAX)))?;
                     Node::Rule(*number)
                 }
                 Token::Part(node) => node.clone(),
@@ -313,17 +313,28 @@ mod tests {
         assert_eq!(body("root ::= \"a\\\"\\n\\x41\\u00e9\""), literal("a\"\nAé"));
         let class = |not, ranges: &[(char, char)]| Node::Class { not, ranges: ranges.to_vec() };
         assert_eq!(body("root ::= [a-z_-]"), class(false, &[('a', 'z'), ('_', '_'), ('-', '-')]));
-        assert_eq!(body("root ::= [^\"\\\\\\x7F]"), class(true, &[('"', '"'), ('\\', '\\'), ('\x7f', '\x7f')]));
+        assert_eq!(
+            body("root ::= [^\"\\\\\\x7F]"),
+            class(true, &[('"', '"'), ('\\', '\\'), ('\x7f', '\x7f')])
+        );
         assert_eq!(body("root ::= ."), Node::Any);
         let repeat = |min, max| Node::Repeat(Box::new(literal("a")), min, max);
-        for (text, min, max) in
-            [("*", 0, None), ("+", 1, None), ("?", 0, Some(1)), ("{2}", 2, Some(2)), ("{2,}", 2, None), ("{0, 3}", 0, Some(3))]
-        {
+        for (text, min, max) in [
+            ("*", 0, None),
+            ("+", 1, None),
+            ("?", 0, Some(1)),
+            ("{2}", 2, Some(2)),
+            ("{2,}", 2, None),
+            ("{0, 3}", 0, Some(3)),
+        ] {
             assert_eq!(body(&format!("root ::= \"a\"{text}")), repeat(min, max));
         }
         let empty = Node::Sequence(Vec::new());
         assert_eq!(body("root ::= | \"a\""), Node::Alternatives(vec![empty.clone(), literal("a")]));
-        assert_eq!(body("root ::= (\"a\" |\n  \"b\") # c\n"), Node::Alternatives(vec![literal("a"), literal("b")]));
+        assert_eq!(
+            body("root ::= (\"a\" |\n  \"b\") # c\n"),
+            Node::Alternatives(vec![literal("a"), literal("b")])
+        );
     }
 
     #[test]

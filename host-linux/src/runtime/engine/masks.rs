@@ -230,7 +230,8 @@ impl Bounded {
     /// Makes the masks of the rows that were asked for.
     fn answer(&mut self) {
         for asked in &mut self.asked {
-            let known = self.known.as_ref().filter(|(len, _)| !asked.is_drafted && *len == asked.output.len());
+            let known =
+                self.known.as_ref().filter(|(len, _)| !asked.is_drafted && *len == asked.output.len());
             asked.mask = match known {
                 Some((_, mask)) => Some(mask.clone()),
                 None => self.rules.after(&asked.output),

@@ -38,10 +38,13 @@ fn refusal(param: &str, error: &GrammarError) -> ApiError {
     }
 }
 
+/// Reads the source that one parameter names, if the body has it.
+type Reader = fn(&Fields<'_>) -> Result<Option<Named>, ApiError>;
+
 /// The one source that a body names, and the parameter that names it.
 pub fn source(fields: &Fields<'_>) -> Result<Option<Named>, ApiError> {
     let mut found: Option<Named> = None;
-    let all: [fn(&Fields<'_>) -> Result<Option<Named>, ApiError>; 8] = [
+    let all: [Reader; 8] = [
         |fields| named(fields, "response_format", response_format),
         |fields| named(fields, "structured_outputs", structured_outputs),
         |fields| named(fields, "guided_json", |param, value| schema(param, value).map(Some)),
@@ -242,7 +245,11 @@ mod tests {
             (json!({"response_format": {}}), "response_format", "a type"),
             (json!({"response_format": {"type": "structural_tag"}}), "response_format", "structural_tag"),
             (json!({"response_format": {"type": "json_schema"}}), "response_format", "schema"),
-            (json!({"response_format": {"type": "json_schema", "json_schema": 1}}), "response_format", "object"),
+            (
+                json!({"response_format": {"type": "json_schema", "json_schema": 1}}),
+                "response_format",
+                "object",
+            ),
             (json!({"structured_outputs": {"json": {}, "regex": "a"}}), "structured_outputs", "found 2"),
             (json!({"structured_outputs": {"other": 1}}), "structured_outputs", "found 0"),
             (json!({"structured_outputs": {"json": "{"}}), "structured_outputs", "JSON schema"),
