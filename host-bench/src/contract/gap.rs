@@ -26,9 +26,10 @@ fn token(events: &Receiver<TokenEvent>) -> Result<usize, String> {
             events.recv_timeout(PATIENCE).map_err(|error| error.to_string())?;
         match kind {
             TokenEventKind::Token { .. } => return Ok(choice),
-            TokenEventKind::Admitted { .. } => {}
+            TokenEventKind::Admitted { .. } | TokenEventKind::PromptLogprob { .. } => {}
             TokenEventKind::Finished(_) if choice == 1 => {}
             TokenEventKind::Finished(reason) => return Err(format!("the stream ended: {reason:?}")),
+            TokenEventKind::Complete => return Err("the stream ended".to_owned()),
             TokenEventKind::EngineLost => return Err("the engine panicked".to_owned()),
         }
     }

@@ -4,7 +4,9 @@
 //! * [`drafting`]: speculation by lookup and by the model itself in int4, on text that is copied,
 //!   random, and real.
 //! * [`gap`]: a running stream while a long prompt arrives.
+//! * [`constrained`]: streams whose output has a form beside free ones.
 //! * [`cycle`]: the model that cycles; [`drive`]: requests through an engine.
+mod constrained;
 mod cycle;
 mod drafting;
 mod drive;
@@ -21,7 +23,7 @@ use verbatim_core::isa::Isa;
 /// The cases to run, and what they need besides the model.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ContractArgs {
-    /// Cases to run: mixed, prefix, cycle, copies, random, self, gap [default: all].
+    /// Cases to run: mixed, prefix, cycle, copies, random, self, gap, constrained [default: all].
     #[arg(long, value_delimiter = ',')]
     cases: Vec<String>,
     /// Real models, checkpoints with a tokenizer, on which agreement of int4 with bf16 is measured
@@ -36,7 +38,7 @@ pub(crate) struct ContractArgs {
     isa: String,
 }
 
-const CASES: [&str; 7] = ["mixed", "prefix", "cycle", "copies", "random", "self", "gap"];
+const CASES: [&str; 8] = ["mixed", "prefix", "cycle", "copies", "random", "self", "gap", "constrained"];
 
 /// The rows of the table so far.
 struct Table {
@@ -88,6 +90,9 @@ pub(crate) fn report(
     drop(pool);
     if is_asked("gap") {
         gap::report(&mut table, &path, (isa, threads), args.step_ms)?;
+    }
+    if is_asked("constrained") {
+        constrained::report(&mut table, &path, (isa, threads))?;
     }
     let failed = table.failed;
     if failed == 0 { Ok(()) } else { Err(format!("{failed} bars do not hold on this machine in this run")) }
