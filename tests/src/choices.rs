@@ -1,5 +1,5 @@
-//! The choices of answers in one form, whether they came whole or as events: text, reasoning, calls,
-//! ids, logprobs, and how they ended.
+//! The choices of answers in one form, whether they came whole or as events: text, reasoning,
+//! calls, ids, logprobs, and how they ended.
 use serde_json::{Value, json};
 
 /// A body with more in it.

@@ -218,7 +218,7 @@ fn answers_that_list_tokens_take_no_more_memory_than_there_is() {
         assert!(status == 200, "{status} {text}");
     }
     let (status, text) = ask(100, true);
-    assert!(status == 200 && text.ends_with("data: [DONE]\n\n"), "{status} {text:.300}");
+    assert!(status == 200 && text.contains("data: [DONE]\n\n"), "{status} {text:.300}");
     let (_, metrics) = server.send("GET", "/metrics", "");
     let counted = "verbatim:budget_refusals_total{budget=\"max-answer-bytes\"} 1\n";
     assert!(metrics.contains(counted), "{metrics}");

@@ -1,6 +1,6 @@
-//! Requests whose parameters are drawn, all that can change an answer among them. Each answer is the
-//! same alone and in a crowd, whole and streamed, with one thread and with several, and where its
-//! stream was cut and resumed at another server.
+//! Requests whose parameters are drawn, all that can change an answer among them. Each answer is
+//! the same alone and in a crowd, whole and streamed, with one thread and with several, and where
+//! its stream was cut and resumed at another server.
 //!
 //! `VERBATIM_DRAWN=N` draws N requests in place of a few, `VERBATIM_DRAWN_SEED=N` others.
 use serde_json::{Map, Value, json};
@@ -22,7 +22,16 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn serve(more: &[&str]) -> Running {
-    let directory = Files::tiny().directory("drawn");
+    let mut files = Files::tiny();
+    // Contexts are short, so functions are told in few words.
+    files.edit("tokenizer_config.json", |config| {
+        config["chat_template"] = json!(
+            "{{ bos_token }}{% for t in tools or [] %}{{ t.function.name }};{% endfor %}\
+             {% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}\
+             {% if add_generation_prompt %}assistant:{% endif %}"
+        );
+    });
+    let directory = files.directory("drawn");
     let path = directory.path().to_str().expect("UTF-8");
     Running::start(&[&["--served-model-name", "tiny", "--model", path], more].concat())
 }

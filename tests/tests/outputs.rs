@@ -1,6 +1,6 @@
 //! What of an answer is shown, and where it ends, over HTTP: prompts that are scored and repeated,
-//! stop tokens, forbidden words, more choices than the engine has places for, and conversations that
-//! are resumed. Each is the same alone and among others, whole and streamed.
+//! stop tokens, forbidden words, more choices than the engine has places for, and conversations
+//! that are resumed. Each is the same alone and among others, whole and streamed.
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use verbatim_tests::choices::{joined, of_whole, with};

@@ -44,9 +44,9 @@ pub struct PromptToken {
 /// What stopped a choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopCause {
-    /// This stop string.
+    /// The stop string that the text has come to.
     Text(String),
-    /// This stop id.
+    /// The stop id that was drawn.
     Token(u32),
 }
 

@@ -7,7 +7,7 @@ use crate::text::parts::{Part, PartReader};
 /// A choice of an answer, and how far the answer has come with it.
 #[derive(Debug)]
 pub struct ChoiceState<'p> {
-    /// Which choice it is.
+    /// Which choice of the answer it is.
     pub head: ChoiceHead<'p>,
     /// The number of its request.
     pub prompt: usize,

@@ -131,7 +131,7 @@ impl StopReason {
 /// The end of a choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finish {
-    /// Why it ended.
+    /// Why the choice ended, in the words of OpenAI's API.
     pub reason: Reason,
     /// What stopped it, if the request named that.
     pub stop: Option<StopReason>,
@@ -146,7 +146,7 @@ pub struct Finish {
 /// A choice of an answer that is sent in one body.
 #[derive(Clone, Debug)]
 pub struct WholeChoice<'w> {
-    /// Which choice it is.
+    /// Which choice of the answer it is.
     pub head: ChoiceHead<'w>,
     /// What is told of its prompt.
     pub prompt: PromptReport<'w>,
@@ -154,7 +154,7 @@ pub struct WholeChoice<'w> {
     pub parts: &'w [Part],
     /// All its tokens, where they are listed.
     pub tokens: &'w [ListedToken<'w>],
-    /// Its end.
+    /// How the choice has ended.
     pub finish: Finish,
 }
 

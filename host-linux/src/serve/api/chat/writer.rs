@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::io;
 use verbatim_core::sampling::TokenLogprob;
 
-/// Writes one answer.
+/// Writes one answer, as a message or as deltas of it.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     shell: Shell<'a>,

@@ -10,7 +10,7 @@ use crate::serve::observe::Usage;
 use serde_json::{Map, Value, json};
 use std::io;
 
-/// Writes one answer.
+/// Writes one answer, as text or as pieces of it.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     shell: Shell<'a>,
