@@ -33,7 +33,7 @@ pub(in crate::serve) struct StreamKind {
 }
 
 impl StreamKind {
-    /// Server-sent events.
+    /// Server-sent events, between which a comment may stand.
     pub(in crate::serve) const EVENTS: Self =
         Self { content_type: "text/event-stream", filler: b": ping\n\n" };
 }
