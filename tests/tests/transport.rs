@@ -218,29 +218,54 @@ fn newcomers_get_in_while_others_are_idle() {
         .collect();
     assert_eq!(server.post("/v1/completions", &ask(2, false)).0, 200);
     drop((idle, half));
-    // With a request on every place, a newcomer is told.
-    let mut busy: Vec<_> = (0..8)
-        .map(|_| {
-            let mut client = connect(&server);
-            client.write_all(&post("1.1", "", &ask(450, true))).expect("sent");
-            let mut reader = BufReader::new(client);
-            // Its request has come whole once the answer begins.
-            reader.read_line(&mut String::new()).expect("a line");
-            reader
-        })
-        .collect();
-    let answer = raw(&server, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let is_refused = answer.starts_with("HTTP/1.1 503 ");
-    // On a fast machine some of them may have ended before.
-    assert!(is_refused || answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(!is_refused || answer.contains("\r\nRetry-After: "), "{answer}");
-    for reader in &mut busy {
-        let mut line = String::new();
-        while line != "data: [DONE]\n" {
-            line.clear();
-            assert!(reader.read_line(&mut line).expect("a whole stream") > 0);
+}
+
+#[test]
+fn with_a_request_on_every_place_newcomers_may_ask_how_the_server_is() {
+    let path = std::env::temp_dir().join(format!("verbatim-places-{}", std::process::id()));
+    let file = path.to_str().expect("UTF-8");
+    let places = ["--max-connections", "8", "--max-connections-per-address", "8", "--uds", file];
+    let server = Running::start(&[&places[..], &["--threads", "1", "--max-queue", "200"]].concat());
+    // So many choices take much longer than the questions below.
+    let ask = json!({"prompt": "Once", "max_tokens": 400, "ignore_eos": true, "stream": true, "n": 8});
+    let begin = |_| {
+        let mut client = connect(&server);
+        client.write_all(&post("1.1", "", &ask)).expect("sent");
+        // Its request has come whole once the answer begins.
+        client.peek(&mut [0]).expect("a byte");
+        client
+    };
+    let busy: Vec<TcpStream> = (0..8).map(begin).collect();
+    let over_tcp = |request: &[u8]| raw(&server, request);
+    let over_a_file = |request: &[u8]| {
+        let mut client = UnixStream::connect(&path).expect("connects");
+        client.write_all(request).expect("sent");
+        rest(&mut client)
+    };
+    // The address has no place left for the one, the server for the other.
+    let ways: [(&dyn Fn(&[u8]) -> String, &str); 2] =
+        [(&over_tcp, "from this address"), (&over_a_file, "at once;")];
+    for (answer_to, reason) in ways {
+        let silent: Vec<TcpStream> = (0..40).map(|_| connect(&server)).collect();
+        let refused = answer_to(&post("1.1", "", &json!({"prompt": "a"})));
+        assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("\r\nRetry-After: "), "{refused}");
+        assert!(refused.contains(reason), "{refused}");
+        let models = answer_to(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert!(models.starts_with("HTTP/1.1 503 "), "{models}");
+        for path in ["/health", "/ready", "/metrics"] {
+            for method in ["GET", "HEAD"] {
+                let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                let answer = answer_to(request.as_bytes());
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+                assert!(answer.contains("\r\nConnection: close\r\n"), "{path}: {answer}");
+            }
         }
+        let told: Vec<String> = silent.into_iter().map(|mut client| rest(&mut client)).collect();
+        assert!(told.iter().all(|answer| answer.starts_with("HTTP/1.1 503 ")), "{told:?}");
     }
+    drop(busy);
+    wait_until_idle(&server);
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": "a", "max_tokens": 1})).0, 200);
 }
 
 #[test]

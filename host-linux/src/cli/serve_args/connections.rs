@@ -19,7 +19,7 @@ pub(in crate::cli) struct ConnectionArgs {
     /// the place of address and port.
     #[arg(long, env = "VERBATIM_UDS", value_name = "PATH")]
     uds: Option<PathBuf>,
-    /// Connections at once [default: the descriptors that the system allows less 64, at most 2048].
+    /// Connections at once [default: the descriptors that the system allows less 80, at most 2048].
     #[arg(long, env = "VERBATIM_MAX_CONNECTIONS", value_name = "N", value_parser = at_least_one)]
     max_connections: Option<usize>,
     /// Connections at once from one address [default: half of all].
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!((given.body_bytes, given.total_body_bytes), (40_000_000, 160_000_000));
         assert_eq!(given.idle_time, Duration::from_secs(3));
         let beyond = limits(&["--max-connections", "5000", "--max-connections-per-address", "4000"]);
-        assert_eq!((beyond.connections, beyond.per_address), (960, 960), "descriptors are the bound");
+        assert_eq!((beyond.connections, beyond.per_address), (944, 944), "descriptors are the bound");
         assert!(Arguments::try_parse_from(["verbatim", "--max-connections", "0"]).is_err());
     }
 }

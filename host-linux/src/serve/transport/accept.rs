@@ -5,7 +5,7 @@
 use super::answer::{self, Persistence};
 use super::connection::Connection;
 use super::listen::{Listener, Listeners};
-use super::places::{Full, Places};
+use super::places::Places;
 use super::refusal::{self, RETRY_AFTER};
 use super::stream::Stream;
 use crate::serve::error::ApiError;
@@ -182,13 +182,13 @@ impl<'s> Acceptor<'s> {
     }
 
     fn admit(&mut self, stream: Stream, address: Option<IpAddr>) {
-        let traffic = &self.server.traffic;
-        traffic.accepted.fetch_add(1, Ordering::Relaxed);
+        self.server.traffic.accepted.fetch_add(1, Ordering::Relaxed);
         if stream.prepare().is_err() {
             return; // it is gone
         }
         let stream = Arc::new(stream);
-        let error = match self.places.admit(&stream, address) {
+        let briefly = |full| self.places.admit_briefly(&stream, address, full).ok_or(full);
+        let error = match self.places.admit(&stream, address).or_else(briefly) {
             Ok(place) => {
                 let connection = Connection {
                     server: Arc::clone(self.server),
@@ -207,10 +207,8 @@ impl<'s> Acceptor<'s> {
                     }
                 }
             }
-            Err(Full::Server) => refusal::too_many_connections(),
-            Err(Full::Address) => refusal::too_many_from_address(),
+            Err(full) => refusal::full(full),
         };
-        traffic.refused.fetch_add(1, Ordering::Relaxed);
         self.tell(&stream, &error);
         // Nobody else has it: its thread was not started.
         if let Some(stream) = Arc::into_inner(stream) {

@@ -3,7 +3,7 @@ use super::body::BodyDecoder;
 use super::client::Client;
 use super::head::{Framing, Head};
 use super::incoming::{Incoming, Missing};
-use super::places::Place;
+use super::places::{Busy, Full, Place};
 use super::refusal;
 use super::stream::Stream;
 use super::traffic::Body;
@@ -14,6 +14,10 @@ use crate::serve::server::Server;
 use std::net::{IpAddr, Shutdown};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tiny_http::Method;
+
+/// What is answered on a brief place: how the server is.
+const PROBED: [&str; 3] = ["/health", "/ready", "/metrics"];
 
 /// How long a client may go on sending after the last answer.
 const LINGER_TIME: Duration = Duration::from_secs(10);
@@ -67,6 +71,9 @@ impl Connection {
 
     /// Reads one request and answers it.
     fn turn(&self, incoming: &mut Incoming<'_>) -> Next {
+        if let Some(full) = self.place.full() {
+            return self.brief_turn(incoming, full);
+        }
         let limits = &self.server.options.connections;
         let head = match incoming.head(limits) {
             Ok(head) => head,
@@ -80,6 +87,30 @@ impl Connection {
         let Some(busy) = self.place.begin() else {
             return self.miss(Some((head, client)), Missing::Closed);
         };
+        self.answer(head, &client, body, busy)
+    }
+
+    /// Answers the one request that a brief place is for, and refuses what else comes, or nothing.
+    fn brief_turn(&self, incoming: &mut Incoming<'_>, full: Full) -> Next {
+        let limits = self.server.options.connections.briefly();
+        let head = incoming.head(&limits).ok();
+        let is_probe = head.as_ref().is_some_and(|head| {
+            let Head { method, path, framing, .. } = head;
+            matches!(method, Method::Get | Method::Head)
+                && PROBED.contains(&path.as_str())
+                && *framing == Framing::Length(0)
+        });
+        let head = head.unwrap_or_else(Head::unknown);
+        let client = Client::new(&self.stream, &head, limits.write_time, &self.server.lifecycle);
+        client.close_after();
+        if is_probe && let Some(busy) = self.place.begin() {
+            return self.answer(head, &client, Body::unbudgeted(Vec::new()), busy);
+        }
+        self.refuse(head, &client, &refusal::full(full))
+    }
+
+    /// Answers a request that has come whole.
+    fn answer(&self, head: Head, client: &Client, body: Body, busy: Busy<'_>) -> Next {
         let mut exchange = Exchange::new(&self.server, client.clone(), head, body, self.address);
         dispatch(&mut exchange);
         drop(exchange);
@@ -121,12 +152,10 @@ impl Connection {
             let client = Client::new(&self.stream, &head, limits.write_time, &self.server.lifecycle);
             (head, client)
         });
-        self.refuse(head, &client, &error);
-        // Who was evicted must be gone soon.
-        if client.is_broken() || self.place.is_evicted() { Next::Drop } else { Next::Close }
+        self.refuse(head, &client, &error)
     }
 
-    fn refuse(&self, head: Head, client: &Client, error: &ApiError) {
+    fn refuse(&self, head: Head, client: &Client, error: &ApiError) -> Next {
         client.close_after();
         let body = Body::unbudgeted(Vec::new());
         let mut exchange = Exchange::new(&self.server, client.clone(), head, body, self.address);
@@ -137,6 +166,8 @@ impl Connection {
         self.server.count_refusal(error);
         self.server.metrics.request_ended(&exchange.record);
         self.server.observer.request_ended(&exchange.record);
+        // Who was evicted must be gone soon.
+        if client.is_broken() || self.place.is_evicted() { Next::Drop } else { Next::Close }
     }
 
     /// Ends the connection so that the client can still read what was sent: one that is closed with

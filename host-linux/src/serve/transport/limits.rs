@@ -2,8 +2,15 @@
 use crate::sys::sockets::raise_descriptor_limit;
 use std::time::Duration;
 
-/// Descriptors that are left for files, listeners, and connections that are about to be closed.
-const DESCRIPTORS_LEFT: usize = 64;
+/// Brief places, beside all others: on them connections that found no other place may ask how the
+/// server is.
+pub(super) const BRIEF_PLACES: usize = 16;
+/// Descriptors that are left for brief places, and for files, listeners, and connections that are
+/// about to be closed.
+const DESCRIPTORS_LEFT: usize = BRIEF_PLACES + 64;
+/// How long a connection may take on a brief place to send a head, and to take a piece of its
+/// answer.
+const BRIEF_TIME: Duration = Duration::from_secs(1);
 /// Connections at once where neither the operator nor the system says otherwise. Each costs a
 /// thread.
 const CONNECTIONS_MAX: usize = 2048;
@@ -66,6 +73,17 @@ impl ConnectionLimits {
         }
     }
 
+    /// The limits of a connection on a brief place, which it is to leave soon.
+    pub(super) fn briefly(&self) -> Self {
+        let short = |time: Duration| time.min(BRIEF_TIME);
+        Self {
+            head_time: short(self.head_time),
+            idle_time: short(self.idle_time),
+            write_time: short(self.write_time),
+            ..self.clone()
+        }
+    }
+
     /// The most connections that a process may have that may open so many `descriptors`.
     pub fn most_connections(descriptors: usize) -> usize {
         descriptors.saturating_sub(DESCRIPTORS_LEFT).max(1)
@@ -113,7 +131,7 @@ mod tests {
     #[test]
     fn connections_leave_descriptors_for_the_rest() {
         let limits = ConnectionLimits::new(1024, 1 << 20);
-        assert_eq!((limits.connections, limits.per_address), (960, 480));
+        assert_eq!((limits.connections, limits.per_address), (944, 472));
         assert_eq!(limits.total_body_bytes, 64 << 20);
         assert_eq!(ConnectionLimits::new(1 << 20, 1 << 30).connections, CONNECTIONS_MAX);
         let least = ConnectionLimits::new(10, 1);

@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! listen ──► accept ──► places: is there one? ── no ──► the longest idle connection is closed;
-//!               │                                       where none is idle: 503, close
+//!               │                                       where none is idle: a brief place, for
+//!               │                                       /health, /ready, /metrics; else 503, close
 //!               ▼ a thread
 //!           connection ◄────────────────────────────────────────┐
 //!               │ incoming: head, body (bytes, time, memory)    │ may go on: the answer is whole,

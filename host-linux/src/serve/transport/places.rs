@@ -3,6 +3,11 @@
 //! A connection is idle until a request has come whole, and again after its answer. When places run
 //! out, the connection that has been idle for longest is evicted, so that a newcomer finds a place
 //! unless a request runs on every one. A slow head or body is idle in this sense.
+//!
+//! Where a request runs on every one, a newcomer gets one of a few brief places, on which it may
+//! ask how the server is and nothing else. Those are never all taken for long: the oldest of them
+//! goes when another newcomer comes.
+use super::limits::BRIEF_PLACES;
 use super::stream::Stream;
 use super::traffic::Traffic;
 use std::collections::HashMap;
@@ -38,6 +43,8 @@ pub(super) enum Full {
 struct Seat {
     stream: Arc<Stream>,
     address: Option<IpAddr>,
+    /// Whether the place is one of the brief ones, which count for no address.
+    is_brief: bool,
     /// [`BUSY`], [`EVICTED`], [`YIELDS`], or the time since which it is idle, in milliseconds.
     state: AtomicU64,
 }
@@ -45,16 +52,42 @@ struct Seat {
 #[derive(Debug, Default)]
 struct Seats {
     taken: HashMap<u64, Arc<Seat>>,
+    /// Of those, the brief ones.
+    brief: usize,
     by_address: HashMap<IpAddr, usize>,
     next: u64,
     /// Connections that were evicted and are still open.
     leaving: usize,
 }
 
+/// Connections among which one is looked for.
+#[derive(Clone, Copy, Debug)]
+enum Among {
+    All,
+    /// Those that have a place of their own.
+    Lasting,
+    /// Those of them that come from an address.
+    Of(IpAddr),
+    Brief,
+}
+
+impl Among {
+    fn has(self, seat: &Seat) -> bool {
+        match self {
+            Self::All => true,
+            Self::Lasting => !seat.is_brief,
+            Self::Of(address) => !seat.is_brief && seat.address == Some(address),
+            Self::Brief => seat.is_brief,
+        }
+    }
+}
+
 impl Seats {
     fn free(&mut self, id: u64) -> Option<Arc<Seat>> {
         let seat = self.taken.remove(&id)?;
-        if let Some(address) = seat.address
+        if seat.is_brief {
+            self.brief -= 1;
+        } else if let Some(address) = seat.address
             && let Some(count) = self.by_address.get_mut(&address)
         {
             *count -= 1;
@@ -65,11 +98,11 @@ impl Seats {
         Some(seat)
     }
 
-    /// Takes the place of the connection that has been idle for longest, of this address or of any.
-    fn evict_longest_idle(&mut self, of: Option<IpAddr>) -> bool {
+    /// Takes the place of the connection that has been idle for longest.
+    fn evict_longest_idle(&mut self, among: Among) -> bool {
         let idle = |(id, seat): (&u64, &Arc<Seat>)| {
             let since = seat.state.load(Ordering::SeqCst);
-            let fits = since != BUSY && of.is_none_or(|address| seat.address == Some(address));
+            let fits = since != BUSY && among.has(seat);
             // A connection that arrived earlier goes first.
             fits.then_some((since, *id))
         };
@@ -134,28 +167,60 @@ impl Places {
         address: Option<IpAddr>,
     ) -> Result<Place, Full> {
         let mut seats = self.seats();
-        let of_address = address.map_or(0, |address| seats.by_address.get(&address).copied().unwrap_or(0));
-        let evicted = if of_address >= self.per_address {
-            seats.evict_longest_idle(address).then_some(true).ok_or(Full::Address)?
-        } else if seats.taken.len() >= self.connections {
-            seats.evict_longest_idle(None).then_some(true).ok_or(Full::Server)?
-        } else {
-            false
-        };
-        if evicted {
-            self.traffic.evicted.fetch_add(1, Ordering::Relaxed);
-            seats = self.wait(seats, LEAVING_TIME, |seats| seats.leaving > LEAVING_MAX);
+        let has_its_share =
+            |of: &IpAddr| seats.by_address.get(of).is_some_and(|count| *count >= self.per_address);
+        if let Some(address) = address.filter(has_its_share) {
+            seats = self.evict(seats, Among::Of(address)).ok_or(Full::Address)?;
+        } else if seats.taken.len() - seats.brief >= self.connections {
+            seats = self.evict(seats, Among::Lasting).ok_or(Full::Server)?;
         }
+        Ok(self.seat(seats, stream, address, None))
+    }
+
+    /// Gives a connection that found no place, for this reason, a brief one. `None` if the server
+    /// is asked how it is on each of those.
+    pub(super) fn admit_briefly(
+        self: &Arc<Self>,
+        stream: &Arc<Stream>,
+        address: Option<IpAddr>,
+        full: Full,
+    ) -> Option<Place> {
+        let mut seats = self.seats();
+        if seats.brief >= BRIEF_PLACES {
+            seats = self.evict(seats, Among::Brief)?;
+        }
+        Some(self.seat(seats, stream, address, Some(full)))
+    }
+
+    /// Frees a place, and waits for a moment if too many are still being left.
+    fn evict<'g>(&self, mut seats: MutexGuard<'g, Seats>, among: Among) -> Option<MutexGuard<'g, Seats>> {
+        if !seats.evict_longest_idle(among) {
+            return None;
+        }
+        self.traffic.evicted.fetch_add(1, Ordering::Relaxed);
+        Some(self.wait(seats, LEAVING_TIME, |seats| seats.leaving > LEAVING_MAX))
+    }
+
+    /// Seats a connection where there is room; for a brief place, `full` says why it got no other.
+    fn seat(
+        self: &Arc<Self>,
+        mut seats: MutexGuard<'_, Seats>,
+        stream: &Arc<Stream>,
+        address: Option<IpAddr>,
+        full: Option<Full>,
+    ) -> Place {
         let id = seats.next;
         seats.next += 1;
-        let state = AtomicU64::new(self.now());
-        let seat = Arc::new(Seat { stream: Arc::clone(stream), address, state });
+        let (stream, state) = (Arc::clone(stream), AtomicU64::new(self.now()));
+        let seat = Arc::new(Seat { stream, address, is_brief: full.is_some(), state });
         seats.taken.insert(id, Arc::clone(&seat));
-        if let Some(address) = address {
+        if seat.is_brief {
+            seats.brief += 1;
+        } else if let Some(address) = address {
             *seats.by_address.entry(address).or_default() += 1;
         }
         self.traffic.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(Place { places: Arc::clone(self), id, seat: Some(seat) })
+        Place { places: Arc::clone(self), id, full, seat: Some(seat) }
     }
 
     fn wait<'g>(
@@ -172,7 +237,7 @@ impl Places {
     /// is closed. `false` if a request runs on each.
     pub(super) fn free_a_descriptor(&self) -> bool {
         let mut seats = self.seats();
-        let evicted = seats.evict_longest_idle(None);
+        let evicted = seats.evict_longest_idle(Among::All);
         let leaving = seats.leaving;
         if evicted {
             self.traffic.evicted.fetch_add(1, Ordering::Relaxed);
@@ -209,6 +274,8 @@ impl Places {
 pub(super) struct Place {
     places: Arc<Places>,
     id: u64,
+    /// Why there was none but a brief one.
+    full: Option<Full>,
     /// Taken when the place is dropped.
     seat: Option<Arc<Seat>>,
 }
@@ -216,6 +283,12 @@ pub(super) struct Place {
 impl Place {
     fn state(&self) -> Option<&AtomicU64> {
         self.seat.as_ref().map(|seat| &seat.state)
+    }
+
+    /// Why the place is a brief one, if it is: a request for anything else than how the server is
+    /// is to be refused for this reason.
+    pub(super) fn full(&self) -> Option<Full> {
+        self.full
     }
 
     /// Whether the place was given to another connection: this one is to be closed.
@@ -330,6 +403,32 @@ mod tests {
         assert_eq!(admit(&places, HERE).unwrap_err(), Full::Address);
         let _unix: Vec<_> = (0..3).map(|_| admit(&places, None).unwrap()).collect();
         assert!(!there.is_evicted(), "there were places left");
+    }
+
+    #[test]
+    fn where_all_places_have_requests_newcomers_get_brief_ones() {
+        let places = places(3, 2);
+        let taken: Vec<_> = [HERE, HERE, THERE].map(|from| admit(&places, from).unwrap()).into();
+        let busy: Vec<_> = taken.iter().map(|(place, _)| place.begin().unwrap()).collect();
+        let briefly = || {
+            let (stream, theirs) = Stream::pair();
+            places.admit_briefly(&Arc::new(stream), HERE, Full::Address).map(|place| (place, theirs))
+        };
+        let brief: Vec<_> = (0..BRIEF_PLACES).map(|_| briefly().unwrap()).collect();
+        assert!(brief.iter().all(|(place, _)| place.full() == Some(Full::Address)));
+        let busy_brief = brief[0].0.begin().unwrap();
+        let next = briefly().unwrap();
+        let evicted: Vec<bool> = brief.iter().map(|(place, _)| place.is_evicted()).collect();
+        assert!(!evicted[0] && evicted[1] && !evicted[2..].contains(&true), "{evicted:?}");
+        assert!(taken.iter().all(|(place, _)| !place.is_evicted() && place.full().is_none()));
+        // Who has a brief place takes none of the others, and none of its address's share.
+        drop(busy);
+        assert_eq!(admit(&places, HERE).unwrap().0.full(), None);
+        assert!(taken[0].0.is_evicted() && !taken[2].0.is_evicted(), "the address pays for itself");
+        drop(busy_brief);
+        drop((brief, next, taken));
+        let seats = places.seats();
+        assert!(seats.brief == 0 && seats.by_address.is_empty() && seats.leaving == 0, "{seats:?}");
     }
 
     #[test]

@@ -2,10 +2,19 @@
 //! is wrong with a request.
 use super::body::BodyError;
 use super::head::HeadError;
+use super::places::Full;
 use crate::serve::error::ApiError;
 
 /// Seconds after which a client that found no place may try again.
 pub(in crate::serve) const RETRY_AFTER: &str = "1";
+
+/// There is no place for a connection.
+pub(super) fn full(full: Full) -> ApiError {
+    match full {
+        Full::Server => too_many_connections(),
+        Full::Address => too_many_from_address(),
+    }
+}
 
 /// All places are taken by connections that have requests.
 pub(super) fn too_many_connections() -> ApiError {
@@ -14,7 +23,7 @@ pub(super) fn too_many_connections() -> ApiError {
 }
 
 /// One address has all the places that it may have, and a request on each.
-pub(super) fn too_many_from_address() -> ApiError {
+fn too_many_from_address() -> ApiError {
     let error = ApiError::server(503, "too many connections at once from this address; try again later");
     ApiError { budget: Some("max-connections-per-address"), ..error }
 }
