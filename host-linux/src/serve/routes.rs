@@ -100,7 +100,6 @@ fn answer(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<(), A
     exchange.record.route = Some(route.path);
     // What is only looked at is answered until the end.
     if exchange.server.lifecycle.is_ending() && !route.takes(&Method::Head) {
-        exchange.add_header("Retry-After", refusal::RETRY_AFTER);
         return Err(refusal::ending());
     }
     // What the guards hold is given back when the handler has ended, or a later guard has refused.

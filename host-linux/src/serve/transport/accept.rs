@@ -6,7 +6,7 @@ use super::answer::{self, Persistence};
 use super::connection::Connection;
 use super::listen::{Listener, Listeners};
 use super::places::Places;
-use super::refusal::{self, RETRY_AFTER};
+use super::refusal;
 use super::stream::Stream;
 use crate::serve::error::ApiError;
 use crate::serve::lifecycle::Phase;
@@ -223,9 +223,6 @@ impl<'s> Acceptor<'s> {
         let id = draw_id();
         let mut headers = vec![("x-request-id", id.as_str()), ("Content-Type", "application/json")];
         headers.extend(error.headers());
-        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("retry-after")) {
-            headers.push(("Retry-After", RETRY_AFTER));
-        }
         let body = error.body().to_string();
         let _ = stream.try_write(&answer::whole(
             error.status,

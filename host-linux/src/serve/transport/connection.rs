@@ -159,9 +159,6 @@ impl Connection {
         client.close_after();
         let body = Body::unbudgeted(Vec::new());
         let mut exchange = Exchange::new(&self.server, client.clone(), head, body, self.address);
-        if error.status == 503 {
-            exchange.add_header("Retry-After", refusal::RETRY_AFTER);
-        }
         exchange.refuse(error);
         self.server.count_refusal(error);
         self.server.metrics.request_ended(&exchange.record);

@@ -5,9 +5,6 @@ use super::head::HeadError;
 use super::places::Full;
 use crate::serve::error::ApiError;
 
-/// Seconds after which a client that found no place may try again.
-pub(in crate::serve) const RETRY_AFTER: &str = "1";
-
 /// There is no place for a connection.
 pub(super) fn full(full: Full) -> ApiError {
     match full {
