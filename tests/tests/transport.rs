@@ -269,6 +269,49 @@ fn with_a_request_on_every_place_newcomers_may_ask_how_the_server_is() {
 }
 
 #[test]
+fn who_may_not_ask_is_told_before_the_body_is_read() {
+    let server = serve(&["--api-key", "sk-a", "--max-body-bytes", "1000000"]);
+    let (key, json) = ("x-api-key: sk-a\r\n", "Content-Type: application/json\r\n");
+    for (line, headers, status) in [
+        ("POST /v1/completions", json.to_owned(), 401),
+        ("POST /v1/completions", format!("{key}Content-Type: text/plain\r\n"), 415),
+        ("POST /v1/completions", format!("{key}{json}Origin: https://evil.example\r\n"), 403),
+        ("POST /nothing", format!("{key}{json}"), 404),
+        ("PUT /v1/completions", format!("{key}{json}"), 405),
+    ] {
+        let head =
+            |framing: &str| format!("{line} HTTP/1.1\r\nHost: localhost\r\n{headers}{framing}\r\n\r\n");
+        let start = format!("HTTP/1.1 {status} ");
+        // No byte of it was sent, and none is waited for.
+        for framing in [
+            "Content-Length: 900000",
+            "Transfer-Encoding: chunked",
+            "Content-Length: 9\r\nExpect: 100-continue",
+        ] {
+            let answer = raw(&server, head(framing).as_bytes());
+            assert!(answer.starts_with(&start), "{line} {framing}: {answer}");
+            assert!(answer.contains("\r\nConnection: close\r\n"), "{line} {framing}: {answer}");
+        }
+        // A short one is read for nothing, and another request may follow.
+        let mut client = connect(&server);
+        client.write_all(head("Content-Length: 9").as_bytes()).expect("sent");
+        client.peek(&mut [0]).expect("the answer comes first");
+        client
+            .write_all(b"GET /x HTGET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .expect("sent");
+        let answers = rest(&mut client);
+        assert!(
+            answers.starts_with(&start) && answers.matches("HTTP/1.1 ").count() == 2,
+            "{line}: {answers}"
+        );
+        assert!(answers.contains("HTTP/1.1 200 OK\r\n"), "{line}: {answers}");
+    }
+    // Who may ask is read as before.
+    let answer = raw(&server, &post("1.1", &format!("{key}Connection: close\r\n"), &ask(1, false)));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[test]
 fn bodies_are_bounded_one_by_one_and_together() {
     let server = serve(&["--max-body-bytes", "50000", "--max-total-body-bytes", "60000"]);
     let mut large = ask(1, false);

@@ -37,17 +37,17 @@ fn id_of(head: &Head) -> Option<&str> {
 }
 
 impl<'s> Exchange<'s> {
-    /// The exchange of a request that has come whole, from an address if the socket has one.
-    pub(super) fn new(
-        server: &'s Server,
-        client: Client,
-        head: Head,
-        body: Body,
-        peer: Option<IpAddr>,
-    ) -> Self {
+    /// The exchange of a request whose head has come, from an address if the socket has one.
+    pub(super) fn new(server: &'s Server, client: Client, head: Head, peer: Option<IpAddr>) -> Self {
         let request_id = id_of(&head).map_or_else(draw_id, str::to_owned);
         let record = Record { request_id, ..Record::default() };
+        let body = Body::unbudgeted(Vec::new());
         Self { server, client, record, head, body, peer, headers: Vec::new() }
+    }
+
+    /// The request has come whole, with this body.
+    pub(super) fn has_come(&mut self, body: Body) {
+        self.body = body;
     }
 
     /// The method of the request.
@@ -144,8 +144,9 @@ impl<'s> Exchange<'s> {
         let (head, length) = Head::parse(text.as_bytes()).expect("a good head").expect("a whole head");
         let time = std::time::Duration::from_secs(60);
         let client = Client::new(&std::sync::Arc::new(stream), &head, time, &server.lifecycle);
-        let body = Body::unbudgeted(text.as_bytes()[length..].to_vec());
         // As if over TCP: guards let Unix sockets pass more.
-        (Self::new(server, client, head, body, Some(std::net::Ipv4Addr::LOCALHOST.into())), theirs)
+        let mut exchange = Self::new(server, client, head, Some(std::net::Ipv4Addr::LOCALHOST.into()));
+        exchange.has_come(Body::unbudgeted(text.as_bytes()[length..].to_vec()));
+        (exchange, theirs)
     }
 }

@@ -1,8 +1,9 @@
-//! The table of routes, and the way of a request through it: route, guards, handler, observer.
+//! The table of routes, and the way of a request through it: route and guards of its head, then,
+//! when its body has come, guards of the whole request, handler, and observer.
 use super::api::{chat, completions, health, metrics, models};
 use super::error::ApiError;
 use super::exchange::Exchange;
-use super::guards::{self, GENERATES, Guard, KEYED, KEYED_STATUS, METRICS, OPEN, Permit, READY};
+use super::guards::{self, GENERATES, Guarding, KEYED, KEYED_STATUS, METRICS, OPEN, Permit, READY};
 use super::observe::RecordedError;
 use super::transport::refusal;
 use crate::text::quote::{quote, quote_value};
@@ -16,13 +17,12 @@ type Handler = fn(&mut Exchange<'_>) -> Result<(), ApiError>;
 
 /// What is served at a path.
 #[derive(Debug)]
-struct Route {
+pub(super) struct Route {
     /// The method; a route for GET takes HEAD too.
     method: Method,
     /// The whole path, without a query.
     path: &'static str,
-    /// Asked in order before the handler.
-    guards: &'static [Guard],
+    guards: Guarding,
     handler: Handler,
 }
 
@@ -65,16 +65,78 @@ fn methods_at(routes: &[Route], path: &str) -> Option<String> {
     (!methods.is_empty()).then(|| methods.join(", "))
 }
 
-/// Answers a request, then tells the observer of it.
-pub(super) fn dispatch(exchange: &mut Exchange<'_>) {
-    dispatch_on(ROUTES, exchange);
+/// Asks what can be asked before the body of a request has come: whether there is a route for it,
+/// and whether its client may use it. `None` if that was the end of it: it was answered, with an
+/// error or as a browser's question about pages, and the observer was told.
+pub(super) fn open(exchange: &mut Exchange<'_>) -> Option<&'static Route> {
+    open_on(ROUTES, exchange)
 }
 
-fn dispatch_on(routes: &'static [Route], exchange: &mut Exchange<'_>) {
-    let start = *exchange.record.arrived.get_or_insert_with(Instant::now);
-    // A panic must not leave a request without an answer, nor the observer without a record.
-    let result = catch_unwind(AssertUnwindSafe(|| answer(routes, exchange)));
-    let result = result.unwrap_or_else(|_| Err(ApiError::panicked()));
+fn open_on(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Option<&'static Route> {
+    let start = Instant::now();
+    match caught(|| enter(routes, exchange)) {
+        Ok(Some(route)) => Some(route),
+        ended => {
+            end(exchange, start, ended.map(drop));
+            None
+        }
+    }
+}
+
+/// The route of a request that may come in; none if it was a question about pages.
+fn enter(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<Option<&'static Route>, ApiError> {
+    guards::let_page_read(exchange);
+    if guards::is_preflight(exchange)
+        && let Some(methods) = methods_at(routes, exchange.path())
+    {
+        return guards::answer_preflight(exchange, &methods).map(|()| None);
+    }
+    let route = find(routes, exchange.method(), exchange.path())?;
+    exchange.record.route = Some(route.path);
+    begins(route, exchange)?;
+    for guard in route.guards.head {
+        guard(exchange)?;
+    }
+    Ok(Some(route))
+}
+
+/// Refuses what is not only looked at once the server is about to end.
+fn begins(route: &Route, exchange: &Exchange<'_>) -> Result<(), ApiError> {
+    let is_late = exchange.server.lifecycle.is_ending() && !route.takes(&Method::Head);
+    if is_late { Err(refusal::ending()) } else { Ok(()) }
+}
+
+/// Answers a request of an open route that has come whole, then tells the observer of it.
+pub(super) fn dispatch(route: &Route, exchange: &mut Exchange<'_>) {
+    let start = Instant::now();
+    let result = caught(|| answer(route, exchange));
+    end(exchange, start, result);
+}
+
+fn answer(route: &Route, exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
+    exchange.record.arrived.get_or_insert_with(Instant::now);
+    // The server may have been asked to stop while the body came.
+    begins(route, exchange)?;
+    let guards = route.guards.whole.iter();
+    // What the guards hold is given back when the handler has ended, or a later guard has refused.
+    let _held = guards.map(|guard| guard(exchange)).collect::<Result<Vec<Permit>, _>>()?;
+    (route.handler)(exchange)
+}
+
+/// Ends a request that has not come whole with an error, and tells the observer of it.
+pub(super) fn refuse(exchange: &mut Exchange<'_>, error: ApiError) {
+    end(exchange, Instant::now(), Err(error));
+}
+
+/// A panic must not leave a request without an answer, nor the observer without a record.
+fn caught<T>(work: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(ApiError::panicked()))
+}
+
+/// Answers with the error, if it is one and nothing was answered yet, and tells of a request that
+/// has been on its way since `start`.
+fn end(exchange: &mut Exchange<'_>, start: Instant, result: Result<(), ApiError>) {
+    let start = *exchange.record.arrived.get_or_insert(start);
     if let Err(error) = result {
         if !exchange.is_answered() {
             exchange.refuse(&error);
@@ -89,29 +151,12 @@ fn dispatch_on(routes: &'static [Route], exchange: &mut Exchange<'_>) {
     exchange.server.observer.request_ended(&exchange.record);
 }
 
-fn answer(routes: &'static [Route], exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    guards::let_page_read(exchange);
-    if guards::is_preflight(exchange)
-        && let Some(methods) = methods_at(routes, exchange.path())
-    {
-        return guards::answer_preflight(exchange, &methods);
-    }
-    let route = find(routes, exchange.method(), exchange.path())?;
-    exchange.record.route = Some(route.path);
-    // What is only looked at is answered until the end.
-    if exchange.server.lifecycle.is_ending() && !route.takes(&Method::Head) {
-        return Err(refusal::ending());
-    }
-    // What the guards hold is given back when the handler has ended, or a later guard has refused.
-    let _held = route.guards.iter().map(|guard| guard(exchange)).collect::<Result<Vec<Permit>, _>>()?;
-    (route.handler)(exchange)
-}
-
 #[cfg(test)]
 mod guard_tests;
 
 #[cfg(test)]
 mod tests {
+    use super::super::guards::Guard;
     use super::super::guards::options::GuardOptions;
     use super::super::guards::state::Guards;
     use super::super::lifecycle::Lifecycle;
@@ -188,7 +233,9 @@ mod tests {
         /// What the observer is told of a request, and what the client reads.
         pub(super) fn ask(&self, routes: &'static [Route], request: &str) -> (Record, String) {
             let (mut exchange, mut theirs) = Exchange::for_test(&self.server, request);
-            dispatch_on(routes, &mut exchange);
+            if let Some(route) = open_on(routes, &mut exchange) {
+                dispatch(route, &mut exchange);
+            }
             drop(exchange);
             theirs.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
             let mut answer = String::new();
@@ -314,16 +361,43 @@ mod tests {
         Err(ApiError::server(500, "after the answer"))
     }
 
-    static OTHERS: [Route; 3] = [
-        Route { method: Method::Get, path: "/guarded", guards: &[passes, refuses], handler: panics },
-        Route { method: Method::Get, path: "/panics", guards: &[passes], handler: panics },
-        Route { method: Method::Get, path: "/late", guards: &[], handler: is_late },
+    fn is_at_the_door(_: &mut Exchange<'_>) -> Result<Permit, ApiError> {
+        assert_eq!(HELD.load(Ordering::Relaxed), 0);
+        Err(ApiError::server(403, "never"))
+    }
+
+    const fn guards(head: &'static [Guard], whole: &'static [Guard]) -> Guarding {
+        Guarding { head, whole }
+    }
+
+    static OTHERS: [Route; 5] = [
+        Route {
+            method: Method::Get,
+            path: "/guarded",
+            guards: guards(&[], &[passes, refuses]),
+            handler: panics,
+        },
+        Route { method: Method::Get, path: "/panics", guards: guards(&[], &[passes]), handler: panics },
+        Route { method: Method::Get, path: "/late", guards: guards(&[], &[]), handler: is_late },
+        Route {
+            method: Method::Get,
+            path: "/door",
+            guards: guards(&[is_at_the_door], &[passes]),
+            handler: panics,
+        },
+        Route { method: Method::Get, path: "/broken", guards: guards(&[breaks], &[passes]), handler: panics },
     ];
+
+    fn breaks(_: &mut Exchange<'_>) -> Result<Permit, ApiError> {
+        panic!("a guard's fault")
+    }
 
     #[test]
     fn guards_stand_before_the_handler_and_each_request_has_one_answer() {
         let rig = Rig::new();
-        for (path, status) in [("/guarded", 429), ("/panics", 500), ("/late", 200)] {
+        for (path, status) in
+            [("/guarded", 429), ("/panics", 500), ("/late", 200), ("/door", 403), ("/broken", 500)]
+        {
             let request =
                 format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nauthorization: Bearer k\r\n\r\n");
             let (record, _) = rig.ask(&OTHERS, &request);

@@ -1,4 +1,5 @@
-//! What must hold before a handler runs: who asks, from where, with what, and how often.
+//! What must hold before a handler runs: who asks, from where, with what, and how often. All but the
+//! last is asked before the body of a request is read, so that who may not ask takes no memory.
 //!
 //! Here are the guards, and the lists of them that routes name. What they decide by is below and
 //! knows nothing of requests:
@@ -28,18 +29,36 @@ pub use permit::{Guard, Permit};
 use std::time::Instant;
 use tiny_http::Method;
 
+/// The guards of a route, in the order in which they are asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Guarding {
+    /// Asked before a byte of the body is read; what they hold is given back then.
+    pub head: &'static [Guard],
+    /// Asked when the request has come whole; what they hold is kept until the handler has ended.
+    pub whole: &'static [Guard],
+}
+
+impl Guarding {
+    const fn by_head(head: &'static [Guard]) -> Self {
+        Self { head, whole: &[] }
+    }
+}
+
 /// For probes, which must get an answer whatever name and key they come with.
-pub const OPEN: &[Guard] = &[engine_runs];
+pub const OPEN: Guarding = Guarding::by_head(&[engine_runs]);
 /// For the probe of readiness, whose handler knows whether the engine runs.
-pub const READY: &[Guard] = &[];
+pub const READY: Guarding = Guarding::by_head(&[]);
 /// For what only holders of a key may know.
-pub const KEYED: &[Guard] = &[host_is_ours, page_may_ask, key_is_known];
+pub const KEYED: Guarding = Guarding::by_head(&[host_is_ours, page_may_ask, key_is_known]);
 /// As [`KEYED`], for what has an answer only while the engine runs.
-pub const KEYED_STATUS: &[Guard] = &[host_is_ours, page_may_ask, key_is_known, engine_runs];
+pub const KEYED_STATUS: Guarding =
+    Guarding::by_head(&[host_is_ours, page_may_ask, key_is_known, engine_runs]);
 /// For metrics, which a scraper may be allowed to read without a key.
-pub const METRICS: &[Guard] = &[host_is_ours, page_may_ask, key_is_known_or_metrics_are_open];
+pub const METRICS: Guarding =
+    Guarding::by_head(&[host_is_ours, page_may_ask, key_is_known_or_metrics_are_open]);
 /// For what reads a body and computes.
-pub const GENERATES: &[Guard] = &[host_is_ours, page_may_ask, key_is_known, body_is_json, key_has_quota];
+pub const GENERATES: Guarding =
+    Guarding { head: &[host_is_ours, page_may_ask, key_is_known, body_is_json], whole: &[key_has_quota] };
 
 /// Refuses with 503 and the reason once the engine has failed, and while a step takes a hundred
 /// times as long as it should.

@@ -34,6 +34,9 @@ struct State {
     is_broken: bool,
     /// Whether the connection ends with the answer.
     closes: bool,
+    /// Whether it would end with an answer that is sent now: more of the request is on its way than
+    /// is read for nothing.
+    is_unread: bool,
     probed: Option<Instant>,
 }
 
@@ -59,7 +62,13 @@ impl Client {
         write_time: Duration,
         lifecycle: &Arc<Lifecycle>,
     ) -> Self {
-        let state = State { progress: Progress::Waiting, is_broken: false, closes: head.close, probed: None };
+        let state = State {
+            progress: Progress::Waiting,
+            is_broken: false,
+            closes: head.close,
+            is_unread: false,
+            probed: None,
+        };
         Self(Arc::new(Shared {
             stream: Arc::clone(stream),
             version: head.version,
@@ -122,7 +131,7 @@ impl Client {
     }
 
     fn persistence(&self, state: &mut State) -> Persistence {
-        state.closes |= self.0.lifecycle.is_ending();
+        state.closes |= state.is_unread || self.0.lifecycle.is_ending();
         match (state.closes, self.0.version) {
             (true, _) => Persistence::Close,
             (false, Version::Http10) => Persistence::KeepAlive,
@@ -142,6 +151,12 @@ impl Client {
     /// The connection ends with the answer, which says so if it has not begun.
     pub(in crate::serve) fn close_after(&self) {
         self.state().closes = true;
+    }
+
+    /// Whether an answer that is sent from now on ends the connection, since a body would come
+    /// behind it that is too long to be read for nothing.
+    pub(super) fn set_unread(&self, is_unread: bool) {
+        self.state().is_unread = is_unread;
     }
 
     /// Sends a whole answer. `false` if there was one before.

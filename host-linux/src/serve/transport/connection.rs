@@ -3,13 +3,14 @@ use super::body::BodyDecoder;
 use super::client::Client;
 use super::head::{Framing, Head};
 use super::incoming::{Incoming, Missing};
+use super::limits::ConnectionLimits;
 use super::places::{Busy, Full, Place};
 use super::refusal;
 use super::stream::Stream;
 use super::traffic::Body;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
-use crate::serve::routes::dispatch;
+use crate::serve::routes::{self, Route};
 use crate::serve::server::Server;
 use std::net::{IpAddr, Shutdown};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ const LINGER_TIME: Duration = Duration::from_secs(10);
 /// How long it may pause meanwhile.
 const LINGER_PAUSE: Duration = Duration::from_secs(1);
 
+/// Bytes of a body that are read where nobody wants it, so that the connection can be kept.
+const SKIPPED_BYTES: usize = 64 << 10;
 /// Bytes of the heap that a connection takes, about, besides bodies.
 const BUFFER_BYTES: usize = 8 << 10;
 
@@ -36,6 +39,40 @@ enum Next {
     Close,
     /// Nobody is there, or nobody waits.
     Drop,
+}
+
+/// What becomes of it after an answer.
+fn after(client: &Client) -> Next {
+    match client.may_go_on() {
+        true => Next::Request,
+        false if client.is_broken() => Next::Drop,
+        false => Next::Close,
+    }
+}
+
+/// What comes behind a head.
+#[derive(Clone, Copy, Debug)]
+struct Coming {
+    framing: Framing,
+    /// Whether the client waits to be asked for it.
+    is_awaited: bool,
+    /// Its bytes, if they are few enough to be read where nobody wants them.
+    skippable: Option<usize>,
+}
+
+impl Coming {
+    fn of(head: &Head) -> Self {
+        let (framing, is_awaited) = (head.framing, head.expects_continue);
+        let skippable = match framing {
+            Framing::Length(0) => Some(0),
+            // Who was answered instead of asked may send it or not.
+            Framing::Length(length) if !is_awaited => {
+                usize::try_from(length).ok().filter(|length| *length <= SKIPPED_BYTES)
+            }
+            _ => None,
+        };
+        Self { framing, is_awaited, skippable }
+    }
 }
 
 /// A connection that has a place.
@@ -79,15 +116,22 @@ impl Connection {
             Ok(head) => head,
             Err(missing) => return self.miss(None, missing),
         };
-        let client = Client::new(&self.stream, &head, limits.write_time, &self.server.lifecycle);
-        let body = match self.body(&head, incoming) {
-            Ok(body) => body,
-            Err(missing) => return self.miss(Some((head, client)), missing),
+        let coming = Coming::of(&head);
+        let mut exchange = self.exchange(head, limits);
+        let client = exchange.client.clone();
+        client.set_unread(coming.skippable.is_none());
+        let Some(route) = routes::open(&mut exchange) else {
+            return self.skip(coming, &client, incoming);
         };
+        match self.body(coming, incoming) {
+            Ok(body) => exchange.has_come(body),
+            Err(missing) => return self.miss(Some(exchange), missing),
+        }
+        client.set_unread(false);
         let Some(busy) = self.place.begin() else {
-            return self.miss(Some((head, client)), Missing::Closed);
+            return self.miss(Some(exchange), Missing::Closed);
         };
-        self.answer(head, &client, body, busy)
+        self.answer(route, exchange, busy)
     }
 
     /// Answers the one request that a brief place is for, and refuses what else comes, or nothing.
@@ -100,45 +144,59 @@ impl Connection {
                 && PROBED.contains(&path.as_str())
                 && *framing == Framing::Length(0)
         });
-        let head = head.unwrap_or_else(Head::unknown);
-        let client = Client::new(&self.stream, &head, limits.write_time, &self.server.lifecycle);
+        let mut exchange = self.exchange(head.unwrap_or_else(Head::unknown), &limits);
+        let client = exchange.client.clone();
         client.close_after();
         if is_probe && let Some(busy) = self.place.begin() {
-            return self.answer(head, &client, Body::unbudgeted(Vec::new()), busy);
+            return match routes::open(&mut exchange) {
+                Some(route) => self.answer(route, exchange, busy),
+                None => after(&client),
+            };
         }
-        self.refuse(head, &client, &refusal::full(full))
+        self.refuse(exchange, refusal::full(full))
+    }
+
+    /// What is to become of a request with this head.
+    fn exchange(&self, head: Head, limits: &ConnectionLimits) -> Exchange<'_> {
+        let client = Client::new(&self.stream, &head, limits.write_time, &self.server.lifecycle);
+        Exchange::new(&self.server, client, head, self.address)
     }
 
     /// Answers a request that has come whole.
-    fn answer(&self, head: Head, client: &Client, body: Body, busy: Busy<'_>) -> Next {
-        let mut exchange = Exchange::new(&self.server, client.clone(), head, body, self.address);
-        dispatch(&mut exchange);
+    fn answer(&self, route: &Route, mut exchange: Exchange<'_>, busy: Busy<'_>) -> Next {
+        let client = exchange.client.clone();
+        routes::dispatch(route, &mut exchange);
         drop(exchange);
         drop(busy);
         if self.server.lifecycle.is_ending() {
             // Who waits for the last request to end should not wait longer.
             self.server.lifecycle.wake();
         }
-        match client.may_go_on() {
-            true => Next::Request,
-            false if client.is_broken() => Next::Drop,
-            false => Next::Close,
-        }
+        after(&client)
     }
 
     /// Reads the body that follows a head.
-    fn body(&self, head: &Head, incoming: &mut Incoming<'_>) -> Result<Body, Missing> {
+    fn body(&self, coming: Coming, incoming: &mut Incoming<'_>) -> Result<Body, Missing> {
         let limits = &self.server.options.connections;
-        let decoder = BodyDecoder::new(head.framing, limits.body_bytes)?;
-        if head.expects_continue && head.framing != Framing::Length(0) && incoming.ahead().is_empty() {
+        let decoder = BodyDecoder::new(coming.framing, limits.body_bytes)?;
+        if coming.is_awaited && coming.framing != Framing::Length(0) && incoming.ahead().is_empty() {
             let sent = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", limits.write_time);
             sent.map_err(|_| Missing::Closed)?;
         }
         incoming.body(decoder, limits, &self.server.traffic)
     }
 
+    /// Goes on after an answer that was given before the body came.
+    fn skip(&self, coming: Coming, client: &Client, incoming: &mut Incoming<'_>) -> Next {
+        let deadline = Instant::now() + self.server.options.connections.body_time;
+        match (after(client), coming.skippable) {
+            (Next::Request, Some(count)) if incoming.skip(count, deadline).is_err() => Next::Drop,
+            (next, _) => next,
+        }
+    }
+
     /// There is no request: tells the client why, if one has begun.
-    fn miss(&self, begun: Option<(Head, Client)>, missing: Missing) -> Next {
+    fn miss(&self, begun: Option<Exchange<'_>>, missing: Missing) -> Next {
         let error = match missing {
             Missing::Closed if begun.is_none() || !self.place.is_evicted() => return Next::Drop,
             _ if self.place.is_evicted() && self.server.lifecycle.is_ending() => refusal::ending(),
@@ -146,25 +204,15 @@ impl Connection {
             Missing::Closed => return Next::Drop,
             Missing::Refused(error) => error,
         };
-        let (head, client) = begun.unwrap_or_else(|| {
-            let head = Head::unknown();
-            let limits = &self.server.options.connections;
-            let client = Client::new(&self.stream, &head, limits.write_time, &self.server.lifecycle);
-            (head, client)
-        });
-        self.refuse(head, &client, &error)
+        let unknown = || self.exchange(Head::unknown(), &self.server.options.connections);
+        self.refuse(begun.unwrap_or_else(unknown), error)
     }
 
-    fn refuse(&self, head: Head, client: &Client, error: &ApiError) -> Next {
-        client.close_after();
-        let body = Body::unbudgeted(Vec::new());
-        let mut exchange = Exchange::new(&self.server, client.clone(), head, body, self.address);
-        exchange.refuse(error);
-        self.server.count_refusal(error);
-        self.server.metrics.request_ended(&exchange.record);
-        self.server.observer.request_ended(&exchange.record);
+    fn refuse(&self, mut exchange: Exchange<'_>, error: ApiError) -> Next {
+        exchange.client.close_after();
+        routes::refuse(&mut exchange, error);
         // Who was evicted must be gone soon.
-        if client.is_broken() || self.place.is_evicted() { Next::Drop } else { Next::Close }
+        if exchange.client.is_broken() || self.place.is_evicted() { Next::Drop } else { Next::Close }
     }
 
     /// Ends the connection so that the client can still read what was sent: one that is closed with

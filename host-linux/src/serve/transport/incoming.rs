@@ -116,6 +116,21 @@ impl<'s> Incoming<'s> {
         }
     }
 
+    /// Reads so many bytes for nothing, until `deadline`.
+    pub(super) fn skip(&mut self, mut count: usize, deadline: Instant) -> Result<(), Missing> {
+        loop {
+            let here = count.min(self.ahead().len());
+            self.consume(here);
+            count -= here;
+            if count == 0 {
+                return Ok(());
+            }
+            if self.fill(deadline, false)? == 0 {
+                return Err(Missing::Closed);
+            }
+        }
+    }
+
     /// Reads the whole body that a decoder frames.
     pub(super) fn body(
         &mut self,

@@ -11,10 +11,11 @@
 //!               │                                       /health, /ready, /metrics; else 503, close
 //!               ▼ a thread
 //!           connection ◄────────────────────────────────────────┐
-//!               │ incoming: head, body (bytes, time, memory)    │ may go on: the answer is whole,
-//!               │      └── wrong, late, too large ──► refusal   │ and neither side closes
+//!               │ incoming: head ──► routes: route, guards      │ may go on: the answer is whole,
+//!               │           body (bytes, time, memory)          │ and neither side closes
+//!               │      └── wrong, late, too large ──► refusal   │
 //!               ▼ busy: cannot be evicted               │       │
-//!           routes: guards, handler ──► answer ──► client ──────┤
+//!           routes: quotas, handler ──► answer ──► client ──────┤
 //!                      │                          │     ▼       ▼
 //!                      └── has it left? ◄─────────┘    closed, when the client has read or left
 //! ```
