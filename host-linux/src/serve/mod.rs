@@ -8,7 +8,8 @@
 //! * [`guards`]: what must hold before a handler runs: keys, quotas, web pages, hosts.
 //! * [`api`]: the endpoints. They see a request as an [`exchange`].
 //! * [`budgets`]: what requests spend together. [`turns`]: a few at once, the others in order.
-//! * [`options`]: what whoever starts the server decides about all of these.
+//! * [`options`]: what whoever starts the server decides about all of these, and the [`setting`]s
+//!   that come of it.
 //! * [`error`]: errors as clients expect them. [`sse`]: streams of events.
 //! * [`observe`]: what is told of a request after its answer, and of the server ([`notice`]).
 //!   [`watch`]: metrics and the log, which are made of it.
@@ -23,6 +24,7 @@ pub mod observe;
 pub mod options;
 mod routes;
 pub mod server;
+pub mod setting;
 pub mod sse;
 pub mod transport;
 pub mod turns;

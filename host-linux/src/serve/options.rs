@@ -1,9 +1,9 @@
 //! What whoever starts a server decides about it.
 use super::api::limits::{RequestBounds, RequestLimits};
 use super::guards::options::GuardOptions;
+use super::setting::Setting;
 use super::transport::limits::ConnectionLimits;
 use super::watch::options::WatchOptions;
-use crate::runtime::ServedModel;
 
 /// The options of a server. Each part belongs to the module that acts on it.
 #[derive(Clone, Debug, Default)]
@@ -20,15 +20,11 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
-    /// What is in use for a model, and why, part by part: name, value, reason.
-    pub fn describe(&self, model: &ServedModel) -> Vec<(&'static str, String, String)> {
-        let connections = self.connections.describe().into_iter();
-        let requests = RequestBounds::new(&self.requests, model).describe().into_iter();
-        let mut all: Vec<_> =
-            connections.map(|(name, value, reason)| (name, value, reason.to_owned())).collect();
-        all.extend(requests.map(|(name, value, reason)| (name, value.to_string(), reason.to_owned())));
-        all.extend(self.guard.describe());
-        all.extend(self.watch.describe());
-        all
+    /// What is in use, and why, part by part, where the options about requests have come to
+    /// `bounds`.
+    pub fn settings(&self, bounds: &RequestBounds) -> Vec<Setting> {
+        let parts =
+            [self.connections.settings(), bounds.settings(), self.guard.settings(), self.watch.settings()];
+        parts.concat()
     }
 }

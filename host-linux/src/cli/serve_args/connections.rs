@@ -7,6 +7,9 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The longest token, in bytes of text, where that is not known of a tokenizer.
+const TOKEN_BYTES: usize = 128;
+
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct ConnectionArgs {
     /// Address to listen on: an IPv4 or IPv6 address, or a host name.
@@ -79,9 +82,7 @@ impl ConnectionArgs {
 
     /// The limits for a model, within what the system allows.
     pub(in crate::cli) fn limits(&self, model: &ServedModel) -> ConnectionLimits {
-        let tokenizer = &model.tokenizer;
-        let ids = 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
-        let longest = ids.map(|id| tokenizer.bytes(id).len()).max().unwrap_or(1);
+        let longest = model.tokenizer.token_bytes_max().unwrap_or(TOKEN_BYTES);
         self.limits_for(raise_descriptor_limit(), body_limit(model.limits.model_len, longest))
     }
 

@@ -6,6 +6,7 @@
 //! transport's.
 use crate::runtime::ServedModel;
 use crate::serve::error::ApiError;
+use crate::serve::setting::Setting;
 
 /// Choices that a request may have, if the engine has as many slots.
 const CHOICES: usize = 128;
@@ -110,6 +111,8 @@ pub struct RequestBounds {
     pub tokenizing: Bound,
     /// Tokens of prompts that wait for their first token.
     pub queued_tokens: Bound,
+    /// Sequences that wait, which the engine counts.
+    pub queue: Bound,
 }
 
 impl RequestBounds {
@@ -149,12 +152,17 @@ impl RequestBounds {
                 queued_tokens,
                 "16 contexts, at least 65,536",
             ),
+            queue: Bound {
+                name: "max-queue",
+                max: model.limits.queue,
+                reason: "sequences that wait, as chosen, or by default",
+            },
         }
     }
 
-    /// All bounds, to be shown when the server starts and among its metrics: name, number, reason.
-    pub fn describe(&self) -> Vec<(&'static str, usize, &'static str)> {
-        let all = [
+    /// All bounds.
+    pub fn settings(&self) -> Vec<Setting> {
+        let refuse = [
             self.json_depth,
             self.json_nodes,
             self.stop_strings,
@@ -162,10 +170,14 @@ impl RequestBounds {
             self.logit_bias,
             self.choices,
             self.prompts,
-            self.tokenizing,
             self.queued_tokens,
+            self.queue,
         ];
-        all.map(|bound| (bound.name, bound.max, bound.reason)).to_vec()
+        let mut settings: Vec<_> =
+            refuse.iter().map(|bound| Setting::budget(bound.name, bound.max, bound.reason)).collect();
+        let Bound { name, max, reason } = self.tokenizing;
+        settings.push(Setting::bound(name, max, reason));
+        settings
     }
 }
 
@@ -188,6 +200,7 @@ pub(super) mod tests {
         prompts: bound("max-prompts", 8),
         tokenizing: bound("max-tokenizing", 2),
         queued_tokens: bound("max-queued-tokens", 100_000),
+        queue: bound("max-queue", 4),
     };
 
     #[test]

@@ -58,9 +58,9 @@ impl<'s> Incoming<'s> {
         }
     }
 
-    /// Reads what comes first and waits for it until `deadline`. Returns the number of bytes, which
-    /// is 0 at the end of the connection.
-    fn fill(&mut self, deadline: Instant, wait_first: bool) -> Result<usize, Missing> {
+    /// Reads what comes first and waits for it until `deadline`, which the option `time` sets.
+    /// Returns the number of bytes, which is 0 at the end of the connection.
+    fn fill(&mut self, deadline: Instant, time: &'static str, wait_first: bool) -> Result<usize, Missing> {
         self.buffer.drain(..self.used);
         self.used = 0;
         let length = self.buffer.len();
@@ -68,7 +68,7 @@ impl<'s> Incoming<'s> {
         let read = self.stream.read(&mut self.buffer[length..], deadline, wait_first);
         self.buffer.truncate(length + *read.as_ref().unwrap_or(&0));
         read.map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => Missing::Refused(refusal::too_slow()),
+            ErrorKind::TimedOut => Missing::Refused(refusal::too_slow(time)),
             _ => Missing::Closed,
         })
     }
@@ -79,7 +79,7 @@ impl<'s> Incoming<'s> {
             return Ok(());
         }
         self.buffer.shrink_to(KEPT);
-        match self.fill(Instant::now() + idle_time, true) {
+        match self.fill(Instant::now() + idle_time, "idle-seconds", true) {
             Ok(1..) => Ok(()),
             _ => Err(Missing::Closed),
         }
@@ -110,7 +110,7 @@ impl<'s> Incoming<'s> {
             if self.ahead().len() > HEAD_MAX {
                 return Err(HeadError::TooLarge.into());
             }
-            if self.fill(deadline, false)? == 0 {
+            if self.fill(deadline, "head-seconds", false)? == 0 {
                 return Err(if is_begun { refusal::cut_short("head").into() } else { Missing::Closed });
             }
         }
@@ -125,7 +125,7 @@ impl<'s> Incoming<'s> {
             if count == 0 {
                 return Ok(());
             }
-            if self.fill(deadline, false)? == 0 {
+            if self.fill(deadline, "body-seconds", false)? == 0 {
                 return Err(Missing::Closed);
             }
         }
@@ -156,7 +156,7 @@ impl<'s> Incoming<'s> {
             if decoder.is_done() {
                 return Ok(Body::new(body, reservation));
             }
-            if self.fill(deadline, false)? == 0 {
+            if self.fill(deadline, "body-seconds", false)? == 0 {
                 return Err(refusal::cut_short("body").into());
             }
         }
@@ -221,6 +221,24 @@ mod tests {
             prop_assert_eq!(end, None);
             prop_assert_eq!(all, expected.map(|(path, body)| (path.to_owned(), body.as_bytes().to_vec())).to_vec());
         }
+    }
+
+    /// The budgets that were spent by what never came.
+    #[test]
+    fn what_is_late_is_counted_by_the_option_that_says_so() {
+        let soon = Duration::from_millis(20);
+        let limits = ConnectionLimits { head_time: soon, body_time: soon, ..limits() };
+        let traffic = Arc::default();
+        let (ours, mut theirs) = Stream::pair();
+        let mut incoming = Incoming::new(&ours);
+        theirs.write_all(b"POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nab").unwrap();
+        let head = incoming.head(&limits).unwrap();
+        let decoder = BodyDecoder::new(head.framing, limits.body_bytes).unwrap();
+        let late = incoming.body(decoder, &limits, &traffic).unwrap_err();
+        assert!(matches!(late, Missing::Refused(ApiError { budget: Some("body-seconds"), .. })), "{late:?}");
+        theirs.write_all(b"GET / ").unwrap();
+        let late = incoming.head(&limits).unwrap_err();
+        assert!(matches!(late, Missing::Refused(ApiError { budget: Some("head-seconds"), .. })), "{late:?}");
     }
 
     fn send(bytes: &[u8], limits: &ConnectionLimits) -> Option<u16> {

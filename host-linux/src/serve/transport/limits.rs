@@ -1,4 +1,5 @@
 //! How much of the machine clients may take: connections, bytes and time.
+use crate::serve::setting::Setting;
 use crate::sys::sockets::raise_descriptor_limit;
 use std::time::Duration;
 
@@ -100,19 +101,20 @@ impl ConnectionLimits {
         body_bytes.saturating_mul(4).max(TOTAL_MIN)
     }
 
-    /// Each limit as its name, its value, and what it bounds.
-    pub fn describe(&self) -> Vec<(&'static str, String, &'static str)> {
-        let seconds = |time: Duration| format!("{} s", time.as_secs());
+    /// Each limit, and what it bounds.
+    pub fn settings(&self) -> Vec<Setting> {
+        let Self { connections, per_address, body_bytes, total_body_bytes, .. } = *self;
+        let refuses = |setting| Setting { refuses: true, ..setting };
         vec![
-            ("max-connections", self.connections.to_string(), "each costs a descriptor and a thread"),
-            ("max-connections-per-address", self.per_address.to_string(), "no address takes all of them"),
-            ("max-body-bytes", self.body_bytes.to_string(), "what fills the context, as JSON"),
-            ("max-total-body-bytes", self.total_body_bytes.to_string(), "bodies that are in memory at once"),
-            ("head-seconds", seconds(self.head_time), "for a head, from its first byte"),
-            ("body-seconds", seconds(self.body_time), "for a body"),
-            ("idle-seconds", seconds(self.idle_time), "between requests of a connection"),
-            ("write-seconds", seconds(self.write_time), "for a client to take a piece of its answer"),
-            ("drain-seconds", seconds(self.drain_time), "for what runs when asked to stop"),
+            Setting::budget("max-connections", connections, "each costs a descriptor and a thread").told(),
+            Setting::budget("max-connections-per-address", per_address, "no address takes all of them"),
+            Setting::budget("max-body-bytes", body_bytes, "what fills the context, as JSON").told(),
+            Setting::budget("max-total-body-bytes", total_body_bytes, "bodies that are in memory at once"),
+            refuses(Setting::seconds("head-seconds", self.head_time, "for a head, from its first byte")),
+            refuses(Setting::seconds("body-seconds", self.body_time, "for a body")),
+            Setting::seconds("idle-seconds", self.idle_time, "between requests of a connection"),
+            Setting::seconds("write-seconds", self.write_time, "for a client to take a piece of its answer"),
+            Setting::seconds("drain-seconds", self.drain_time, "for what runs when asked to stop"),
         ]
     }
 }

@@ -36,9 +36,10 @@ pub(super) fn bodies_full() -> ApiError {
     ApiError { budget: Some("max-total-body-bytes"), ..ApiError::server(503, message) }
 }
 
-/// A head or a body did not come in time.
-pub(super) fn too_slow() -> ApiError {
-    ApiError { status: 408, ..ApiError::invalid("", "the request took too long to arrive") }
+/// A head or a body did not come within the seconds of the option of this name.
+pub(super) fn too_slow(budget: &'static str) -> ApiError {
+    let error = ApiError::invalid("", "the request took too long to arrive");
+    ApiError { status: 408, budget: Some(budget), ..error }
 }
 
 /// The client sends no more before its request is whole.

@@ -171,6 +171,12 @@ families! {
         => |from, to| for (budget, count) in from.metrics.refusals() {
             to.count(&[("budget", budget)], count);
         };
+    "verbatim:budget_limit" Gauge ["budget"] "The bound that an option of this name sets: connections, bytes, seconds, tokens, or whatever else it counts."
+        => |from, to| for setting in &from.server.settings {
+            if let Some(limit) = setting.limit {
+                to.count(&[("budget", setting.name)], limit);
+            }
+        };
     "verbatim:connections" Gauge ["state"] "Connections: answering (a request has come whole) or idle (all others)."
         => |from, to| connections(from, to);
     "verbatim:connections_accepted_total" Counter [] "Connections that were accepted."

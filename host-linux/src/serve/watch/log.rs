@@ -6,6 +6,7 @@ use super::options::{LogFormat, WatchOptions};
 use super::sink::Sink;
 use crate::serve::notice::Notice;
 use crate::serve::observe::{Finish, Generated, Observer, Record};
+use crate::serve::setting::Setting;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::mem::Discriminant;
@@ -153,7 +154,17 @@ impl Log {
         });
     }
 
+    /// Writes a setting; as JSON its parts are fields, which programs can find.
+    fn write_setting(&self, setting: &Setting) {
+        let Setting { name, value, reason, limit, .. } = setting;
+        let (value, reason) = (&*clipped(value, NOTICE_BYTES), &*clipped(reason, NOTICE_BYTES));
+        with_default(&self.dispatch, || info!(setting = name, value, reason, limit, "setting"));
+    }
+
     fn write_notice(&self, notice: &Notice, unwritten: usize) {
+        if let (Notice::Setting(setting), LogFormat::Json) = (notice, self.format) {
+            return self.write_setting(setting);
+        }
         let text = notice.to_string();
         let text = one_line(&text);
         let more = (unwritten > 0).then_some(unwritten);

@@ -162,11 +162,11 @@ fn probes_that_are_answered_well_and_floods_of_notices_are_left_out() {
     }
     assert_eq!(written.lines().len(), 1);
     for _ in 0..5000 {
-        written.log.notice(&Notice::RequestRefused(std::io::Error::other("none")));
+        written.log.notice(&Notice::ConnectionClosed(std::io::Error::other("none")));
     }
     written.log.notice(&Notice::Stopping);
     let lines = written.lines();
-    let refused = lines.iter().filter(|line| line.contains("a request was refused")).count();
+    let refused = lines.iter().filter(|line| line.contains("a connection was closed")).count();
     assert!((1..20).contains(&refused), "{refused} notices were written");
     assert!(lines[lines.len() - 1].ends_with(" INFO stopping"), "{lines:?}");
 }
