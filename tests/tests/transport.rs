@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use verbatim_tests::fixture::Files;
-use verbatim_tests::process::Running;
+use verbatim_tests::process::{Running, command};
 
 fn serve(args: &[&str]) -> Running {
     let directory = Files::tiny().directory("transport");
@@ -422,6 +423,36 @@ fn a_server_that_drains_begins_nothing_and_cuts_what_is_late() {
     assert!(cut > 0, "a request of each of 16 was over within a second");
     assert!(texts.iter().all(|text| text.ends_with("0\r\n\r\n")), "every stream says that it ends");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_server_that_loads_its_model_is_not_ended_by_a_reload_and_ended_well_by_a_stop() {
+    for (number, signals) in [&["HUP"][..], &["TERM"], &["HUP", "INT"]].into_iter().enumerate() {
+        let path = std::env::temp_dir().join(format!("verbatim-loads-{}-{number}", std::process::id()));
+        let file = path.to_str().expect("UTF-8");
+        let mut server = command();
+        server.args(["serve", "--port", "0", "--threads", "1", "--log", "off", "--uds", file]);
+        let mut server = server.stderr(Stdio::null()).spawn().expect("the server starts");
+        // It listens before it loads.
+        while !path.exists() {
+            assert_eq!(server.try_wait().expect("a child"), None);
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        for signal in signals {
+            let sent = Command::new("kill").args([&format!("-{signal}"), &server.id().to_string()]).status();
+            assert!(sent.expect("kill runs").success());
+        }
+        if signals == ["HUP"] {
+            let mut client = UnixStream::connect(&path).expect("connects");
+            let health = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            client.write_all(health).expect("sent");
+            assert!(rest(&mut client).starts_with("HTTP/1.1 200 "));
+            let _ = server.kill();
+        }
+        let ended = server.wait().expect("a child");
+        assert!(signals == ["HUP"] || ended.code() == Some(0), "{signals:?}: {ended}");
+        let _ = std::fs::remove_file(&path);
+    }
 }
 
 #[test]

@@ -22,24 +22,25 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// Opens the model and serves it until a signal asks the process to stop.
 pub(super) fn serve(args: &ServeArgs) -> Result<(), String> {
     bound_arenas();
+    let lifecycle = Arc::new(Lifecycle::new().map_err(|error| error.to_string())?);
+    lifecycle.catch_signals().map_err(|error| error.to_string())?;
     let options = args.model.options()?;
     let mut serving = ServeOptions { watch: args.watch.options()?, ..ServeOptions::default() };
     let log = Arc::new(Log::open(&serving.watch).map_err(|error| format!("--log-file {error}"))?);
     log.install();
-    // An error about the port should come before minutes of loading.
+    // Errors about keys and the port should come before minutes of loading.
+    serving.guard = args.guard.options(args.connections.host())?;
+    serving.requests = args.limits.options();
     let listeners = args.connections.listen()?;
     let tell = |model: &ServedModel| notes(model).for_each(|note| log.note(&note));
     let session = Session::open(&options, args.supervision.supervision(), tell)?;
     crate::faults::arm_from_env()?;
     serving.connections = args.connections.limits(&session.model);
-    serving.guard = args.guard.options(args.connections.host())?;
-    serving.requests = args.limits.options();
     log.serves(&session.model.fingerprint);
     tell_settings(&log, &serving, &session.model);
     // Before a person reads how to try it, the log has said what it has to say.
     log.flush(LOG_PATIENCE);
     announce(&session.model, options.model == ModelSource::BuiltIn, &listeners, &serving);
-    let lifecycle = Arc::new(Lifecycle::new().map_err(|error| error.to_string())?);
     let reopened = Arc::clone(&log);
     lifecycle.on_hangup(move || reopened.reopen());
     let (model, engine) = (Arc::clone(&session.model), session.engine.clone());

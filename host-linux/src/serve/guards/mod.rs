@@ -97,8 +97,10 @@ pub fn page_may_ask(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
         return Ok(Permit::PASS);
     }
     let Some(origin) = exchange.header("origin") else { return Ok(Permit::PASS) };
-    let is_own = exchange.header("host").is_some_and(|host| origins::is_own(origin, host));
-    if is_own || exchange.server.guards.options().cors_origins.allowed(origin).is_some() {
+    let guards = &exchange.server.guards;
+    let is_own = |host: &str| origins::is_own(origin, host) && guards.may_have_pages(host);
+    if exchange.header("host").is_some_and(is_own) || guards.options().cors_origins.allowed(origin).is_some()
+    {
         return Ok(Permit::PASS);
     }
     Err(foreign(origin))

@@ -1,5 +1,5 @@
 //! What the guards of a running server know and count.
-use super::hosts::Hosts;
+use super::hosts::{Hosts, is_address};
 use super::key_file;
 use super::keys::Keys;
 use super::notices::GuardNotice;
@@ -13,8 +13,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub struct Guards {
     options: GuardOptions,
     keys: RwLock<Arc<Keys>>,
-    /// Names that the server is called by; none if it may be called by any.
-    hosts: Option<Hosts>,
+    /// Names that the server is called by.
+    hosts: Hosts,
+    /// Whether it may be called by these alone.
+    checks_hosts: bool,
 }
 
 /// The keys that the options tell of, and what is to be said about them.
@@ -53,7 +55,7 @@ impl Guards {
             let _ = hosts.allow(host);
         }
         let (options, keys) = (options.clone(), RwLock::new(Arc::new(keys)));
-        Ok((Self { options, keys, hosts: checks_hosts.then_some(hosts) }, notices))
+        Ok((Self { options, keys, hosts, checks_hosts }, notices))
     }
 
     /// Reads the keys anew. If that fails, the old ones stay.
@@ -84,7 +86,14 @@ impl Guards {
 
     /// Whether the server may be called so in a `Host` header.
     pub fn knows_host(&self, host: &str) -> bool {
-        self.hosts.as_ref().is_none_or(|hosts| hosts.knows(host))
+        !self.checks_hosts || self.hosts.knows(host)
+    }
+
+    /// Whether a page that calls the server so, and calls itself so, too, is of this server. A name
+    /// that nobody has told the server may be one that a foreign page has pointed to it; only a key
+    /// shows then that its user meant to ask.
+    pub fn may_have_pages(&self, host: &str) -> bool {
+        self.hosts.knows(host) || is_address(host) || !self.keys().is_empty()
     }
 
     /// The greatest priority that requests with the key of this name may have, or those without a

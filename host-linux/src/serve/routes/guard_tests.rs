@@ -68,6 +68,26 @@ fn what_a_page_could_send_is_refused() {
     rig.stop();
 }
 
+/// A page may have its own name point to this server (DNS rebinding), wherever that listens.
+#[test]
+fn a_page_that_has_its_name_point_here_is_no_page_of_ours() {
+    let ask = |rig: &Rig, host: &str, more: &str| {
+        let (host, origin) = (format!("Host: {host}:8080"), format!("Origin: http://{host}:8080"));
+        asked(rig, &[&host, &origin, more], ASK)
+    };
+    let mut guard = GuardOptions { host: Some("0.0.0.0".to_owned()), ..GuardOptions::default() };
+    let rig = Rig::guarded(guard.clone());
+    assert_eq!(ask(&rig, "evil.example", "x: y"), 403);
+    for host in ["192.0.2.1", "[2001:db8::1]", "localhost"] {
+        assert_eq!(ask(&rig, host, "x: y"), 200, "{host}");
+    }
+    rig.stop();
+    guard.api_keys.push(Secret::new("sk-a").expect("a key"));
+    let rig = Rig::guarded(guard);
+    assert_eq!(ask(&rig, "box.example", "x-api-key: sk-a"), 200, "who has a key was meant to ask");
+    rig.stop();
+}
+
 #[test]
 fn a_preflight_is_answered_on_every_route() {
     let mut guard = GuardOptions::default();

@@ -12,7 +12,6 @@ use crate::serve::error::ApiError;
 use crate::serve::lifecycle::Phase;
 use crate::serve::notice::Notice;
 use crate::serve::server::{Server, draw_id};
-use crate::sys::signals::Signals;
 use crate::sys::sockets::{is_out_of_descriptors, wait_for_any};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -55,7 +54,6 @@ enum Ending {
 pub(super) struct Acceptor<'s> {
     listeners: &'s Listeners,
     server: &'s Arc<Server>,
-    signals: Signals,
     places: Arc<Places>,
     /// Given up when no other descriptor is left, to tell a client that.
     spare: Option<File>,
@@ -64,13 +62,12 @@ pub(super) struct Acceptor<'s> {
 }
 
 impl<'s> Acceptor<'s> {
-    pub(super) fn new(listeners: &'s Listeners, server: &'s Arc<Server>, signals: Signals) -> Self {
+    pub(super) fn new(listeners: &'s Listeners, server: &'s Arc<Server>) -> Self {
         let limits = &server.options.connections;
         let places = Places::new(limits.connections, limits.per_address, Arc::clone(&server.traffic));
         Self {
             listeners,
             server,
-            signals,
             places: Arc::new(places),
             spare: spare(),
             refused: VecDeque::new(),
@@ -86,12 +83,7 @@ impl<'s> Acceptor<'s> {
             sockets.push(lifecycle.woken());
             let ready = wait_for_any(&sockets, self.timeout())?;
             lifecycle.clear_wakes();
-            if self.signals.take_hang_up() {
-                lifecycle.hang_up();
-            }
-            if self.signals.stop_is_requested() {
-                lifecycle.stop();
-            }
+            lifecycle.obey_signals();
             if self.has_ended() {
                 return Ok(());
             }

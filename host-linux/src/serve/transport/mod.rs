@@ -42,7 +42,6 @@ pub(in crate::serve) mod stream;
 pub mod traffic;
 
 use super::server::Server;
-use crate::sys::signals::Signals;
 use accept::Acceptor;
 use listen::Listeners;
 use std::fmt;
@@ -75,9 +74,9 @@ impl std::error::Error for ServeError {}
 /// Serves until a signal or the server's [`Lifecycle`](super::lifecycle::Lifecycle) asks it to
 /// stop, and until what runs then has ended or its time is over.
 pub(super) fn run(listeners: &Listeners, server: &Arc<Server>) -> Result<(), ServeError> {
-    let signals = Signals::catch(server.lifecycle.waker()).map_err(ServeError::System)?;
+    server.lifecycle.catch_signals().map_err(ServeError::System)?;
     server.lifecycle.begin();
-    Acceptor::new(listeners, server, signals).run().map_err(ServeError::System)?;
+    Acceptor::new(listeners, server).run().map_err(ServeError::System)?;
     match server.lifecycle.failure() {
         Some(reason) => Err(ServeError::Failed(reason)),
         None => Ok(()),
