@@ -1,5 +1,6 @@
 //! A request on its way through guards and handler to its one answer.
 use super::error::ApiError;
+use super::guards::keys::Key;
 use super::observe::Record;
 use super::server::{Server, draw_id};
 use super::sse::Events;
@@ -22,6 +23,8 @@ pub struct Exchange<'s> {
     pub(super) client: Client,
     /// What the observer will be told.
     pub record: Record,
+    /// The API key that the request came with, as it was taken then.
+    pub(super) key: Option<Key>,
     head: Head,
     body: Body,
     peer: Option<IpAddr>,
@@ -42,7 +45,7 @@ impl<'s> Exchange<'s> {
         let request_id = id_of(&head).map_or_else(draw_id, str::to_owned);
         let record = Record { request_id, ..Record::default() };
         let body = Body::unbudgeted(Vec::new());
-        Self { server, client, record, head, body, peer, headers: Vec::new() }
+        Self { server, client, record, key: None, head, body, peer, headers: Vec::new() }
     }
 
     /// The request has come whole, with this body.

@@ -24,7 +24,11 @@ pub enum Notice {
 impl Notice {
     /// Whether the operator may have to do something about it.
     pub fn is_trouble(&self) -> bool {
-        matches!(self, Self::ConnectionClosed(_))
+        match self {
+            Self::ConnectionClosed(_) | Self::Engine(_) => true,
+            Self::Guard(notice) => notice.is_trouble(),
+            Self::UnknownParameter(_) | Self::Setting(_) | Self::Stopping => false,
+        }
     }
 
     /// Whether it may come as often as clients like. An observer may leave out some of these.

@@ -120,7 +120,10 @@ fn answer(route: &Route, exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let guards = route.guards.whole.iter();
     // What the guards hold is given back when the handler has ended, or a later guard has refused.
     let _held = guards.map(|guard| guard(exchange)).collect::<Result<Vec<Permit>, _>>()?;
-    (route.handler)(exchange)
+    let result = caught(|| (route.handler)(exchange));
+    // Before a place among the requests of the key is given back.
+    guards::charge(exchange);
+    result
 }
 
 /// Ends a request that has not come whole with an error, and tells the observer of it.
@@ -145,7 +148,6 @@ fn end(exchange: &mut Exchange<'_>, start: Instant, result: Result<(), ApiError>
         let kind = error.code.unwrap_or_else(|| error.kind());
         exchange.record.error = Some(RecordedError { kind, param: error.param });
     }
-    guards::charge(exchange);
     exchange.record.duration = start.elapsed();
     exchange.server.metrics.request_ended(&exchange.record);
     exchange.server.observer.request_ended(&exchange.record);
@@ -433,14 +435,15 @@ mod tests {
         for (method, path, status) in [
             ("GET", "/ready", 503),
             ("GET", "/health", 200),
-            ("GET", "/v1/models", 200),
+            ("GET", "/v1/models", 503),
             ("POST", "/v1/completions", 503),
             ("POST", "/v1/chat/completions", 503),
         ] {
             let answer = ask(method, path);
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
             assert!(answer.contains("\r\nConnection: close\r\n"), "{path}: {answer}");
-            assert_eq!(answer.contains("\r\nRetry-After: "), method == "POST", "{path}: {answer}");
+            let is_refused = status == 503 && path != "/ready";
+            assert_eq!(answer.contains("\r\nRetry-After: "), is_refused, "{path}: {answer}");
         }
         rig.stop();
     }

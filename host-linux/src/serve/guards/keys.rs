@@ -121,8 +121,14 @@ impl Keys {
     }
 
     /// The key of a name.
-    pub fn named(&self, name: &str) -> Option<&Key> {
+    #[cfg(test)]
+    pub(super) fn named(&self, name: &str) -> Option<&Key> {
         self.by_name.get(name).map(|at| &self.list[*at])
+    }
+
+    /// Whether a key is still one of them.
+    pub fn has(&self, secret: Secret) -> bool {
+        self.by_secret.contains_key(&secret)
     }
 }
 

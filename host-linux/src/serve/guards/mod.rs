@@ -1,5 +1,5 @@
-//! What must hold before a handler runs: who asks, from where, with what, and how often. All but the
-//! last is asked before the body of a request is read, so that who may not ask takes no memory.
+//! What must hold before a handler runs: who asks, from where, with what, and how often. All but
+//! the last is asked before the body of a request is read, so that who may not ask takes no memory.
 //!
 //! Here are the guards, and the lists of them that routes name. What they decide by is below and
 //! knows nothing of requests:
@@ -24,8 +24,8 @@ pub mod state;
 use super::error::ApiError;
 use super::exchange::Exchange;
 use crate::runtime::{EngineNotice, OwnedRequest, RunningStep};
-use keys::Key;
 pub use permit::{Guard, Permit};
+use std::sync::Arc;
 use std::time::Instant;
 use tiny_http::Method;
 
@@ -115,16 +115,24 @@ pub fn key_is_known(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
     let bearer = exchange.header("authorization").and_then(keys::bearer);
     let sent = [bearer, exchange.header("x-api-key")];
     if let Some(key) = keys.find(sent.into_iter().flatten()) {
-        exchange.record.key = Some(key.name.clone());
+        let key = key.clone();
+        exchange.record.key = Some(Arc::clone(&key.name));
+        exchange.key = Some(key);
         return Ok(Permit::PASS);
     }
-    let (challenge, message) = if sent.iter().any(Option::is_some) {
+    let is_sent = sent.iter().any(Option::is_some);
+    Err(no_key(exchange, is_sent))
+}
+
+/// The error for a request without a key, or with one that is none.
+fn no_key(exchange: &mut Exchange<'_>, is_sent: bool) -> ApiError {
+    let (challenge, message) = if is_sent {
         (r#"Bearer error="invalid_token""#, "the API key that was sent is none of this server's")
     } else {
         ("Bearer", "an API key is missing: send the header Authorization: Bearer KEY, or x-api-key: KEY")
     };
     exchange.add_header("WWW-Authenticate", challenge);
-    Err(ApiError { status: 401, code: Some("invalid_api_key"), ..ApiError::invalid("", message) })
+    ApiError { status: 401, code: Some("invalid_api_key"), ..ApiError::invalid("", message) }
 }
 
 /// As [`key_is_known`], unless the operator lets everybody read metrics.
@@ -145,9 +153,13 @@ pub fn body_is_json(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
     Err(ApiError { status: 415, ..ApiError::invalid("", message) })
 }
 
-/// Takes a place among the requests of the key, if it has any left, and tells how it stands.
+/// Takes a place among the requests of the key, if it has any left, and tells how it stands. A key
+/// that was taken away while the body came is none any more.
 pub fn key_has_quota(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
-    let Some(key) = key_of(exchange) else { return Ok(Permit::PASS) };
+    let Some(key) = exchange.key.clone() else { return Ok(Permit::PASS) };
+    if !exchange.server.guards.keys().has(key.secret) {
+        return Err(no_key(exchange, true));
+    }
     let now = Instant::now();
     let admitted = key.account.admit(&key.limits, now);
     let (requests, tokens) = key.account.standing(&key.limits, now);
@@ -180,13 +192,14 @@ fn spent_quota(spent: &quotas::Spent) -> ApiError {
 /// Refuses requests of a body that are more urgent than their key allows.
 pub fn check_priority(exchange: &Exchange<'_>, requests: &[OwnedRequest]) -> Result<(), ApiError> {
     let found = requests.iter().map(|request| request.priority).max().unwrap_or(0);
-    let most = exchange.server.guards.max_priority(exchange.record.key.as_deref());
+    let of_all = exchange.server.guards.options().max_priority;
+    let most = exchange.key.as_ref().map_or(of_all, |key| key.limits.max_priority);
     if found <= most {
         return Ok(());
     }
     // In a body a lower number is sooner; in the engine a greater one is.
     let (found, least) = (-i32::from(found), -i32::from(most));
-    let who = if exchange.record.key.is_some() { "with this key" } else { "here" };
+    let who = if exchange.key.is_some() { "with this key" } else { "here" };
     Err(ApiError::invalid("priority", format!("priority must be {least} or more {who}, found {found}")))
 }
 
@@ -194,13 +207,9 @@ pub fn check_priority(exchange: &Exchange<'_>, requests: &[OwnedRequest]) -> Res
 pub fn charge(exchange: &Exchange<'_>) {
     let usage = exchange.record.usage;
     let tokens = usage.prompt_tokens.saturating_add(usage.completion_tokens) as u64;
-    if let Some(key) = key_of(exchange).filter(|_| tokens > 0) {
+    if let Some(key) = exchange.key.as_ref().filter(|_| tokens > 0) {
         key.account.charge(&key.limits, tokens, Instant::now());
     }
-}
-
-fn key_of(exchange: &Exchange<'_>) -> Option<Key> {
-    exchange.server.guards.keys().named(exchange.record.key.as_deref()?).cloned()
 }
 
 /// Lets the page that asks read the answer, whatever it is, if the page was allowed to ask.

@@ -95,16 +95,6 @@ impl Guards {
     pub fn may_have_pages(&self, host: &str) -> bool {
         self.hosts.knows(host) || is_address(host) || !self.keys().is_empty()
     }
-
-    /// The greatest priority that requests with the key of this name may have, or those without a
-    /// key.
-    pub fn max_priority(&self, key: Option<&str>) -> i8 {
-        match key {
-            None => self.options.max_priority,
-            // A key that was taken away meanwhile asks for nothing more.
-            Some(name) => self.keys().named(name).map_or(0, |key| key.limits.max_priority),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -194,15 +184,14 @@ mod tests {
         assert_eq!(notices, []);
         let name = |key: &str| guards.keys().find([key]).map(|key| key.name.to_string());
         assert_eq!((name("sk-0").as_deref(), name("sk-a").as_deref()), (Some("key-1"), Some("ann")));
-        assert_eq!(guards.max_priority(Some("ann")), 3);
-        assert_eq!((guards.max_priority(Some("key-1")), guards.max_priority(None)), (1, 1));
+        let max_priority = |name: &str| guards.keys().named(name).map(|key| key.limits.max_priority);
+        assert_eq!((max_priority("ann"), max_priority("key-1")), (Some(3), Some(1)));
 
         file.write("bob sk-b\nann sk-a2");
         assert_eq!(guards.reload(), [GuardNotice::KeysReread(3)]);
         assert_eq!((name("sk-a"), name("sk-b").as_deref()), (None, Some("bob")));
         assert_eq!(name("sk-a2").as_deref(), Some("ann"));
-        assert_eq!(guards.max_priority(Some("ann")), 1);
-        assert_eq!(guards.max_priority(Some("gone")), 0);
+        assert_eq!((max_priority("ann"), max_priority("gone")), (Some(1), None));
 
         for (text, wrong) in
             [("ann sk-c\nann sk-d", "line 2: "), ("", "there is no key"), ("ann sk-0", "key-1")]

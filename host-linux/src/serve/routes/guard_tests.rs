@@ -1,9 +1,10 @@
 //! The guards where they stand: in front of the routes of a server with the built-in model.
+use super::super::exchange::Exchange;
 use super::super::guards::keys::Secret;
 use super::super::guards::options::GuardOptions;
 use super::super::observe::Record;
-use super::ROUTES;
 use super::tests::Rig;
+use super::{ROUTES, dispatch, open};
 use tiny_http::Method;
 
 const ASK: &str = r#"{"prompt": [5], "max_tokens": 1, "temperature": 0}"#;
@@ -115,6 +116,31 @@ fn priority_has_a_bound() {
         assert_eq!((asked(&rig, &[], URGENT), asked(&rig, &[], PATIENT)), (status, 200));
         rig.stop();
     }
+}
+
+#[test]
+fn a_key_that_is_taken_away_while_a_body_comes_is_none_any_more() {
+    let path = std::env::temp_dir().join(format!("verbatim-revoked-{}", std::process::id()));
+    std::fs::write(&path, "sk-a\nsk-b requests-per-minute=1\nsk-c").expect("a file");
+    let api_key_file = Some(path.clone());
+    let rig = Rig::guarded(GuardOptions { api_key_file, ..GuardOptions::default() });
+    let begin = |key: &str| {
+        let text = format!("POST /v1/completions HTTP/1.0\r\nx-api-key: {key}\r\n{JSON}\r\n\r\n{ASK}");
+        let (mut exchange, theirs) = Exchange::for_test(&rig.server, &text);
+        let route = open(&mut exchange).expect("the key is one");
+        (exchange, route, theirs)
+    };
+    let requests = ["sk-a", "sk-b", "sk-b"].map(begin);
+    // What was key-2 is key-1 from now on.
+    std::fs::write(&path, "sk-b requests-per-minute=1\nsk-c").expect("a file");
+    rig.server.reread();
+    let statuses = requests.map(|(mut exchange, route, _theirs)| {
+        dispatch(route, &mut exchange);
+        exchange.record.status
+    });
+    assert_eq!(statuses, [401, 200, 429]);
+    std::fs::remove_file(path).expect("the file is there");
+    rig.stop();
 }
 
 #[test]
