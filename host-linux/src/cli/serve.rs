@@ -59,7 +59,7 @@ fn tell_settings(log: &Log, serving: &ServeOptions, model: &ServedModel) {
     }
     if !is_for_programs {
         tracing::info!(
-            "all other limits: verbatim:budget_limit in /metrics, or --log json; --help says what sets them"
+            "all limits: verbatim:budget_limit of /metrics, or --log json; --help has their flags"
         );
     }
 }

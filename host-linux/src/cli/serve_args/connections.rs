@@ -45,7 +45,7 @@ pub(in crate::cli) struct ConnectionArgs {
     /// Seconds that a connection may be idle between requests.
     #[arg(long, env = "VERBATIM_IDLE_SECONDS", value_name = "N", default_value_t = 75)]
     idle_seconds: u32,
-    /// Seconds that a client may take to read a piece of its answer.
+    /// Seconds that a client may keep the server waiting while it reads 64 KiB of its answer.
     #[arg(long, env = "VERBATIM_WRITE_SECONDS", value_name = "N", default_value_t = 60)]
     write_seconds: u32,
     /// Seconds that requests may go on after SIGTERM; then they end with an error from which they

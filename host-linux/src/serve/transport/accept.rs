@@ -5,7 +5,7 @@
 use super::answer::{self, Persistence};
 use super::connection::Connection;
 use super::listen::{Listener, Listeners};
-use super::places::Places;
+use super::places::{Full, Places};
 use super::refusal;
 use super::stream::Stream;
 use crate::serve::error::ApiError;
@@ -48,6 +48,15 @@ enum Ending {
     Draining(Instant),
     /// Requests were told to end, and are no longer waited for then.
     Cut(Instant),
+}
+
+/// Why a connection is not served.
+#[derive(Debug)]
+enum Unserved {
+    /// There is no place.
+    Full(Full),
+    /// There is no thread.
+    NoThread(std::io::Error),
 }
 
 /// What the loop works on.
@@ -179,27 +188,18 @@ impl<'s> Acceptor<'s> {
             return; // it is gone
         }
         let stream = Arc::new(stream);
-        let briefly = |full| self.places.admit_briefly(&stream, address, full).ok_or(full);
-        let error = match self.places.admit(&stream, address).or_else(briefly) {
-            Ok(place) => {
-                let connection = Connection {
-                    server: Arc::clone(self.server),
-                    stream: Arc::clone(&stream),
-                    address,
-                    place,
-                };
-                let thread = Builder::new().name("verbatim-client".to_owned()).stack_size(STACK_BYTES);
-                match thread.spawn(move || connection.run()) {
-                    Ok(_) => return,
-                    Err(error) => {
-                        self.server.observer.notice(&Notice::ConnectionClosed(error));
-                        // A thread less is a place for the next one.
-                        self.places.free_a_descriptor();
-                        refusal::too_many_connections()
-                    }
-                }
+        let again = |refusal| match refusal {
+            // A thread less is one for this connection.
+            Unserved::NoThread(_) if self.places.free_a_descriptor() => self.begin(&stream, address),
+            _ => Err(refusal),
+        };
+        let error = match self.begin(&stream, address).or_else(again) {
+            Ok(()) => return,
+            Err(Unserved::Full(full)) => refusal::full(full),
+            Err(Unserved::NoThread(error)) => {
+                self.server.observer.notice(&Notice::ConnectionClosed(error));
+                refusal::too_many_connections()
             }
-            Err(full) => refusal::full(full),
         };
         self.tell(&stream, &error);
         // Nobody else has it: its thread was not started.
@@ -207,6 +207,16 @@ impl<'s> Acceptor<'s> {
             stream.shutdown(Shutdown::Write);
             self.refused.push_back((Instant::now(), stream));
         }
+    }
+
+    /// Gives a connection a place and a thread.
+    fn begin(&self, stream: &Arc<Stream>, address: Option<IpAddr>) -> Result<(), Unserved> {
+        let briefly = |full| self.places.admit_briefly(stream, address, full).ok_or(Unserved::Full(full));
+        let place = self.places.admit(stream, address).or_else(briefly)?;
+        let (server, stream) = (Arc::clone(self.server), Arc::clone(stream));
+        let connection = Connection { server, stream, address, place };
+        let thread = Builder::new().name("verbatim-client".to_owned()).stack_size(STACK_BYTES);
+        thread.spawn(move || connection.run()).map(drop).map_err(Unserved::NoThread)
     }
 
     /// Sends an error without waiting; a new connection has room for it.

@@ -6,7 +6,7 @@ use super::incoming::{Incoming, Missing};
 use super::limits::ConnectionLimits;
 use super::places::{Busy, Full, Place};
 use super::refusal;
-use super::stream::Stream;
+use super::stream::{Patience, Stream};
 use super::traffic::Body;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
@@ -88,7 +88,7 @@ impl Connection {
     /// Serves the connection until it ends.
     pub(super) fn run(self) {
         let stream = Arc::clone(&self.stream);
-        let mut incoming = Incoming::new(&stream);
+        let mut incoming = Incoming::new(&stream, Some(&self.place));
         let next = loop {
             match self.turn(&mut incoming) {
                 // Asked after the place is idle: whoever closes idle connections has seen it, or
@@ -137,7 +137,11 @@ impl Connection {
     /// Answers the one request that a brief place is for, and refuses what else comes, or nothing.
     fn brief_turn(&self, incoming: &mut Incoming<'_>, full: Full) -> Next {
         let limits = self.server.options.connections.briefly();
-        let head = incoming.head(&limits).ok();
+        let head = match incoming.head(&limits) {
+            Ok(head) => Some(head),
+            Err(Missing::Refused(_)) => None,
+            Err(Missing::Closed) => return self.tell(&refusal::full(full)),
+        };
         let is_probe = head.as_ref().is_some_and(|head| {
             let Head { method, path, framing, .. } = head;
             matches!(method, Method::Get | Method::Head)
@@ -180,10 +184,16 @@ impl Connection {
         let limits = &self.server.options.connections;
         let decoder = BodyDecoder::new(coming.framing, limits.body_bytes)?;
         if coming.is_awaited && coming.framing != Framing::Length(0) && incoming.ahead().is_empty() {
-            let sent = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", limits.write_time);
+            let mut patience = Patience::new(limits.write_time);
+            let sent = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", &mut patience);
             sent.map_err(|_| Missing::Closed)?;
         }
-        incoming.body(decoder, limits, &self.server.traffic)
+        if coming.framing != Framing::Length(0) {
+            self.place.awaits_body();
+        }
+        let body = incoming.body(decoder, limits, &self.server.traffic);
+        self.place.has_body();
+        body
     }
 
     /// Goes on after an answer that was given before the body came.
@@ -208,8 +218,22 @@ impl Connection {
         self.refuse(begun.unwrap_or_else(unknown), error)
     }
 
+    /// Tells a client that has asked for nothing why its connection is closed. No request is noted:
+    /// whoever connects again and again is not to fill the log.
+    fn tell(&self, error: &ApiError) -> Next {
+        let mut exchange = self.exchange(Head::unknown(), &self.server.options.connections);
+        exchange.client.close_after();
+        exchange.client.hurry();
+        exchange.refuse(error);
+        self.server.count_refusal(error);
+        Next::Drop
+    }
+
     fn refuse(&self, mut exchange: Exchange<'_>, error: ApiError) -> Next {
         exchange.client.close_after();
+        if self.place.is_evicted() {
+            exchange.client.hurry();
+        }
         routes::refuse(&mut exchange, error);
         // Who was evicted must be gone soon.
         if exchange.client.is_broken() || self.place.is_evicted() { Next::Drop } else { Next::Close }
@@ -224,7 +248,9 @@ impl Connection {
         let mut piece = [0; 16 << 10];
         loop {
             let deadline = until.min(Instant::now() + LINGER_PAUSE);
-            if !matches!(self.stream.read(&mut piece, deadline, false), Ok(1..)) || Instant::now() > until {
+            let has_read = matches!(self.stream.read(&mut piece, deadline, false), Ok(1..));
+            // What was on its way when the connection was evicted still arrives.
+            if !has_read || Instant::now() > until || self.place.is_evicted() {
                 break;
             }
         }

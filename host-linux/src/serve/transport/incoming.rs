@@ -2,6 +2,7 @@
 use super::body::BodyDecoder;
 use super::head::{HEAD_MAX, Head, HeadError};
 use super::limits::ConnectionLimits;
+use super::places::Place;
 use super::refusal;
 use super::stream::Stream;
 use super::traffic::{Body, Reservation, Traffic};
@@ -35,14 +36,16 @@ impl<E: Into<ApiError>> From<E> for Missing {
 #[derive(Debug)]
 pub(super) struct Incoming<'s> {
     stream: &'s Stream,
+    /// The place of the connection, which others may take; none in tests.
+    place: Option<&'s Place>,
     buffer: Vec<u8>,
     /// Bytes at the start of the buffer that were used.
     used: usize,
 }
 
 impl<'s> Incoming<'s> {
-    pub(super) fn new(stream: &'s Stream) -> Self {
-        Self { stream, buffer: Vec::new(), used: 0 }
+    pub(super) fn new(stream: &'s Stream, place: Option<&'s Place>) -> Self {
+        Self { stream, place, buffer: Vec::new(), used: 0 }
     }
 
     /// Bytes that were read and not yet used.
@@ -67,6 +70,10 @@ impl<'s> Incoming<'s> {
         self.buffer.resize(length + PIECE, 0);
         let read = self.stream.read(&mut self.buffer[length..], deadline, wait_first);
         self.buffer.truncate(length + *read.as_ref().unwrap_or(&0));
+        // What was on its way when the connection was evicted still arrives.
+        if self.place.is_some_and(Place::is_evicted) {
+            return Err(Missing::Closed);
+        }
         read.map_err(|error| match error.kind() {
             ErrorKind::TimedOut => Missing::Refused(refusal::too_slow(time)),
             _ => Missing::Closed,
@@ -131,7 +138,8 @@ impl<'s> Incoming<'s> {
         }
     }
 
-    /// Reads the whole body that a decoder frames.
+    /// Reads the whole body that a decoder frames. Where bodies have no room left, those that have
+    /// been coming for longest give way to it.
     pub(super) fn body(
         &mut self,
         mut decoder: BodyDecoder,
@@ -146,8 +154,10 @@ impl<'s> Incoming<'s> {
             if needed > body.capacity() && !decoder.is_done() {
                 let announced = body.len() + decoder.expected();
                 let capacity = (2 * needed).min(announced.max(needed));
-                if !reservation.grow(capacity, limits.total_body_bytes) {
-                    return Err(refusal::bodies_full().into());
+                while !reservation.grow(capacity, limits.total_body_bytes) {
+                    if !self.place.is_some_and(Place::evict_a_body) {
+                        return Err(refusal::bodies_full().into());
+                    }
                 }
                 body.reserve_exact(capacity - body.len());
             }
@@ -178,7 +188,7 @@ mod tests {
     /// refusal that ends it.
     fn requests(stream: &Stream, limits: &ConnectionLimits) -> (Vec<(String, Vec<u8>)>, Option<u16>) {
         let traffic = Arc::new(Traffic::default());
-        let mut incoming = Incoming::new(stream);
+        let mut incoming = Incoming::new(stream, None);
         let mut all = Vec::new();
         let end = loop {
             let request = incoming.head(limits).and_then(|head| {
@@ -230,7 +240,7 @@ mod tests {
         let limits = ConnectionLimits { head_time: soon, body_time: soon, ..limits() };
         let traffic = Arc::default();
         let (ours, mut theirs) = Stream::pair();
-        let mut incoming = Incoming::new(&ours);
+        let mut incoming = Incoming::new(&ours, None);
         theirs.write_all(b"POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nab").unwrap();
         let head = incoming.head(&limits).unwrap();
         let decoder = BodyDecoder::new(head.framing, limits.body_bytes).unwrap();

@@ -39,7 +39,7 @@ pub struct ConnectionLimits {
     pub body_time: Duration,
     /// Time between an answer and the next request.
     pub idle_time: Duration,
-    /// Time for a client to take a piece of its answer.
+    /// Time that a client may keep the server waiting while it reads 64 KiB of its answer.
     pub write_time: Duration,
     /// Time for what runs when the server is asked to stop.
     pub drain_time: Duration,
@@ -113,7 +113,7 @@ impl ConnectionLimits {
             refuses(Setting::seconds("head-seconds", self.head_time, "for a head, from its first byte")),
             refuses(Setting::seconds("body-seconds", self.body_time, "for a body")),
             Setting::seconds("idle-seconds", self.idle_time, "between requests of a connection"),
-            Setting::seconds("write-seconds", self.write_time, "for a client to take a piece of its answer"),
+            Setting::seconds("write-seconds", self.write_time, "for a client to take 64 KiB of its answer"),
             Setting::seconds("drain-seconds", self.drain_time, "for what runs when asked to stop"),
         ]
     }
