@@ -160,7 +160,7 @@ impl RequestBounds {
         }
     }
 
-    /// All bounds.
+    /// All bounds, as they are told at the start and among the metrics.
     pub fn settings(&self) -> Vec<Setting> {
         let refuse = [
             self.json_depth,

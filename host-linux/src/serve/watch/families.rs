@@ -46,8 +46,8 @@ struct Sources<'s> {
     process: ProcessFigures,
 }
 
-/// All metrics of a server, in the text format. Nothing in here waits for the engine, for another
-/// request or for a lock.
+/// All metrics of a server, in the text format. Nothing in here waits for the engine or for another
+/// request; no lock is held longer than it takes to read a number.
 pub fn exposition(server: &Server) -> String {
     let sources = Sources {
         server,

@@ -7,6 +7,7 @@ use super::sink::Sink;
 use crate::serve::notice::Notice;
 use crate::serve::observe::{Finish, Generated, Observer, Record};
 use crate::serve::setting::Setting;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::mem::Discriminant;
@@ -23,6 +24,8 @@ const NAME_BYTES: usize = 64;
 const WORD_BYTES: usize = 128;
 /// Bytes of a notice.
 const NOTICE_BYTES: usize = 1000;
+/// Bytes of a backtrace.
+const TRACE_BYTES: usize = 16 << 10;
 /// Bytes of a prompt, and of an answer, where they are logged.
 pub const TEXT_BYTES: usize = 2048;
 /// Notices of one kind come at most this often; those between are counted.
@@ -79,7 +82,11 @@ impl Log {
                 let said = payload.downcast_ref::<&str>().copied();
                 let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
                 let said = said.unwrap_or_default();
-                error!(place, said = &*clipped(said, NOTICE_BYTES), "panic");
+                // Empty unless it was asked for (RUST_BACKTRACE).
+                let trace = Backtrace::capture();
+                let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+                let trace = trace.as_deref().map(|trace| clipped(trace, TRACE_BYTES));
+                error!(place, said = &*clipped(said, NOTICE_BYTES), backtrace = trace.as_deref(), "panic");
             }));
         }
     }
