@@ -63,6 +63,9 @@ fn wait_until_idle(server: &Running) {
     }
 }
 
+/// Sends the bytes of a request, and returns those of the answer.
+type Ask<'a> = &'a dyn Fn(&[u8]) -> String;
+
 #[test]
 fn connections_are_kept_and_closed_as_http_says() {
     let server = serve(&[]);
@@ -244,8 +247,7 @@ fn with_a_request_on_every_place_newcomers_may_ask_how_the_server_is() {
         rest(&mut client)
     };
     // The address has no place left for the one, the server for the other.
-    let ways: [(&dyn Fn(&[u8]) -> String, &str); 2] =
-        [(&over_tcp, "from this address"), (&over_a_file, "at once;")];
+    let ways: [(Ask<'_>, &str); 2] = [(&over_tcp, "from this address"), (&over_a_file, "at once;")];
     let mut silent: Vec<TcpStream> = Vec::new();
     for (answer_to, reason) in ways {
         silent.extend((0..40).map(|_| connect(&server)));
