@@ -117,6 +117,11 @@ fn keys_open_every_door_and_are_read_anew() {
     write("# two\nann sk-ann-secret\nsk-alone-secret\n");
     let server = Server::start(&["--api-key", "sk-flag-secret", "--api-key-file", path]);
 
+    server.says(r#"-H "Authorization: Bearer $KEY""#);
+    let said = server.said.lock().expect("no panic").join("\n");
+    assert!(said.contains("api-keys: 1 and those of ") && !said.contains("max-json-depth"), "{said}");
+    assert!(said.contains("verbatim:budget_limit") && said.lines().count() <= 9, "{said}");
+
     let missing = server.get("/v1/models", &[]);
     let (status, code, message) = missing.error();
     assert_eq!((status, code.as_str()), (401, "invalid_api_key"));

@@ -43,6 +43,9 @@ fn body(extra: &Value) -> Value {
     body
 }
 
+/// Whether a text has the form that was asked for.
+type Check<'a> = &'a dyn Fn(&str) -> bool;
+
 #[test]
 fn every_way_to_ask_for_a_form_gives_it() {
     let server = serve(&[]);
@@ -54,7 +57,7 @@ fn every_way_to_ask_for_a_form_gives_it() {
     let is_date = |text: &str| text.len() == 10 && text.as_bytes()[4] == b'-' && text.as_bytes()[7] == b'-';
     let is_object = |text: &str| serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object());
     let choice = json!(["red", "green", "dark green"]);
-    let checks: [(Value, &dyn Fn(&str) -> bool); 13] = [
+    let checks: [(Value, Check<'_>); 13] = [
         (
             json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": true, "schema": schema()}}}),
             &has_the_form,

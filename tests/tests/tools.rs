@@ -132,7 +132,8 @@ fn a_function_by_name_is_called_once_and_none_is_not_offered() {
     let free = ask(json!({"tool_choice": "none", "max_tokens": 1}));
     let mut without = free.clone();
     let map = without.as_object_mut().expect("an object");
-    (map.remove("tools"), map.remove("tool_choice"));
+    map.remove("tools");
+    map.remove("tool_choice");
     assert_eq!(prompt(&free), prompt(&without));
     assert_ne!(prompt(&ask(json!({"tool_choice": "auto", "max_tokens": 1}))), prompt(&without));
 }

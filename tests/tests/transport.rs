@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use verbatim_tests::fixture::Files;
-use verbatim_tests::process::Running;
+use verbatim_tests::process::{Running, command};
 
 fn serve(args: &[&str]) -> Running {
     let directory = Files::tiny().directory("transport");
@@ -61,6 +62,9 @@ fn wait_until_idle(server: &Running) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Sends the bytes of a request, and returns those of the answer.
+type Ask<'a> = &'a dyn Fn(&[u8]) -> String;
 
 #[test]
 fn connections_are_kept_and_closed_as_http_says() {
@@ -218,29 +222,97 @@ fn newcomers_get_in_while_others_are_idle() {
         .collect();
     assert_eq!(server.post("/v1/completions", &ask(2, false)).0, 200);
     drop((idle, half));
-    // With a request on every place, a newcomer is told.
-    let mut busy: Vec<_> = (0..8)
-        .map(|_| {
-            let mut client = connect(&server);
-            client.write_all(&post("1.1", "", &ask(450, true))).expect("sent");
-            let mut reader = BufReader::new(client);
-            // Its request has come whole once the answer begins.
-            reader.read_line(&mut String::new()).expect("a line");
-            reader
-        })
-        .collect();
-    let answer = raw(&server, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let is_refused = answer.starts_with("HTTP/1.1 503 ");
-    // On a fast machine some of them may have ended before.
-    assert!(is_refused || answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(!is_refused || answer.contains("\r\nRetry-After: "), "{answer}");
-    for reader in &mut busy {
-        let mut line = String::new();
-        while line != "data: [DONE]\n" {
-            line.clear();
-            assert!(reader.read_line(&mut line).expect("a whole stream") > 0);
+}
+
+#[test]
+fn with_a_request_on_every_place_newcomers_may_ask_how_the_server_is() {
+    let path = std::env::temp_dir().join(format!("verbatim-places-{}", std::process::id()));
+    let file = path.to_str().expect("UTF-8");
+    let places = ["--max-connections", "8", "--max-connections-per-address", "8", "--uds", file];
+    let server = Running::start(&[&places[..], &["--max-seqs", "1", "--max-queue", "200"]].concat());
+    // So many choices take much longer than the questions below.
+    let ask = json!({"prompt": "Once", "max_tokens": 400, "ignore_eos": true, "stream": true, "n": 8});
+    let begin = |_| {
+        let mut client = connect(&server);
+        client.write_all(&post("1.1", "", &ask)).expect("sent");
+        // Its request has come whole once the answer begins.
+        client.peek(&mut [0]).expect("a byte");
+        client
+    };
+    let busy: Vec<TcpStream> = (0..8).map(begin).collect();
+    let over_tcp = |request: &[u8]| raw(&server, request);
+    let over_a_file = |request: &[u8]| {
+        let mut client = UnixStream::connect(&path).expect("connects");
+        client.write_all(request).expect("sent");
+        rest(&mut client)
+    };
+    // The address has no place left for the one, the server for the other.
+    let ways: [(Ask<'_>, &str); 2] = [(&over_tcp, "from this address"), (&over_a_file, "at once;")];
+    let mut silent: Vec<TcpStream> = Vec::new();
+    for (answer_to, reason) in ways {
+        silent.extend((0..40).map(|_| connect(&server)));
+        let refused = answer_to(&post("1.1", "", &json!({"prompt": "a"})));
+        assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("\r\nRetry-After: "), "{refused}");
+        assert!(refused.contains(reason), "{refused}");
+        let models = answer_to(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert!(models.starts_with("HTTP/1.1 503 "), "{models}");
+        for path in ["/health", "/ready", "/metrics"] {
+            for method in ["GET", "HEAD"] {
+                let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                let answer = answer_to(request.as_bytes());
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+                assert!(answer.contains("\r\nConnection: close\r\n"), "{path}: {answer}");
+            }
         }
     }
+    let told: Vec<String> = silent.into_iter().map(|mut client| rest(&mut client)).collect();
+    assert!(told.iter().all(|answer| answer.starts_with("HTTP/1.1 503 ")), "{told:?}");
+    drop(busy);
+    wait_until_idle(&server);
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": "a", "max_tokens": 1})).0, 200);
+}
+
+#[test]
+fn who_may_not_ask_is_told_before_the_body_is_read() {
+    let server = serve(&["--api-key", "sk-a", "--max-body-bytes", "1000000"]);
+    let (key, json) = ("x-api-key: sk-a\r\n", "Content-Type: application/json\r\n");
+    for (line, headers, status) in [
+        ("POST /v1/completions", json.to_owned(), 401),
+        ("POST /v1/completions", format!("{key}Content-Type: text/plain\r\n"), 415),
+        ("POST /v1/completions", format!("{key}{json}Origin: https://evil.example\r\n"), 403),
+        ("POST /nothing", format!("{key}{json}"), 404),
+        ("PUT /v1/completions", format!("{key}{json}"), 405),
+    ] {
+        let head =
+            |framing: &str| format!("{line} HTTP/1.1\r\nHost: localhost\r\n{headers}{framing}\r\n\r\n");
+        let start = format!("HTTP/1.1 {status} ");
+        // No byte of it was sent, and none is waited for.
+        for framing in [
+            "Content-Length: 900000",
+            "Transfer-Encoding: chunked",
+            "Content-Length: 9\r\nExpect: 100-continue",
+        ] {
+            let answer = raw(&server, head(framing).as_bytes());
+            assert!(answer.starts_with(&start), "{line} {framing}: {answer}");
+            assert!(answer.contains("\r\nConnection: close\r\n"), "{line} {framing}: {answer}");
+        }
+        // A short one is read for nothing, and another request may follow.
+        let mut client = connect(&server);
+        client.write_all(head("Content-Length: 9").as_bytes()).expect("sent");
+        client.peek(&mut [0]).expect("the answer comes first");
+        client
+            .write_all(b"GET /x HTGET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .expect("sent");
+        let answers = rest(&mut client);
+        assert!(
+            answers.starts_with(&start) && answers.matches("HTTP/1.1 ").count() == 2,
+            "{line}: {answers}"
+        );
+        assert!(answers.contains("HTTP/1.1 200 OK\r\n"), "{line}: {answers}");
+    }
+    // Who may ask is read as before.
+    let answer = raw(&server, &post("1.1", &format!("{key}Connection: close\r\n"), &ask(1, false)));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 #[test]
@@ -267,11 +339,13 @@ fn bodies_are_bounded_one_by_one_and_together() {
     while !raw(&server, metrics).contains("verbatim:body_bytes_in_flight 58000\n") {
         assert!(since.elapsed() < Duration::from_secs(60), "the bytes arrive");
     }
+    // Of those that are coming, the first gives way.
     let answer = raw(&server, &post("1.1", "Connection: close\r\n", &third));
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: "), "{answer}");
-    slow.clear();
-    while !raw(&server, &post("1.1", "Connection: close\r\n", &third)).starts_with("HTTP/1.1 200 ") {
-        assert!(since.elapsed() < Duration::from_secs(60), "there is never room again");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let told = rest(&mut slow[0]);
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("\r\nRetry-After: "), "{told}");
+    while !raw(&server, metrics).contains("verbatim:body_bytes_in_flight 29000\n") {
+        assert!(since.elapsed() < Duration::from_secs(60), "the second goes on");
     }
 }
 
@@ -354,6 +428,36 @@ fn a_server_that_drains_begins_nothing_and_cuts_what_is_late() {
     assert!(cut > 0, "a request of each of 16 was over within a second");
     assert!(texts.iter().all(|text| text.ends_with("0\r\n\r\n")), "every stream says that it ends");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_server_that_loads_its_model_is_not_ended_by_a_reload_and_ended_well_by_a_stop() {
+    for (number, signals) in [&["HUP"][..], &["TERM"], &["HUP", "INT"]].into_iter().enumerate() {
+        let path = std::env::temp_dir().join(format!("verbatim-loads-{}-{number}", std::process::id()));
+        let file = path.to_str().expect("UTF-8");
+        let mut server = command();
+        server.args(["serve", "--port", "0", "--threads", "1", "--log", "off", "--uds", file]);
+        let mut server = server.stderr(Stdio::null()).spawn().expect("the server starts");
+        // It listens before it loads.
+        while !path.exists() {
+            assert_eq!(server.try_wait().expect("a child"), None);
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        for signal in signals {
+            let sent = Command::new("kill").args([&format!("-{signal}"), &server.id().to_string()]).status();
+            assert!(sent.expect("kill runs").success());
+        }
+        if signals == ["HUP"] {
+            let mut client = UnixStream::connect(&path).expect("connects");
+            let health = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            client.write_all(health).expect("sent");
+            assert!(rest(&mut client).starts_with("HTTP/1.1 200 "));
+            let _ = server.kill();
+        }
+        let ended = server.wait().expect("a child");
+        assert!(signals == ["HUP"] || ended.code() == Some(0), "{signals:?}: {ended}");
+        let _ = std::fs::remove_file(&path);
+    }
 }
 
 #[test]

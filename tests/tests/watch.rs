@@ -55,6 +55,11 @@ fn the_log_has_a_line_for_each_request_and_no_word_of_it() {
         "{messages:?}"
     );
     assert!(messages.iter().any(|message| message.starts_with("listening on http://")), "{messages:?}");
+    let depth = lines.iter().find(|line| line["setting"] == "max-json-depth").expect("all are told");
+    assert_eq!(
+        (&depth["message"], &depth["value"], &depth["limit"]),
+        (&json!("setting"), &json!("64"), &json!(64))
+    );
 }
 
 #[test]
@@ -81,10 +86,18 @@ fn metrics_and_health_tell_what_was_done() {
         (of("vllm:time_to_first_token_seconds_count"), 2.0),
         (of("vllm:request_params_n_sum"), 2.0),
         (of("vllm:num_requests_running"), 0.0),
+        ("verbatim:budget_limit{budget=\"max-json-depth\"}".to_owned(), 64.0),
+        ("verbatim:budget_limit{budget=\"max-queue\"}".to_owned(), 64.0),
+        ("verbatim:budget_limit{budget=\"head-seconds\"}".to_owned(), 20.0),
+        ("verbatim:budget_refusals_total{budget=\"key-concurrent\"}".to_owned(), 0.0),
         (format!("vllm:request_success_total{{{base},finished_reason=\"length\"}}"), 2.0),
         (answered, 1.0),
     ] {
         assert_eq!(after.get(&name), Some(&value), "{name}");
+    }
+    for name in ["api-keys", "idle-seconds", "max-tokenizing"] {
+        let refusals = format!("verbatim:budget_refusals_total{{budget=\"{name}\"}}");
+        assert!(!after.contains_key(&refusals), "{name} refuses nothing");
     }
     let (_, health) = server.send("GET", "/health", "");
     let health: Value = serde_json::from_str(&health).expect("JSON");

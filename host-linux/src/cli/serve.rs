@@ -3,13 +3,14 @@ use super::args::ServeArgs;
 use super::inspect::residence;
 use super::session::{Session, notes};
 use crate::runtime::{ModelSource, ServedModel};
+use crate::serve::api::limits::RequestBounds;
 use crate::serve::lifecycle::Lifecycle;
 use crate::serve::notice::Notice;
 use crate::serve::observe::Observer;
 use crate::serve::options::ServeOptions;
 use crate::serve::transport::listen::Listeners;
 use crate::serve::watch::log::Log;
-use crate::serve::watch::options::{LogFormat, WatchOptions};
+use crate::serve::watch::options::LogFormat;
 use crate::sys::cpu::model_name;
 use crate::sys::heap::bound_arenas;
 use std::sync::Arc;
@@ -21,27 +22,26 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// Opens the model and serves it until a signal asks the process to stop.
 pub(super) fn serve(args: &ServeArgs) -> Result<(), String> {
     bound_arenas();
+    let lifecycle = Arc::new(Lifecycle::new().map_err(|error| error.to_string())?);
+    lifecycle.catch_signals().map_err(|error| error.to_string())?;
     let options = args.model.options()?;
     let mut serving = ServeOptions { watch: args.watch.options()?, ..ServeOptions::default() };
     let log = Arc::new(Log::open(&serving.watch).map_err(|error| format!("--log-file {error}"))?);
     log.install();
-    // An error about the port should come before minutes of loading.
+    // Errors about keys and the port should come before minutes of loading.
+    serving.guard = args.guard.options(args.connections.host())?;
+    serving.requests = args.limits.options();
     let listeners = args.connections.listen()?;
     serving.batches = args.batches.open()?;
     let tell = |model: &ServedModel| notes(model).for_each(|note| log.note(&note));
     let session = Session::open(&options, args.supervision.supervision(), tell)?;
     crate::faults::arm_from_env()?;
     serving.connections = args.connections.limits(&session.model);
-    serving.guard = args.guard.options(args.connections.host())?;
-    serving.requests = args.limits.options();
     log.serves(&session.model.fingerprint);
-    for (name, value, reason) in serving.describe(&session.model) {
-        log.notice(&Notice::Setting(name, value, reason));
-    }
+    tell_settings(&log, &serving, &session.model);
     // Before a person reads how to try it, the log has said what it has to say.
     log.flush(LOG_PATIENCE);
-    announce(&session.model, options.model == ModelSource::BuiltIn, &listeners, &serving.watch);
-    let lifecycle = Arc::new(Lifecycle::new().map_err(|error| error.to_string())?);
+    announce(&session.model, options.model == ModelSource::BuiltIn, &listeners, &serving);
     let reopened = Arc::clone(&log);
     lifecycle.on_hangup(move || reopened.reopen());
     let (model, engine) = (Arc::clone(&session.model), session.engine.clone());
@@ -50,9 +50,25 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), String> {
     served.map_err(|error| error.to_string())
 }
 
+/// Tells programs all settings, and people those that matter first and where the others stand.
+fn tell_settings(log: &Log, serving: &ServeOptions, model: &ServedModel) {
+    let is_for_programs = serving.watch.log == LogFormat::Json;
+    let bounds = RequestBounds::new(&serving.requests, model);
+    let settings = serving.settings(&bounds).into_iter();
+    for setting in settings.filter(|setting| is_for_programs || setting.is_told) {
+        log.notice(&Notice::Setting(setting));
+    }
+    if !is_for_programs {
+        tracing::info!(
+            "all limits: verbatim:budget_limit of /metrics, or --log json; --help has their flags"
+        );
+    }
+}
+
 /// Says what is served, where, and a command to try it: to people on standard error, to programs in
 /// the log, and where both are one, to those that the log is for.
-fn announce(model: &ServedModel, is_built_in: bool, listeners: &Listeners, watch: &WatchOptions) {
+fn announce(model: &ServedModel, is_built_in: bool, listeners: &Listeners, serving: &ServeOptions) {
+    let watch = &serving.watch;
     let (weights, cpu, workers) = (residence(model), model_name(), model.workers.workers);
     if watch.log == LogFormat::Json || watch.log_file.is_some() {
         tracing::info!(
@@ -79,18 +95,41 @@ fn announce(model: &ServedModel, is_built_in: bool, listeners: &Listeners, watch
     if is_built_in {
         eprintln!("this is the small built-in demonstration model; --model PATH serves a real one");
     }
-    let (path, body) = if model.template.is_some() {
+    let urls = listeners.urls();
+    eprintln!("listening on {}; try", urls.join(" and "));
+    if let Some(url) = urls.first() {
+        eprintln!("  {}", curl(url, model.template.is_some(), serving.guard.has_keys()));
+    }
+}
+
+/// A command that asks the server at `url`; with `has_chat` it asks in a conversation.
+fn curl(url: &str, has_chat: bool, has_keys: bool) -> String {
+    let (path, body) = if has_chat {
         let question = r#"{"messages": [{"role": "user", "content": "What is the capital of France?"}]}"#;
         ("chat/completions", question)
     } else {
         ("completions", r#"{"prompt": "Once upon a time", "max_tokens": 32, "temperature": 0}"#)
     };
-    let urls = listeners.urls();
-    eprintln!("listening on {}; try", urls.join(" and "));
-    let curl = match urls.first().map(|url| url.strip_prefix("unix:").ok_or(url)) {
-        Some(Ok(path)) => format!("--unix-socket {path} http://localhost"),
-        Some(Err(url)) => url.clone(),
-        None => return,
+    let url = match url.strip_prefix("unix:") {
+        Some(file) => format!("--unix-socket {file} http://localhost"),
+        None => url.to_owned(),
     };
-    eprintln!("  curl {curl}/v1/{path} -H 'Content-Type: application/json' -d '{body}'");
+    let key = if has_keys { r#"-H "Authorization: Bearer $KEY" "# } else { "" };
+    format!("curl {url}/v1/{path} {key}-H 'Content-Type: application/json' -d '{body}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_to_try_has_what_the_server_demands() {
+        let open = curl("http://127.0.0.1:8080", false, false);
+        let start = "curl http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' -d '{";
+        assert!(open.starts_with(start), "{open}");
+        let keyed = curl("unix:/run/v", true, true);
+        let start = "curl --unix-socket /run/v http://localhost/v1/chat/completions \
+            -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json' -d '{";
+        assert!(keyed.starts_with(start), "{keyed}");
+    }
 }

@@ -86,7 +86,10 @@ impl ServedModel {
             chat_template: options.chat_template.as_ref().map(|template| template.source.as_str()),
             pooling: options.pooling,
             tool_parser: options.format.tools.map(ToolSyntax::name),
-            reasoning_parser: options.format.reasoning.map(|chosen| chosen.map_or("off", ReasoningSyntax::name)),
+            reasoning_parser: options
+                .format
+                .reasoning
+                .map(|chosen| chosen.map_or("off", ReasoningSyntax::name)),
         };
         let fingerprint = short_form(&loaded.fingerprint(&choices));
         let embedding = EmbeddingConfig::read(|name| loaded.file(name), options.pooling);
@@ -119,7 +122,8 @@ impl ServedModel {
 impl ServedModel {
     /// All names under which it is served, its own first, each once.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let is_new = |(at, name): &(usize, &String)| **name != self.name && !self.aliases[..*at].contains(name);
+        let is_new =
+            |(at, name): &(usize, &String)| **name != self.name && !self.aliases[..*at].contains(name);
         let others = self.aliases.iter().enumerate().filter(is_new).map(|(_, name)| name.as_str());
         std::iter::once(self.name.as_str()).chain(others)
     }

@@ -1,5 +1,5 @@
-//! What requests spend together: turns at reading and tokenizing, tokens of prompts that wait, and
-//! memory that is to go back to the system.
+//! What requests spend together: turns at reading and tokenizing, tokens of prompts that wait,
+//! memory of answers, and memory that is to go back to the system.
 use super::api::limits::{RequestBounds, RequestLimits};
 use super::error::ApiError;
 use super::turns::Turns;
@@ -24,6 +24,8 @@ pub struct Budgets {
     pub reading: Turns,
     /// The tokens of prompts that wait.
     pub queue: TokenQueue,
+    /// Memory of answers that list their tokens.
+    pub answers: AnswerMemory,
     /// Gives freed memory back.
     pub sweeper: Sweeper,
 }
@@ -36,8 +38,66 @@ impl Budgets {
             bounds,
             reading: Turns::new(bounds.tokenizing.max),
             queue: TokenQueue { used: AtomicUsize::new(0), max: bounds.queued_tokens.max },
+            answers: AnswerMemory { used: AtomicUsize::new(0), max: bounds.answer_bytes.max },
             sweeper: Sweeper::start(),
         }
+    }
+}
+
+/// Counts the bytes of answers that list their tokens and are sent whole, from their first token
+/// until their client has them. Streams hold one event at a time, and text alone is small.
+#[derive(Debug)]
+pub struct AnswerMemory {
+    used: AtomicUsize,
+    max: usize,
+}
+
+impl AnswerMemory {
+    /// Room for an answer, which has taken none yet.
+    pub fn room(&self) -> AnswerRoom<'_> {
+        AnswerRoom { memory: self, taken: 0 }
+    }
+
+    /// Bytes that are taken now.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// What one answer has taken of the memory; dropping it gives that back.
+#[derive(Debug)]
+pub struct AnswerRoom<'m> {
+    memory: &'m AnswerMemory,
+    taken: usize,
+}
+
+impl AnswerRoom<'_> {
+    /// Takes `bytes` more: an error of status 429 where other answers leave no room for them, of
+    /// status 400 where none would.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
+        const NAME: &str = "max-answer-bytes";
+        let AnswerMemory { used, max } = self.memory;
+        if self.taken.saturating_add(bytes) > *max {
+            let message = format!(
+                "the lists of tokens in this answer take more than {max} bytes: ask for a stream, or for fewer (option {NAME})"
+            );
+            return Err(ApiError { budget: Some(NAME), ..ApiError::invalid("", message) });
+        }
+        let fits = |used: usize| used.checked_add(bytes).filter(|used| used <= max);
+        if used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
+            let message = format!(
+                "answers that list their tokens fill {max} bytes: ask again, or for a stream (option {NAME})"
+            );
+            return Err(ApiError::queue_full(NAME, message));
+        }
+        self.taken += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for AnswerRoom<'_> {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.taken, Ordering::Relaxed);
     }
 }
 
@@ -142,6 +202,24 @@ fn sweep(inbox: &Receiver<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_take_the_memory_that_there_is() {
+        let memory = AnswerMemory { used: AtomicUsize::new(0), max: 100 };
+        let (mut first, mut second) = (memory.room(), memory.room());
+        first.grow(60).expect("there is room");
+        let error = second.grow(41).unwrap_err();
+        assert_eq!((error.status, error.budget), (429, Some("max-answer-bytes")));
+        second.grow(40).expect("there is room for less");
+        let error = first.grow(41).unwrap_err();
+        assert_eq!((error.status, error.budget), (400, Some("max-answer-bytes")), "it fits in no case");
+        drop(first);
+        assert_eq!(memory.used(), 40);
+        second.grow(60).expect("what is given back can be taken");
+        assert_eq!(second.grow(usize::MAX).unwrap_err().status, 400);
+        drop(second);
+        assert_eq!(memory.used(), 0);
+    }
 
     #[test]
     fn prompts_wait_until_their_first_output_and_no_more_than_fit() {

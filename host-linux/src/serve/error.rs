@@ -109,10 +109,10 @@ impl ApiError {
         }})
     }
 
-    /// The headers that go with the error.
+    /// The headers that go with the error. Whoever may come again is told when, be it soon.
     pub fn headers(&self) -> Vec<(&'static str, &str)> {
         let mut headers = Vec::new();
-        let soon = (self.status == 429 || self.retry == Retry::Soon).then_some("1");
+        let soon = (matches!(self.status, 429 | 503) || self.retry == Retry::Soon).then_some("1");
         headers.extend(self.retry_after.as_deref().or(soon).map(|seconds| ("Retry-After", seconds)));
         match self.retry {
             Retry::Unsaid => {}
@@ -205,6 +205,9 @@ mod tests {
             ApiError::panicked(),
         ] {
             assert_eq!((error.status, error.headers()), (500, never.clone()), "{error:?}");
+        }
+        for status in [429, 503] {
+            assert_eq!(ApiError::server(status, "busy").headers(), [("Retry-After", "1")]);
         }
         let gone = ApiError::from(SubmitError::EngineGone);
         assert_eq!((gone.status, gone.headers()), (503, soon));

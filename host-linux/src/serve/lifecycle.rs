@@ -1,9 +1,10 @@
 //! Where a server stands between its start and its end, and how it is told to go on.
+use crate::sys::signals::Signals;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Where a server stands. It never goes back to an earlier phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +41,8 @@ pub struct Lifecycle {
     is_cut: AtomicBool,
     failure: Mutex<Option<String>>,
     on_hang_up: Mutex<Vec<OnHangUp>>,
+    /// What signals ask for, once they are caught.
+    signals: OnceLock<Signals>,
     /// A byte written to the first end makes the second readable, which ends a wait.
     wake: (UnixStream, UnixStream),
 }
@@ -62,6 +65,7 @@ impl Lifecycle {
             is_cut: AtomicBool::new(false),
             failure: Mutex::default(),
             on_hang_up: Mutex::default(),
+            signals: OnceLock::new(),
             wake,
         })
     }
@@ -80,9 +84,34 @@ impl Lifecycle {
         self.phase.fetch_max(to as u8, Ordering::SeqCst);
     }
 
+    /// From now on signals are for the server: SIGHUP waits until it runs, and SIGTERM ends the
+    /// process until then. Whoever loads a model first should call this before. An error is the
+    /// system's.
+    pub fn catch_signals(&self) -> std::io::Result<()> {
+        if self.signals.get().is_none() {
+            // Whoever else calls this at the same time has caught them, too.
+            let _ = self.signals.set(Signals::catch(&self.wake.0)?);
+        }
+        Ok(())
+    }
+
     /// Connections are accepted from now on.
     pub(super) fn begin(&self) {
         self.advance(Phase::Ready);
+        if let Some(signals) = self.signals.get() {
+            signals.begin();
+        }
+    }
+
+    /// Does what signals have asked for since this was called last.
+    pub(super) fn obey_signals(&self) {
+        let Some(signals) = self.signals.get() else { return };
+        if signals.take_hang_up() {
+            self.hang_up();
+        }
+        if signals.stop_is_requested() {
+            self.stop();
+        }
     }
 
     /// Whether requests that cost compute are refused, since the server is about to end.
@@ -124,7 +153,7 @@ impl Lifecycle {
         lock(&self.on_hang_up).push(Box::new(run));
     }
 
-    pub(super) fn hang_up(&self) {
+    fn hang_up(&self) {
         lock(&self.on_hang_up).iter().for_each(|run| run());
     }
 
@@ -132,11 +161,6 @@ impl Lifecycle {
     pub(super) fn wake(&self) {
         // A full pipe wakes too.
         let _ = (&self.wake.0).write(&[0]);
-    }
-
-    /// The end to which a byte is written to [`wake`](Self::wake).
-    pub(super) fn waker(&self) -> &UnixStream {
-        &self.wake.0
     }
 
     /// The descriptor that can be read once someone has called [`wake`](Self::wake).

@@ -1,5 +1,6 @@
 //! What a running server tells its operator.
 use super::guards::notices::GuardNotice;
+use super::setting::Setting;
 use crate::runtime::EngineNotice;
 use crate::text::quote::quote;
 
@@ -8,16 +9,14 @@ use crate::text::quote::quote;
 pub enum Notice {
     /// A connection was closed, because the system gave no thread for it.
     ConnectionClosed(std::io::Error),
-    /// A request was refused, because the system gave no thread for it.
-    RequestRefused(std::io::Error),
     /// A request had a parameter that is unknown, or has no effect, and was ignored.
     UnknownParameter(String),
     /// Something about API keys.
     Guard(GuardNotice),
     /// The engine was started again, is slow, or has failed.
     Engine(EngineNotice),
-    /// An option in use: its name, its value, and why it has that value.
-    Setting(&'static str, String, String),
+    /// A setting in use.
+    Setting(Setting),
     /// The server was asked to stop, and waits for running requests.
     Stopping,
 }
@@ -25,12 +24,16 @@ pub enum Notice {
 impl Notice {
     /// Whether the operator may have to do something about it.
     pub fn is_trouble(&self) -> bool {
-        matches!(self, Self::ConnectionClosed(_) | Self::RequestRefused(_))
+        match self {
+            Self::ConnectionClosed(_) | Self::Engine(_) => true,
+            Self::Guard(notice) => notice.is_trouble(),
+            Self::UnknownParameter(_) | Self::Setting(_) | Self::Stopping => false,
+        }
     }
 
     /// Whether it may come as often as clients like. An observer may leave out some of these.
     pub fn may_come_often(&self) -> bool {
-        matches!(self, Self::ConnectionClosed(_) | Self::RequestRefused(_))
+        matches!(self, Self::ConnectionClosed(_))
     }
 }
 
@@ -38,13 +41,12 @@ impl std::fmt::Display for Notice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::ConnectionClosed(error) => write!(f, "a connection was closed: no thread: {error}"),
-            Self::RequestRefused(error) => write!(f, "a request was refused: no thread: {error}"),
             Self::UnknownParameter(name) => {
                 write!(f, "ignoring the parameter \"{}\", which has no effect here", quote(name))
             }
             Self::Guard(notice) => notice.fmt(f),
             Self::Engine(notice) => notice.fmt(f),
-            Self::Setting(name, value, reason) => write!(f, "{name}: {value} ({reason})"),
+            Self::Setting(Setting { name, value, reason, .. }) => write!(f, "{name}: {value} ({reason})"),
             Self::Stopping => f.write_str("stopping"),
         }
     }

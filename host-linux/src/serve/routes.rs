@@ -311,13 +311,18 @@ mod tests {
         /// What the observer is told of a request, and what the client reads.
         pub(super) fn ask(&self, routes: &'static [Route], request: &str) -> (Record, String) {
             let (mut exchange, mut theirs) = Exchange::for_test(&self.server, request);
+            theirs.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
+            // It reads along, since a long answer finds no room in the socket otherwise.
+            let reader = std::thread::spawn(move || {
+                let mut answer = String::new();
+                theirs.read_to_string(&mut answer).expect("an answer");
+                answer
+            });
             if let Some(route) = open_on(routes, &mut exchange) {
                 dispatch(route, &mut exchange);
             }
             drop(exchange);
-            theirs.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
-            let mut answer = String::new();
-            theirs.read_to_string(&mut answer).expect("an answer");
+            let answer = reader.join().expect("an answer");
             let mut kept = self.kept.0.lock().unwrap();
             let record = kept.pop().expect("the observer was told");
             assert!(kept.is_empty(), "the observer was told twice");

@@ -1,11 +1,13 @@
 //! What every handler can reach.
 use super::budgets::Budgets;
 use super::error::ApiError;
+use super::guards::quotas::Spent;
 use super::guards::state::Guards;
 use super::lifecycle::Lifecycle;
 use super::notice::Notice;
 use super::observe::Observer;
 use super::options::ServeOptions;
+use super::setting::Setting;
 use super::transport::traffic::Traffic;
 use super::watch::metrics::Metrics;
 use crate::runtime::{EngineHandle, ServedModel};
@@ -29,6 +31,8 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     /// What was decided about it when it was started.
     pub options: ServeOptions,
+    /// What came of it, as it is told.
+    pub settings: Vec<Setting>,
     /// What requests spend together.
     pub budgets: Budgets,
     /// Where it stands between its start and its end.
@@ -49,11 +53,24 @@ impl Server {
     ) -> Self {
         let budgets = Budgets::new(&options.requests, &model);
         let metrics = Arc::new(Metrics::new(model.limits.model_len));
-        for (budget, ..) in options.describe(&model) {
-            metrics.declare_budget(budget);
+        let settings = options.settings(&budgets.bounds);
+        let budgets_with_options = settings.iter().filter(|setting| setting.refuses);
+        for name in budgets_with_options.map(|setting| setting.name).chain(Spent::BUDGETS) {
+            metrics.declare_budget(name);
         }
-        let (created, traffic) = (now(), Arc::default());
-        Self { model, engine, created, observer, guards, metrics, options, budgets, lifecycle, traffic }
+        Self {
+            model,
+            engine,
+            created: now(),
+            observer,
+            guards,
+            metrics,
+            options,
+            settings,
+            budgets,
+            lifecycle,
+            traffic: Arc::default(),
+        }
     }
 
     /// Counts an error against the budget that was spent, if that is its cause.

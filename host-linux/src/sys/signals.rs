@@ -12,15 +12,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Signals {
     stop: Arc<AtomicBool>,
     hang_up: Arc<AtomicBool>,
+    /// Whether nothing runs yet that would have to end in good order.
+    is_starting: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// From now on SIGINT, SIGTERM and SIGHUP do not end the process: each is noted, and a byte is
-    /// written to `wake`. A second SIGINT or SIGTERM ends the process at once, with the exit code
-    /// that a shell would give a program that the signal had killed: 130 or 143.
+    /// From now on SIGHUP is noted. SIGINT and SIGTERM end the process at once, with exit code 0,
+    /// until [`begin`](Self::begin) is called; this holds for the first process of a container,
+    /// too, which signals without a handler do not reach. After that they are noted as well. A byte
+    /// is written to `wake` for each signal. A second SIGINT or SIGTERM ends the process at once,
+    /// with the exit code that a shell would give a program that the signal had killed: 130 or 143.
     pub fn catch(wake: &UnixStream) -> io::Result<Self> {
         let signals = Self::default();
+        signals.is_starting.store(true, Ordering::SeqCst);
         for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
+            flag::register_conditional_shutdown(signal, 0, Arc::clone(&signals.is_starting))?;
             // The order matters: the first signal finds the flag unset, and sets it.
             flag::register_conditional_shutdown(signal, code, Arc::clone(&signals.stop))?;
             flag::register(signal, Arc::clone(&signals.stop))?;
@@ -29,6 +35,11 @@ impl Signals {
         flag::register(SIGHUP, Arc::clone(&signals.hang_up))?;
         pipe::register(SIGHUP, wake.try_clone()?)?;
         Ok(signals)
+    }
+
+    /// There is something now that has to end in good order.
+    pub fn begin(&self) {
+        self.is_starting.store(false, Ordering::SeqCst);
     }
 
     /// Whether SIGINT or SIGTERM has come.

@@ -13,6 +13,13 @@
 //! * Bytes that a vocabulary has no letter for, and drops, weigh nothing (SmolLM2's lacks some
 //!   control characters).
 //!
+//! This is also what bounds the work of tokenizing, which is not cut into pieces and asks nobody
+//! whether the client is still there. A text that gets so far weighs no more than a context of the
+//! longest tokens: 4 MiB for a context of 32,768 and tokens of 128 bytes (Qwen2.5), which takes
+//! about 5 seconds on one thread of lowered priority. Tokens of that length are rare: a text that
+//! fits has some four bytes a token, and takes 0.2 seconds. What weighs less than its bytes, by the
+//! rules above, is bounded by the bytes of a body, which by default are twice that many.
+//!
 //! For a tokenizer that may swallow anything else (an unknown run of any length as one token,
 //! accents that are stripped, patterns that are replaced by less), nothing is known and the bound
 //! is 0.

@@ -106,12 +106,7 @@ impl Runner for Late {
         self.call(Call::Layers { kind, parts: parts.collect(), fresh: fresh.to_vec() });
     }
 
-    fn head(
-        &mut self,
-        kind: StepKind,
-        rows: &[u32],
-        wants: HeadWants,
-    ) -> Result<HeadOutput<'_>, DeviceLost> {
+    fn head(&mut self, kind: StepKind, rows: &[u32], wants: HeadWants) -> Result<HeadOutput<'_>, DeviceLost> {
         self.call(Call::Head { kind, rows: rows.to_vec(), wants });
         let answer = self.answers.recv().expect("the device's thread ended: its panic is reported above");
         (self.logits, self.hidden) = answer?;

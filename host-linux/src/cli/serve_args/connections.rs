@@ -7,6 +7,9 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The longest token, in bytes of text, where that is not known of a tokenizer.
+const TOKEN_BYTES: usize = 128;
+
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct ConnectionArgs {
     /// Address to listen on: an IPv4 or IPv6 address, or a host name.
@@ -19,7 +22,7 @@ pub(in crate::cli) struct ConnectionArgs {
     /// the place of address and port.
     #[arg(long, env = "VERBATIM_UDS", value_name = "PATH")]
     uds: Option<PathBuf>,
-    /// Connections at once [default: the descriptors that the system allows less 64, at most 2048].
+    /// Connections at once [default: the descriptors that the system allows less 80, at most 2048].
     #[arg(long, env = "VERBATIM_MAX_CONNECTIONS", value_name = "N", value_parser = at_least_one)]
     max_connections: Option<usize>,
     /// Connections at once from one address [default: half of all].
@@ -42,7 +45,7 @@ pub(in crate::cli) struct ConnectionArgs {
     /// Seconds that a connection may be idle between requests.
     #[arg(long, env = "VERBATIM_IDLE_SECONDS", value_name = "N", default_value_t = 75)]
     idle_seconds: u32,
-    /// Seconds that a client may take to read a piece of its answer.
+    /// Seconds that a client may keep the server waiting while it reads 64 KiB of its answer.
     #[arg(long, env = "VERBATIM_WRITE_SECONDS", value_name = "N", default_value_t = 60)]
     write_seconds: u32,
     /// Seconds that requests may go on after SIGTERM; then they end with an error from which they
@@ -79,9 +82,7 @@ impl ConnectionArgs {
 
     /// The limits for a model, within what the system allows.
     pub(in crate::cli) fn limits(&self, model: &ServedModel) -> ConnectionLimits {
-        let tokenizer = &model.tokenizer;
-        let ids = 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
-        let longest = ids.map(|id| tokenizer.bytes(id).len()).max().unwrap_or(1);
+        let longest = model.tokenizer.token_bytes_max().unwrap_or(TOKEN_BYTES);
         self.limits_for(raise_descriptor_limit(), body_limit(model.limits.model_len, longest))
     }
 
@@ -130,7 +131,7 @@ mod tests {
         assert_eq!((given.body_bytes, given.total_body_bytes), (40_000_000, 160_000_000));
         assert_eq!(given.idle_time, Duration::from_secs(3));
         let beyond = limits(&["--max-connections", "5000", "--max-connections-per-address", "4000"]);
-        assert_eq!((beyond.connections, beyond.per_address), (960, 960), "descriptors are the bound");
+        assert_eq!((beyond.connections, beyond.per_address), (944, 944), "descriptors are the bound");
         assert!(Arguments::try_parse_from(["verbatim", "--max-connections", "0"]).is_err());
     }
 }

@@ -110,4 +110,3 @@ pub(super) fn rendered(fields: &Fields<'_>, model: &ServedModel) -> Result<Strin
 pub(super) fn prompt(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
     prompt::ids(&prompt::rendered(fields, &tools::tools(fields)?, model)?, model, false)
 }
-

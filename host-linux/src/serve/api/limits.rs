@@ -6,6 +6,7 @@
 //! transport's.
 use crate::runtime::{CHOICES_MAX, ServedModel};
 use crate::serve::error::ApiError;
+use crate::serve::setting::Setting;
 
 /// Choices that a prompt may have.
 const CHOICES: usize = 128;
@@ -15,6 +16,11 @@ const PROMPTS: usize = 1024;
 const JSON_DEPTH_MAX: usize = 127;
 /// JSON values in a body that are allowed for any model.
 const JSON_NODES_MIN: usize = 100_000;
+/// Bytes of answers that list their tokens, for any model.
+const ANSWER_BYTES_MIN: usize = 256 << 20;
+/// Bytes of such answers for each token of the context: an answer of the whole context, with nine
+/// alternatives for each token, as `serve/api/answer/room.rs` counts.
+const ANSWER_BYTES_A_TOKEN: usize = 10 << 10;
 /// Tokens of prompts that may wait for any model.
 const QUEUED_TOKENS_MIN: usize = 1 << 16;
 
@@ -38,6 +44,9 @@ pub struct RequestLimits {
     pub tokenizing: Option<usize>,
     /// Tokens of prompts that wait for their first token; `None` is 16 contexts, at least 65,536.
     pub queued_tokens: Option<usize>,
+    /// Bytes of all answers that list their tokens and are sent whole; `None` is 10 KiB for each
+    /// token of the context, at least 256 MiB.
+    pub answer_bytes: Option<usize>,
     /// Whether a parameter that means nothing at its endpoint is refused, rather than told.
     pub is_strict: bool,
 }
@@ -53,6 +62,7 @@ impl Default for RequestLimits {
             prompts: PROMPTS,
             tokenizing: None,
             queued_tokens: None,
+            answer_bytes: None,
             is_strict: false,
         }
     }
@@ -115,8 +125,12 @@ pub struct RequestBounds {
     pub tokenizing: Bound,
     /// Tokens of prompts that wait for their first token.
     pub queued_tokens: Bound,
+    /// Bytes of answers that list their tokens and are sent whole.
+    pub answer_bytes: Bound,
     /// Whether a parameter that means nothing at its endpoint is refused.
     pub is_strict: bool,
+    /// Sequences that wait, which the engine counts.
+    pub queue: Bound,
 }
 
 impl RequestBounds {
@@ -129,6 +143,7 @@ impl RequestBounds {
             None => Bound { name, max: derived.max(1), reason },
         };
         let json_nodes = context.saturating_mul(4).max(JSON_NODES_MIN);
+        let answer_bytes = context.saturating_mul(ANSWER_BYTES_A_TOKEN).max(ANSWER_BYTES_MIN);
         let queued_tokens = context.saturating_mul(16).max(QUEUED_TOKENS_MIN);
         Self {
             json_depth: given("max-json-depth", limits.json_depth.min(JSON_DEPTH_MAX)),
@@ -155,13 +170,24 @@ impl RequestBounds {
                 queued_tokens,
                 "16 contexts, at least 65,536",
             ),
+            answer_bytes: follows(
+                "max-answer-bytes",
+                limits.answer_bytes,
+                answer_bytes,
+                "10 KiB for each token of the context, at least 256 MiB",
+            ),
             is_strict: limits.is_strict,
+            queue: Bound {
+                name: "max-queue",
+                max: model.limits.queue,
+                reason: "sequences that wait, as chosen, or by default",
+            },
         }
     }
 
-    /// All bounds, to be shown when the server starts and among its metrics: name, number, reason.
-    pub fn describe(&self) -> Vec<(&'static str, usize, &'static str)> {
-        let all = [
+    /// All bounds, as they are told at the start and among the metrics.
+    pub fn settings(&self) -> Vec<Setting> {
+        let refuse = [
             self.json_depth,
             self.json_nodes,
             self.stop_strings,
@@ -169,10 +195,15 @@ impl RequestBounds {
             self.logit_bias,
             self.choices,
             self.prompts,
-            self.tokenizing,
             self.queued_tokens,
+            self.answer_bytes,
+            self.queue,
         ];
-        all.map(|bound| (bound.name, bound.max, bound.reason)).to_vec()
+        let mut settings: Vec<_> =
+            refuse.iter().map(|bound| Setting::budget(bound.name, bound.max, bound.reason)).collect();
+        let Bound { name, max, reason } = self.tokenizing;
+        settings.push(Setting::bound(name, max, reason));
+        settings
     }
 }
 
@@ -195,7 +226,9 @@ pub(super) mod tests {
         prompts: bound("max-prompts", 8),
         tokenizing: bound("max-tokenizing", 2),
         queued_tokens: bound("max-queued-tokens", 100_000),
+        answer_bytes: bound("max-answer-bytes", 1 << 20),
         is_strict: false,
+        queue: bound("max-queue", 4),
     };
 
     #[test]

@@ -3,9 +3,10 @@
 //! The functions are called in the order of this file, prompts last, since all else costs less to
 //! check. A body with several faults is answered with the first one in that order, so the order is
 //! part of what a client sees.
+pub use super::answer::parsed::{ParsedBody, Streaming};
 use super::fields::Fields;
 use super::limits::{Reading, RequestBounds};
-use crate::runtime::{OwnedRequest, ServedModel};
+use crate::runtime::{CHOICES_MAX, OwnedRequest, ServedModel};
 use crate::serve::error::ApiError;
 use crate::serve::server::draw_seed;
 use crate::text::quote::{quote, quote_value};
@@ -16,54 +17,33 @@ use verbatim_core::sampling::SamplingParams;
 /// Alternatives that may be listed for a token.
 pub const TOP_LOGPROBS_MAX: i64 = 20;
 
-/// A body that was read: what the engine is to generate, and how the answer shows it.
-#[derive(Clone, Debug)]
-pub struct ParsedBody {
-    /// One request for each prompt, each with the same number of choices.
-    pub requests: Vec<OwnedRequest>,
-    /// The seed in use, given or drawn.
-    pub seed: u64,
-    /// Whether and how events are streamed.
-    pub streaming: Streaming,
-    /// Whether logprobs are listed.
-    pub logprobs: bool,
-    /// Whether token ids are listed.
-    pub token_ids: bool,
-    /// Strings that end the output.
-    pub stop: Vec<String>,
-}
-
-/// Checks that `model`, if it is given, is the name of the model that is served.
+/// Checks that `model`, if it is given, is a name of the model that is served.
 pub fn check_model(fields: &Fields<'_>, model: &ServedModel) -> Result<(), ApiError> {
     let Some(name) = fields.get("model") else { return Ok(()) };
     let name = name.as_str().ok_or_else(|| ApiError::invalid("model", "model must be a string"))?;
-    if name == model.name {
-        return Ok(());
-    }
-    let message = format!("the model {} does not exist; {} is served", quote(name), model.name);
-    Err(ApiError { status: 404, code: Some("model_not_found"), ..ApiError::invalid("model", message) })
+    if model.answers_to(name) { Ok(()) } else { Err(unknown_model(name, model)) }
 }
 
-/// How an answer is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Streaming {
-    /// As events, rather than in one body.
-    pub stream: bool,
-    /// The last event tells the usage.
-    pub include_usage: bool,
+/// The error for a name under which nothing is served.
+pub fn unknown_model(name: &str, model: &ServedModel) -> ApiError {
+    let message = format!("the model {} does not exist; {} is served", quote(name), model.name);
+    ApiError { status: 404, code: Some("model_not_found"), ..ApiError::invalid("model", message) }
 }
 
 /// Reads `stream` and `stream_options`.
 pub fn streaming(fields: &Fields<'_>) -> Result<Streaming, ApiError> {
     let wrong = |message: &str| Err(ApiError::invalid("stream_options", message));
     let stream = fields.flag("stream")?;
-    let include_usage = match fields.get("stream_options") {
-        None => false,
+    let (include_usage, continuous_usage) = match fields.get("stream_options") {
+        None => (false, false),
         Some(_) if !stream => return wrong("stream_options needs stream to be true"),
-        Some(Value::Object(options)) => Fields::new(options).flag("include_usage")?,
+        Some(Value::Object(options)) => {
+            let options = Fields::new(options);
+            (options.flag("include_usage")?, options.flag("continuous_usage_stats")?)
+        }
         Some(_) => return wrong("stream_options must be an object"),
     };
-    Ok(Streaming { stream, include_usage })
+    Ok(Streaming { stream, include_usage, continuous_usage: include_usage && continuous_usage })
 }
 
 /// How tokens are drawn, and which end the output.
@@ -126,30 +106,18 @@ fn logit_bias(fields: &Fields<'_>, bounds: &RequestBounds) -> Result<Vec<(u32, f
         .collect()
 }
 
-/// Reads `n`, the choices of each prompt. All choices of a body must fit the engine's slots.
+/// Reads `n`, the choices of each prompt. Those for which the engine has no place wait for it.
 pub fn choices(fields: &Fields<'_>, reading: Reading<'_>, prompt_count: usize) -> Result<u32, ApiError> {
-    let slots = reading.model.limits.slots();
     let choices = fields.integer("n", 1, reading.bounds.choices.max as i64);
     let of_budget = |error| ApiError { budget: Some(reading.bounds.choices.name), ..error };
     let choices = choices.map_err(of_budget)?.unwrap_or(1) as u32;
-    if prompt_count * choices as usize > slots {
+    if prompt_count.saturating_mul(choices as usize) > CHOICES_MAX {
         let message = format!(
-            "{prompt_count} prompts of {choices} choices are asked for, but the server takes {slots} sequences at most"
+            "{prompt_count} prompts of {choices} choices are asked for, but at most {CHOICES_MAX} choices are taken"
         );
-        return Err(ApiError { budget: Some("max-queue"), ..ApiError::invalid("prompt", message) });
+        return Err(ApiError::invalid("n", message));
     }
     Ok(choices)
-}
-
-/// An error of the parameter `resume`. Completions take it; chat refuses it, because it needs a
-/// prompt of ids.
-pub fn resume_error(message: &str) -> ApiError {
-    ApiError::invalid("resume", format!("resume {message}"))
-}
-
-/// The error for a `resume` without the prompt that it needs.
-pub fn resume_needs_ids() -> ApiError {
-    resume_error("needs a prompt that is a list of token ids, at /v1/completions")
 }
 
 /// When a request is scheduled, and how long its output may be.
@@ -165,22 +133,29 @@ pub struct Limits {
     max_tokens: Option<usize>,
 }
 
+impl Limits {
+    /// Output tokens, if the body limits them.
+    pub fn max_tokens(&self) -> Option<usize> {
+        self.max_tokens
+    }
+}
+
 /// Reads `priority`, `cache_salt`, `min_tokens`, and `max_completion_tokens` or else `max_tokens`.
 pub fn limits(fields: &Fields<'_>) -> Result<Limits, ApiError> {
     // In a body, as in vLLM, a lower priority is sooner; in the engine a greater one is.
     let priority = -fields.integer("priority", -127, 127)?.unwrap_or(0) as i8;
     let cache_salt = cache_salt(fields)?;
     let min_tokens = fields.integer("min_tokens", 0, i64::from(u32::MAX))?.unwrap_or(0) as usize;
-    let max_tokens = match fields.integer("max_completion_tokens", 1, i64::MAX)? {
+    let max_tokens = match fields.integer("max_completion_tokens", 0, i64::MAX)? {
         Some(tokens) => Some(tokens),
-        None => fields.integer("max_tokens", 1, i64::MAX)?,
+        None => fields.integer("max_tokens", 0, i64::MAX)?,
     };
     let max_tokens = max_tokens.map(|tokens| usize::try_from(tokens).unwrap_or(usize::MAX));
     Ok(Limits { priority, cache_salt, min_tokens, max_tokens })
 }
 
 /// The first eight bytes of the hash of `cache_salt`; 0 without it.
-fn cache_salt(fields: &Fields<'_>) -> Result<u64, ApiError> {
+pub(super) fn cache_salt(fields: &Fields<'_>) -> Result<u64, ApiError> {
     let Some(value) = fields.get("cache_salt") else { return Ok(0) };
     let text = value.as_str().filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| {
@@ -217,7 +192,9 @@ impl Common {
     ) -> Result<OwnedRequest, ApiError> {
         let context = model.limits.model_len;
         let room = context.saturating_sub(prompt.len());
-        if room == 0 {
+        // A prompt that is only computed may fill the context.
+        let is_full = room == 0 && (self.limits.max_tokens != Some(0) || prompt.len() > context);
+        if is_full {
             return Err(context_exceeded(field, model, &prompt.len()));
         }
         let limits = &self.limits;
@@ -235,7 +212,7 @@ impl Common {
 }
 
 /// The error for a prompt that the context has no room for; `found` says how many tokens it has.
-fn context_exceeded(field: &str, model: &ServedModel, found: &dyn Display) -> ApiError {
+pub(super) fn context_exceeded(field: &str, model: &ServedModel, found: &dyn Display) -> ApiError {
     let context = model.limits.model_len;
     let message =
         format!("this model's maximum context length is {context} tokens, but the prompt has {found} tokens");

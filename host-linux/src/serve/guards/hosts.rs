@@ -3,7 +3,7 @@
 //! A page of `evil.example` may have its own name point to 127.0.0.1 once it is loaded (DNS
 //! rebinding). Its browser then takes this server for a part of that page, and lets the page read
 //! the answers. What the browser cannot hide is the name: it is still in `Host`.
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Names that are this server's own, besides those of the loopback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,11 @@ impl std::fmt::Display for Hosts {
         }
         f.write_str(&self.listed.join(", "))
     }
+}
+
+/// Whether the value of a `Host` header is an address, to which no page can have a name point.
+pub fn is_address(host: &str) -> bool {
+    without_port(host).is_some_and(|name| name.parse::<IpAddr>().is_ok())
 }
 
 /// The name or address in a `Host` header, without brackets and port; none if it is no host.

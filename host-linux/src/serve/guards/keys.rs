@@ -120,9 +120,14 @@ impl Keys {
         found
     }
 
-    /// The key of a name.
+    /// The key of a name. What outlives a start of the server, as a batch does, keeps the name.
     pub fn named(&self, name: &str) -> Option<&Key> {
         self.by_name.get(name).map(|at| &self.list[*at])
+    }
+
+    /// Whether a key is still one of them.
+    pub fn has(&self, secret: Secret) -> bool {
+        self.by_secret.contains_key(&secret)
     }
 }
 

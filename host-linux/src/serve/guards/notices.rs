@@ -14,6 +14,13 @@ pub enum GuardNotice {
     KeysKept(String),
 }
 
+impl GuardNotice {
+    /// Whether the operator should do something about it.
+    pub fn is_trouble(&self) -> bool {
+        !matches!(self, Self::KeysReread(_))
+    }
+}
+
 impl std::fmt::Display for GuardNotice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

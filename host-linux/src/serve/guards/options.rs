@@ -2,6 +2,7 @@
 use super::hosts::Hosts;
 use super::keys::Secret;
 use super::origins::Origins;
+use crate::serve::setting::Setting;
 use std::path::PathBuf;
 
 /// Who may ask. By default programs on this machine may, and web pages may not.
@@ -26,9 +27,17 @@ pub struct GuardOptions {
 }
 
 impl GuardOptions {
-    /// What holds, for a line each at the start: name, value, and where it comes from.
-    pub fn describe(&self) -> Vec<(&'static str, String, String)> {
-        let given = |value: String| if value.is_empty() { "none".to_owned() } else { value };
+    /// Whether requests must bring a key.
+    pub fn has_keys(&self) -> bool {
+        !self.api_keys.is_empty() || self.api_key_file.is_some()
+    }
+
+    /// What holds, and where it comes from.
+    pub fn settings(&self) -> Vec<Setting> {
+        let given = |name, value: String, reason: &str| {
+            let setting = |value| Setting::new(name, value, reason);
+            if value.is_empty() { setting("none".to_owned()) } else { setting(value).told() }
+        };
         let keys = match (self.api_keys.len(), &self.api_key_file) {
             (0, None) => ("none".to_owned(), "every request is served"),
             (count, None) => (count.to_string(), "every route but /health demands one"),
@@ -37,19 +46,12 @@ impl GuardOptions {
                 (format!("{more}those of {}", file.display()), "every route but /health demands one")
             }
         };
+        let hosts = "besides localhost and the loopback addresses";
         vec![
-            ("api-keys", keys.0, keys.1.to_owned()),
-            ("max-priority", self.max_priority.to_string(), "unless a key says otherwise".to_owned()),
-            (
-                "cors-origin",
-                given(self.cors_origins.to_string()),
-                "pages of other origins may not ask".to_owned(),
-            ),
-            (
-                "allowed-host",
-                given(self.allowed_hosts.to_string()),
-                "besides localhost and the loopback addresses".to_owned(),
-            ),
+            Setting::new("api-keys", keys.0, keys.1).told(),
+            Setting::new("max-priority", self.max_priority.to_string(), "unless a key says otherwise"),
+            given("cors-origin", self.cors_origins.to_string(), "pages of other origins may not ask"),
+            given("allowed-host", self.allowed_hosts.to_string(), hosts),
         ]
     }
 }

@@ -8,8 +8,8 @@ use std::any::Any;
 /// [`Server`](crate::serve::server::Server).
 pub type Guard = fn(&mut Exchange<'_>) -> Result<Permit, ApiError>;
 
-/// What a guard holds for as long as the handler runs, such as a place among the requests of a
-/// key. Dropping it gives that back, after a panic too.
+/// What a guard of a whole request holds for as long as the handler runs, such as a place among the
+/// requests of a key. Dropping it gives that back, after a panic too.
 #[derive(Debug)]
 pub struct Permit {
     _held: Option<Box<dyn Any>>,

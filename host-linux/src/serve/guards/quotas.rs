@@ -95,12 +95,17 @@ impl Spent {
         }
     }
 
+    /// The names of all budgets of keys.
+    pub const BUDGETS: [&'static str; 3] =
+        ["key-requests-per-minute", "key-tokens-per-minute", "key-concurrent"];
+
     /// The budget's name, for whoever counts refusals.
     pub fn budget(&self) -> &'static str {
+        let [requests, tokens, concurrent] = Self::BUDGETS;
         match self {
-            Self::Requests(..) => "key-requests-per-minute",
-            Self::Tokens(..) => "key-tokens-per-minute",
-            Self::Concurrent(_) => "key-concurrent",
+            Self::Requests(..) => requests,
+            Self::Tokens(..) => tokens,
+            Self::Concurrent(_) => concurrent,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What the guards of a running server know and count.
-use super::hosts::Hosts;
+use super::hosts::{Hosts, is_address};
 use super::key_file;
 use super::keys::Keys;
 use super::notices::GuardNotice;
@@ -13,8 +13,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub struct Guards {
     options: GuardOptions,
     keys: RwLock<Arc<Keys>>,
-    /// Names that the server is called by; none if it may be called by any.
-    hosts: Option<Hosts>,
+    /// Names that the server is called by.
+    hosts: Hosts,
+    /// Whether it may be called by these alone.
+    checks_hosts: bool,
 }
 
 /// The keys that the options tell of, and what is to be said about them.
@@ -53,7 +55,7 @@ impl Guards {
             let _ = hosts.allow(host);
         }
         let (options, keys) = (options.clone(), RwLock::new(Arc::new(keys)));
-        Ok((Self { options, keys, hosts: checks_hosts.then_some(hosts) }, notices))
+        Ok((Self { options, keys, hosts, checks_hosts }, notices))
     }
 
     /// Reads the keys anew. If that fails, the old ones stay.
@@ -84,17 +86,14 @@ impl Guards {
 
     /// Whether the server may be called so in a `Host` header.
     pub fn knows_host(&self, host: &str) -> bool {
-        self.hosts.as_ref().is_none_or(|hosts| hosts.knows(host))
+        !self.checks_hosts || self.hosts.knows(host)
     }
 
-    /// The greatest priority that requests with the key of this name may have, or those without a
-    /// key.
-    pub fn max_priority(&self, key: Option<&str>) -> i8 {
-        match key {
-            None => self.options.max_priority,
-            // A key that was taken away meanwhile asks for nothing more.
-            Some(name) => self.keys().named(name).map_or(0, |key| key.limits.max_priority),
-        }
+    /// Whether a page that calls the server so, and calls itself so, too, is of this server. A name
+    /// that nobody has told the server may be one that a foreign page has pointed to it; only a key
+    /// shows then that its user meant to ask.
+    pub fn may_have_pages(&self, host: &str) -> bool {
+        self.hosts.knows(host) || is_address(host) || !self.keys().is_empty()
     }
 }
 
@@ -185,15 +184,14 @@ mod tests {
         assert_eq!(notices, []);
         let name = |key: &str| guards.keys().find([key]).map(|key| key.name.to_string());
         assert_eq!((name("sk-0").as_deref(), name("sk-a").as_deref()), (Some("key-1"), Some("ann")));
-        assert_eq!(guards.max_priority(Some("ann")), 3);
-        assert_eq!((guards.max_priority(Some("key-1")), guards.max_priority(None)), (1, 1));
+        let max_priority = |name: &str| guards.keys().named(name).map(|key| key.limits.max_priority);
+        assert_eq!((max_priority("ann"), max_priority("key-1")), (Some(3), Some(1)));
 
         file.write("bob sk-b\nann sk-a2");
         assert_eq!(guards.reload(), [GuardNotice::KeysReread(3)]);
         assert_eq!((name("sk-a"), name("sk-b").as_deref()), (None, Some("bob")));
         assert_eq!(name("sk-a2").as_deref(), Some("ann"));
-        assert_eq!(guards.max_priority(Some("ann")), 1);
-        assert_eq!(guards.max_priority(Some("gone")), 0);
+        assert_eq!((max_priority("ann"), max_priority("gone")), (Some(1), None));
 
         for (text, wrong) in
             [("ann sk-c\nann sk-d", "line 2: "), ("", "there is no key"), ("ann sk-0", "key-1")]

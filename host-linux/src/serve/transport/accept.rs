@@ -6,13 +6,12 @@ use super::answer::{self, Persistence};
 use super::connection::Connection;
 use super::listen::{Listener, Listeners};
 use super::places::{Full, Places};
-use super::refusal::{self, RETRY_AFTER};
+use super::refusal;
 use super::stream::Stream;
 use crate::serve::error::ApiError;
 use crate::serve::lifecycle::Phase;
 use crate::serve::notice::Notice;
 use crate::serve::server::{Server, draw_id};
-use crate::sys::signals::Signals;
 use crate::sys::sockets::{is_out_of_descriptors, wait_for_any};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -51,11 +50,19 @@ enum Ending {
     Cut(Instant),
 }
 
+/// Why a connection is not served.
+#[derive(Debug)]
+enum Unserved {
+    /// There is no place.
+    Full(Full),
+    /// There is no thread.
+    NoThread(std::io::Error),
+}
+
 /// What the loop works on.
 pub(super) struct Acceptor<'s> {
     listeners: &'s Listeners,
     server: &'s Arc<Server>,
-    signals: Signals,
     places: Arc<Places>,
     /// Given up when no other descriptor is left, to tell a client that.
     spare: Option<File>,
@@ -64,13 +71,12 @@ pub(super) struct Acceptor<'s> {
 }
 
 impl<'s> Acceptor<'s> {
-    pub(super) fn new(listeners: &'s Listeners, server: &'s Arc<Server>, signals: Signals) -> Self {
+    pub(super) fn new(listeners: &'s Listeners, server: &'s Arc<Server>) -> Self {
         let limits = &server.options.connections;
         let places = Places::new(limits.connections, limits.per_address, Arc::clone(&server.traffic));
         Self {
             listeners,
             server,
-            signals,
             places: Arc::new(places),
             spare: spare(),
             refused: VecDeque::new(),
@@ -86,12 +92,7 @@ impl<'s> Acceptor<'s> {
             sockets.push(lifecycle.woken());
             let ready = wait_for_any(&sockets, self.timeout())?;
             lifecycle.clear_wakes();
-            if self.signals.take_hang_up() {
-                lifecycle.hang_up();
-            }
-            if self.signals.stop_is_requested() {
-                lifecycle.stop();
-            }
+            lifecycle.obey_signals();
             if self.has_ended() {
                 return Ok(());
             }
@@ -182,35 +183,24 @@ impl<'s> Acceptor<'s> {
     }
 
     fn admit(&mut self, stream: Stream, address: Option<IpAddr>) {
-        let traffic = &self.server.traffic;
-        traffic.accepted.fetch_add(1, Ordering::Relaxed);
+        self.server.traffic.accepted.fetch_add(1, Ordering::Relaxed);
         if stream.prepare().is_err() {
             return; // it is gone
         }
         let stream = Arc::new(stream);
-        let error = match self.places.admit(&stream, address) {
-            Ok(place) => {
-                let connection = Connection {
-                    server: Arc::clone(self.server),
-                    stream: Arc::clone(&stream),
-                    address,
-                    place,
-                };
-                let thread = Builder::new().name("verbatim-client".to_owned()).stack_size(STACK_BYTES);
-                match thread.spawn(move || connection.run()) {
-                    Ok(_) => return,
-                    Err(error) => {
-                        self.server.observer.notice(&Notice::ConnectionClosed(error));
-                        // A thread less is a place for the next one.
-                        self.places.free_a_descriptor();
-                        refusal::too_many_connections()
-                    }
-                }
-            }
-            Err(Full::Server) => refusal::too_many_connections(),
-            Err(Full::Address) => refusal::too_many_from_address(),
+        let again = |refusal| match refusal {
+            // A thread less is one for this connection.
+            Unserved::NoThread(_) if self.places.free_a_descriptor() => self.begin(&stream, address),
+            _ => Err(refusal),
         };
-        traffic.refused.fetch_add(1, Ordering::Relaxed);
+        let error = match self.begin(&stream, address).or_else(again) {
+            Ok(()) => return,
+            Err(Unserved::Full(full)) => refusal::full(full),
+            Err(Unserved::NoThread(error)) => {
+                self.server.observer.notice(&Notice::ConnectionClosed(error));
+                refusal::too_many_connections()
+            }
+        };
         self.tell(&stream, &error);
         // Nobody else has it: its thread was not started.
         if let Some(stream) = Arc::into_inner(stream) {
@@ -219,15 +209,22 @@ impl<'s> Acceptor<'s> {
         }
     }
 
+    /// Gives a connection a place and a thread.
+    fn begin(&self, stream: &Arc<Stream>, address: Option<IpAddr>) -> Result<(), Unserved> {
+        let briefly = |full| self.places.admit_briefly(stream, address, full).ok_or(Unserved::Full(full));
+        let place = self.places.admit(stream, address).or_else(briefly)?;
+        let (server, stream) = (Arc::clone(self.server), Arc::clone(stream));
+        let connection = Connection { server, stream, address, place };
+        let thread = Builder::new().name("verbatim-client".to_owned()).stack_size(STACK_BYTES);
+        thread.spawn(move || connection.run()).map(drop).map_err(Unserved::NoThread)
+    }
+
     /// Sends an error without waiting; a new connection has room for it.
     fn tell(&self, stream: &Stream, error: &ApiError) {
         self.server.count_refusal(error);
         let id = draw_id();
         let mut headers = vec![("x-request-id", id.as_str()), ("Content-Type", "application/json")];
         headers.extend(error.headers());
-        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("retry-after")) {
-            headers.push(("Retry-After", RETRY_AFTER));
-        }
         let body = error.body().to_string();
         let _ = stream.try_write(&answer::whole(
             error.status,

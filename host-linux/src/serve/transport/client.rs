@@ -6,7 +6,7 @@
 //! answer. The system of a client that is gone answers them with a reset.
 use super::answer::{self, Persistence, StreamKind};
 use super::head::{Head, Version};
-use super::stream::Stream;
+use super::stream::{Patience, Stream};
 use crate::serve::lifecycle::Lifecycle;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +34,10 @@ struct State {
     is_broken: bool,
     /// Whether the connection ends with the answer.
     closes: bool,
+    /// Whether it would end with an answer that is sent now: more of the request is on its way than
+    /// is read for nothing.
+    is_unread: bool,
+    patience: Patience,
     probed: Option<Instant>,
     /// Bytes that mean nothing in a stream that has begun.
     filler: &'static [u8],
@@ -44,7 +48,6 @@ struct Shared {
     stream: Arc<Stream>,
     version: Version,
     is_head: bool,
-    write_time: Duration,
     lifecycle: Arc<Lifecycle>,
     state: Mutex<State>,
 }
@@ -54,19 +57,26 @@ struct Shared {
 pub(in crate::serve) struct Client(Arc<Shared>);
 
 impl Client {
-    /// The client that has sent `head`, and takes each piece of its answer within `write_time`.
+    /// The client that has sent `head`, and is waited for while it reads as [`Patience`] says.
     pub(in crate::serve) fn new(
         stream: &Arc<Stream>,
         head: &Head,
         write_time: Duration,
         lifecycle: &Arc<Lifecycle>,
     ) -> Self {
-        let state = State { progress: Progress::Waiting, is_broken: false, closes: head.close, probed: None, filler: b"" };
+        let state = State {
+            progress: Progress::Waiting,
+            is_broken: false,
+            closes: head.close,
+            is_unread: false,
+            patience: Patience::new(write_time),
+            probed: None,
+            filler: b"",
+        };
         Self(Arc::new(Shared {
             stream: Arc::clone(stream),
             version: head.version,
             is_head: head.method == Method::Head,
-            write_time,
             lifecycle: Arc::clone(lifecycle),
             state: Mutex::new(state),
         }))
@@ -128,7 +138,7 @@ impl Client {
     }
 
     fn persistence(&self, state: &mut State) -> Persistence {
-        state.closes |= self.0.lifecycle.is_ending();
+        state.closes |= state.is_unread || self.0.lifecycle.is_ending();
         match (state.closes, self.0.version) {
             (true, _) => Persistence::Close,
             (false, Version::Http10) => Persistence::KeepAlive,
@@ -140,7 +150,7 @@ impl Client {
         if state.is_broken {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let written = self.0.stream.write_all(bytes, self.0.write_time);
+        let written = self.0.stream.write_all(bytes, &mut state.patience);
         state.is_broken = written.is_err();
         written
     }
@@ -148,6 +158,17 @@ impl Client {
     /// The connection ends with the answer, which says so if it has not begun.
     pub(in crate::serve) fn close_after(&self) {
         self.state().closes = true;
+    }
+
+    /// What is sent from now on is sent without waiting for the client to read.
+    pub(super) fn hurry(&self) {
+        self.state().patience.end();
+    }
+
+    /// Whether an answer that is sent from now on ends the connection, since a body would come
+    /// behind it that is too long to be read for nothing.
+    pub(super) fn set_unread(&self, is_unread: bool) {
+        self.state().is_unread = is_unread;
     }
 
     /// Sends a whole answer. `false` if there was one before.
@@ -234,7 +255,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         theirs.set_read_timeout(Some(TIME)).unwrap();
-        (client(Stream::Tcp(listener.accept().unwrap().0), version), theirs)
+        (client(listener.accept().unwrap().0.into(), version), theirs)
     }
 
     /// Whether the client is seen to have left, in time.
@@ -297,7 +318,7 @@ mod tests {
     fn over_a_unix_socket_a_close_is_seen_at_once() {
         for version in ["1.0", "1.1"] {
             let (ours, theirs) = UnixStream::pair().unwrap();
-            let client = client(Stream::Unix(ours), version);
+            let client = client(ours.into(), version);
             theirs.shutdown(Shutdown::Write).unwrap();
             look(&client);
             drop(theirs);

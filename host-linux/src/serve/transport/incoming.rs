@@ -2,6 +2,7 @@
 use super::body::BodyDecoder;
 use super::head::{HEAD_MAX, Head, HeadError};
 use super::limits::ConnectionLimits;
+use super::places::Place;
 use super::refusal;
 use super::stream::Stream;
 use super::traffic::{Body, Reservation, Traffic};
@@ -35,14 +36,16 @@ impl<E: Into<ApiError>> From<E> for Missing {
 #[derive(Debug)]
 pub(super) struct Incoming<'s> {
     stream: &'s Stream,
+    /// The place of the connection, which others may take; none in tests.
+    place: Option<&'s Place>,
     buffer: Vec<u8>,
     /// Bytes at the start of the buffer that were used.
     used: usize,
 }
 
 impl<'s> Incoming<'s> {
-    pub(super) fn new(stream: &'s Stream) -> Self {
-        Self { stream, buffer: Vec::new(), used: 0 }
+    pub(super) fn new(stream: &'s Stream, place: Option<&'s Place>) -> Self {
+        Self { stream, place, buffer: Vec::new(), used: 0 }
     }
 
     /// Bytes that were read and not yet used.
@@ -58,17 +61,21 @@ impl<'s> Incoming<'s> {
         }
     }
 
-    /// Reads what comes first and waits for it until `deadline`. Returns the number of bytes, which
-    /// is 0 at the end of the connection.
-    fn fill(&mut self, deadline: Instant, wait_first: bool) -> Result<usize, Missing> {
+    /// Reads what comes first and waits for it until `deadline`, which the option `time` sets.
+    /// Returns the number of bytes, which is 0 at the end of the connection.
+    fn fill(&mut self, deadline: Instant, time: &'static str, wait_first: bool) -> Result<usize, Missing> {
         self.buffer.drain(..self.used);
         self.used = 0;
         let length = self.buffer.len();
         self.buffer.resize(length + PIECE, 0);
         let read = self.stream.read(&mut self.buffer[length..], deadline, wait_first);
         self.buffer.truncate(length + *read.as_ref().unwrap_or(&0));
+        // What was on its way when the connection was evicted still arrives.
+        if self.place.is_some_and(Place::is_evicted) {
+            return Err(Missing::Closed);
+        }
         read.map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => Missing::Refused(refusal::too_slow()),
+            ErrorKind::TimedOut => Missing::Refused(refusal::too_slow(time)),
             _ => Missing::Closed,
         })
     }
@@ -79,7 +86,7 @@ impl<'s> Incoming<'s> {
             return Ok(());
         }
         self.buffer.shrink_to(KEPT);
-        match self.fill(Instant::now() + idle_time, true) {
+        match self.fill(Instant::now() + idle_time, "idle-seconds", true) {
             Ok(1..) => Ok(()),
             _ => Err(Missing::Closed),
         }
@@ -110,13 +117,29 @@ impl<'s> Incoming<'s> {
             if self.ahead().len() > HEAD_MAX {
                 return Err(HeadError::TooLarge.into());
             }
-            if self.fill(deadline, false)? == 0 {
+            if self.fill(deadline, "head-seconds", false)? == 0 {
                 return Err(if is_begun { refusal::cut_short("head").into() } else { Missing::Closed });
             }
         }
     }
 
-    /// Reads the whole body that a decoder frames.
+    /// Reads so many bytes for nothing, until `deadline`.
+    pub(super) fn skip(&mut self, mut count: usize, deadline: Instant) -> Result<(), Missing> {
+        loop {
+            let here = count.min(self.ahead().len());
+            self.consume(here);
+            count -= here;
+            if count == 0 {
+                return Ok(());
+            }
+            if self.fill(deadline, "body-seconds", false)? == 0 {
+                return Err(Missing::Closed);
+            }
+        }
+    }
+
+    /// Reads the whole body that a decoder frames. Where bodies have no room left, those that have
+    /// been coming for longest give way to it.
     pub(super) fn body(
         &mut self,
         mut decoder: BodyDecoder,
@@ -131,8 +154,10 @@ impl<'s> Incoming<'s> {
             if needed > body.capacity() && !decoder.is_done() {
                 let announced = body.len() + decoder.expected();
                 let capacity = (2 * needed).min(announced.max(needed));
-                if !reservation.grow(capacity, limits.total_body_bytes) {
-                    return Err(refusal::bodies_full().into());
+                while !reservation.grow(capacity, limits.total_body_bytes) {
+                    if !self.place.is_some_and(Place::evict_a_body) {
+                        return Err(refusal::bodies_full().into());
+                    }
                 }
                 body.reserve_exact(capacity - body.len());
             }
@@ -141,7 +166,7 @@ impl<'s> Incoming<'s> {
             if decoder.is_done() {
                 return Ok(Body::new(body, reservation));
             }
-            if self.fill(deadline, false)? == 0 {
+            if self.fill(deadline, "body-seconds", false)? == 0 {
                 return Err(refusal::cut_short("body").into());
             }
         }
@@ -163,7 +188,7 @@ mod tests {
     /// refusal that ends it.
     fn requests(stream: &Stream, limits: &ConnectionLimits) -> (Vec<(String, Vec<u8>)>, Option<u16>) {
         let traffic = Arc::new(Traffic::default());
-        let mut incoming = Incoming::new(stream);
+        let mut incoming = Incoming::new(stream, None);
         let mut all = Vec::new();
         let end = loop {
             let request = incoming.head(limits).and_then(|head| {
@@ -206,6 +231,24 @@ mod tests {
             prop_assert_eq!(end, None);
             prop_assert_eq!(all, expected.map(|(path, body)| (path.to_owned(), body.as_bytes().to_vec())).to_vec());
         }
+    }
+
+    /// The budgets that were spent by what never came.
+    #[test]
+    fn what_is_late_is_counted_by_the_option_that_says_so() {
+        let soon = Duration::from_millis(20);
+        let limits = ConnectionLimits { head_time: soon, body_time: soon, ..limits() };
+        let traffic = Arc::default();
+        let (ours, mut theirs) = Stream::pair();
+        let mut incoming = Incoming::new(&ours, None);
+        theirs.write_all(b"POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nab").unwrap();
+        let head = incoming.head(&limits).unwrap();
+        let decoder = BodyDecoder::new(head.framing, limits.body_bytes).unwrap();
+        let late = incoming.body(decoder, &limits, &traffic).unwrap_err();
+        assert!(matches!(late, Missing::Refused(ApiError { budget: Some("body-seconds"), .. })), "{late:?}");
+        theirs.write_all(b"GET / ").unwrap();
+        let late = incoming.head(&limits).unwrap_err();
+        assert!(matches!(late, Missing::Refused(ApiError { budget: Some("head-seconds"), .. })), "{late:?}");
     }
 
     fn send(bytes: &[u8], limits: &ConnectionLimits) -> Option<u16> {

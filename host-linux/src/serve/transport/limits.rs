@@ -1,9 +1,17 @@
 //! How much of the machine clients may take: connections, bytes and time.
+use crate::serve::setting::Setting;
 use crate::sys::sockets::raise_descriptor_limit;
 use std::time::Duration;
 
-/// Descriptors that are left for files, listeners, and connections that are about to be closed.
-const DESCRIPTORS_LEFT: usize = 64;
+/// Brief places, beside all others: on them connections that found no other place may ask how the
+/// server is.
+pub(super) const BRIEF_PLACES: usize = 16;
+/// Descriptors that are left for brief places, and for files, listeners, and connections that are
+/// about to be closed.
+const DESCRIPTORS_LEFT: usize = BRIEF_PLACES + 64;
+/// How long a connection may take on a brief place to send a head, and to take a piece of its
+/// answer.
+const BRIEF_TIME: Duration = Duration::from_secs(1);
 /// Connections at once where neither the operator nor the system says otherwise. Each costs a
 /// thread.
 const CONNECTIONS_MAX: usize = 2048;
@@ -31,7 +39,7 @@ pub struct ConnectionLimits {
     pub body_time: Duration,
     /// Time between an answer and the next request.
     pub idle_time: Duration,
-    /// Time for a client to take a piece of its answer.
+    /// Time that a client may keep the server waiting while it reads 64 KiB of its answer.
     pub write_time: Duration,
     /// Time for what runs when the server is asked to stop.
     pub drain_time: Duration,
@@ -66,6 +74,17 @@ impl ConnectionLimits {
         }
     }
 
+    /// The limits of a connection on a brief place, which it is to leave soon.
+    pub(super) fn briefly(&self) -> Self {
+        let short = |time: Duration| time.min(BRIEF_TIME);
+        Self {
+            head_time: short(self.head_time),
+            idle_time: short(self.idle_time),
+            write_time: short(self.write_time),
+            ..self.clone()
+        }
+    }
+
     /// The most connections that a process may have that may open so many `descriptors`.
     pub fn most_connections(descriptors: usize) -> usize {
         descriptors.saturating_sub(DESCRIPTORS_LEFT).max(1)
@@ -82,19 +101,20 @@ impl ConnectionLimits {
         body_bytes.saturating_mul(4).max(TOTAL_MIN)
     }
 
-    /// Each limit as its name, its value, and what it bounds.
-    pub fn describe(&self) -> Vec<(&'static str, String, &'static str)> {
-        let seconds = |time: Duration| format!("{} s", time.as_secs());
+    /// Each limit, and what it bounds.
+    pub fn settings(&self) -> Vec<Setting> {
+        let Self { connections, per_address, body_bytes, total_body_bytes, .. } = *self;
+        let refuses = |setting| Setting { refuses: true, ..setting };
         vec![
-            ("max-connections", self.connections.to_string(), "each costs a descriptor and a thread"),
-            ("max-connections-per-address", self.per_address.to_string(), "no address takes all of them"),
-            ("max-body-bytes", self.body_bytes.to_string(), "what fills the context, as JSON"),
-            ("max-total-body-bytes", self.total_body_bytes.to_string(), "bodies that are in memory at once"),
-            ("head-seconds", seconds(self.head_time), "for a head, from its first byte"),
-            ("body-seconds", seconds(self.body_time), "for a body"),
-            ("idle-seconds", seconds(self.idle_time), "between requests of a connection"),
-            ("write-seconds", seconds(self.write_time), "for a client to take a piece of its answer"),
-            ("drain-seconds", seconds(self.drain_time), "for what runs when asked to stop"),
+            Setting::budget("max-connections", connections, "each costs a descriptor and a thread").told(),
+            Setting::budget("max-connections-per-address", per_address, "no address takes all of them"),
+            Setting::budget("max-body-bytes", body_bytes, "what fills the context, as JSON").told(),
+            Setting::budget("max-total-body-bytes", total_body_bytes, "bodies that are in memory at once"),
+            refuses(Setting::seconds("head-seconds", self.head_time, "for a head, from its first byte")),
+            refuses(Setting::seconds("body-seconds", self.body_time, "for a body")),
+            Setting::seconds("idle-seconds", self.idle_time, "between requests of a connection"),
+            Setting::seconds("write-seconds", self.write_time, "for a client to take 64 KiB of its answer"),
+            Setting::seconds("drain-seconds", self.drain_time, "for what runs when asked to stop"),
         ]
     }
 }
@@ -113,7 +133,7 @@ mod tests {
     #[test]
     fn connections_leave_descriptors_for_the_rest() {
         let limits = ConnectionLimits::new(1024, 1 << 20);
-        assert_eq!((limits.connections, limits.per_address), (960, 480));
+        assert_eq!((limits.connections, limits.per_address), (944, 472));
         assert_eq!(limits.total_body_bytes, 64 << 20);
         assert_eq!(ConnectionLimits::new(1 << 20, 1 << 30).connections, CONNECTIONS_MAX);
         let least = ConnectionLimits::new(10, 1);

@@ -7,13 +7,15 @@
 //!
 //! ```text
 //! listen ──► accept ──► places: is there one? ── no ──► the longest idle connection is closed;
-//!               │                                       where none is idle: 503, close
+//!               │                                       where none is idle: a brief place, for
+//!               │                                       /health, /ready, /metrics; else 503, close
 //!               ▼ a thread
 //!           connection ◄────────────────────────────────────────┐
-//!               │ incoming: head, body (bytes, time, memory)    │ may go on: the answer is whole,
-//!               │      └── wrong, late, too large ──► refusal   │ and neither side closes
+//!               │ incoming: head ──► routes: route, guards      │ may go on: the answer is whole,
+//!               │           body (bytes, time, memory)          │ and neither side closes
+//!               │      └── wrong, late, too large ──► refusal   │
 //!               ▼ busy: cannot be evicted               │       │
-//!           routes: guards, handler ──► answer ──► client ──────┤
+//!           routes: quotas, handler ──► answer ──► client ──────┤
 //!                      │                          │     ▼       ▼
 //!                      └── has it left? ◄─────────┘    closed, when the client has read or left
 //! ```
@@ -40,7 +42,6 @@ pub(in crate::serve) mod stream;
 pub mod traffic;
 
 use super::server::Server;
-use crate::sys::signals::Signals;
 use accept::Acceptor;
 use listen::Listeners;
 use std::fmt;
@@ -73,9 +74,9 @@ impl std::error::Error for ServeError {}
 /// Serves until a signal or the server's [`Lifecycle`](super::lifecycle::Lifecycle) asks it to
 /// stop, and until what runs then has ended or its time is over.
 pub(super) fn run(listeners: &Listeners, server: &Arc<Server>) -> Result<(), ServeError> {
-    let signals = Signals::catch(server.lifecycle.waker()).map_err(ServeError::System)?;
+    server.lifecycle.catch_signals().map_err(ServeError::System)?;
     server.lifecycle.begin();
-    Acceptor::new(listeners, server, signals).run().map_err(ServeError::System)?;
+    Acceptor::new(listeners, server).run().map_err(ServeError::System)?;
     match server.lifecycle.failure() {
         Some(reason) => Err(ServeError::Failed(reason)),
         None => Ok(()),

@@ -2,12 +2,19 @@
 //!
 //! A connection is idle until a request has come whole, and again after its answer. When places run
 //! out, the connection that has been idle for longest is evicted, so that a newcomer finds a place
-//! unless a request runs on every one. A slow head or body is idle in this sense.
+//! unless a request runs on every one. A slow head or body is idle in this sense, and so is, after
+//! a while, an answer that its client does not read. Where bodies have no room, those go that have
+//! been coming for longest.
+//!
+//! Where a request runs on every one, a newcomer gets one of a few brief places, on which it may
+//! ask how the server is and nothing else. Those are never all taken for long: the oldest of them
+//! goes when another newcomer comes.
+use super::limits::BRIEF_PLACES;
 use super::stream::Stream;
 use super::traffic::Traffic;
 use std::collections::HashMap;
-use std::net::{IpAddr, Shutdown};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::{IpAddr, Ipv6Addr, Shutdown};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +22,10 @@ use std::time::{Duration, Instant};
 /// they still hold descriptors.
 const LEAVING_MAX: usize = 16;
 /// How long to wait for them.
-const LEAVING_TIME: Duration = Duration::from_millis(100);
+const LEAVING_TIME: Duration = Duration::from_millis(20);
+/// How long an answer must have waited for its client to read, for the place to go to another
+/// though a request runs on it.
+const STALLED_TIME: Duration = Duration::from_secs(5);
 
 /// A request is being answered.
 const BUSY: u64 = 0;
@@ -38,23 +48,70 @@ pub(super) enum Full {
 struct Seat {
     stream: Arc<Stream>,
     address: Option<IpAddr>,
+    /// Whether the place is one of the brief ones, which count for no address.
+    is_brief: bool,
     /// [`BUSY`], [`EVICTED`], [`YIELDS`], or the time since which it is idle, in milliseconds.
     state: AtomicU64,
+    /// Whether a head has come whose body has not.
+    has_half: AtomicBool,
+}
+
+impl Seat {
+    /// When its turn comes to be given to another, the least first, and the state that it is in;
+    /// `None` while a request runs on it.
+    fn turn(&self) -> Option<((bool, u64), u64)> {
+        let state = self.state.load(Ordering::SeqCst);
+        if state != BUSY {
+            return Some(((false, state), state));
+        }
+        let waits = self.stream.waits_for().filter(|waits| *waits >= STALLED_TIME)?;
+        let millis = u64::try_from(waits.as_millis()).unwrap_or(u64::MAX);
+        Some(((true, u64::MAX - millis), BUSY))
+    }
 }
 
 #[derive(Debug, Default)]
 struct Seats {
     taken: HashMap<u64, Arc<Seat>>,
+    /// Of those, the brief ones.
+    brief: usize,
     by_address: HashMap<IpAddr, usize>,
     next: u64,
     /// Connections that were evicted and are still open.
     leaving: usize,
 }
 
+/// Connections among which one is looked for.
+#[derive(Clone, Copy, Debug)]
+enum Among {
+    All,
+    /// Those that have a place of their own.
+    Lasting,
+    /// Those of them that come from an address.
+    Of(IpAddr),
+    Brief,
+    /// Those whose body is coming.
+    Halves,
+}
+
+impl Among {
+    fn has(self, seat: &Seat) -> bool {
+        match self {
+            Self::All => true,
+            Self::Lasting => !seat.is_brief,
+            Self::Of(address) => !seat.is_brief && seat.address == Some(address),
+            Self::Brief => seat.is_brief,
+            Self::Halves => seat.has_half.load(Ordering::SeqCst),
+        }
+    }
+}
+
 impl Seats {
     fn free(&mut self, id: u64) -> Option<Arc<Seat>> {
         let seat = self.taken.remove(&id)?;
-        if let Some(address) = seat.address
+        if seat.is_brief {
+            self.brief -= 1;
+        } else if let Some(address) = seat.address
             && let Some(count) = self.by_address.get_mut(&address)
         {
             *count -= 1;
@@ -65,17 +122,20 @@ impl Seats {
         Some(seat)
     }
 
-    /// Takes the place of the connection that has been idle for longest, of this address or of any.
-    fn evict_longest_idle(&mut self, of: Option<IpAddr>) -> bool {
+    /// Takes the place of the connection that has been idle for longest. `false` if there is none,
+    /// or if that is the one of number `but`.
+    fn evict_longest_idle(&mut self, among: Among, but: Option<u64>) -> bool {
         let idle = |(id, seat): (&u64, &Arc<Seat>)| {
-            let since = seat.state.load(Ordering::SeqCst);
-            let fits = since != BUSY && of.is_none_or(|address| seat.address == Some(address));
-            // A connection that arrived earlier goes first.
-            fits.then_some((since, *id))
+            let (turn, state) = seat.turn().filter(|_| among.has(seat))?;
+            // Of two, the connection that arrived earlier goes first.
+            Some((turn, *id, state))
         };
         // One that begins a request meanwhile is left alone, and another is looked for.
-        while let Some((since, id)) = self.taken.iter().filter_map(idle).min() {
-            if self.evict(id, since) {
+        while let Some((_, id, state)) = self.taken.iter().filter_map(idle).min() {
+            if but == Some(id) {
+                return false;
+            }
+            if self.evict(id, state) {
                 return true;
             }
         }
@@ -87,11 +147,22 @@ impl Seats {
         if seat.state.compare_exchange(since, EVICTED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return false;
         }
-        // Its thread reads an end, finds that it was evicted, and closes it.
-        seat.stream.shutdown(Shutdown::Read);
+        // Its thread reads an end, finds that it was evicted, tells the client and closes it. A
+        // client that does not read is past telling.
+        let is_stuck = seat.stream.waits_for().is_some();
+        seat.stream.shutdown(if is_stuck { Shutdown::Both } else { Shutdown::Read });
         self.free(id);
         self.leaving += 1;
         true
+    }
+}
+
+/// Whose share of the places a client of this address takes: one client of IPv6 has all addresses
+/// that begin with the same 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -134,28 +205,66 @@ impl Places {
         address: Option<IpAddr>,
     ) -> Result<Place, Full> {
         let mut seats = self.seats();
-        let of_address = address.map_or(0, |address| seats.by_address.get(&address).copied().unwrap_or(0));
-        let evicted = if of_address >= self.per_address {
-            seats.evict_longest_idle(address).then_some(true).ok_or(Full::Address)?
-        } else if seats.taken.len() >= self.connections {
-            seats.evict_longest_idle(None).then_some(true).ok_or(Full::Server)?
-        } else {
-            false
-        };
-        if evicted {
-            self.traffic.evicted.fetch_add(1, Ordering::Relaxed);
-            seats = self.wait(seats, LEAVING_TIME, |seats| seats.leaving > LEAVING_MAX);
+        let address = address.map(network);
+        let has_its_share =
+            |of: &IpAddr| seats.by_address.get(of).is_some_and(|count| *count >= self.per_address);
+        if let Some(address) = address.filter(has_its_share) {
+            seats = self.evict(seats, Among::Of(address)).ok_or(Full::Address)?;
+        } else if seats.taken.len() - seats.brief >= self.connections {
+            seats = self.evict(seats, Among::Lasting).ok_or(Full::Server)?;
         }
+        Ok(self.seat(seats, stream, address, None))
+    }
+
+    /// Gives a connection that found no place, for this reason, a brief one. `None` if the server
+    /// is asked how it is on each of those.
+    pub(super) fn admit_briefly(
+        self: &Arc<Self>,
+        stream: &Arc<Stream>,
+        address: Option<IpAddr>,
+        full: Full,
+    ) -> Option<Place> {
+        let mut seats = self.seats();
+        if seats.brief >= BRIEF_PLACES {
+            seats = self.evict(seats, Among::Brief)?;
+        }
+        Some(self.seat(seats, stream, address, Some(full)))
+    }
+
+    /// Frees a place, and waits for a moment if too many are still being left.
+    fn evict<'g>(&self, mut seats: MutexGuard<'g, Seats>, among: Among) -> Option<MutexGuard<'g, Seats>> {
+        if !seats.evict_longest_idle(among, None) {
+            return None;
+        }
+        self.traffic.evicted.fetch_add(1, Ordering::Relaxed);
+        Some(self.wait(seats, LEAVING_TIME, |seats| seats.leaving > LEAVING_MAX))
+    }
+
+    /// Seats a connection where there is room; for a brief place, `full` says why it got no other.
+    fn seat(
+        self: &Arc<Self>,
+        mut seats: MutexGuard<'_, Seats>,
+        stream: &Arc<Stream>,
+        address: Option<IpAddr>,
+        full: Option<Full>,
+    ) -> Place {
         let id = seats.next;
         seats.next += 1;
-        let state = AtomicU64::new(self.now());
-        let seat = Arc::new(Seat { stream: Arc::clone(stream), address, state });
+        let seat = Arc::new(Seat {
+            stream: Arc::clone(stream),
+            address,
+            is_brief: full.is_some(),
+            state: AtomicU64::new(self.now()),
+            has_half: AtomicBool::new(false),
+        });
         seats.taken.insert(id, Arc::clone(&seat));
-        if let Some(address) = address {
+        if seat.is_brief {
+            seats.brief += 1;
+        } else if let Some(address) = address {
             *seats.by_address.entry(address).or_default() += 1;
         }
         self.traffic.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(Place { places: Arc::clone(self), id, seat: Some(seat) })
+        Place { places: Arc::clone(self), id, full, seat: Some(seat) }
     }
 
     fn wait<'g>(
@@ -171,8 +280,12 @@ impl Places {
     /// Frees a descriptor: closes the connection that has been idle for longest, and waits until it
     /// is closed. `false` if a request runs on each.
     pub(super) fn free_a_descriptor(&self) -> bool {
+        self.evict_and_wait(Among::All, None)
+    }
+
+    fn evict_and_wait(&self, among: Among, but: Option<u64>) -> bool {
         let mut seats = self.seats();
-        let evicted = seats.evict_longest_idle(None);
+        let evicted = seats.evict_longest_idle(among, but);
         let leaving = seats.leaving;
         if evicted {
             self.traffic.evicted.fetch_add(1, Ordering::Relaxed);
@@ -209,6 +322,8 @@ impl Places {
 pub(super) struct Place {
     places: Arc<Places>,
     id: u64,
+    /// Why there was none but a brief one.
+    full: Option<Full>,
     /// Taken when the place is dropped.
     seat: Option<Arc<Seat>>,
 }
@@ -218,9 +333,36 @@ impl Place {
         self.seat.as_ref().map(|seat| &seat.state)
     }
 
+    /// Why the place is a brief one, if it is: a request for anything else than how the server is
+    /// is to be refused for this reason.
+    pub(super) fn full(&self) -> Option<Full> {
+        self.full
+    }
+
     /// Whether the place was given to another connection: this one is to be closed.
     pub(super) fn is_evicted(&self) -> bool {
         self.state().is_none_or(|state| state.load(Ordering::SeqCst) == EVICTED)
+    }
+
+    /// A head has come, and its body follows: from now on it counts how long that takes.
+    pub(super) fn awaits_body(&self) {
+        let (Some(seat), now) = (&self.seat, self.places.now()) else { return };
+        seat.has_half.store(true, Ordering::SeqCst);
+        let to_now = |since| (since != EVICTED).then_some(now);
+        let _ = seat.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, to_now);
+    }
+
+    /// No more of a body is awaited.
+    pub(super) fn has_body(&self) {
+        if let Some(seat) = &self.seat {
+            seat.has_half.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Makes room for the body that comes on this place: of all that are coming, the one that has
+    /// been for longest gives way. `false` if it is that one itself.
+    pub(super) fn evict_a_body(&self) -> bool {
+        self.places.evict_and_wait(Among::Halves, Some(self.id))
     }
 
     /// A request has come whole. Until the returned guard is dropped the connection cannot be
@@ -263,7 +405,8 @@ pub(super) struct Busy<'p>(&'p Place);
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         if let Some(state) = self.0.state() {
-            state.store(self.0.places.now(), Ordering::SeqCst);
+            let (now, order) = (self.0.places.now(), Ordering::SeqCst);
+            let _ = state.fetch_update(order, order, |since| (since != EVICTED).then_some(now));
         }
         self.0.places.traffic.requests.fetch_sub(1, Ordering::SeqCst);
     }
@@ -272,6 +415,7 @@ impl Drop for Busy<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::os::unix::net::UnixStream;
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
@@ -283,7 +427,7 @@ mod tests {
 
     fn admit(places: &Arc<Places>, address: Option<IpAddr>) -> Result<(Place, UnixStream), Full> {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        places.admit(&Arc::new(Stream::Unix(ours)), address).map(|place| (place, theirs))
+        places.admit(&Arc::new(Stream::from(ours)), address).map(|place| (place, theirs))
     }
 
     #[test]
@@ -330,6 +474,80 @@ mod tests {
         assert_eq!(admit(&places, HERE).unwrap_err(), Full::Address);
         let _unix: Vec<_> = (0..3).map(|_| admit(&places, None).unwrap()).collect();
         assert!(!there.is_evicted(), "there were places left");
+    }
+
+    #[test]
+    fn where_all_places_have_requests_newcomers_get_brief_ones() {
+        let places = places(3, 2);
+        let taken: Vec<_> = [HERE, HERE, THERE].map(|from| admit(&places, from).unwrap()).into();
+        let busy: Vec<_> = taken.iter().map(|(place, _)| place.begin().unwrap()).collect();
+        let briefly = || {
+            let (stream, theirs) = Stream::pair();
+            places.admit_briefly(&Arc::new(stream), HERE, Full::Address).map(|place| (place, theirs))
+        };
+        let brief: Vec<_> = (0..BRIEF_PLACES).map(|_| briefly().unwrap()).collect();
+        assert!(brief.iter().all(|(place, _)| place.full() == Some(Full::Address)));
+        let busy_brief = brief[0].0.begin().unwrap();
+        let next = briefly().unwrap();
+        let evicted: Vec<bool> = brief.iter().map(|(place, _)| place.is_evicted()).collect();
+        assert!(!evicted[0] && evicted[1] && !evicted[2..].contains(&true), "{evicted:?}");
+        assert!(taken.iter().all(|(place, _)| !place.is_evicted() && place.full().is_none()));
+        // Who has a brief place takes none of the others, and none of its address's share.
+        drop(busy);
+        assert_eq!(admit(&places, HERE).unwrap().0.full(), None);
+        assert!(taken[0].0.is_evicted() && !taken[2].0.is_evicted(), "the address pays for itself");
+        drop(busy_brief);
+        drop((brief, next, taken));
+        let seats = places.seats();
+        assert!(seats.brief == 0 && seats.by_address.is_empty() && seats.leaving == 0, "{seats:?}");
+    }
+
+    #[test]
+    fn who_does_not_read_keeps_no_place_for_long() {
+        let places = places(2, 2);
+        let seat = |waits: u64| {
+            let (stream, theirs) = Stream::pair();
+            let stream = Arc::new(stream.waiting_for(Duration::from_millis(waits)));
+            (places.admit(&stream, HERE).unwrap(), theirs)
+        };
+        let stalled = STALLED_TIME.as_millis() as u64;
+        let taken = [seat(stalled - 1000), seat(stalled)];
+        let busy = taken.each_ref().map(|(place, _)| place.begin().unwrap());
+        assert!(admit(&places, THERE).is_ok());
+        assert!(!taken[0].0.is_evicted() && taken[1].0.is_evicted());
+        assert_eq!((&taken[1].1).read(&mut [0]).unwrap(), 0, "its writes end, too");
+        drop(busy);
+        assert!(taken[1].0.is_evicted(), "its request has ended, and gives it no place");
+        drop(taken);
+        assert_eq!(places.seats().leaving, 0);
+    }
+
+    #[test]
+    fn the_body_that_has_been_coming_for_longest_gives_way() {
+        let places = places(4, 4);
+        let taken: Vec<_> = (0..4).map(|_| admit(&places, HERE).unwrap()).collect();
+        for place in [2, 1, 3] {
+            taken[place].0.awaits_body();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _busy = taken[2].0.begin().unwrap();
+        taken[2].0.has_body();
+        assert!(!taken[1].0.evict_a_body(), "it is the one that has been for longest");
+        assert!(taken[3].0.evict_a_body());
+        let evicted: Vec<bool> = taken.iter().map(|(place, _)| place.is_evicted()).collect();
+        assert_eq!(evicted, [false, true, false, false], "not the idle one, nor what is whole");
+        assert!(!taken[3].0.evict_a_body(), "there is no other");
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let places = places(9, 2);
+        let from = |address: &str| admit(&places, Some(address.parse().unwrap())).unwrap().0;
+        let first = from("2001:db8::1");
+        let _others = [from("2001:db8::2:0:0:1"), from("2001:db8:0:1::1")];
+        assert!(!first.is_evicted());
+        let _third = from("2001:db8::3:0:0:1");
+        assert!(first.is_evicted());
     }
 
     #[test]

@@ -2,10 +2,16 @@
 //! is wrong with a request.
 use super::body::BodyError;
 use super::head::HeadError;
+use super::places::Full;
 use crate::serve::error::ApiError;
 
-/// Seconds after which a client that found no place may try again.
-pub(in crate::serve) const RETRY_AFTER: &str = "1";
+/// There is no place for a connection.
+pub(super) fn full(full: Full) -> ApiError {
+    match full {
+        Full::Server => too_many_connections(),
+        Full::Address => too_many_from_address(),
+    }
+}
 
 /// All places are taken by connections that have requests.
 pub(super) fn too_many_connections() -> ApiError {
@@ -14,7 +20,7 @@ pub(super) fn too_many_connections() -> ApiError {
 }
 
 /// One address has all the places that it may have, and a request on each.
-pub(super) fn too_many_from_address() -> ApiError {
+fn too_many_from_address() -> ApiError {
     let error = ApiError::server(503, "too many connections at once from this address; try again later");
     ApiError { budget: Some("max-connections-per-address"), ..error }
 }
@@ -30,9 +36,10 @@ pub(super) fn bodies_full() -> ApiError {
     ApiError { budget: Some("max-total-body-bytes"), ..ApiError::server(503, message) }
 }
 
-/// A head or a body did not come in time.
-pub(super) fn too_slow() -> ApiError {
-    ApiError { status: 408, ..ApiError::invalid("", "the request took too long to arrive") }
+/// A head or a body did not come within the seconds of the option of this name.
+pub(super) fn too_slow(budget: &'static str) -> ApiError {
+    let error = ApiError::invalid("", "the request took too long to arrive");
+    ApiError { status: 408, budget: Some(budget), ..error }
 }
 
 /// The client sends no more before its request is whole.

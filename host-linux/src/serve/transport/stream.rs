@@ -7,41 +7,107 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes that a client must take within the time for a write, for the next ones to get that time
-/// anew. A client that takes one byte now and then has no claim on a thread.
+/// anew. A client that takes one byte, or one event, now and then has no claim on a thread.
 const PROGRESS_BYTES: usize = 64 << 10;
 
 /// A socket that is connected to a client.
 #[derive(Debug)]
-pub(in crate::serve) enum Stream {
-    /// A connection over IPv4 or IPv6.
+enum Socket {
+    /// Over IPv4 or IPv6.
     Tcp(TcpStream),
-    /// A connection over a socket file.
+    /// Over a socket file.
     Unix(UnixStream),
+}
+
+/// A connection to a client.
+#[derive(Debug)]
+pub(in crate::serve) struct Stream {
+    socket: Socket,
+    start: Instant,
+    /// Milliseconds from `start` to when a write began to wait for the client to read, and one
+    /// more; 0 while none waits.
+    waits_since: AtomicU64,
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::new(Socket::Tcp(stream))
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self::new(Socket::Unix(stream))
+    }
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
+        match &self.socket {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// How long a client may keep the server waiting, over all that is written to it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::serve) struct Patience {
+    time: Duration,
+    /// How long it has been waited for since it took [`PROGRESS_BYTES`].
+    waited: Duration,
+    /// Bytes that it has taken since then.
+    taken: usize,
+}
+
+impl Patience {
+    /// So much time for each [`PROGRESS_BYTES`], or for what is left of fewer.
+    pub(in crate::serve) fn new(time: Duration) -> Self {
+        Self { time, waited: Duration::ZERO, taken: 0 }
+    }
+
+    /// Who has not read by now is not waited for.
+    pub(in crate::serve) fn end(&mut self) {
+        self.time = Duration::ZERO;
+    }
+
+    fn left(&self) -> Duration {
+        self.time.saturating_sub(self.waited)
+    }
+
+    fn has_taken(&mut self, bytes: usize) {
+        self.taken = self.taken.saturating_add(bytes);
+        if self.taken >= PROGRESS_BYTES {
+            (self.waited, self.taken) = (Duration::ZERO, 0);
         }
     }
 }
 
 impl Stream {
+    fn new(socket: Socket) -> Self {
+        Self { socket, start: Instant::now(), waits_since: AtomicU64::new(0) }
+    }
+
+    /// How long a write has been waiting for the client to read, if one is.
+    pub(super) fn waits_for(&self) -> Option<Duration> {
+        let since = self.waits_since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.start.elapsed().saturating_sub(Duration::from_millis(since)))
+    }
+
     /// Prepares a socket that was just accepted: no call waits for it, and over TCP the small
     /// pieces of a stream do not wait for each other.
     pub(in crate::serve) fn prepare(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => {
+        match &self.socket {
+            Socket::Tcp(stream) => {
                 // Without it answers come later, but they come.
                 let _ = stream.set_nodelay(true);
                 stream.set_nonblocking(true)
             }
-            Self::Unix(stream) => stream.set_nonblocking(true),
+            Socket::Unix(stream) => stream.set_nonblocking(true),
         }
     }
 
@@ -52,17 +118,17 @@ impl Stream {
 
     /// Reads what has come, without waiting; 0 at the end.
     pub(in crate::serve) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => (&*stream).read(into),
-            Self::Unix(stream) => (&*stream).read(into),
+        match &self.socket {
+            Socket::Tcp(stream) => (&*stream).read(into),
+            Socket::Unix(stream) => (&*stream).read(into),
         }
     }
 
     /// Writes what there is room for, without waiting.
     pub(in crate::serve) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => (&*stream).write(bytes),
-            Self::Unix(stream) => (&*stream).write(bytes),
+        match &self.socket {
+            Socket::Tcp(stream) => (&*stream).write(bytes),
+            Socket::Unix(stream) => (&*stream).write(bytes),
         }
     }
 
@@ -100,22 +166,25 @@ impl Stream {
         }
     }
 
-    /// Writes all of `bytes`, in one call where the socket has room. `TimedOut` if the client does
-    /// not take [`PROGRESS_BYTES`], or what is left of fewer, within `patience`.
-    pub(in crate::serve) fn write_all(&self, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
-        let mut since: Option<(Instant, usize)> = None;
+    /// Writes all of `bytes`, in one call where the socket has room. `TimedOut` if the client has
+    /// kept `patience` waiting for too long, now and before.
+    pub(in crate::serve) fn write_all(&self, mut bytes: &[u8], patience: &mut Patience) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.try_write(bytes) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => bytes = &bytes[count..],
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    patience.has_taken(count);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let (start, left) = match since {
-                        Some((start, left)) if left - bytes.len() < PROGRESS_BYTES => (start, left),
-                        _ => (Instant::now(), bytes.len()),
-                    };
-                    since = Some((start, left));
-                    self.await_ready(Interest::Write, start + patience)?;
+                    let since = Instant::now();
+                    let millis = u64::try_from((since - self.start).as_millis()).unwrap_or(u64::MAX - 1);
+                    self.waits_since.store(millis + 1, Ordering::Relaxed);
+                    let waited = self.await_ready(Interest::Write, since + patience.left());
+                    self.waits_since.store(0, Ordering::Relaxed);
+                    patience.waited += since.elapsed();
+                    waited?;
                 }
                 Err(error) => return Err(error),
             }
@@ -125,9 +194,9 @@ impl Stream {
 
     /// Ends a direction, or both. A connection that is gone has none.
     pub(in crate::serve) fn shutdown(&self, how: Shutdown) {
-        let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(how),
-            Self::Unix(stream) => stream.shutdown(how),
+        let _ = match &self.socket {
+            Socket::Tcp(stream) => stream.shutdown(how),
+            Socket::Unix(stream) => stream.shutdown(how),
         };
     }
 }
@@ -137,9 +206,15 @@ impl Stream {
     /// A connection over a pair of sockets, prepared as if it was accepted, and its other side.
     pub(in crate::serve) fn pair() -> (Self, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
-        let ours = Self::Unix(ours);
+        let ours = Self::from(ours);
         ours.prepare().expect("a socket");
         (ours, theirs)
+    }
+
+    /// The same connection, as if a write had been waiting for so long.
+    pub(super) fn waiting_for(self, time: Duration) -> Self {
+        let start = Instant::now().checked_sub(time).expect("the system has been up for longer");
+        Self { start, waits_since: AtomicU64::new(1), ..self }
     }
 }
 
@@ -147,7 +222,7 @@ impl Stream {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicBool;
 
     #[test]
     fn reads_and_writes_end_at_their_deadline() {
@@ -156,10 +231,10 @@ mod tests {
         let soon = Instant::now() + Duration::from_millis(5);
         assert_eq!(ours.read(&mut piece, soon, false).unwrap_err().kind(), ErrorKind::TimedOut);
         let much = vec![7; 16 << 20];
-        let written = ours.write_all(&much, Duration::from_millis(5));
+        let written = ours.write_all(&much, &mut Patience::new(Duration::from_millis(5)));
         assert_eq!(written.unwrap_err().kind(), ErrorKind::TimedOut);
         drop(theirs);
-        assert!(ours.write_all(&much, Duration::from_secs(60)).is_err());
+        assert!(ours.write_all(&much, &mut Patience::new(Duration::from_secs(60))).is_err());
     }
 
     #[test]
@@ -175,7 +250,11 @@ mod tests {
                 }
             })
         };
-        let written = ours.write_all(&vec![7; 16 << 20], Duration::from_millis(50));
+        let mut patience = Patience::new(Duration::from_millis(50));
+        // It makes no difference whether it is one long answer or many events.
+        let written = (0..1 << 20).try_for_each(|_| ours.write_all(&[7; 16], &mut patience));
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::TimedOut);
+        let written = ours.write_all(&vec![7; 16 << 20], &mut Patience::new(Duration::from_millis(50)));
         assert_eq!(written.unwrap_err().kind(), ErrorKind::TimedOut);
         is_given_up.store(true, Ordering::Relaxed);
         reader.join().unwrap();
@@ -189,7 +268,7 @@ mod tests {
             theirs.read_to_end(&mut all).map(|_| all)
         });
         let much: Vec<u8> = (0..4 << 20).map(|i| (i % 251) as u8).collect();
-        ours.write_all(&much, Duration::from_secs(60)).unwrap();
+        ours.write_all(&much, &mut Patience::new(Duration::from_secs(60))).unwrap();
         drop(ours);
         assert!(reader.join().unwrap().unwrap() == much);
     }

@@ -15,8 +15,6 @@ pub struct Traffic {
     pub accepted: AtomicU64,
     /// Idle connections that were closed to make place for others.
     pub evicted: AtomicU64,
-    /// Connections that were refused because all places were taken.
-    pub refused: AtomicU64,
 }
 
 /// Bytes of the budget of bodies, given back when dropped.

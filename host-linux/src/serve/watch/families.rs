@@ -46,8 +46,8 @@ struct Sources<'s> {
     process: ProcessFigures,
 }
 
-/// All metrics of a server, in the text format. Nothing in here waits for the engine, for another
-/// request or for a lock.
+/// All metrics of a server, in the text format. Nothing in here waits for the engine or for another
+/// request; no lock is held longer than it takes to read a number.
 pub fn exposition(server: &Server) -> String {
     let sources = Sources {
         server,
@@ -171,6 +171,12 @@ families! {
         => |from, to| for (budget, count) in from.metrics.refusals() {
             to.count(&[("budget", budget)], count);
         };
+    "verbatim:budget_limit" Gauge ["budget"] "The bound that an option of this name sets: connections, bytes, seconds, tokens, or whatever else it counts."
+        => |from, to| for setting in &from.server.settings {
+            if let Some(limit) = setting.limit {
+                to.count(&[("budget", setting.name)], limit);
+            }
+        };
     "verbatim:connections" Gauge ["state"] "Connections: answering (a request has come whole) or idle (all others)."
         => |from, to| connections(from, to);
     "verbatim:connections_accepted_total" Counter [] "Connections that were accepted."
@@ -253,8 +259,7 @@ fn connections(from: &Sources<'_>, to: &mut Samples<'_>) {
 
 fn draft_tokens(from: &Sources<'_>, to: &mut Samples<'_>) {
     let counters = &from.gauges.counters;
-    let sources =
-        [("lookup", &counters.lookup), ("model", &counters.model), ("grammar", &counters.proposed)];
+    let sources = [("lookup", &counters.lookup), ("model", &counters.model), ("grammar", &counters.proposed)];
     for (source, of) in sources {
         for (outcome, count) in [("accepted", of.accepted), ("rejected", of.rejected)] {
             to.count(&[("source", source), ("outcome", outcome)], count);

@@ -277,7 +277,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Whether a request only asked whether the server is well, and was told so. Such requests come
 /// every few seconds for as long as the server runs.
 fn is_probe(record: &Record) -> bool {
-    matches!(record.route, Some("/" | "/health" | "/ready" | "/ping" | "/load" | "/metrics")) && record.status < 400
+    matches!(record.route, Some("/" | "/health" | "/ready" | "/ping" | "/load" | "/metrics"))
+        && record.status < 400
 }
 
 impl Observer for Log {

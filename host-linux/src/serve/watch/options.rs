@@ -1,4 +1,5 @@
 //! What whoever starts a server decides about its log.
+use crate::serve::setting::Setting;
 use std::path::PathBuf;
 
 /// How lines of the log are written.
@@ -41,17 +42,17 @@ pub struct WatchOptions {
 }
 
 impl WatchOptions {
-    /// What is in use, and why: name, value, reason.
-    pub fn describe(&self) -> Vec<(&'static str, String, String)> {
+    /// What is in use, and why.
+    pub fn settings(&self) -> Vec<Setting> {
         let to = match &self.log_file {
             Some(path) => format!("to {}", path.display()),
             None => "to standard error".to_owned(),
         };
-        let mut described = vec![("log", self.log.name().to_owned(), to)];
+        let mut settings = vec![Setting::new("log", self.log.name(), to)];
         if self.log_prompts {
-            let reason = "they hold the beginnings of prompts and answers".to_owned();
-            described.push(("log lines", "with prompts".to_owned(), reason));
+            let reason = "lines hold the beginnings of prompts and answers";
+            settings.push(Setting::new("log-prompts", "on", reason).told());
         }
-        described
+        settings
     }
 }

@@ -60,7 +60,8 @@ impl<'t> Samples<'t> {
         let ends = reading.bounds.iter().copied().chain([f64::INFINITY]);
         for (end, count) in ends.zip(&reading.counts) {
             sum += count;
-            // As Python's client writes it: sums over servers of both kinds need equal labels.
+            // With a point, as Python's client writes numbers below a million: sums over servers
+            // of both kinds need equal labels.
             let end = if end.is_finite() { format!("{end:?}") } else { "+Inf".to_owned() };
             self.sample("_bucket", &[of, &[("le", &end)]].concat(), sum as f64);
         }

@@ -4,13 +4,15 @@
 //! * [`reading`]: a body to a [`parsed`] one, by the dialect.
 //! * [`run`]: the events of the generation, by [`choices`], to the calls of a [`writer`], which the
 //!   dialect makes. [`heartbeat`]: what keeps clients of whole answers waiting.
-//! * [`tokens`], [`scored`], [`usage`], [`openai`]: what writers have in common. [`record`]: what is noted.
+//! * [`tokens`], [`scored`], [`usage`], [`openai`]: what writers have in common. [`record`]: what is
+//!   noted. `room`: the memory of an answer.
 pub mod choices;
 pub mod heartbeat;
 pub mod openai;
 pub mod parsed;
 pub mod reading;
 pub mod record;
+mod room;
 pub mod run;
 pub mod scored;
 pub mod tokens;
@@ -66,12 +68,15 @@ fn answer(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiE
         }
         record::note(&parsed, &generation, server, &mut exchange.record);
     } else {
+        let mut room = server.budgets.answers.room();
         let mut heartbeat = Heartbeat::new(exchange, &headers);
-        let whole = answer.whole(&mut generation, &mut queued, &mut heartbeat);
+        let whole = answer.whole(&mut generation, &mut queued, &mut room, &mut heartbeat);
         let whole = heartbeat.end(whole, dialect);
         record::note(&parsed, &generation, server, &mut exchange.record);
-        if let Some(whole) = whole? {
-            exchange.send_json(200, &whole, &headers);
+        // While the client reads, the answer is in memory as text alone.
+        drop(generation);
+        if let Some(text) = whole?.map(|whole| whole.to_string()) {
+            exchange.send(200, Some("application/json"), text.as_bytes(), &headers);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The events of a generation, as the calls of a dialect's writer.
 use super::choices::ChoiceState;
 use super::parsed::ParsedBody;
+use super::room;
 use super::tokens::listed_tokens;
 use super::usage::usage;
 use super::writer::{
@@ -11,7 +12,7 @@ use crate::runtime::{
     Delta, Ending, Generation, GenerationError, Heard, StopCause, TextEvent, TextEventKind,
 };
 use crate::serve::api::dialect::Dialect;
-use crate::serve::budgets::Queued;
+use crate::serve::budgets::{AnswerRoom, Queued};
 use crate::serve::error::ApiError;
 use crate::serve::events::Events;
 use crate::serve::observe::Usage;
@@ -134,16 +135,18 @@ impl<'a> Answer<'a> {
         Ok((parts, finish))
     }
 
-    /// The whole answer in one body.
+    /// The whole answer in one body; an error if its lists of tokens take more than there is room.
     pub fn whole(
         &self,
         generation: &mut Generation,
         queued: &mut Queued<'_>,
+        room: &mut AnswerRoom<'_>,
         patience: &mut dyn Patience,
     ) -> Result<Value, ApiError> {
         let mut choices = self.choices(generation);
         let mut outputs: Vec<Output> = choices.iter().map(|_| Output::default()).collect();
         let are_listed = self.parsed.logprobs || self.parsed.token_ids;
+        room.grow(room::prompt_bytes(self.parsed))?;
         loop {
             let TextEvent { choice: at, kind } = match generation.next_within(patience.rest()) {
                 Heard::Event(event) => event,
@@ -160,6 +163,7 @@ impl<'a> Answer<'a> {
                 TextEventKind::Delta(delta) => {
                     choice.push(&delta, &mut parts);
                     if are_listed {
+                        room.grow(room::delta_bytes(self.parsed, &delta))?;
                         output.deltas.push(Delta { text: String::new(), ..delta });
                     }
                 }

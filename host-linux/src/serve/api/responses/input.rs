@@ -191,7 +191,7 @@ fn content(value: &Value, place: &str) -> Result<Value, ApiError> {
 
 /// The assistant's message that items before have begun with a thought, or a new one. Items of one
 /// turn of the assistant are one message of chat.
-fn assistant<'t>(translation: &'t mut Translation, place: String) -> &'t mut Value {
+fn assistant(translation: &mut Translation, place: String) -> &mut Value {
     let goes_on = translation.messages().last().is_some_and(|last| last["role"] == "assistant");
     if !goes_on {
         translation.message(place, json!({"role": "assistant", "content": ""}));

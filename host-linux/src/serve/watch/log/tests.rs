@@ -1,6 +1,7 @@
 //! Lines of the log as their readers find them.
 use super::*;
 use crate::runtime::ChoiceTimes;
+use crate::serve::guards::notices::GuardNotice;
 use crate::serve::observe::{GeneratedChoice, RecordedError, Texts, Usage};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -162,13 +163,28 @@ fn probes_that_are_answered_well_and_floods_of_notices_are_left_out() {
     }
     assert_eq!(written.lines().len(), 1);
     for _ in 0..5000 {
-        written.log.notice(&Notice::RequestRefused(std::io::Error::other("none")));
+        written.log.notice(&Notice::ConnectionClosed(std::io::Error::other("none")));
     }
     written.log.notice(&Notice::Stopping);
     let lines = written.lines();
-    let refused = lines.iter().filter(|line| line.contains("a request was refused")).count();
+    let refused = lines.iter().filter(|line| line.contains("a connection was closed")).count();
     assert!((1..20).contains(&refused), "{refused} notices were written");
     assert!(lines[lines.len() - 1].ends_with(" INFO stopping"), "{lines:?}");
+}
+
+#[test]
+fn what_an_operator_must_mend_is_a_warning() {
+    let written = Written::new(LogFormat::Text);
+    let told = [
+        (Notice::Guard(GuardNotice::Exposed("0.0.0.0:80".to_owned())), "WARN"),
+        (Notice::Guard(GuardNotice::KeysKept("line 2".to_owned())), "WARN"),
+        (Notice::Guard(GuardNotice::KeysReread(2)), "INFO"),
+        (Notice::Setting(Setting::budget("max-things", 3, "a test")), "INFO"),
+    ];
+    told.iter().for_each(|(notice, _)| written.log.notice(notice));
+    for ((notice, level), line) in told.iter().zip(written.lines()) {
+        assert!(line.contains(&format!(" {level} {notice}")), "{line}");
+    }
 }
 
 #[test]

@@ -1,0 +1,42 @@
+//! How much memory the lists of tokens in a whole answer take: they are what makes a short request
+//! a large answer. An answer is a JSON tree before it is text.
+use super::parsed::ParsedBody;
+use crate::runtime::Delta;
+
+/// Bytes of one token in a list of logprobs: its name, its bytes as numbers, and its logprob, as
+/// JSON values and as text.
+const LOGPROB_BYTES: usize = 1000;
+/// Bytes of one id in a list of ids.
+const ID_BYTES: usize = 96;
+
+/// Bytes of a token of the output.
+pub(super) fn delta_bytes(parsed: &ParsedBody, delta: &Delta) -> usize {
+    let logprobs = if parsed.logprobs { (1 + delta.top.len()) * LOGPROB_BYTES } else { 0 };
+    logprobs + if parsed.token_ids { ID_BYTES } else { 0 }
+}
+
+/// Bytes of all prompts, which each choice repeats.
+pub(super) fn prompt_bytes(parsed: &ParsedBody) -> usize {
+    let listed = parsed.prompt_logprobs.map_or(0, |top| (1 + top).saturating_mul(LOGPROB_BYTES));
+    let a_token = listed + if parsed.token_ids { ID_BYTES } else { 0 };
+    let tokens = parsed.requests.iter().map(|of| of.prompt.len().saturating_mul(of.choices as usize));
+    tokens.fold(0, usize::saturating_add).saturating_mul(a_token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Its object, its list, and its text.
+    #[test]
+    fn a_listed_token_is_no_larger_than_it_is_counted() {
+        let value = size_of::<serde_json::Value>();
+        let bytes = b"token".map(|byte| json!(byte));
+        // Three members, each with a value, a hash, a name on the heap, and a place in the table; a
+        // string; five numbers.
+        let tree = 3 * (value + size_of::<String>() + 32) + 8 + bytes.len() * value;
+        let text = json!({"token": "token", "logprob": -12.345_678, "bytes": bytes}).to_string().len();
+        assert!(tree + text <= LOGPROB_BYTES, "{tree} and {text}");
+    }
+}
