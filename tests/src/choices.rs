@@ -57,7 +57,10 @@ fn add(whole: &mut Value, choice: &Value) {
         .for_each(|call| add_call(&mut whole["calls"], call));
     add_list(&mut whole["calls"], &choice["message"]["tool_calls"]);
     add_list(&mut whole["ids"], &choice["token_ids"]);
-    for (name, entries) in choice["logprobs"].as_object().into_iter().flatten() {
+    // A stream without tokens lists nothing, where a whole answer has empty lists.
+    let has_some = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
+    let lists = choice["logprobs"].as_object().into_iter().flatten();
+    for (name, entries) in lists.filter(|(_, entries)| has_some(entries)) {
         let lists = whole["logprobs"].as_object_mut().expect("an object");
         add_list(lists.entry(name.clone()).or_insert_with(|| json!([])), entries);
     }

@@ -5,7 +5,7 @@ use crate::text::Tokenizer;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// Refuses grammars.
+/// Refuses every grammar, since the library that compiles them is left out.
 #[derive(Debug)]
 pub struct Compiler;
 

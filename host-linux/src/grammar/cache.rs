@@ -7,7 +7,7 @@ const BYTES_MIN: usize = 128 << 10;
 /// Bytes that a compiled grammar is taken to hold for each byte of its source.
 const BYTES_EACH: usize = 64;
 
-/// A bounded cache.
+/// Values by their key, of which no more are kept than a number of bytes.
 #[derive(Debug)]
 pub(super) struct Cache<T> {
     entries: HashMap<Vec<u8>, Entry<T>>,

@@ -2,8 +2,8 @@
 //!
 //! A grammar is compiled on a thread of its own, because the library descends into it and a stack
 //! that overflows cannot be caught: [`STACK_BYTES`] is more than a source of
-//! [`SOURCE_BYTES_MAX`](super::source::SOURCE_BYTES_MAX) can use. One grammar is compiled at a time,
-//! so that compiling takes one core of those that run the model's steps at most.
+//! [`SOURCE_BYTES_MAX`](super::source::SOURCE_BYTES_MAX) can use. One grammar is compiled at a
+//! time, so that compiling takes one core of those that run the model's steps at most.
 use llguidance::api::ParserLimits;
 
 /// Bytes of the stack on which grammars are compiled. Only those that are touched are memory.

@@ -16,7 +16,7 @@ const ALTERNATIVES_MAX: usize = 10_000;
 /// A language in which an output must be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GrammarSource {
-    /// Any JSON object.
+    /// A JSON object with any members.
     JsonObject,
     /// JSON that validates against a schema.
     JsonSchema(Value),

@@ -104,9 +104,9 @@ impl Facts {
 
 struct Writer<'f> {
     facts: &'f Facts,
-    /// Rules so far.
+    /// The text of the rules that were written so far.
     lark: String,
-    /// Terminals so far.
+    /// The text of the terminals that were written so far.
     terminals: String,
     /// The rule that is written.
     rule: usize,

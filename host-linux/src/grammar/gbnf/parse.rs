@@ -20,11 +20,11 @@ pub(super) enum Node {
     Sequence(Vec<Node>),
     /// A part so many times, at least and at most.
     Repeat(Box<Node>, u32, Option<u32>),
-    /// These characters.
+    /// These characters, one after another.
     Literal(String),
     /// One character that is in one of these ranges, or, if `not`, in none.
     Class { not: bool, ranges: Vec<(char, char)> },
-    /// Any one character.
+    /// One character, whichever it is.
     Any,
     /// What the rule of that number says.
     Rule(usize),
@@ -33,7 +33,7 @@ pub(super) enum Node {
 /// The rules of a grammar.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// Their bodies.
+    /// What each rule says, by its number.
     pub(super) bodies: Vec<Node>,
     /// The number of `root`.
     pub(super) root: usize,
@@ -51,7 +51,7 @@ enum Token {
     Times(u32, Option<u32>),
 }
 
-/// Reads a grammar.
+/// Reads the text of a grammar as rules.
 pub(super) fn parse(text: &str) -> Result<Rules, String> {
     let tokens = Lexer { text, chars: text.char_indices().peekable() }.tokens()?;
     let mut numbers: HashMap<&str, usize> = HashMap::new();
@@ -230,7 +230,7 @@ fn wrong_at(at: usize, text: &str, what: &str) -> String {
     format!("line {line}: {what}: {}", shorten(found, FOUND_MAX))
 }
 
-/// Puts tokens together.
+/// Puts the tokens of a grammar together to rules.
 struct Parser<'t> {
     tokens: &'t [(usize, Token)],
     at: usize,

@@ -32,7 +32,7 @@ pub(super) type Key = (RequestId, u32);
 pub(super) enum Advance {
     /// These tokens must come; mostly there are none.
     Forced(Vec<u32>),
-    /// It is complete.
+    /// The output is complete: nothing may follow.
     Complete,
 }
 

@@ -1,7 +1,8 @@
 //! The form that an output must have: every parameter that says so, read and compiled.
 //!
-//! OpenAI's clients say `response_format`, vLLM's `structured_outputs` or the older `guided_json`,
-//! `guided_regex`, `guided_choice` and `guided_grammar`, llama-server's `grammar` and `json_schema`.
+//! OpenAI's clients say `response_format`, vLLM's `structured_outputs` or the older
+//! `guided_json`, `guided_regex`, `guided_choice` and `guided_grammar`, llama-server's `grammar`
+//! and `json_schema`.
 //! A body may say one of them. What cannot be done exactly is an error that names the parameter.
 use super::fields::Fields;
 use super::limits::Reading;
@@ -66,7 +67,7 @@ pub fn source(fields: &Fields<'_>) -> Result<Option<Named>, ApiError> {
     Ok(found)
 }
 
-/// Reads one parameter.
+/// Reads one parameter by `read`, if the body has it.
 fn named(
     fields: &Fields<'_>,
     name: &'static str,

@@ -11,7 +11,7 @@ pub struct ChoiceState<'p> {
     pub head: ChoiceHead<'p>,
     /// The number of its request.
     pub prompt: usize,
-    /// Reads its text.
+    /// Reads the choice's text as parts.
     pub reader: PartReader,
     /// Counts its tokens of reasoning.
     pub reasoning: ReasoningCount,

@@ -2,10 +2,10 @@
 //! events.
 //!
 //! * [`reading`]: a body to a [`parsed`] one, by the dialect.
-//! * [`run`]: the events of the generation, by [`choices`], to the calls of a [`writer`], which the
-//!   dialect makes. [`heartbeat`]: what keeps clients of whole answers waiting.
-//! * [`tokens`], [`scored`], [`usage`], [`openai`]: what writers have in common. [`record`]: what is
-//!   noted. `room`: the memory of an answer.
+//! * [`run`]: the events of the generation, by [`choices`], to the calls of a [`writer`], which
+//!   the dialect makes. [`heartbeat`]: what keeps clients of whole answers waiting.
+//! * [`tokens`], [`scored`], [`usage`], [`openai`]: what writers have in common. [`record`]: what
+//!   is noted. `room`: the memory of an answer.
 pub mod choices;
 pub mod heartbeat;
 pub mod openai;
