@@ -266,7 +266,9 @@ impl Parser<'_> {
 
     fn sequence(&mut self) -> Result<Node, String> {
         let mut all: Vec<Node> = Vec::new();
-        // Whether the last of them can be repeated: once each.
+        // A repetition of a repetition says nothing that one of them does not, and a text of nothing
+        // else would be a tree as deep as it is long.
+        let mut was_repeated = false;
         while let Some((_, token)) = self.tokens.get(self.at) {
             let node = match token {
                 Token::Name(_) if self.begins_rule() => break,
@@ -279,6 +281,9 @@ impl Parser<'_> {
                     Node::Rule(*number)
                 }
                 Token::Part(node) => node.clone(),
+                Token::Times(..) if was_repeated => {
+                    return Err(self.wrong("what is repeated already needs parentheses to be repeated again"));
+                }
                 Token::Times(min, max) => {
                     let repeated = all.pop().ok_or_else(|| self.wrong("there is nothing to repeat"))?;
                     Node::Repeat(Box::new(repeated), *min, *max)
@@ -292,6 +297,7 @@ impl Parser<'_> {
                     inner
                 }
             };
+            was_repeated = matches!(token, Token::Times(..));
             self.at += 1;
             all.push(node);
         }
@@ -357,6 +363,7 @@ mod tests {
             ("root ::= \"a\"{3,2}", "smaller"),
             ("root ::= \"a\"{99999999999}", "number up to"),
             ("root ::= *", "nothing to repeat"),
+            ("root ::= \"a\"**", "repeated already"),
             ("root ::= (\"a\"", "not closed"),
             ("root ::= \"a\")", "a rule was expected"),
             ("root = \"a\"", "makes no sense"),
