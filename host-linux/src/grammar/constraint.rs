@@ -106,7 +106,14 @@ impl ConstraintState {
 
     /// Gives up the last tokens; `false` if that failed.
     fn go_back(&mut self, count: usize) -> bool {
-        let has_gone = self.with_parser(|parser| parser.rollback(count).is_ok()).unwrap_or(false);
+        let has_gone = self.with_parser(|parser| {
+            let has_gone = parser.rollback(count).is_ok();
+            // The parser keeps its latest mask by its place alone, and would give that of the way
+            // that is given up for another way to the same place.
+            parser.invalidate_bias_cache();
+            has_gone
+        });
+        let has_gone = has_gone.unwrap_or(false);
         self.tokens.truncate(self.tokens.len() - count);
         has_gone
     }
@@ -146,7 +153,12 @@ impl ConstraintState {
     pub fn next(&mut self, ends: &[u32]) -> Next {
         let found = self.with_parser(|parser| {
             if parser.stop_reason() != StopReason::NotStopped || parser.check_stop().unwrap_or(false) {
-                return if parser.stop_reason().is_ok() { Next::Complete } else { Next::Impossible };
+                return match parser.stop_reason() {
+                    StopReason::NoExtension | StopReason::EndOfSentence => Next::Complete,
+                    // No token goes on, as was found before.
+                    StopReason::NoExtensionBias if parser.is_accepting() => Next::Complete,
+                    _ => Next::Impossible,
+                };
             }
             let mask = parser.compute_mask();
             let is_accepting = parser.is_accepting();

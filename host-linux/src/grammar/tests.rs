@@ -364,6 +364,24 @@ proptest! {
     }
 }
 
+/// Two ways to one place of the parser, of which one was given up.
+#[test]
+fn a_way_that_was_given_up_leaves_no_mask_behind() {
+    let lark = "start: \"a\" N \";\" | \"b\" N \"!\"\nN: /[0-9]+/";
+    let constraint = compile(&GrammarSource::Lark(lark.to_owned()));
+    let ids = |text: &str| BUILT_IN.0.encode_plain(text, false).unwrap();
+    let next = |state: &mut ConstraintState, text: &str| {
+        assert!(state.follow(&ids(text)), "{text}");
+        state.next(&[])
+    };
+    let fresh = |text: &str| next(&mut ConstraintState::new(&constraint), text);
+    assert_ne!(fresh("a1"), fresh("b1"));
+    let mut state = ConstraintState::new(&constraint);
+    for text in ["a1", "b1", "a1", "b12", "b1"] {
+        assert_eq!(next(&mut state, text), fresh(text), "{text}");
+    }
+}
+
 #[test]
 fn some_tokens_are_forced() {
     let constraint = compile(&sources()[1]);

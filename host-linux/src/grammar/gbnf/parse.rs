@@ -266,8 +266,8 @@ impl Parser<'_> {
 
     fn sequence(&mut self) -> Result<Node, String> {
         let mut all: Vec<Node> = Vec::new();
-        // A repetition of a repetition says nothing that one of them does not, and a text of nothing
-        // else would be a tree as deep as it is long.
+        // A repetition of a repetition says nothing that one of them does not, and a text of
+        // nothing else would be a tree as deep as it is long.
         let mut was_repeated = false;
         while let Some((_, token)) = self.tokens.get(self.at) {
             let node = match token {

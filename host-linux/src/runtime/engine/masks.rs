@@ -141,8 +141,9 @@ impl Masks {
                     // After a draft token that completes the output nothing is drawn.
                     Some(Mask::Complete) if asked.is_drafted => self.rows.push((asked.row, Vec::new())),
                     Some(Mask::Complete) => complete.push(*key),
-                    // A draft token that the grammar refuses is not drawn: its row yields nothing.
-                    None => {}
+                    // A draft token that the grammar refuses is not drawn, so its row yields
+                    // nothing. Should it be drawn all the same, nothing may follow it.
+                    None => self.rows.push((asked.row, Vec::new())),
                 }
             }
         }
