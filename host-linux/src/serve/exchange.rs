@@ -62,6 +62,11 @@ impl<'s> Exchange<'s> {
         self.body = body;
     }
 
+    /// Who owns what the request leaves behind; nobody where no key is demanded.
+    pub fn owner(&self) -> Option<String> {
+        self.key.as_ref().map(Key::owner)
+    }
+
     /// The method of the request.
     pub fn method(&self) -> &Method {
         &self.head.method

@@ -168,7 +168,9 @@ impl LineAnswers {
     /// limits.
     fn admit(&self, asked: Asked<'_>) -> Result<Option<Place>, Halt> {
         let keys = self.server.guards.keys();
-        let Some(key) = asked.from.key.as_deref().and_then(|name| keys.named(name)) else { return Ok(None) };
+        let Some(key) = asked.from.key.as_deref().and_then(|owner| keys.of_owner(owner)) else {
+            return Ok(None);
+        };
         loop {
             if let Ok(place) = key.account.admit(&key.limits, Instant::now()) {
                 return Ok(Some(place));
@@ -180,7 +182,7 @@ impl LineAnswers {
     /// Charges the tokens of an answer to the key of its batch.
     fn charge(&self, asked: Asked<'_>, tokens: usize) {
         let keys = self.server.guards.keys();
-        if let Some(key) = asked.from.key.as_deref().and_then(|name| keys.named(name)) {
+        if let Some(key) = asked.from.key.as_deref().and_then(|owner| keys.of_owner(owner)) {
             key.account.charge(&key.limits, tokens as u64, Instant::now());
         }
     }

@@ -55,6 +55,20 @@ pub struct Key {
     pub account: Arc<Account>,
 }
 
+impl Key {
+    /// Who owns what is kept for this key beyond a start of the server: its name if it was chosen,
+    /// else a hash of the key, since the place in a list that names it may be another's later.
+    pub fn owner(&self) -> String {
+        if self.is_named {
+            return format!("name {}", self.name);
+        }
+        let hash = blake3::Hasher::new_derive_key("verbatim 2026 owner of files")
+            .update(self.secret.0.as_bytes())
+            .finalize();
+        format!("key {}", &hash.to_hex()[..32])
+    }
+}
+
 /// All keys that are taken.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
@@ -120,8 +134,14 @@ impl Keys {
         found
     }
 
-    /// The key of a name. What outlives a start of the server, as a batch does, keeps the name.
-    pub fn named(&self, name: &str) -> Option<&Key> {
+    /// The key of an owner, as [`Key::owner`] tells it.
+    pub fn of_owner(&self, owner: &str) -> Option<&Key> {
+        self.list.iter().find(|key| key.owner() == owner)
+    }
+
+    /// The key of a name.
+    #[cfg(test)]
+    pub(super) fn named(&self, name: &str) -> Option<&Key> {
         self.by_name.get(name).map(|at| &self.list[*at])
     }
 
@@ -153,6 +173,26 @@ mod tests {
             keys.add(*name, secret(key), KeyLimits::default()).unwrap();
         }
         keys
+    }
+
+    #[test]
+    fn what_a_key_owns_does_not_pass_to_the_next_one() {
+        let secret = |text: &str| Secret::new(text).unwrap();
+        let keys = |of: &[(Option<&str>, &str)]| {
+            let mut keys = Keys::default();
+            for (name, text) in of {
+                keys.add(*name, secret(text), KeyLimits::default()).unwrap();
+            }
+            keys
+        };
+        let before = keys(&[(None, "sk-a"), (None, "sk-b"), (Some("ann"), "sk-c")]);
+        let after = keys(&[(None, "sk-b"), (Some("ann"), "sk-d")]);
+        let owner = |text: &str| before.find([text]).unwrap().owner();
+        assert_eq!(before.named("key-2").unwrap().owner(), owner("sk-b"));
+        assert!(after.of_owner(&owner("sk-a")).is_none(), "its place has another key");
+        assert_eq!(after.of_owner(&owner("sk-b")).unwrap().secret, secret("sk-b"));
+        assert_eq!(after.of_owner(&owner("sk-c")).unwrap().secret, secret("sk-d"), "the name is the same");
+        assert!(!owner("sk-a").contains("sk-a"));
     }
 
     #[test]
