@@ -1,4 +1,4 @@
-//! The same names in a build without structured output: every grammar is refused.
+//! What stands in for structured output in a build without it: every grammar is refused.
 use super::error::GrammarError;
 use super::source::GrammarSource;
 use crate::text::Tokenizer;

@@ -37,6 +37,20 @@ pub struct RuntimeChoices<'a> {
     pub reasoning_parser: Option<&'a str>,
 }
 
+#[cfg(test)]
+impl RuntimeChoices<'_> {
+    /// Choices of a small context, with nothing given in place of what the model has.
+    pub(super) const PLAIN: Self = Self {
+        kv_format: KvFormat::Bf16,
+        kv_group: 0,
+        model_len: 64,
+        chat_template: None,
+        pooling: None,
+        tool_parser: None,
+        reasoning_parser: None,
+    };
+}
+
 /// All 32 bytes of the fingerprint of a model that is served with these choices.
 pub fn fingerprint(source_hash: &[u8; 32], choices: &RuntimeChoices) -> [u8; 32] {
     with_numerics(source_hash, choices, verbatim_core::NUMERICS_VERSION)
@@ -350,15 +364,7 @@ mod tests {
     // What is chosen in files and flags, `tests/tests/fingerprint.rs` changes in files and flags.
     #[test]
     fn source_version_and_scales_change_it() {
-        let choices = RuntimeChoices {
-            kv_format: KvFormat::Bf16,
-            kv_group: 0,
-            model_len: 64,
-            chat_template: None,
-            pooling: None,
-            tool_parser: None,
-            reasoning_parser: None,
-        };
+        let choices = RuntimeChoices::PLAIN;
         let version = verbatim_core::NUMERICS_VERSION;
         let base = fingerprint(&[7; 32], &choices);
         assert_eq!(base, with_numerics(&[7; 32], &choices, version));

@@ -63,8 +63,8 @@ impl<'s> Exchange<'s> {
     }
 
     /// Who owns what the request leaves behind; nobody where no key is demanded.
-    pub fn owner(&self) -> Option<String> {
-        self.key.as_ref().map(Key::owner)
+    pub fn owner(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| &*key.owner)
     }
 
     /// The method of the request.

@@ -42,7 +42,7 @@ impl Setting {
         Self { limit: Some(time.as_secs()), ..Self::new(name, value, reason) }
     }
 
-    /// The same setting, as one that everybody should see.
+    /// This setting, told to everybody who starts a server.
     #[must_use]
     pub fn told(self) -> Self {
         Self { is_told: true, ..self }

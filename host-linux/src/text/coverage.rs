@@ -143,7 +143,7 @@ impl Pipeline {
         }
     }
 
-    /// The same for a pre-tokenizer.
+    /// Takes a pre-tokenizer into account in the way of [`Pipeline::normalizer`].
     fn pre_tokenizer(&mut self, json: &Value) -> Option<()> {
         let Some(kind) = json.get("type") else { return json.is_null().then_some(()) };
         match kind.as_str()? {

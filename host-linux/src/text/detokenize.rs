@@ -38,7 +38,7 @@ impl<T: Deref<Target = Tokenizer>> Detokenizer<T> {
         Self { tokenizer, skip_special, kept: Arc::default(), ids, start: 0, read }
     }
 
-    /// The same, but for some special tokens whose text is not skipped.
+    /// This detokenizer, which gives the text of some special tokens even where it skips them.
     pub fn keeping(self, kept: Arc<[u32]>) -> Self {
         Self { kept, ..self }
     }

@@ -271,15 +271,7 @@ fn shards_and_images_have_the_same_fingerprint() {
     let one = load_from(&single, WeightChoice::default()).unwrap();
     let four = load_from(&sharded, WeightChoice::default()).unwrap();
     assert!(one.image() == four.image());
-    let choices = RuntimeChoices {
-        kv_format: KvFormat::Bf16,
-        kv_group: 0,
-        model_len: 64,
-        chat_template: None,
-        pooling: None,
-        tool_parser: None,
-        reasoning_parser: None,
-    };
+    let choices = RuntimeChoices::PLAIN;
     let name = short_form(&one.fingerprint(&choices));
     assert!(name.len() == 19 && name.starts_with("vb-"), "{name}");
 

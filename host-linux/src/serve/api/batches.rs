@@ -24,7 +24,7 @@ const WINDOW_CHARS: usize = 32;
 pub fn create(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let batches = batches(exchange.server)?;
     let new = read_in_turn(exchange, BATCHES, |fields, _| read(fields))?;
-    let batch = batches.add_batch(exchange.owner().as_deref(), new);
+    let batch = batches.add_batch(exchange.owner(), new);
     let batch = batch.map_err(|error| refusal("input_file_id", error))?;
     send_telling(exchange, batch.shown());
     Ok(())
@@ -79,7 +79,7 @@ fn notes(fields: &Fields<'_>) -> Result<Option<Map<String, Value>>, ApiError> {
 
 /// Answers with a list of the batches, the newest first.
 pub fn list(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    let all = batches(exchange.server)?.batches(exchange.owner().as_deref());
+    let all = batches(exchange.server)?.batches(exchange.owner());
     let shown = all.into_iter().map(|batch| (batch.id.clone(), batch.shown())).collect();
     let page = page(exchange, shown, LIST_LEN)?;
     exchange.send_json(200, &page, &[]);
@@ -88,7 +88,7 @@ pub fn list(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 
 /// Answers with how far a batch is.
 pub fn one(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    let batch = batches(exchange.server)?.batch(exchange.owner().as_deref(), exchange.path_parameter());
+    let batch = batches(exchange.server)?.batch(exchange.owner(), exchange.path_parameter());
     let batch = batch.map_err(|error| refusal("batch_id", error))?;
     exchange.send_json(200, &batch.shown(), &[]);
     Ok(())
@@ -96,7 +96,7 @@ pub fn one(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 
 /// Has a batch end early.
 pub fn cancel(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    let batch = batches(exchange.server)?.cancel(exchange.owner().as_deref(), exchange.path_parameter());
+    let batch = batches(exchange.server)?.cancel(exchange.owner(), exchange.path_parameter());
     let batch = batch.map_err(|error| refusal("batch_id", error))?;
     exchange.send_json(200, &batch.shown(), &[]);
     Ok(())

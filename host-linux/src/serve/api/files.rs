@@ -65,7 +65,7 @@ pub fn upload(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
         return Err(ApiError { status: 413, budget: Some("max-file-bytes"), ..error });
     }
     let name = shorten(file.filename.as_deref().unwrap_or("file"), NAME_CHARS);
-    let kept = batches.add_file(exchange.owner().as_deref(), &name, file.bytes);
+    let kept = batches.add_file(exchange.owner(), &name, file.bytes);
     let kept = kept.map_err(|error| refusal("file", error))?;
     exchange.server.budgets.sweeper.freed(body.len());
     drop(body);
@@ -75,7 +75,7 @@ pub fn upload(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 
 /// Answers with a list of the files, the newest first.
 pub fn list(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    let files = batches(exchange.server)?.files(exchange.owner().as_deref());
+    let files = batches(exchange.server)?.files(exchange.owner());
     let purpose = exchange.query("purpose");
     let files =
         files.into_iter().filter(|file| purpose.as_deref().is_none_or(|purpose| file.purpose == purpose));
@@ -123,7 +123,7 @@ pub(super) fn page(
 
 /// Answers with what is known of a file.
 pub fn one(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    let file = batches(exchange.server)?.file(exchange.owner().as_deref(), exchange.path_parameter());
+    let file = batches(exchange.server)?.file(exchange.owner(), exchange.path_parameter());
     let file = file.map_err(|error| refusal("file_id", error))?;
     exchange.send_json(200, &file.shown(), &[]);
     Ok(())
@@ -131,7 +131,7 @@ pub fn one(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 
 /// Answers with what is in a file.
 pub fn content(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    let content = batches(exchange.server)?.content(exchange.owner().as_deref(), exchange.path_parameter());
+    let content = batches(exchange.server)?.content(exchange.owner(), exchange.path_parameter());
     let content = content.map_err(|error| refusal("file_id", error))?;
     exchange.send_pieces("application/octet-stream", content);
     Ok(())
@@ -140,7 +140,7 @@ pub fn content(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 /// Deletes a file that no batch needs any more.
 pub fn delete(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let id = exchange.path_parameter().to_owned();
-    let deleted = batches(exchange.server)?.delete_file(exchange.owner().as_deref(), &id);
+    let deleted = batches(exchange.server)?.delete_file(exchange.owner(), &id);
     deleted.map_err(|error| refusal("file_id", error))?;
     exchange.send_json(200, &json!({"id": id, "object": "file", "deleted": true}), &[]);
     Ok(())

@@ -22,6 +22,7 @@ use crate::runtime::Generation;
 use crate::runtime::embedding::Watcher;
 use crate::serve::budgets::Queued;
 use crate::serve::error::{ApiError, Retry};
+use crate::serve::guards::keys::Key;
 use crate::serve::guards::quotas::Place;
 use crate::serve::server::Server;
 use crate::text::quote::quote_value;
@@ -164,13 +165,16 @@ impl Answerer for LineAnswers {
 }
 
 impl LineAnswers {
+    /// The key of a line's batch, if it has one that is still known.
+    fn key_of(&self, asked: Asked<'_>) -> Option<Key> {
+        let owner = asked.from.key.as_deref()?;
+        self.server.guards.keys().of_owner(owner).cloned()
+    }
+
     /// Waits until the key of a batch may ask for more. A key that is not known any more has no
     /// limits.
     fn admit(&self, asked: Asked<'_>) -> Result<Option<Place>, Halt> {
-        let keys = self.server.guards.keys();
-        let Some(key) = asked.from.key.as_deref().and_then(|owner| keys.of_owner(owner)) else {
-            return Ok(None);
-        };
+        let Some(key) = self.key_of(asked) else { return Ok(None) };
         loop {
             if let Ok(place) = key.account.admit(&key.limits, Instant::now()) {
                 return Ok(Some(place));
@@ -181,8 +185,7 @@ impl LineAnswers {
 
     /// Charges the tokens of an answer to the key of its batch.
     fn charge(&self, asked: Asked<'_>, tokens: usize) {
-        let keys = self.server.guards.keys();
-        if let Some(key) = asked.from.key.as_deref().and_then(|owner| keys.of_owner(owner)) {
+        if let Some(key) = self.key_of(asked) {
             key.account.charge(&key.limits, tokens as u64, Instant::now());
         }
     }
@@ -243,10 +246,7 @@ impl LineAnswers {
     fn generated(&self, dialect: &dyn Dialect, asked: Asked<'_>) -> Result<Vec<u8>, ApiError> {
         let server = &*self.server;
         let parsed = self.parsed(dialect, asked)?;
-        let prompts = parsed.requests.iter();
-        let prompts =
-            prompts.map(|request| (request.choices, request.prompt.len() + request.generated.len()));
-        let mut queued = server.budgets.queue.enter(prompts)?;
+        let mut queued = server.budgets.queue.enter(parsed.waiting())?;
         let generation = Generation::start(&server.engine, parsed.requests.clone(), &parsed.stop)?;
         let stop = asked.stop.clone();
         let mut generation = generation.while_wanted(move || !stop.is_set());

@@ -167,6 +167,15 @@ impl Translation {
     }
 }
 
+/// The list that a field is, if the body has it.
+pub(super) fn list<'f>(fields: &Fields<'f>, name: &str) -> Result<Option<&'f Vec<Value>>, ApiError> {
+    match fields.get(name) {
+        None => Ok(None),
+        Some(Value::Array(list)) => Ok(Some(list)),
+        Some(found) => Err(wrong(name, name, "a list", found)),
+    }
+}
+
 /// Whether the model's chat template reads a variable of this name.
 pub(super) fn template_knows(model: &ServedModel, name: &str) -> bool {
     model.template.as_ref().is_some_and(|template| template.knows(name))

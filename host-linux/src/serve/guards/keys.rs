@@ -47,6 +47,8 @@ pub struct Key {
     pub name: Arc<str>,
     /// Whether the name was chosen by whoever wrote the key down.
     pub is_named: bool,
+    /// Who owns what is kept for it beyond a start of the server.
+    pub owner: Arc<str>,
     /// The hash of the key itself.
     pub secret: Secret,
     /// What its holder may ask for.
@@ -55,17 +57,15 @@ pub struct Key {
     pub account: Arc<Account>,
 }
 
-impl Key {
-    /// Who owns what is kept for this key beyond a start of the server: its name if it was chosen,
-    /// else a hash of the key, since the place in a list that names it may be another's later.
-    pub fn owner(&self) -> String {
-        if self.is_named {
-            return format!("name {}", self.name);
+/// Who owns what is kept for a key beyond a start of the server: its name if it was chosen, else a
+/// hash of the key, since the place in a list that names it may be another's later.
+fn owner_of(name: Option<&str>, secret: Secret) -> String {
+    match name {
+        Some(name) => format!("name {name}"),
+        None => {
+            let hash = blake3::derive_key("verbatim 2026 owner of files", secret.0.as_bytes());
+            format!("key {}", &blake3::Hash::from_bytes(hash).to_hex()[..32])
         }
-        let hash = blake3::Hasher::new_derive_key("verbatim 2026 owner of files")
-            .update(self.secret.0.as_bytes())
-            .finalize();
-        format!("key {}", &hash.to_hex()[..32])
     }
 }
 
@@ -91,8 +91,8 @@ impl Keys {
         }
         self.by_name.insert(Arc::clone(&shown), self.list.len());
         self.by_secret.insert(secret, self.list.len());
-        let account = Arc::default();
-        self.list.push(Key { name: shown, is_named: name.is_some(), secret, limits, account });
+        let (owner, account) = (owner_of(name, secret).into(), Arc::default());
+        self.list.push(Key { name: shown, is_named: name.is_some(), owner, secret, limits, account });
         Ok(())
     }
 
@@ -134,9 +134,9 @@ impl Keys {
         found
     }
 
-    /// The key of an owner, as [`Key::owner`] tells it.
+    /// The key of an owner.
     pub fn of_owner(&self, owner: &str) -> Option<&Key> {
-        self.list.iter().find(|key| key.owner() == owner)
+        self.list.iter().find(|key| &*key.owner == owner)
     }
 
     /// The key of a name.
@@ -187,8 +187,8 @@ mod tests {
         };
         let before = keys(&[(None, "sk-a"), (None, "sk-b"), (Some("ann"), "sk-c")]);
         let after = keys(&[(None, "sk-b"), (Some("ann"), "sk-d")]);
-        let owner = |text: &str| before.find([text]).unwrap().owner();
-        assert_eq!(before.named("key-2").unwrap().owner(), owner("sk-b"));
+        let owner = |text: &str| before.find([text]).unwrap().owner.to_string();
+        assert_eq!(*before.named("key-2").unwrap().owner, *owner("sk-b"));
         assert!(after.of_owner(&owner("sk-a")).is_none(), "its place has another key");
         assert_eq!(after.of_owner(&owner("sk-b")).unwrap().secret, secret("sk-b"));
         assert_eq!(after.of_owner(&owner("sk-c")).unwrap().secret, secret("sk-d"), "the name is the same");

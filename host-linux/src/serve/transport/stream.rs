@@ -211,7 +211,7 @@ impl Stream {
         (ours, theirs)
     }
 
-    /// The same connection, as if a write had been waiting for so long.
+    /// This connection, as if one of its writes had been waiting for so long.
     pub(super) fn waiting_for(self, time: Duration) -> Self {
         let start = Instant::now().checked_sub(time).expect("the system has been up for longer");
         Self { start, waits_since: AtomicU64::new(1), ..self }

@@ -52,11 +52,7 @@ fn answer(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiE
     let seed = parsed.seed.to_string();
     let headers = [("x-verbatim-seed", seed.as_str())];
     let answer = Answer::new(server, dialect, &parsed, &exchange.record.request_id);
-    let prompts = parsed
-        .requests
-        .iter()
-        .map(|request| (request.choices, request.prompt.len() + request.generated.len()));
-    let mut queued = server.budgets.queue.enter(prompts)?;
+    let mut queued = server.budgets.queue.enter(parsed.waiting())?;
     let mut generation = start(exchange, &parsed)?;
     if parsed.streaming.stream {
         let mut events = exchange.open_events(dialect.framing(), &headers);

@@ -1,8 +1,10 @@
 //! What events and bodies of OpenAI's two generating endpoints have in common.
 use super::usage::usage_json;
 use super::writer::{Finish, Head};
+use crate::serve::events::Events;
 use crate::serve::observe::Usage;
 use serde_json::{Value, json};
+use std::io;
 
 /// The shell around the choices of an answer, and how far it was written.
 #[derive(Debug)]
@@ -46,12 +48,6 @@ impl<'a> Shell<'a> {
         })
     }
 
-    /// What is Verbatim's own in an answer.
-    fn verbatim(&self) -> Value {
-        let Head { seed, fingerprint, ignored, .. } = self.head;
-        json!({"seed": seed, "fingerprint": fingerprint, "ignored": ignored})
-    }
-
     /// The usage, with the tokens of reasoning where the model reasons.
     fn usage(&self, usage: Usage) -> Value {
         let mut value = usage_json(usage);
@@ -66,7 +62,7 @@ impl<'a> Shell<'a> {
         self.reasoning_tokens = ends.iter().map(|finish| finish.reasoning_tokens).sum();
         let mut body = self.around(self.object, choices);
         body["usage"] = self.usage(usage);
-        body["verbatim"] = self.verbatim();
+        body["verbatim"] = self.head.verbatim();
         body
     }
 
@@ -79,7 +75,7 @@ impl<'a> Shell<'a> {
             chunk["usage"] = if streaming.continuous_usage { self.usage(usage) } else { Value::Null };
         }
         if !std::mem::replace(&mut self.has_begun, true) {
-            chunk["verbatim"] = self.verbatim();
+            chunk["verbatim"] = self.head.verbatim();
         }
         chunk
     }
@@ -90,17 +86,25 @@ impl<'a> Shell<'a> {
         let mut chunk = self.chunk(choice, finish.usage);
         self.choices_left = self.choices_left.saturating_sub(1);
         if self.choices_left == 0 && !self.head.parsed.streaming.include_usage {
-            chunk["verbatim"] = self.verbatim();
+            chunk["verbatim"] = self.head.verbatim();
         }
         chunk
     }
 
+    /// Sends what comes after all choices, and ends the stream.
+    pub fn close(&self, usage: Usage, events: &mut Events) -> io::Result<()> {
+        if let Some(last) = self.usage_chunk(usage) {
+            events.send(&last)?;
+        }
+        events.done()
+    }
+
     /// The event after all choices, if there is one.
-    pub fn usage_chunk(&self, usage: Usage) -> Option<Value> {
+    fn usage_chunk(&self, usage: Usage) -> Option<Value> {
         self.head.parsed.streaming.include_usage.then(|| {
             let mut chunk = self.around(self.chunk_object, Vec::new());
             chunk["usage"] = self.usage(usage);
-            chunk["verbatim"] = self.verbatim();
+            chunk["verbatim"] = self.head.verbatim();
             chunk
         })
     }

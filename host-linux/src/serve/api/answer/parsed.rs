@@ -34,6 +34,13 @@ pub struct ParsedBody {
     pub ignored: Vec<String>,
 }
 
+impl ParsedBody {
+    /// For each prompt its choices, and the tokens with which each begins: what waits in the queue.
+    pub fn waiting(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.requests.iter().map(|request| (request.choices, request.prompt.len() + request.generated.len()))
+    }
+}
+
 /// How an answer is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Streaming {

@@ -8,7 +8,7 @@ use crate::serve::events::Events;
 use crate::serve::observe::Usage;
 use crate::text::Tokenizer;
 use crate::text::parts::Part;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io;
 
 /// Hexadecimal digits in the id of a call.
@@ -33,6 +33,24 @@ pub struct Head<'a> {
     pub parsed: &'a ParsedBody,
     /// The tokenizer of the model.
     pub tokenizer: &'a Tokenizer,
+}
+
+impl Head<'_> {
+    /// What is Verbatim's own in an answer.
+    pub fn verbatim(&self) -> Value {
+        json!({"seed": self.seed, "fingerprint": self.fingerprint, "ignored": self.ignored})
+    }
+
+    /// What is Verbatim's own in an answer of one choice, which has these tokens: with the ids of
+    /// prompt and output, where they are asked for.
+    pub fn verbatim_with_ids(&self, tokens: &[u32]) -> Value {
+        let mut verbatim = self.verbatim();
+        if self.parsed.token_ids {
+            verbatim["prompt_token_ids"] = json!(self.parsed.requests.first().map(|request| &request.prompt));
+            verbatim["token_ids"] = json!(tokens);
+        }
+        verbatim
+    }
 }
 
 /// A choice of an answer.

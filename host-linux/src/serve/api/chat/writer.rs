@@ -183,10 +183,7 @@ impl AnswerWriter for Writer<'_> {
     }
 
     fn close(&mut self, usage: Usage, events: &mut Events) -> io::Result<()> {
-        if let Some(last) = self.shell.usage_chunk(usage) {
-            events.send(&last)?;
-        }
-        events.done()
+        self.shell.close(usage, events)
     }
 
     fn whole(&mut self, choices: &[WholeChoice<'_>], usage: Usage) -> Value {

@@ -1,7 +1,7 @@
 //! What a body of `/v1/messages` asks for, in the names of chat.
 use super::super::fields::Fields;
 use super::super::parameters::MESSAGES;
-use super::super::translation::{Translation, object_at, string_in, template_knows, tool, wrong};
+use super::super::translation::{Translation, list, object_at, string_in, template_knows, tool, wrong};
 use crate::runtime::ServedModel;
 use crate::serve::error::ApiError;
 use crate::text::quote::{quote, quote_value};
@@ -30,11 +30,7 @@ fn stop_sequences(fields: &Fields<'_>, translation: &mut Translation) -> Result<
 }
 
 fn tools(fields: &Fields<'_>, translation: &mut Translation) -> Result<(), ApiError> {
-    let list = match fields.get("tools") {
-        None => return Ok(()),
-        Some(Value::Array(list)) => list,
-        Some(found) => return Err(wrong("tools", "tools", "a list", found)),
-    };
+    let Some(list) = list(fields, "tools")? else { return Ok(()) };
     let mut tools = Vec::with_capacity(list.len());
     for (i, value) in list.iter().enumerate() {
         let place = format!("tools[{i}]");

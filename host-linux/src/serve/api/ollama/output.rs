@@ -95,18 +95,8 @@ impl<'a> Lines<'a> {
         line["prompt_eval_duration"] = json!(nanoseconds(times.prefill()));
         line["eval_count"] = json!(usage.completion_tokens);
         line["eval_duration"] = json!(nanoseconds(times.decode()));
-        line["verbatim"] = self.verbatim();
+        line["verbatim"] = self.head.verbatim_with_ids(&self.token_ids);
         line
-    }
-
-    fn verbatim(&self) -> Value {
-        let Head { seed, fingerprint, ignored, parsed, .. } = self.head;
-        let mut verbatim = json!({"seed": seed, "fingerprint": fingerprint, "ignored": ignored});
-        if parsed.token_ids {
-            verbatim["prompt_token_ids"] = json!(parsed.requests.first().map(|request| &request.prompt));
-            verbatim["token_ids"] = json!(self.token_ids);
-        }
-        verbatim
     }
 
     /// Takes tokens; returns their log-probabilities, where they are listed.

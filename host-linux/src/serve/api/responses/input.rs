@@ -1,7 +1,7 @@
 //! What a body of `/v1/responses` asks for, in the names of chat.
 use super::super::fields::Fields;
 use super::super::parameters::RESPONSES;
-use super::super::translation::{Translation, object_at, string_in, tool, wrong};
+use super::super::translation::{Translation, list, object_at, string_in, tool, wrong};
 use crate::serve::error::ApiError;
 use crate::text::quote::{quote, quote_value};
 use serde_json::{Map, Value, json};
@@ -52,11 +52,7 @@ fn logprobs(fields: &Fields<'_>, translation: &mut Translation) -> Result<(), Ap
 }
 
 fn tools(fields: &Fields<'_>, translation: &mut Translation) -> Result<(), ApiError> {
-    let list = match fields.get("tools") {
-        None => return Ok(()),
-        Some(Value::Array(list)) => list,
-        Some(found) => return Err(wrong("tools", "tools", "a list", found)),
-    };
+    let Some(list) = list(fields, "tools")? else { return Ok(()) };
     let mut tools = Vec::with_capacity(list.len());
     for (i, value) in list.iter().enumerate() {
         let place = format!("tools[{i}]");

@@ -83,13 +83,7 @@ impl<'a> Response<'a> {
 
     /// What is Verbatim's own in an answer; ids of tokens at its end alone.
     fn verbatim(&self, with_ids: bool) -> Value {
-        let Head { seed, fingerprint, ignored, parsed, .. } = self.head;
-        let mut verbatim = json!({"seed": seed, "fingerprint": fingerprint, "ignored": ignored});
-        if with_ids && parsed.token_ids {
-            verbatim["prompt_token_ids"] = json!(parsed.requests.first().map(|request| &request.prompt));
-            verbatim["token_ids"] = json!(self.token_ids);
-        }
-        verbatim
+        if with_ids { self.head.verbatim_with_ids(&self.token_ids) } else { self.head.verbatim() }
     }
 
     fn usage(&self, usage: Usage) -> Value {
