@@ -12,6 +12,7 @@ use super::quote::quote_value;
 use super::{TextError, TextPart};
 use crate::faults::{self, Point};
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// A private-use character that [`guard`] puts into special-token text; it stands in no token and
 /// is removed again.
@@ -28,6 +29,8 @@ pub struct Tokenizer {
     /// A second one, to which the text of a special token is ordinary text.
     literal: tokenizers::Tokenizer,
     special: Vec<(String, u32)>,
+    /// The ids of these. A model may have thousands.
+    special_ids: HashSet<u32>,
     config: Value,
     prepend: Option<u32>,
     coverage: Option<Coverage>,
@@ -89,7 +92,8 @@ impl Tokenizer {
             .collect();
         // The longest first: it is the one that matches.
         special.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.cmp(b)));
-        let mut tokenizer = Self { inner, literal, special, config, prepend: None, coverage };
+        let special_ids = special.iter().map(|(_, id)| *id).collect();
+        let mut tokenizer = Self { inner, literal, special, special_ids, config, prepend: None, coverage };
         // Some checkpoints leave BOS to tokenizer_config.json instead of the post-processor.
         if tokenizer.config.get("add_bos_token").and_then(Value::as_bool) == Some(true)
             && let Some(bos) = tokenizer.special_token("bos_token")
@@ -227,9 +231,10 @@ impl Tokenizer {
             return vec![byte];
         }
         // Byte-level vocabularies write a space as this letter, and every byte as a letter of its
-        // own.
+        // own. A piece with other characters was added as it is.
         if self.id_of("\u{120}").is_some() {
-            return piece.chars().map_while(byte_of_letter).collect();
+            let bytes: Option<Vec<u8>> = piece.chars().map(byte_of_letter).collect();
+            return bytes.unwrap_or_else(|| piece.into_bytes());
         }
         piece.replace('\u{2581}', " ").into_bytes()
     }
@@ -241,7 +246,7 @@ impl Tokenizer {
 
     /// Whether an id is a special token.
     pub fn is_special(&self, id: u32) -> bool {
-        self.special.iter().any(|(_, special)| *special == id)
+        self.special_ids.contains(&id)
     }
 
     /// Ids of the vocabulary, added tokens included.
