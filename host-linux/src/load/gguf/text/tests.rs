@@ -3,6 +3,7 @@ use super::*;
 use crate::load::gguf::value::{NumberType, Numbers, Texts, Value};
 use crate::text::Tokenizer;
 use std::path::Path;
+use verbatim_tests::draws::Draws;
 
 mod golden;
 mod real;
@@ -249,6 +250,62 @@ fn what_is_wrong_is_named() {
         assert!(told.contains(expected), "{told}");
         assert!(told.chars().count() < 320, "{told}");
     }
+}
+
+/// What a hostile file may say: whatever is taken makes a tokenizer that takes any text.
+#[test]
+fn spoiled_metadata_are_refused_or_make_a_tokenizer() {
+    let mut draws = Draws::new(30);
+    let mut taken = 0;
+    for round in 0..600 {
+        let mut metadata = if round % 2 == 0 { byte_level() } else { sentence_piece() };
+        for _ in 0..=draws.below(2) {
+            spoil(&mut metadata, &mut draws);
+        }
+        let Ok(files) = text_files(&metadata) else { continue };
+        taken += 1;
+        let made = Tokenizer::new(&files.tokenizer_json, Some(&files.tokenizer_config_json));
+        let tokenizer = made.unwrap_or_else(|error| panic!("{error}: {metadata:?}"));
+        for text in ["", "ab ab111<|end|><tool>  \nbab", "\u{e9}\u{1f642}</s><0x41>"] {
+            let ids = tokenizer.encode(text, true).unwrap_or_else(|error| panic!("{error}: {metadata:?}"));
+            tokenizer.decode(&ids, true).unwrap();
+            tokenizer.encode_plain(text, false).unwrap();
+        }
+    }
+    assert!((100..500).contains(&taken), "{taken} of 600: either all are taken or none is");
+}
+
+/// Changes one value of metadata: a key is lost, two tokens or merges change places or become the
+/// same, types, scores and ids are drawn anew.
+fn spoil(metadata: &mut Metadata, draws: &mut Draws) {
+    let keys: Vec<String> = metadata.iter().map(|(key, _)| key.to_owned()).collect();
+    let key = keys[draws.below(keys.len())].clone();
+    let value = match metadata.get(&key).unwrap() {
+        Value::Texts(list) => {
+            let mut list: Vec<String> = list.iter().map(str::to_owned).collect();
+            let (a, b) = (draws.below(list.len()), draws.below(list.len()));
+            match draws.below(6) {
+                0 => list.swap(a, b),
+                1 => list[a] = list[b].clone(),
+                2 => list[a] = "a".to_owned(),
+                3 => list[a].clear(),
+                4 => list[a].push('b'),
+                _ => list.truncate(a + 1),
+            }
+            texts(list.iter().map(String::as_str))
+        }
+        Value::Numbers(numbers) if matches!(numbers.kind(), NumberType::Signed(_)) => {
+            let len = numbers.len() - usize::from(draws.below(8) == 0);
+            integers(&(0..len).map(|_| draws.below(7) as i32).collect::<Vec<_>>())
+        }
+        Value::Numbers(numbers) => {
+            let scores = [0.0, -1.0, 1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1e9];
+            floats(&(0..numbers.len()).map(|_| scores[draws.below(7)]).collect::<Vec<_>>())
+        }
+        Value::Text(_) => text(["gpt2", "llama", "gemma4", "qwen2", "tekken", "bert"][draws.below(6)]),
+        _ => Value::Unsigned(draws.below(12) as u64),
+    };
+    metadata.insert(key, value);
 }
 
 #[test]
