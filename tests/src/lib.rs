@@ -12,6 +12,7 @@
 //! * [`late`]: a runner with a heap and a thread of its own, for what the core may not take for
 //!   granted of a device.
 //! * [`fuzz`]: what fuzzing checks, for libFuzzer and for a test over its seeds.
+//! * [`gguf`]: GGUF files, right or wrong.
 //! * [`golden`]: the JSON under `goldens/`, and the models that its recipes make.
 //! * [`runner`]: sequences through the forward pass with no engine around it.
 //! * [`draws`]: random numbers of a seed; [`mutate`]: spoils bytes and JSON by them.
@@ -26,6 +27,7 @@ pub mod data;
 pub mod draws;
 pub mod fixture;
 pub mod fuzz;
+pub mod gguf;
 pub mod golden;
 pub mod http;
 pub mod late;
