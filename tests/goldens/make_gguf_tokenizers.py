@@ -71,7 +71,6 @@ NAMES = [
     ["deepseek-coder"],
     ["bailingmoe", "bailingmoe2", "llada-moe"],
     ["seed-coder"],
-    ["jais-2"],
     ["poro-chat", "bloom", "gpt3-finnish"],
     ["viking"],
 ]

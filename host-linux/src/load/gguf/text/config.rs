@@ -2,7 +2,7 @@
 use super::special::SpecialIds;
 use super::vocabulary::Vocabulary;
 use crate::load::error::LoadError;
-use crate::load::gguf::Metadata;
+use crate::load::gguf::metadata::Metadata;
 use serde_json::{Map, Value, json};
 
 /// The key of the chat template; of named ones, with a dot and the name behind it.

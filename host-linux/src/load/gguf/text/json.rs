@@ -36,9 +36,10 @@ impl TokenizerJson<'_> {
         serde_json::to_vec(self).expect("strings and numbers have a form in JSON")
     }
 
-    /// Where the model's own vocabulary ends and where all tokens do. The library gives added tokens
-    /// that the model lacks the ids behind its vocabulary, in their order: those at the end need not
-    /// be in it, so that no merge makes one of them, and unused ones behind them need not be at all.
+    /// Where the model's own vocabulary ends and where all tokens do. The library gives added
+    /// tokens that the model lacks the ids behind its vocabulary, in their order: those at the end
+    /// need not be in it, so that no merge makes one of them, and unused ones behind them need not
+    /// be at all.
     fn ends(&self) -> (usize, usize) {
         let kinds = || (0..self.vocabulary.len()).rev().map(|id| self.vocabulary.kind(id as u32));
         let end = self.vocabulary.len() - kinds().take_while(|kind| *kind == TokenKind::Unused).count();

@@ -6,7 +6,7 @@
 //! scores of the whole.
 use super::vocabulary::{TokenKind, Vocabulary};
 use crate::load::error::LoadError;
-use crate::load::gguf::Metadata;
+use crate::load::gguf::metadata::Metadata;
 use crate::text::quote::quote;
 
 /// The key of the merges.
@@ -24,7 +24,7 @@ pub(super) struct Merge {
     pub(super) left: u32,
     /// The piece on the right.
     pub(super) right: u32,
-    /// What they become.
+    /// The piece that the two become, whose text is theirs together.
     pub(super) whole: u32,
 }
 

@@ -17,7 +17,7 @@ mod special;
 mod tests;
 mod vocabulary;
 
-use super::Metadata;
+use super::metadata::Metadata;
 use crate::load::error::LoadError;
 use json::TokenizerJson;
 use pre_tokenizer::PreTokenizer;
@@ -37,7 +37,7 @@ const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 /// The files beside the weights that a GGUF file's metadata becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TextFiles {
-    /// `tokenizer.json`.
+    /// `tokenizer.json`: the vocabulary, the merges, and what is done to text before and after.
     pub(crate) tokenizer_json: Vec<u8>,
     /// `tokenizer_config.json`: the texts of special tokens, and the chat template.
     pub(crate) tokenizer_config_json: Vec<u8>,

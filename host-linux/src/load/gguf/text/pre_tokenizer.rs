@@ -107,7 +107,6 @@ pub(super) static TABLE: &[PreTokenizer] = &[
     ),
     PreTokenizer::new(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
     PreTokenizer::new(&["seed-coder"], &[SEED_CODER]),
-    PreTokenizer::new(&["jais-2"], &[JAIS_2]),
     PreTokenizer::new(&["poro-chat", "bloom", "gpt3-finnish"], &[BLOOM]),
     PreTokenizer::new(&["viking"], &[BLOOM, r"\p{N}"]),
 ];
@@ -142,12 +141,6 @@ const SEED_CODER: &str = concat!(
 const BAILING: &str = concat!(
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*",
     r"|\s*[\r\n]|\s+(?!\S)|\s+",
-);
-
-const JAIS_2: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*",
-    r"|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)",
-    r"|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}",
 );
 
 const GPT_4O: &str = concat!(

@@ -1,7 +1,7 @@
 //! The tokens of a GGUF file that stand for no text: what begins a text and what ends it.
 use super::vocabulary::Vocabulary;
 use crate::load::error::LoadError;
-use crate::load::gguf::Metadata;
+use crate::load::gguf::metadata::Metadata;
 
 /// Texts of special tokens that end a turn. Files name one end, at most three; the models' own
 /// `generation_config.json` names all that the model was trained to stop with.

@@ -1,6 +1,7 @@
 //! The vocabulary of a GGUF file: its tokens in order of id, checked, with what each is for.
 use crate::load::error::LoadError;
-use crate::load::gguf::{Metadata, Texts};
+use crate::load::gguf::metadata::Metadata;
+use crate::load::gguf::value::Texts;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,7 +1,7 @@
 //! Ids by llama.cpp of the same metadata (`tests/goldens/make_gguf_tokenizers.py`).
 use super::super::pre_tokenizer::TABLE;
 use super::{floats, integers, metadata, text, texts, tokenizer};
-use crate::load::gguf::Metadata;
+use crate::load::gguf::metadata::Metadata;
 use crate::load::gguf::value::Value;
 use crate::text::Tokenizer;
 use serde::Deserialize;
@@ -97,6 +97,7 @@ fn every_pre_tokenizer_gives_the_ids_of_llama_cpp() {
                 wrong.extend(difference(&found, text, ids).map(|what| (name.as_str(), what)));
                 assert_eq!(found.decode(ids, false).unwrap(), *text, "{name}");
             }
+            assert!(found.token_bytes_max().is_some(), "{name}: what a token covers must be known");
             let begins: Vec<u32> =
                 adds_bos.contains(name).then_some(golden.byte_level.bos).into_iter().collect();
             assert_eq!(found.encode("", true).unwrap(), begins, "{name}");
@@ -144,6 +145,7 @@ fn pieces_with_scores_give_the_ids_of_llama_cpp() {
             metadata.insert(format!("tokenizer.ggml.{name}"), Value::Flag(*value));
         }
         let found = tokenizer(&metadata);
+        assert!(found.token_bytes_max().is_some());
         for (text, ids) in all.iter().zip(ids) {
             assert_eq!(found.encode(text, true).unwrap(), ids, "{fields:?}: {text:?}");
         }
