@@ -7,7 +7,7 @@ use super::speed::{Case, run};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use verbatim::load::image_file::write_image;
-use verbatim::load::{ImageAccess, LoadedModel, WeightChoice};
+use verbatim::load::{Folder, ImageAccess, LoadedModel, WeightChoice};
 use verbatim::sys::cpu::worker_count;
 use verbatim::sys::memory::AlignedMemory;
 use verbatim::sys::pool::FutexPool;
@@ -38,14 +38,18 @@ fn copy_rate(from: &AlignedMemory, pool: &dyn Pool) -> Result<f64, String> {
     Ok(COPY_BYTES as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Asks the kernel to forget what it holds of the files.
-fn forget(path: &Path) {
-    let files = if path.is_dir() {
+/// The files of a directory, or the one file that the path is.
+fn files_at(path: &Path) -> Vec<PathBuf> {
+    if path.is_dir() {
         std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     } else {
         vec![path.to_owned()]
-    };
-    for file in files.iter().filter_map(|file| std::fs::File::open(file).ok()) {
+    }
+}
+
+/// Asks the kernel to forget what it holds of the files.
+fn forget(path: &Path) {
+    for file in files_at(path).iter().filter_map(|file| std::fs::File::open(file).ok()) {
         use std::os::fd::AsRawFd;
         // SAFETY: the descriptor is open; advice changes nothing but what is cached.
         unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
@@ -94,7 +98,7 @@ pub(crate) fn report(
     let workers = worker_count(threads).workers;
     let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
     let report = Report::new("load", json, workers);
-    if !path.is_dir() {
+    if Folder::of_checkpoint(&path).is_none() {
         return image(&report, &path, choice, &pool);
     }
     let packed = packing(&report, &path, choice, &pool)?;
@@ -117,9 +121,9 @@ fn packing(
     choice: WeightChoice,
     pool: &FutexPool,
 ) -> Result<LoadedModel, String> {
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let files = entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "safetensors"));
-    let source = files.filter_map(|entry| entry.metadata().ok()).map(|data| data.len()).sum::<u64>() as f64;
+    let is_of_weights = |path: &PathBuf| path.extension().is_some_and(|e| e == "safetensors" || e == "gguf");
+    let files = files_at(path).into_iter().filter(is_of_weights);
+    let source = files.filter_map(|file| file.metadata().ok()).map(|data| data.len()).sum::<u64>() as f64;
     let access = ImageAccess::default();
     forget(path);
     forget_peak();

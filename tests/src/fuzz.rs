@@ -4,8 +4,9 @@
 //! Beside panics, overflows and endless loops, which any input may find, each says what holds for
 //! every input: limits are kept, errors blame the client briefly, and how bytes are split over
 //! reads changes nothing.
-use std::sync::OnceLock;
-use verbatim::load::NoProgress;
+use std::sync::{Arc, OnceLock};
+use verbatim::load::gguf::header::read_header;
+use verbatim::load::{Folder, LoadError, NoProgress, WeightChoice, load_model};
 use verbatim::runtime::{CHOICES_MAX, OwnedRequest, ServedModel};
 use verbatim::serve::api::chat::Chat;
 use verbatim::serve::api::completions::Completions;
@@ -21,6 +22,7 @@ use verbatim::text::parts::{
     OfferedTool, OfferedTools, OutputFormat, Part, PartReader, ReasoningFormat, ReasoningSyntax, ToolFormat,
     ToolSyntax,
 };
+use verbatim_core::pool::Serial;
 
 /// Characters of an error's message, at most: it quotes at most a hundred of what was sent.
 const MESSAGE_MAX: usize = 500;
@@ -59,6 +61,36 @@ pub fn json_request(data: &[u8]) {
             }
             Err(error) => blames_the_client(&error),
         }
+    }
+}
+
+/// A GGUF file: its header, and the model if it is one.
+///
+/// # Panics
+/// If a rule of the module does not hold.
+pub fn gguf(data: &[u8]) {
+    let name = "m.gguf";
+    let files = [(name.to_owned(), Arc::from(data))].into();
+    let folder = Folder::Memory { name: "fuzz".into(), files };
+    let is_brief = |error: &LoadError| {
+        let told = error.to_string();
+        assert!(told.starts_with("fuzz/m.gguf: ") && told.chars().count() <= MESSAGE_MAX, "{told}");
+    };
+    let file = folder.open(name).expect("memory can be read").expect("it is there");
+    match read_header(&file) {
+        Ok(header) => {
+            let mut end = 0;
+            for tensor in &header.tensors {
+                assert!(tensor.offset >= end && tensor.shape.iter().all(|size| *size > 0), "{tensor:?}");
+                end = tensor.offset + tensor.bytes;
+            }
+            assert!(end <= data.len() as u64);
+        }
+        Err(error) => return is_brief(&error),
+    }
+    let loaded = load_model(&folder, WeightChoice::default(), &Serial, &NoProgress);
+    if let Err(error) = loaded {
+        is_brief(&error);
     }
 }
 

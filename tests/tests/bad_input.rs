@@ -309,7 +309,7 @@ fn wrong_flags_and_prompts_are_refused_in_one_line() {
         (
             "a model that is a file",
             &["inspect", "--model", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")],
-            &["Cargo.toml", "neither a model directory nor an image"],
+            &["Cargo.toml", "neither a model directory, nor a GGUF file, nor an image"],
         ),
         ("an unknown format", &["inspect", "--weights", "int3"], &["--weights int3", "bf16"]),
         ("an unknown KV format", &["inspect", "--kv", "int3"], &["--kv int3", "bf16"]),

@@ -38,11 +38,16 @@ fn answers_of_models_are_read() {
 }
 
 #[test]
+fn gguf_files_are_read() {
+    run("gguf", fuzz::gguf);
+}
+
+#[test]
 fn each_target_is_run() {
     let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).expect("fuzz/Cargo.toml");
     let names: Vec<_> =
         manifest.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect();
-    assert_eq!(names, ["verbatim-fuzz", "head", "body", "json_request", "parts"]);
+    assert_eq!(names, ["verbatim-fuzz", "head", "body", "json_request", "parts", "gguf"]);
     for target in &names[1..] {
         assert!(root().join(format!("fuzz/targets/{target}.rs")).is_file(), "{target}");
     }

@@ -22,6 +22,7 @@ use verbatim_core::model::PackedModel;
 use verbatim_core::pool::Serial;
 use verbatim_tests::draws::Draws;
 use verbatim_tests::fixture::{Files, config_json};
+use verbatim_tests::gguf::of_checkpoint;
 use verbatim_tests::mutate::{bytes, json as fields};
 use verbatim_tests::process::Running;
 use verbatim_tests::recipe::Recipe;
@@ -128,6 +129,31 @@ fn weights() {
         let spoiled = [len.to_le_bytes().as_slice(), &header, &data].concat();
         files.0.insert("model.safetensors".to_owned(), spoiled);
         load(&files).map(|loaded| run(loaded.image())).is_ok()
+    });
+}
+
+#[test]
+fn gguf_files() {
+    let files = micro();
+    let read = |name: &str| serde_json::from_slice::<Value>(&files.0[name]).expect("JSON");
+    let config = read("config.json");
+    let tensors =
+        Recipe::uniform(config.clone(), 5, "F16", 0.25, 0.25).tensors().expect("a right configuration");
+    let mut file = of_checkpoint(&config, &tensors);
+    file.put_tokenizer(&read("tokenizer.json"), &read("tokenizer_config.json"), "gpt-2");
+    let whole = file.bytes();
+    let weights: usize = file.tensors.iter().map(|tensor| tensor.bytes.len().next_multiple_of(32)).sum();
+    cases("m.gguf", 12_000, |draws| {
+        let (mut header, data) = (whole.clone(), whole.len() - weights);
+        let mut data = header.split_off(data);
+        // Mostly the header, which has a hundredth of the bytes.
+        if draws.below(8) == 0 {
+            bytes(draws, &mut data)
+        } else {
+            bytes(draws, &mut header)
+        };
+        header.extend(data);
+        load(&Files([("m.gguf".to_owned(), header)].into())).map(|loaded| run(loaded.image())).is_ok()
     });
 }
 

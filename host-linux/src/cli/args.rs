@@ -68,11 +68,13 @@ pub(super) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ModelArgs {
-    /// The model: a checkpoint's directory, a packed image, or ORG/NAME in the local Hugging Face
-    /// cache [default: a small built-in demonstration model].
+    /// The model: a checkpoint's directory, a GGUF file, a packed image, or ORG/NAME in the local
+    /// Hugging Face cache, with :Q4_K_M behind it for one of its GGUF files [default: a small
+    /// built-in demonstration model].
     #[arg(long, env = "VERBATIM_MODEL", value_name = "PATH|ORG/NAME")]
     model: Option<String>,
-    /// Weight format: f32, bf16, int8 or int4 [default: the source's own, bf16 for f16].
+    /// Weight format: f32, bf16, int8 or int4 [default: the source's own, bf16 for f16,
+    /// int8 for a quantized GGUF file].
     #[arg(long, env = "VERBATIM_WEIGHTS", value_name = "FORMAT")]
     weights: Option<String>,
     /// Weight format of the output head: f32, bf16, int8, int4 or same [default: same].

@@ -67,6 +67,7 @@ pub(super) fn note(note: &Note) -> String {
             " (--compress on does it all the same)"
         }
         LoadNote::Compressed(_) => " (pack --compress off)",
+        LoadNote::RoundedToBf16 { .. } => " (--weights f32 keeps all of them)",
         _ => "",
     };
     format!("{note}{hint}")

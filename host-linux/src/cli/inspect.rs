@@ -71,6 +71,16 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
     let weights = megabytes(model.weight_bytes());
     let residence = residence(&served);
     println!("weights      {weights} as {}{head}{head_format}, {residence}", c.weight_format.name());
+    for (i, weights) in served.loaded.stored().iter().enumerate() {
+        println!(
+            "{}{:<7} as {:<6} {:>8.1} M weights in {} tensors",
+            if i == 0 { "source       " } else { "             " },
+            weights.source,
+            weights.stored,
+            weights.weight_count as f64 / 1e6,
+            weights.tensor_count,
+        );
+    }
     println!("flushed      {} nonzero weights below 2^-50", model.flushed_count());
     println!("speculation  {}", speculation(&served));
     let per_context = c.kv_layout(limits.kv_format, limits.model_len.div_ceil(BLOCK)).total_bytes();

@@ -6,8 +6,8 @@ use verbatim_core::isa::Isa;
 /// How weights are stored once they are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WeightChoice {
-    /// The format of the weights; `None` is the source's own: f32 if any of its matrices is, else
-    /// bf16.
+    /// The format of the weights; `None` is the source's own: int8 if any of its matrices is of a
+    /// GGUF file's blocks, else f32 if any is, else bf16.
     pub format: Option<WeightFormat>,
     /// The format of the output head; `None` is that of the other weights.
     pub head: Option<WeightFormat>,

@@ -104,7 +104,7 @@ pub(crate) fn source_hash(
     number(&mut hasher, plan.sources.len());
     for source in &plan.sources {
         text(&mut hasher, source.name.as_bytes());
-        text(&mut hasher, source.dtype.name().as_bytes());
+        text(&mut hasher, source.elements.name().as_bytes());
         number(&mut hasher, source.shape.len());
         for size in &source.shape {
             number(&mut hasher, *size);

@@ -1,20 +1,29 @@
-//! Where the files of a checkpoint come from: a directory, or memory.
+//! Where the files of a checkpoint come from: a directory, a GGUF file, or memory.
 //!
 //! Memory is what the built-in model and the mutation tests are loaded from, by the same code as
 //! any other; its paths are names that messages use.
 use super::error::LoadError;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// How a GGUF file begins.
+pub const GGUF_MAGIC: [u8; 4] = *b"GGUF";
+
+/// Names of a directory that are looked at, at most.
+const NAMES_MAX: usize = 100_000;
+
 /// The files of a checkpoint.
 #[derive(Clone, Debug)]
 pub enum Folder {
     /// A directory on disk.
     Disk(PathBuf),
+    /// A GGUF file on disk, with its other shards beside it.
+    File(PathBuf),
     /// Files in memory, by their names.
     Memory {
         /// What messages call the folder.
@@ -25,22 +34,64 @@ pub enum Folder {
 }
 
 impl From<&Path> for Folder {
-    fn from(directory: &Path) -> Self {
-        Folder::Disk(directory.to_owned())
+    /// The checkpoint at a path; of what is none, a directory that cannot be read.
+    fn from(path: &Path) -> Self {
+        Folder::of_checkpoint(path).unwrap_or_else(|| Folder::Disk(path.to_owned()))
     }
 }
 
 impl Folder {
+    /// The checkpoint at a path: a directory, or a file that begins as GGUF files do; `None` if the
+    /// path is neither.
+    pub fn of_checkpoint(path: &Path) -> Option<Self> {
+        if path.is_dir() {
+            return Some(Folder::Disk(path.to_owned()));
+        }
+        // Asked before it is opened: opening a pipe would wait for its writer.
+        let mut magic = [0; 4];
+        let is_gguf = path.is_file()
+            && File::open(path).is_ok_and(|file| file.read_exact_at(&mut magic, 0).is_ok())
+            && magic == GGUF_MAGIC;
+        is_gguf.then(|| Folder::File(path.to_owned()))
+    }
+
     /// Its path, or what it is called.
     pub fn path(&self) -> &Path {
         match self {
-            Folder::Disk(path) | Folder::Memory { name: path, .. } => path,
+            Folder::Disk(path) | Folder::File(path) | Folder::Memory { name: path, .. } => path,
         }
     }
 
     /// The path of a file in it, there or not.
     pub fn join(&self, name: &str) -> PathBuf {
-        self.path().join(name)
+        match self {
+            Folder::File(path) => path.with_file_name(name),
+            _ => self.path().join(name),
+        }
+    }
+
+    /// Whether it has a file of that name.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Folder::Memory { files, .. } => files.contains_key(name),
+            _ => self.join(name).exists(),
+        }
+    }
+
+    /// The names of what lies in it, as far as they are UTF-8; of a file, its own.
+    pub fn names(&self) -> Result<Vec<String>, LoadError> {
+        let text = |name: &OsStr| name.to_str().map(str::to_owned);
+        match self {
+            Folder::Memory { files, .. } => Ok(files.keys().cloned().collect()),
+            Folder::File(path) => Ok(path.file_name().and_then(text).into_iter().collect()),
+            Folder::Disk(path) => {
+                let error = |error| LoadError::io(path, "read", error);
+                let entries = std::fs::read_dir(path).map_err(error)?.take(NAMES_MAX);
+                let names = entries.map(|entry| entry.map(|entry| text(&entry.file_name())));
+                let names: Vec<Option<String>> = names.collect::<Result<_, _>>().map_err(error)?;
+                Ok(names.into_iter().flatten().collect())
+            }
+        }
     }
 
     /// Tells an unreadable directory apart from one without files.
@@ -49,7 +100,8 @@ impl Folder {
             Folder::Disk(path) => {
                 std::fs::read_dir(path).map(|_| ()).map_err(|error| LoadError::io(path, "read", error))
             }
-            Folder::Memory { .. } => Ok(()),
+            // Opening its files tells.
+            Folder::File(_) | Folder::Memory { .. } => Ok(()),
         }
     }
 
@@ -61,7 +113,7 @@ impl Folder {
                 let Some(bytes) = files.get(name) else { return Ok(None) };
                 (Content::Memory(Arc::clone(bytes)), bytes.len() as u64)
             }
-            Folder::Disk(_) => {
+            Folder::Disk(_) | Folder::File(_) => {
                 // Asked before it is opened: opening a pipe would wait for its writer.
                 let metadata = match std::fs::metadata(&path) {
                     Ok(metadata) => metadata,

@@ -158,7 +158,8 @@ impl<'p> ImageFile<'p> {
     /// Opens a file and reads its header, whose lengths are those of the file.
     fn open(path: &'p Path) -> Result<Self, LoadError> {
         let open = |error| LoadError::io(path, "open", error);
-        let neither = || LoadError::malformed(path, "is neither a model directory nor an image");
+        let neither =
+            || LoadError::malformed(path, "is neither a model directory, nor a GGUF file, nor an image");
         // Asked before it is opened: opening a pipe would wait for its writer.
         if !std::fs::metadata(path).map_err(open)?.is_file() {
             return Err(neither());
@@ -302,10 +303,10 @@ pub fn load_image(
     if len < file.len as u64 {
         return Err(LoadError::Shrunk { path: path.to_owned() });
     }
-    Ok(LoadedModel { memory, path: path.to_owned(), generation, notes })
+    Ok(LoadedModel { memory, path: path.to_owned(), generation, notes, stored: Vec::new() })
 }
 
-/// Loads whatever is at `path`: a model directory, or an image.
+/// Loads whatever is at `path`: a model directory, a GGUF file, or an image.
 pub fn load(
     path: &Path,
     weights: WeightChoice,
@@ -313,10 +314,9 @@ pub fn load(
     pool: &dyn Pool,
     progress: &dyn Progress,
 ) -> Result<LoadedModel, LoadError> {
-    if path.is_dir() {
-        super::load_model(&Folder::from(path), weights, pool, progress)
-    } else {
-        load_image(path, weights, access, pool, progress)
+    match Folder::of_checkpoint(path) {
+        Some(folder) => super::load_model(&folder, weights, pool, progress),
+        None => load_image(path, weights, access, pool, progress),
     }
 }
 

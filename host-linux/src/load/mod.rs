@@ -7,8 +7,12 @@
 //! * [`config`], [`generation_config`]: what the model is, and its defaults. [`embedding_config`]:
 //!   how it makes embeddings.
 //! * `names`: what the checkpoints of each family call their tensors.
-//! * [`safetensors`]: where each tensor lies, in one file or in shards.
-//! * [`model`]: a loaded model. [`note`]: what its user may not expect of it.
+//! * [`checkpoint`]: the tensors of a model, wherever they lie; `rows`: their rows as they are
+//!   packed.
+//! * [`safetensors`]: where each tensor lies, in one file or in shards. [`gguf`]: the same of GGUF
+//!   files, whose metadata become the files beside the weights.
+//! * `opened`: a model whose files are open. [`model`]: a loaded model. [`note`]: what its user may
+//!   not expect of it; `stored`: what became of the types of its weights.
 //! * [`pack`]: every tensor read, hashed and packed in one parallel pass, into an image in memory.
 //! * [`image_file`]: an image written to a file, and a file served from, mapped or copied.
 //! * [`fingerprint`]: the hash that names a model and everything about it that can change a bit.
@@ -22,6 +26,7 @@
 //! mapping: a file that shrinks while it is read is then an ordinary error instead of a signal, and
 //! none of its OS pages ever count towards the process, so that the peak is the packed model.
 pub mod builtin;
+pub mod checkpoint;
 pub mod choice;
 pub mod config;
 pub mod embedding_config;
@@ -29,14 +34,18 @@ pub mod error;
 pub mod fingerprint;
 pub mod folder;
 pub mod generation_config;
+pub mod gguf;
 pub mod image_file;
 pub mod model;
 mod names;
 pub mod note;
+mod opened;
 pub mod pack;
 mod plan;
 pub mod resolve;
+mod rows;
 pub mod safetensors;
+mod stored;
 
 pub use choice::{Compress, NoGain, WeightChoice};
 pub use embedding_config::{Dimensions, EmbeddingConfig, Pooling};
@@ -50,3 +59,4 @@ pub use note::{LoadNote, NotCompressed};
 pub use pack::{AUX_FILES, load_model};
 pub use plan::shapes as tensor_shapes;
 pub use resolve::resolve;
+pub use stored::StoredWeights;

@@ -2,6 +2,7 @@
 use super::fingerprint::{RuntimeChoices, fingerprint};
 use super::generation_config::GenerationDefaults;
 use super::note::LoadNote;
+use super::stored::StoredWeights;
 use crate::sys::memory::WeightMemory;
 use std::path::{Path, PathBuf};
 use verbatim_core::model::image::PackedModel;
@@ -27,6 +28,7 @@ pub struct LoadedModel {
     pub(super) path: PathBuf,
     pub(super) generation: GenerationDefaults,
     pub(super) notes: Vec<LoadNote>,
+    pub(super) stored: Vec<StoredWeights>,
 }
 
 impl LoadedModel {
@@ -46,7 +48,7 @@ impl LoadedModel {
         matches!(self.memory, WeightMemory::Mapped(_))
     }
 
-    /// The directory or image file that the model was loaded from.
+    /// The directory, GGUF file or image that the model was loaded from.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -64,6 +66,12 @@ impl LoadedModel {
     /// What a user may not expect of the model.
     pub fn notes(&self) -> &[LoadNote] {
         &self.notes
+    }
+
+    /// The types of the checkpoint's weights and what became of them; empty for an image, which
+    /// does not know what it was packed from.
+    pub fn stored(&self) -> &[StoredWeights] {
+        &self.stored
     }
 
     /// The fingerprint of this model with what was chosen at run time.

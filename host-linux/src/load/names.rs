@@ -1,9 +1,11 @@
-//! What checkpoints call the tensors of an image: a table for each family.
+//! What checkpoints call the tensors of an image: a table for each family, and for each way to name
+//! them.
 //!
-//! The names are those of Hugging Face checkpoints. One name may mean different tensors in two
-//! families (`post_attention_layernorm` stands before the feed-forward in Llama, behind attention
-//! in Gemma 2), so a family that differs gets a table of its own here, and nothing else in `load`
-//! spells a name.
+//! There are the names of Hugging Face checkpoints and those of GGUF files. One name may mean
+//! different tensors in two families (`post_attention_layernorm` stands before the feed-forward in
+//! Llama, behind attention in Gemma 2), so a family that differs gets a table of its own here, and
+//! nothing else in `load` spells a name.
+use super::checkpoint::Naming;
 use verbatim_core::model::Architecture;
 use verbatim_core::model::image::TensorKind;
 
@@ -51,11 +53,48 @@ const LLAMA: Names = Names {
     needless: &[".rotary_emb.inv_freq"],
 };
 
+const GGUF_LLAMA: Names = Names {
+    outer: &[
+        (TensorKind::Embedding, "token_embd.weight"),
+        (TensorKind::FinalNorm, "output_norm.weight"),
+        (TensorKind::Head, "output.weight"),
+    ],
+    layer_prefix: "blk.",
+    inner: &[
+        (TensorKind::AttentionNorm, "attn_norm.weight"),
+        (TensorKind::Qkv, "attn_q.weight"),
+        (TensorKind::Qkv, "attn_k.weight"),
+        (TensorKind::Qkv, "attn_v.weight"),
+        (TensorKind::QkvBias, "attn_q.bias"),
+        (TensorKind::QkvBias, "attn_k.bias"),
+        (TensorKind::QkvBias, "attn_v.bias"),
+        (TensorKind::QNorm, "attn_q_norm.weight"),
+        (TensorKind::KNorm, "attn_k_norm.weight"),
+        (TensorKind::AttentionOutput, "attn_output.weight"),
+        (TensorKind::AttentionOutputBias, "attn_output.bias"),
+        (TensorKind::FeedForwardNorm, "ffn_norm.weight"),
+        (TensorKind::GateUp, "ffn_gate.weight"),
+        (TensorKind::GateUp, "ffn_up.weight"),
+        (TensorKind::GateUpBias, "ffn_gate.bias"),
+        (TensorKind::GateUpBias, "ffn_up.bias"),
+        (TensorKind::Down, "ffn_down.weight"),
+        (TensorKind::DownBias, "ffn_down.bias"),
+    ],
+    // The configuration has taken what the former says; older files have the latter, which follows
+    // from it.
+    needless: &["rope_freqs.weight", ".attn_rot_embd"],
+};
+
 impl Names {
     /// The table of a family.
-    pub(crate) fn of(architecture: Architecture) -> &'static Names {
+    pub(crate) fn of(architecture: Architecture, naming: Naming) -> &'static Names {
         match architecture {
-            Architecture::Llama | Architecture::Mistral | Architecture::Qwen2 | Architecture::Qwen3 => &LLAMA,
+            Architecture::Llama | Architecture::Mistral | Architecture::Qwen2 | Architecture::Qwen3 => {
+                match naming {
+                    Naming::HuggingFace => &LLAMA,
+                    Naming::Gguf => &GGUF_LLAMA,
+                }
+            }
         }
     }
 
@@ -82,8 +121,10 @@ mod tests {
 
     #[test]
     fn every_tensor_of_every_family_has_names_of_its_own() {
-        for family in &FAMILIES {
-            let names = Names::of(family.architecture);
+        let namings = [Naming::HuggingFace, Naming::Gguf];
+        let tables = FAMILIES.iter().flat_map(|family| namings.map(|naming| (family, naming)));
+        for (family, naming) in tables {
+            let names = Names::of(family.architecture, naming);
             let all: Vec<_> = names.outer.iter().chain(names.inner).collect();
             let distinct: BTreeSet<_> = all.iter().map(|(_, name)| name).collect();
             assert_eq!(distinct.len(), all.len(), "{}", family.model_type);
@@ -99,7 +140,7 @@ mod tests {
 
     #[test]
     fn products_are_stacked_in_order() {
-        let names = Names::of(Architecture::Qwen2);
+        let names = Names::of(Architecture::Qwen2, Naming::HuggingFace);
         let expected = ["q", "k", "v"].map(|part| format!("model.layers.3.self_attn.{part}_proj.bias"));
         assert_eq!(names.tensor(TensorKind::QkvBias, 3), expected);
         let expected = ["gate", "up"].map(|part| format!("model.layers.0.mlp.{part}_proj.weight"));
@@ -107,5 +148,8 @@ mod tests {
         assert_eq!(names.tensor(TensorKind::Head, 0), ["lm_head.weight"]);
         assert!(names.is_needless("model.layers.0.self_attn.rotary_emb.inv_freq"));
         assert!(!names.is_needless("model.layers.0.self_attn.rotary_emb.inv_freq.x"));
+        let names = Names::of(Architecture::Qwen2, Naming::Gguf);
+        let expected = ["q", "k", "v"].map(|part| format!("blk.3.attn_{part}.bias"));
+        assert_eq!(names.tensor(TensorKind::QkvBias, 3), expected);
     }
 }

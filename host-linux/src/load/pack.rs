@@ -5,6 +5,7 @@
 //! time into its worker's buffer, which stays in the second-level cache, hashes them, and packs
 //! them into their panel. Tasks own disjoint slices of the image, so the result does not depend on
 //! who runs them.
+use super::checkpoint::Checkpoint;
 use super::choice::{COMPRESS_BYTES_MIN, Compress, WeightChoice, no_gain};
 use super::config::{SourceConfig, parse_config};
 use super::embedding_config::{MODULES, POOLING};
@@ -12,10 +13,13 @@ use super::error::LoadError;
 use super::fingerprint::source_hash;
 use super::folder::Folder;
 use super::generation_config::{GenerationDefaults, parse_generation_config};
+use super::gguf;
 use super::model::{LoadedModel, Progress};
 use super::note::{LoadNote, NotCompressed, rounding};
+use super::opened::OpenedModel;
 use super::plan::{LEAF_ROWS, Parts, Plan, Segment, Source};
-use super::safetensors::Checkpoint;
+use super::rows::{Buffers, RowReader};
+use super::stored::stored_weights;
 use crate::sys::memory::{AlignedMemory, WeightMemory};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -57,18 +61,10 @@ pub fn load_model(
     pool: &dyn Pool,
     progress: &dyn Progress,
 ) -> Result<LoadedModel, LoadError> {
-    folder.check_readable()?;
     let directory = folder.path();
-    let mut files = Vec::new();
-    for (i, (name, most)) in AUX_FILES.into_iter().enumerate() {
-        let bytes = folder.read_small(name, most)?;
-        if i < AUX_FILES_AT_FIRST || bytes.is_some() {
-            files.push((name, bytes));
-        }
-    }
+    let OpenedModel { beside: files, checkpoint } = open(folder)?;
     let SourceConfig { mut model, .. } = config_of(directory, &files)?;
     let generation = generation_defaults(directory, &files)?;
-    let checkpoint = Checkpoint::open(folder)?;
     // It serves embeddings; a head that nothing was trained for has to come from somewhere.
     model.tied_head |= checkpoint.is_bare;
     let plan = Plan::new(&model, &checkpoint)?;
@@ -86,7 +82,26 @@ pub fn load_model(
         packed => packed?,
     };
     let memory = WeightMemory::Own(memory);
-    Ok(LoadedModel { memory, path: directory.to_owned(), generation, notes })
+    let stored = stored_weights(&plan, &model);
+    Ok(LoadedModel { memory, path: directory.to_owned(), generation, notes, stored })
+}
+
+/// Opens the one model in a folder: a checkpoint of Hugging Face's, or a GGUF file.
+fn open(folder: &Folder) -> Result<OpenedModel, LoadError> {
+    folder.check_readable()?;
+    if let Some(names) = gguf::find(folder)? {
+        return gguf::open(folder, &names);
+    }
+    let mut beside = Vec::new();
+    for (i, (name, most)) in AUX_FILES.into_iter().enumerate() {
+        let bytes = folder.read_small(name, most)?;
+        if i < AUX_FILES_AT_FIRST || bytes.is_some() {
+            beside.push((name, bytes));
+        }
+    }
+    // What is wrong with the configuration is told before what is wrong with the weights.
+    config_of(folder.path(), &beside)?;
+    Ok(OpenedModel { beside, checkpoint: Checkpoint::open(folder)? })
 }
 
 /// The model with its bf16 weights in 12 bits, where that is chosen.
@@ -147,7 +162,7 @@ impl Sources<'_> {
         let tasks = packer.tasks(memory.as_mut_slice());
         let flushed = packer.run(&tasks, pool, progress)?;
         drop(tasks);
-        let leaves = packer.leaves.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let leaves = packer.rows.into_leaves();
         let hash = source_hash(model, self.contents, self.plan, &leaves);
 
         let mut writer = ImageWriter::new(&layout, memory.as_mut_slice()).map_err(image_error)?;
@@ -165,7 +180,8 @@ impl Sources<'_> {
 /// `config.json` among the files.
 fn config_of(directory: &Path, files: &[(&'static str, Option<Vec<u8>>)]) -> Result<SourceConfig, LoadError> {
     let bytes = files.iter().find(|(name, _)| *name == "config.json").and_then(|(_, bytes)| bytes.as_ref());
-    let bytes = bytes.ok_or_else(|| LoadError::malformed(directory, "has no config.json"))?;
+    let bytes =
+        bytes.ok_or_else(|| LoadError::malformed(directory, "has no config.json and no GGUF file"))?;
     parse_config(&directory.join("config.json"), bytes)
 }
 
@@ -210,31 +226,17 @@ struct Packer<'p> {
     checkpoint: &'p Checkpoint,
     layout: &'p ImageLayout<'p>,
     isa: Isa,
-    leaves: Mutex<Vec<[u8; 32]>>,
+    rows: RowReader<'p>,
 }
 
 pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A worker's memory: the rows in hand, and a leaf that lies across two panels.
-#[derive(Default)]
-struct Buffers {
-    rows: Vec<u8>,
-    leaf: Vec<u8>,
-}
-
-fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
-    if buffer.len() < len {
-        buffer.resize(len, 0);
-    }
-    &mut buffer[..len]
-}
-
 impl<'p> Packer<'p> {
     fn new(plan: &'p Plan, checkpoint: &'p Checkpoint, layout: &'p ImageLayout<'p>) -> Self {
-        let leaves = Mutex::new(vec![[0; 32]; plan.leaf_count]);
-        Packer { plan, checkpoint, layout, isa: Isa::detect(), leaves }
+        let isa = Isa::detect();
+        Packer { plan, checkpoint, layout, isa, rows: RowReader::new(plan, checkpoint, isa) }
     }
 
     fn format(&self, kind: TensorKind) -> WeightFormat {
@@ -299,15 +301,13 @@ impl<'p> Packer<'p> {
                     *byte = std::hint::black_box(0);
                 }
             }
-            let mut read = 0;
+            buffers.read_bytes = 0;
             let parts = (parts, self.format(*kind));
             let result = match self.storage(*kind) {
-                Storage::Panels { inputs, .. } => {
-                    self.pack_panels(parts, inputs, task.first, out, buffers, &mut read)
-                }
-                Storage::Rows { .. } => self.convert_rows(parts, task.first, out, buffers, &mut read),
+                Storage::Panels { inputs, .. } => self.pack_panels(parts, inputs, task.first, out, buffers),
+                Storage::Rows { .. } => self.convert_rows(parts, task.first, out, buffers),
                 Storage::Vector { len, .. } => {
-                    let converted = self.convert_vector(parts.0, out, buffers, &mut read);
+                    let converted = self.convert_vector(parts.0, out, buffers);
                     if kind.is_norm() && self.layout.config().features.norms.adds_one {
                         let weights: &mut [f32] = cast_mut(out).expect("a vector is of f32");
                         weights[..len].iter_mut().for_each(|weight| *weight += 1.0);
@@ -326,6 +326,7 @@ impl<'p> Packer<'p> {
                     return;
                 }
             };
+            let read = buffers.read_bytes;
             let done = done.fetch_add(read, Ordering::Relaxed) + read;
             progress.advance(done.min(total), total);
         });
@@ -333,30 +334,6 @@ impl<'p> Packer<'p> {
             Some((_, error)) => Err(error),
             None => Ok(flushed.into_inner()),
         }
-    }
-
-    /// Reads rows of a source, and hashes the leaves that begin in them.
-    fn read_rows(&self, segment: Segment, buffer: &mut [u8], leaf: &mut Vec<u8>) -> Result<(), LoadError> {
-        let source = &self.plan.sources[segment.source];
-        let file = &self.checkpoint.files[source.file];
-        let row_bytes = source.row_bytes();
-        file.read(source.row_offset(segment.first_row), buffer)?;
-        let end = segment.first_row + segment.rows;
-        let mut first = segment.first_row.next_multiple_of(LEAF_ROWS);
-        while first < end {
-            let last = (first + LEAF_ROWS).min(source.rows);
-            let hash = if last <= end {
-                let from = (first - segment.first_row) * row_bytes;
-                blake3::hash(&buffer[from..from + (last - first) * row_bytes])
-            } else {
-                let bytes = sized(leaf, (last - first) * row_bytes);
-                file.read(source.row_offset(first), bytes)?;
-                blake3::hash(bytes)
-            };
-            lock(&self.leaves)[source.leaf + first / LEAF_ROWS] = *hash.as_bytes();
-            first = last;
-        }
-        Ok(())
     }
 
     fn non_finite(
@@ -396,23 +373,13 @@ impl<'p> Packer<'p> {
         first: usize,
         out: &mut [u8],
         buffers: &mut Buffers,
-        read: &mut u64,
     ) -> Result<usize, LoadError> {
         let mut flushed = 0;
         let panel_bytes = panel_len(format, inputs) * format.element_bytes();
         for (i, panel) in out.chunks_exact_mut(panel_bytes).enumerate() {
             let segments = self.plan.segments(parts, first + i);
             let Some(segment) = segments.first() else { continue };
-            let dtype = self.plan.sources[segment.source].dtype;
-            let row_bytes = inputs * dtype.element_bytes();
-            let row_count: usize = segments.iter().map(|segment| segment.rows).sum();
-            let rows = sized(&mut buffers.rows, row_count * row_bytes);
-            let mut start = 0;
-            for segment in &segments {
-                let bytes = &mut rows[start..][..segment.rows * row_bytes];
-                self.read_rows(*segment, bytes, &mut buffers.leaf)?;
-                start += bytes.len();
-            }
+            let (dtype, rows) = self.rows.read(&segments, buffers)?;
             let packed = pack_panel(self.isa, format, panel, inputs, dtype, rows);
             flushed += packed.map_err(|error| match error {
                 PackError::NonFinite(bad) => self.non_finite_in(&segments, bad, format),
@@ -422,7 +389,6 @@ impl<'p> Packer<'p> {
                     LoadError::NotCodable { path, name: source.name.clone() }
                 }
             })?;
-            *read += start as u64;
         }
         Ok(flushed)
     }
@@ -433,7 +399,6 @@ impl<'p> Packer<'p> {
         first: usize,
         out: &mut [u8],
         buffers: &mut Buffers,
-        read: &mut u64,
     ) -> Result<usize, LoadError> {
         let Parts::Stack(list) = parts else { unreachable!("rows are not paired") };
         let number = list[0];
@@ -443,12 +408,11 @@ impl<'p> Packer<'p> {
         for (i, out) in out.chunks_mut(LEAF_ROWS * source.width * format.element_bytes()).enumerate() {
             let first_row = (first + i) * LEAF_ROWS;
             let rows = out.len() / (source.width * format.element_bytes());
-            let bytes = sized(&mut buffers.rows, rows * source.row_bytes());
-            self.read_rows(Segment { source: number, first_row, rows }, bytes, &mut buffers.leaf)?;
-            flushed += convert(self.isa, format, out, source.dtype, bytes).map_err(|bad| {
+            let segment = Segment { source: number, first_row, rows };
+            let (dtype, bytes) = self.rows.read(&[segment], buffers)?;
+            flushed += convert(self.isa, format, out, dtype, bytes).map_err(|bad| {
                 self.non_finite(source, (first_row + bad.k / source.width, bad.k % source.width), bad, format)
             })?;
-            *read += bytes.len() as u64;
         }
         Ok(flushed)
     }
@@ -459,16 +423,13 @@ impl<'p> Packer<'p> {
         parts: &Parts,
         out: &mut [u8],
         buffers: &mut Buffers,
-        read: &mut u64,
     ) -> Result<usize, LoadError> {
         const SIZE: usize = size_of::<f32>();
         let mut take = |number: usize, out: &mut [u8]| {
             let source = &self.plan.sources[number];
-            let bytes = sized(&mut buffers.rows, source.row_bytes());
             let whole = Segment { source: number, first_row: 0, rows: 1 };
-            self.read_rows(whole, bytes, &mut buffers.leaf)?;
-            *read += bytes.len() as u64;
-            convert(self.isa, WeightFormat::F32, out, source.dtype, bytes)
+            let (dtype, bytes) = self.rows.read(&[whole], buffers)?;
+            convert(self.isa, WeightFormat::F32, out, dtype, bytes)
                 .map_err(|bad| self.non_finite(source, (0, bad.k), bad, WeightFormat::F32))
         };
         match parts {

@@ -3,9 +3,9 @@
 //! [`Names`] has what the checkpoint calls them. Every tensor that the model needs must be there in
 //! its shape, and one that nothing consumes is refused: a checkpoint with more than the forward
 //! pass knows would be served wrongly.
+use super::checkpoint::{Checkpoint, Elements, Naming, RowOrder};
 use super::error::LoadError;
 use super::names::Names;
-use super::safetensors::Checkpoint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use verbatim_core::dtype::WeightFormat;
@@ -23,7 +23,8 @@ pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) file: usize,
     pub(crate) offset: u64,
-    pub(crate) dtype: SourceType,
+    pub(crate) elements: Elements,
+    pub(crate) order: RowOrder,
     pub(crate) shape: Vec<usize>,
     pub(crate) rows: usize,
     pub(crate) width: usize,
@@ -33,7 +34,7 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn row_bytes(&self) -> usize {
-        self.width * self.dtype.element_bytes()
+        self.elements.row_bytes(self.width)
     }
 
     pub(crate) fn leaf_count(&self) -> usize {
@@ -44,9 +45,14 @@ impl Source {
         self.rows as u64 * self.row_bytes() as u64
     }
 
-    /// Where row `row` starts in the file.
+    /// Where row `row`, in the order of a Hugging Face checkpoint, starts in the file.
     pub(crate) fn row_offset(&self, row: usize) -> u64 {
-        self.offset + row as u64 * self.row_bytes() as u64
+        let in_file = if self.is_matrix() { self.order.in_file(row) } else { row };
+        self.offset + in_file as u64 * self.row_bytes() as u64
+    }
+
+    pub(crate) fn is_matrix(&self) -> bool {
+        self.shape.len() == 2
     }
 }
 
@@ -79,7 +85,11 @@ pub(crate) struct Plan {
 
 /// The tensors of the checkpoint that make one of the image's, in order: the name of each and its
 /// shape, `[rows, width]` or `[len]`.
-fn tensors_of(kind: TensorKind, layer: usize, c: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+fn tensors_of(
+    (kind, layer): (TensorKind, usize),
+    c: &ModelConfig,
+    naming: Naming,
+) -> Vec<(String, Vec<usize>)> {
     let spec = c.layer(layer);
     let (hidden, width) = (c.hidden_size, spec.feed_forward.width);
     let (q, kv) = (spec.attention.q_size(), spec.attention.kv_size());
@@ -97,22 +107,22 @@ fn tensors_of(kind: TensorKind, layer: usize, c: &ModelConfig) -> Vec<(String, V
     };
     // A tied head is made from the embedding.
     let named = if kind == TensorKind::Head && c.tied_head { TensorKind::Embedding } else { kind };
-    let names = Names::of(c.architecture).tensor(named, layer);
+    let names = Names::of(c.architecture, naming).tensor(named, layer);
     assert_eq!(names.len(), shapes.len(), "{kind:?} has a name for each of its parts");
     names.into_iter().zip(shapes).collect()
 }
 
-/// Every tensor of a checkpoint for the model: name and shape, each once.
+/// Every tensor of a Hugging Face checkpoint for the model: name and shape, each once.
 pub fn shapes(config: &ModelConfig) -> Result<Vec<(String, Vec<usize>)>, LoadError> {
     let layout =
         ImageLayout::new(config, &[]).map_err(|error| LoadError::image(Path::new("config.json"), error))?;
-    let tensors = layout.tensors();
-    Ok(tensors.flat_map(|tensor| tensors_of(tensor.kind, tensor.layer.unwrap_or(0), config)).collect())
+    let tensors = layout.tensors().map(|tensor| (tensor.kind, tensor.layer.unwrap_or(0)));
+    Ok(tensors.flat_map(|tensor| tensors_of(tensor, config, Naming::HuggingFace)).collect())
 }
 
 /// Whether a checkpoint may carry a tensor that nothing consumes.
-fn is_needless(name: &str, config: &ModelConfig) -> bool {
-    let names = Names::of(config.architecture);
+fn is_needless(name: &str, config: &ModelConfig, naming: Naming) -> bool {
+    let names = Names::of(config.architecture, naming);
     let is_head = || names.tensor(TensorKind::Head, 0).iter().any(|head| head == name);
     names.is_needless(name) || (config.tied_head && is_head())
 }
@@ -125,8 +135,7 @@ impl Plan {
         let layout = ImageLayout::new(config, &[]).map_err(|error| LoadError::image(directory, error))?;
         let mut found: BTreeMap<String, Source> = BTreeMap::new();
         for TensorPlace { kind, layer, .. } in layout.tensors() {
-            let mut first: Option<(String, SourceType)> = None;
-            for (name, shape) in tensors_of(kind, layer.unwrap_or(0), config) {
+            for (name, shape) in tensors_of((kind, layer.unwrap_or(0)), config, checkpoint.naming) {
                 let Some(entry) = checkpoint.tensors.get(&name) else {
                     return Err(LoadError::tensor(directory, &name, "nothing", format!("shape {shape:?}")));
                 };
@@ -135,25 +144,18 @@ impl Plan {
                     let found = format!("shape {:?}", entry.shape);
                     return Err(LoadError::tensor(path, &name, found, format!("shape {shape:?}")));
                 }
-                let Some(dtype) = entry.source_type() else {
-                    return Err(LoadError::tensor(path, &name, entry.dtype.to_string(), "F32, F16 or BF16"));
+                let Some(elements) = entry.elements else {
+                    let found = entry.type_name.clone();
+                    return Err(LoadError::tensor(path, &name, found, "F32, F16 or BF16"));
                 };
-                // Rows of Q, K and V meet in one panel.
-                if let Some((first, expected)) = first.as_ref().filter(|first| first.1 != dtype) {
-                    let expected = format!("{expected:?} as {first} is");
-                    return Err(LoadError::tensor(path, &name, format!("{dtype:?}"), expected));
-                }
-                if kind == TensorKind::Qkv {
-                    first.get_or_insert((name.clone(), dtype));
-                }
                 let (rows, width) = if let [rows, width] = shape[..] { (rows, width) } else { (1, shape[0]) };
-                let (file, offset) = (entry.file, entry.offset);
-                let source = Source { name, file, offset, dtype, shape, rows, width, leaf: 0 };
+                let (file, offset, order) = (entry.file, entry.offset, entry.order);
+                let source = Source { name, file, offset, elements, order, shape, rows, width, leaf: 0 };
                 found.insert(source.name.clone(), source);
             }
         }
         for (name, entry) in &checkpoint.tensors {
-            if !found.contains_key(name) && !is_needless(name, config) {
+            if !found.contains_key(name) && !is_needless(name, config, checkpoint.naming) {
                 let found = format!("shape {:?}", entry.shape);
                 let expected =
                     format!("no such tensor in a {} model", config.architecture.family().model_type);
@@ -173,8 +175,10 @@ impl Plan {
         };
         let tensors = layout.tensors().map(|TensorPlace { kind, layer, .. }| {
             let layer = layer.unwrap_or(0);
-            let sources: Vec<usize> =
-                tensors_of(kind, layer, config).iter().map(|(name, _)| index(name)).collect();
+            let sources: Vec<usize> = tensors_of((kind, layer), config, checkpoint.naming)
+                .iter()
+                .map(|(name, _)| index(name))
+                .collect();
             let parts = match (kind, &sources[..]) {
                 (TensorKind::GateUp | TensorKind::GateUpBias, [gate, up]) => Parts::Paired(*gate, *up),
                 _ => Parts::Stack(sources),
@@ -185,16 +189,25 @@ impl Plan {
         Ok(Plan { sources, tensors, leaf_count })
     }
 
-    /// The source's own format: f32 if any matrix is, else bf16.
+    fn matrix_elements(&self) -> impl Iterator<Item = Elements> {
+        self.sources.iter().filter(|source| source.is_matrix()).map(|source| source.elements)
+    }
+
+    /// The format of the source's own weights: int8 if any matrix is of blocks, whose weights have
+    /// no more bits; else f32 if any is, else bf16.
     pub(crate) fn own_format(&self) -> WeightFormat {
-        let wide = self.sources.iter().any(|s| s.shape.len() == 2 && s.dtype == SourceType::F32);
-        if wide { WeightFormat::F32 } else { WeightFormat::Bf16 }
+        if self.matrix_elements().any(|elements| matches!(elements, Elements::Blocks(_))) {
+            WeightFormat::Int8
+        } else if self.matrix_elements().any(|elements| elements == Elements::Float(SourceType::F32)) {
+            WeightFormat::F32
+        } else {
+            WeightFormat::Bf16
+        }
     }
 
     /// The element types that occur in matrices.
     pub(crate) fn matrix_types(&self) -> BTreeSet<&'static str> {
-        let matrices = self.sources.iter().filter(|source| source.shape.len() == 2);
-        matrices.map(|source| source.dtype.name()).collect()
+        self.matrix_elements().map(Elements::name).collect()
     }
 
     /// What the rows `32 · panel ..` of a tensor are made of; fewer than 32 rows at the end.

@@ -1,5 +1,8 @@
-//! What the name of a model means: a path, or `ORG/NAME` in the local Hugging Face cache.
+//! What the name of a model means: a path, or `ORG/NAME` in the local Hugging Face cache, or
+//! `ORG/NAME:Q4_K_M` for one of the GGUF models of such a repository.
 use super::error::LoadError;
+use super::folder::Folder;
+use super::gguf::shards;
 use std::path::{Path, PathBuf};
 
 /// The environment variables that say where caches are, as a value so that tests need not change
@@ -38,15 +41,16 @@ impl CacheLocations {
     }
 }
 
-/// Finds the directory or image file that `model` names: a path that exists, else `ORG/NAME` in the
-/// cache. Nothing is downloaded.
+/// Finds the directory or file that `model` names: a path that exists, else `ORG/NAME` in the
+/// cache, with the name of a mix behind a colon where it holds GGUF models. Nothing is downloaded.
 pub fn resolve(model: &str, caches: &CacheLocations) -> Result<PathBuf, LoadError> {
     let path = Path::new(model);
     if !model.is_empty() && path.exists() {
         return Ok(path.to_owned());
     }
     let mut looked = vec![path.to_owned()];
-    if let (Some((organisation, name)), Some(hub)) = (repository(model), caches.hub()) {
+    let (name, mix) = model.split_once(':').map_or((model, None), |(name, mix)| (name, Some(mix)));
+    if let (Some((organisation, name)), Some(hub)) = (repository(name), caches.hub()) {
         let repository = hub.join(format!("models--{organisation}--{name}"));
         let main = repository.join("refs/main");
         let revision = std::fs::read_to_string(&main).unwrap_or_default();
@@ -56,12 +60,31 @@ pub fn resolve(model: &str, caches: &CacheLocations) -> Result<PathBuf, LoadErro
         } else {
             let snapshot = repository.join("snapshots").join(revision);
             if snapshot.is_dir() {
-                return Ok(snapshot);
+                return mix.map_or_else(|| Ok(snapshot.clone()), |mix| gguf_of(&snapshot, mix));
             }
             looked.push(snapshot);
         }
     }
     Err(LoadError::NotFound { model: model.to_owned(), looked })
+}
+
+/// The GGUF model of a mix in a snapshot, or in a folder of it, as large ones are kept.
+fn gguf_of(snapshot: &Path, mix: &str) -> Result<PathBuf, LoadError> {
+    let mut names = Folder::from(snapshot).names()?;
+    names.sort_unstable();
+    for folder in names.clone() {
+        if snapshot.join(&folder).is_dir() {
+            let inner = Folder::from(snapshot.join(&folder).as_path()).names()?;
+            names.extend(inner.into_iter().map(|name| format!("{folder}/{name}")));
+        }
+    }
+    let models = shards::models(names.iter().map(String::as_str));
+    let of_mix: Vec<_> = models.iter().filter(|name| shards::is_of_mix(name, mix)).collect();
+    match of_mix[..] {
+        [name] => Ok(snapshot.join(name)),
+        [] => Err(shards::none_of_mix(snapshot, mix, &models)),
+        _ => Err(shards::several_models(snapshot, &of_mix.into_iter().copied().collect::<Vec<_>>())),
+    }
 }
 
 /// Organisation and name, if that is how `model` is written.
@@ -100,6 +123,29 @@ mod tests {
         assert_eq!(resolve("org/small", &caches).unwrap(), snapshot);
         let direct = CacheLocations { hub_cache: Some(hub), ..CacheLocations::default() };
         assert_eq!(resolve("org/small", &direct).unwrap(), snapshot);
+
+        // One of several GGUF models, by its mix.
+        fs::create_dir_all(snapshot.join("UD-Q2_K_XL")).unwrap();
+        for name in
+            ["m-Q4_K_M.gguf", "m-Q4_K.gguf", "m.q8_0-00001-of-00002.gguf", "m.q8_0-00002-of-00002.gguf"]
+        {
+            fs::write(snapshot.join(name), "").unwrap();
+        }
+        fs::write(snapshot.join("UD-Q2_K_XL/m-UD-Q2_K_XL.gguf"), "").unwrap();
+        for (mix, file) in [
+            ("Q4_K_M", "m-Q4_K_M.gguf"),
+            ("q4_k", "m-Q4_K.gguf"),
+            ("Q8_0", "m.q8_0-00001-of-00002.gguf"),
+            ("UD-Q2_K_XL", "UD-Q2_K_XL/m-UD-Q2_K_XL.gguf"),
+        ] {
+            assert_eq!(resolve(&format!("org/small:{mix}"), &caches).unwrap(), snapshot.join(file));
+        }
+        let error = resolve("org/small:Q6_K", &caches).unwrap_err().to_string();
+        let told = "has no GGUF model of the mix Q6_K, but UD-Q2_K_XL/m-UD-Q2_K_XL.gguf, m-Q4_K.gguf, \
+                    m-Q4_K_M.gguf, m.q8_0-00001-of-00002.gguf";
+        assert_eq!(error, format!("{}: {told}", snapshot.display()));
+        let error = resolve("org/small:m", &caches).unwrap_err().to_string();
+        assert!(error.contains("holds 4 GGUF models"), "{error}");
 
         // A reference that would lead out of the cache, and names that are none.
         fs::write(&main, "../../..").unwrap();

@@ -4,12 +4,13 @@
 //! The `safetensors` crate reads a header and proves that its tensors lie one after another without
 //! gaps or overlaps, each as long as its shape and type say; this adds that they end where the file
 //! does, that no name occurs twice, and that shards are files of the same directory.
+use super::checkpoint::{Checkpoint, Elements, Naming, RowOrder, TensorEntry};
 use super::error::{LoadError, shorten};
 use super::folder::{Folder, SourceFile};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use verbatim_core::kernels::matmul::source::SourceType;
 
 /// The largest length of a header in bytes, as the format says.
@@ -23,50 +24,17 @@ const WHOLE: &str = "model.";
 /// The embedding of a model that was saved without a head.
 const BARE_EMBEDDING: &str = "embed_tokens.weight";
 
-/// A tensor of a checkpoint.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TensorEntry {
-    /// The file that holds it, an index into [`Checkpoint::files`].
-    pub file: usize,
-    /// Bytes from the file's start.
-    pub offset: u64,
-    /// The type of its elements in the file.
-    pub dtype: Dtype,
-    /// The lengths of its dimensions, outermost first.
-    pub shape: Vec<usize>,
-}
-
-impl TensorEntry {
-    /// The element type, if it is one that can be packed.
-    pub fn source_type(&self) -> Option<SourceType> {
-        match self.dtype {
-            Dtype::F32 => Some(SourceType::F32),
-            Dtype::F16 => Some(SourceType::F16),
-            Dtype::BF16 => Some(SourceType::Bf16),
-            _ => None,
-        }
-    }
-}
-
-/// All tensors of a model directory.
-#[derive(Debug)]
-pub struct Checkpoint {
-    /// The path of the folder, which messages name.
-    pub directory: PathBuf,
-    /// The files, in order of name.
-    pub files: Vec<SourceFile>,
-    /// The tensors by name.
-    pub tensors: BTreeMap<String, TensorEntry>,
-    /// Whether it was saved without a head, which generating would take.
-    pub is_bare: bool,
-}
-
 impl Checkpoint {
-    /// Opens the files of a folder and reads their headers.
+    /// Opens the safetensors files of a folder and reads their headers.
     pub fn open(folder: &Folder) -> Result<Checkpoint, LoadError> {
         let directory = folder.path().to_owned();
-        let mut checkpoint =
-            Checkpoint { directory, files: Vec::new(), tensors: BTreeMap::new(), is_bare: false };
+        let mut checkpoint = Checkpoint {
+            directory,
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            naming: Naming::HuggingFace,
+            is_bare: false,
+        };
         if let Some(single) = folder.open(SINGLE)? {
             checkpoint.add(single)?;
             return Ok(checkpoint.named_as_whole());
@@ -138,8 +106,10 @@ impl Checkpoint {
             let entry = TensorEntry {
                 file: number,
                 offset: 8 + header_len + info.data_offsets.0 as u64,
-                dtype: info.dtype,
+                elements: elements(info.dtype),
+                type_name: info.dtype.to_string(),
                 shape: info.shape.clone(),
+                order: RowOrder::Plain,
             };
             if let Some(other) = self.tensors.insert(name.clone(), entry) {
                 let other = self.files.get(other.file).map_or(path, |file| &file.path);
@@ -149,6 +119,16 @@ impl Checkpoint {
         }
         self.files.push(source);
         Ok(())
+    }
+}
+
+/// What elements of a type are, if they are of one that can be packed.
+fn elements(dtype: Dtype) -> Option<Elements> {
+    match dtype {
+        Dtype::F32 => Some(Elements::Float(SourceType::F32)),
+        Dtype::F16 => Some(Elements::Float(SourceType::F16)),
+        Dtype::BF16 => Some(Elements::Float(SourceType::Bf16)),
+        _ => None,
     }
 }
 

@@ -97,5 +97,5 @@ fn checkpoint(source: &ModelSource) -> Result<Folder, DraftError> {
         ModelSource::Named(name) => resolve(name, &CacheLocations::from_env())
             .map_err(|error: LoadError| DraftError::SameLoad(error))?,
     };
-    if path.is_dir() { Ok(Folder::from(path.as_path())) } else { Err(DraftError::SameImage { path }) }
+    Folder::of_checkpoint(&path).ok_or(DraftError::SameImage { path })
 }

@@ -23,7 +23,10 @@ impl Loader<'_> {
         weights: WeightChoice,
     ) -> Result<(LoadedModel, String), LoadError> {
         let at = |path: &Path| image_file::load(path, weights, self.access, self.pool, self.progress);
-        let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let last = |path: &Path| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            Some(name.strip_suffix(".gguf").map(str::to_owned).unwrap_or(name))
+        };
         match source {
             ModelSource::BuiltIn => {
                 let loaded = load_model(&builtin::folder(), weights, self.pool, self.progress)?;

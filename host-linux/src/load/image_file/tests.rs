@@ -67,7 +67,7 @@ fn a_spoiled_head_is_always_refused_and_a_spoiled_body_when_asked() {
         // Every byte of the header, the tables, the padding between, configuration and tokenizer.
         for (at, told) in spoiled(&good, &file, 0..head, access).into_iter().enumerate() {
             match at {
-                0..8 => assert_eq!(told, "FILE: is neither a model directory nor an image"),
+                0..8 => assert_eq!(told, "FILE: is neither a model directory, nor a GGUF file, nor an image"),
                 8..12 => assert!(told.starts_with("FILE: image header: format version: found "), "{told}"),
                 12..16 => assert!(told.starts_with("FILE: image header: numerics version: found "), "{told}"),
                 16..24 => assert!(told.starts_with("FILE: image header: length in bytes: found "), "{told}"),
@@ -157,7 +157,10 @@ fn files_that_are_no_images_are_told() {
         );
         assert_eq!(message(&good[..100], any), "FILE: has 100 bytes, expected at least 512");
         for none in [&b"hello"[..], b"", b"a file that is longer than a magic"] {
-            assert_eq!(message(none, any), "FILE: is neither a model directory nor an image");
+            assert_eq!(
+                message(none, any),
+                "FILE: is neither a model directory, nor a GGUF file, nor an image"
+            );
         }
         let mut old = good.clone();
         old[8..12].copy_from_slice(&2_u32.to_le_bytes());
@@ -193,7 +196,7 @@ fn files_that_are_no_images_are_told() {
     );
     // A pipe is not opened, for that would wait.
     let device = open(Path::new("/dev/zero"), WeightChoice::default(), ImageAccess::default()).unwrap_err();
-    assert_eq!(device, "FILE: is neither a model directory nor an image");
+    assert_eq!(device, "FILE: is neither a model directory, nor a GGUF file, nor an image");
 }
 
 #[test]
