@@ -73,12 +73,13 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
     println!("weights      {weights} as {}{head}{head_format}, {residence}", c.weight_format.name());
     for (i, weights) in served.loaded.stored().iter().enumerate() {
         println!(
-            "{}{:<7} as {:<6} {:>8.1} M weights in {} tensors",
+            "{}{:<7} as {:<6} {:>8.1} M weights in {} tensor{}",
             if i == 0 { "source       " } else { "             " },
             weights.source,
             weights.stored,
             weights.weight_count as f64 / 1e6,
             weights.tensor_count,
+            if weights.tensor_count == 1 { "" } else { "s" },
         );
     }
     println!("flushed      {} nonzero weights below 2^-50", model.flushed_count());
