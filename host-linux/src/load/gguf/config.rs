@@ -82,6 +82,10 @@ impl Keys<'_> {
 
 /// The architecture of a model, which is one that is served.
 pub(super) fn architecture(metadata: &Metadata) -> Result<&'static str, LoadError> {
+    // Adapters and the parts of a model that see images are GGUF files, too.
+    if metadata.text("general.type")?.is_some_and(|kind| kind != "model") {
+        return Err(metadata.error("general.type", "model: a file of another type is none by itself"));
+    }
     let key = "general.architecture";
     let found = metadata.text(key)?;
     let served = SERVED.iter().find(|(name, _)| Some(*name) == found);

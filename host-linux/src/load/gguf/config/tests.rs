@@ -135,5 +135,11 @@ fn what_is_not_served_is_told_by_its_key() {
         "m.gguf: general.architecture: found \"gemma4\", expected one of llama, qwen2, qwen3"
     );
     without.insert("general.architecture".to_owned(), Found::Text("qwen3".to_owned()));
+    without.insert("general.type".to_owned(), Found::Text("adapter".to_owned()));
+    assert_eq!(
+        told(&without),
+        "m.gguf: general.type: found \"adapter\", expected model: a file of another type is none by itself"
+    );
+    without.insert("general.type".to_owned(), Found::Text("model".to_owned()));
     assert_eq!(told(&without), "m.gguf: qwen3.embedding_length: found nothing, expected an integer");
 }
