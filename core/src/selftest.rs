@@ -12,7 +12,7 @@ use crate::isa::Isa;
 use crate::memory::{Arena, ArenaError, Carver, Layout, REGION_ALIGN};
 use crate::model::image::TensorPlace;
 use crate::model::{
-    Architecture, ImageError, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig,
+    Architecture, FormatMix, ImageError, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig,
     RopeScaling,
 };
 use crate::model::{BlockTables, Forward, ForwardLimits, HeadWants, Row, RowOutput, Runner, StepRows};
@@ -52,6 +52,7 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             features: LayerFeatures::PLAIN,
             weight_format: WeightFormat::Bf16,
             head_format: WeightFormat::Bf16,
+            mix: FormatMix::NONE,
         },
         KvFormat::Bf16,
     ),
@@ -84,6 +85,7 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             features: LayerFeatures::PLAIN,
             weight_format: WeightFormat::F32,
             head_format: WeightFormat::F32,
+            mix: FormatMix::NONE,
         },
         KvFormat::F32,
     ),
@@ -108,6 +110,7 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             features: LayerFeatures::PLAIN,
             weight_format: WeightFormat::Int8,
             head_format: WeightFormat::Int8,
+            mix: FormatMix::NONE,
         },
         KvFormat::Bf16,
     ),
@@ -133,6 +136,7 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             weight_format: WeightFormat::Int4,
             // The hash was the same when it was stored plainly.
             head_format: WeightFormat::Bf16x12,
+            mix: FormatMix::NONE,
         },
         KvFormat::Int8,
     ),

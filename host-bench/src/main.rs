@@ -69,24 +69,14 @@ struct Weights {
 
 impl Weights {
     fn choice(&self) -> Result<WeightChoice, String> {
-        let format = |flag: &str, name: &str| {
-            let known = WeightFormat::ALL.into_iter().find(|format| format.name() == name);
-            known.ok_or_else(|| {
-                let names = WeightFormat::ALL.map(WeightFormat::name).join(", ");
-                format!("--{flag} {name}: expected one of {names}")
-            })
-        };
-        let head = self.head.as_deref().filter(|name| *name != "same");
         Ok(WeightChoice {
-            format: self.weights.as_deref().map(|name| format("weights", name)).transpose()?,
-            head: head.map(|name| format("head", name)).transpose()?,
             compress: match self.compress.as_deref() {
                 None | Some("auto") => Compress::Auto,
                 Some("on") => Compress::On,
                 Some("off") => Compress::Off,
                 Some(other) => return Err(format!("--compress {other}: expected auto, on or off")),
             },
-            ..WeightChoice::default()
+            ..WeightChoice::named(self.weights.as_deref(), self.head.as_deref())?
         })
     }
 }
@@ -157,6 +147,10 @@ enum Command {
         /// Tokens of a window; each window begins with an empty context.
         #[arg(long, default_value_t = 256)]
         window: usize,
+        /// Only f32 and this choice of weight formats, as for serving: int4, or
+        /// int4:value=int8,down=int8. May be given several times.
+        #[arg(long)]
+        weights: Vec<String>,
     },
     /// Speed of llama.cpp and torch on the same machine, in turns with ours.
     Peer {
@@ -228,8 +222,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         }
         Command::Http => http::report(json),
         Command::Load { model, weights, threads } => load::report(model, weights.choice()?, *threads, json),
-        Command::Quality { path, text, tokens, window } => {
-            quality::report(path.clone(), text, (*tokens, *window), json)
+        Command::Quality { path, text, tokens, window, weights } => {
+            quality::report(path.clone(), (text, *tokens, *window), weights, json)
         }
         Command::Peer { model, weights, peers, threads } => {
             peer::report(model, weights.choice()?, peers, *threads, json)

@@ -4,6 +4,7 @@
 //! The text is fed, not generated, in windows that begin with the token that begins a text, if
 //! there is one. Only one of the two formats is not f32, except in the last row.
 use super::report::{Line, Report};
+use super::speed::multiplied;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use verbatim::load::{AUX_FILES, Folder, LoadedModel, NoProgress, WeightChoice, builtin, load_model};
@@ -14,6 +15,7 @@ use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::engine::{Engine, EngineLimits, MemoryPlan, Observer, PlannedRow, Request};
 use verbatim_core::isa::Isa;
 use verbatim_core::model::RowOutput;
+use verbatim_core::model::image::TensorKind;
 use verbatim_tests::q4_0;
 
 const FORMATS: &[WeightFormat] = &WeightFormat::ALL;
@@ -83,6 +85,33 @@ fn windows(loaded: &LoadedModel, text: &Path, tokens: usize, window: usize) -> R
 /// One line of the table: a name, the weights, and how they and the KV cache are stored.
 type QualityCase = (String, Folder, WeightChoice, KvFormat);
 
+/// The lines of f32 and of these choices of formats.
+fn chosen_cases(folder: &Folder, weights: &[String]) -> Result<Vec<QualityCase>, String> {
+    let named = weights.iter().map(String::as_str);
+    std::iter::once("f32")
+        .chain(named)
+        .map(|name| {
+            let choice = WeightChoice::named(Some(name), None)?;
+            Ok((name.to_owned(), folder.clone(), choice, KvFormat::F32))
+        })
+        .collect()
+}
+
+/// Bits that a weight of the layers takes, scales and all.
+fn layer_bits(loaded: &LoadedModel) -> f64 {
+    let (model, config) = (loaded.model(), *loaded.model().config());
+    let is_product = |kind: TensorKind| kind.segments(&config).next().is_some();
+    let layers = model.layout().tensors().filter(|tensor| tensor.layer.is_some() && is_product(tensor.kind));
+    let bytes: usize = layers.map(|tensor| tensor.span.bytes).sum();
+    bytes as f64 * 8.0 / multiplied(&config).0 as f64
+}
+
+/// Where the largest of these is.
+fn top(logits: &[f32]) -> usize {
+    let larger = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
+    (0..logits.len()).fold(0, larger)
+}
+
 /// All lines of the table: the formats, and another engine's rounding beside them.
 fn cases(folder: &Folder) -> Vec<QualityCase> {
     let of = |name: &str, choice, kv| (name.to_owned(), folder.clone(), choice, kv);
@@ -105,11 +134,11 @@ fn cases(folder: &Folder) -> Vec<QualityCase> {
     cases
 }
 
-/// Prints two lines for each format.
+/// Prints three lines for each format; `weights` are the formats, or all of them if there are none.
 pub(crate) fn report(
     path: Option<PathBuf>,
-    text: &Path,
-    (tokens, window): (usize, usize),
+    (text, tokens, window): (&Path, usize, usize),
+    weights: &[String],
     json: bool,
 ) -> Result<(), String> {
     let folder = path.map_or_else(builtin::folder, |path| Folder::from(path.as_path()));
@@ -118,12 +147,13 @@ pub(crate) fn report(
     let report = Report::new("quality", json, workers);
     report.section(&format!("{}, {}", folder.path().display(), text.display()));
     let mut exact: Option<Vec<Vec<f32>>> = None;
-    for (name, folder, choice, kv_format) in cases(&folder) {
+    let cases = if weights.is_empty() { cases(&folder) } else { chosen_cases(&folder, weights)? };
+    for (name, folder, choice, kv_format) in cases {
         let loaded = load_model(&folder, choice, &pool, &NoProgress);
         let loaded = loaded.map_err(|error| error.to_string())?;
         let windows = windows(&loaded, text, tokens, window)?;
         let logits = logits(&loaded, kv_format, &pool, &windows)?;
-        let (mut nll, mut scored, mut kl) = (0.0, 0, 0.0);
+        let (mut nll, mut scored, mut kl, mut same) = (0.0, 0, 0.0, 0);
         let mut row = 0;
         for ids in &windows {
             for position in 0..ids.len() {
@@ -134,13 +164,17 @@ pub(crate) fn report(
                 }
                 let there = exact.as_ref().map_or_else(|| here.clone(), |exact| logprobs(&exact[row]));
                 kl += there.iter().zip(&here).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+                same += usize::from(exact.as_ref().is_none_or(|exact| top(&exact[row]) == top(&logits[row])));
                 row += 1;
             }
         }
         let perplexity = (nll / f64::from(scored)).exp();
-        let note = format!("over {scored} tokens; {:.1} MB", loaded.model().weight_bytes() as f64 / 1e6);
+        let megabytes = loaded.model().weight_bytes() as f64 / 1e6;
+        let bits = layer_bits(&loaded);
+        let note = format!("over {scored} tokens; {megabytes:.1} MB, {bits:.2} bits a weight of the layers");
         report.line(&Line::new(format!("{name}: perplexity"), perplexity, "").note(note));
         report.line(&Line::new(format!("{name}: KL to f32"), kl / row as f64 * 1e3, "1e-3"));
+        report.line(&Line::new(format!("{name}: same first token"), same as f64 / row as f64 * 1e2, "%"));
         exact.get_or_insert(logits);
     }
     Ok(())

@@ -5,11 +5,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use verbatim::load::LoadedModel;
 use verbatim::sys::memory::AlignedMemory;
-use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::dtype::KvFormat;
 use verbatim_core::engine::{Budget, Engine, EngineLimits, Masks, MemoryPlan, Request};
 use verbatim_core::isa::Isa;
-use verbatim_core::kernels::matmul::panel::PANEL;
-use verbatim_core::kernels::matmul::panel_len;
 use verbatim_core::model::ModelConfig;
 use verbatim_core::pool::{Phase, Pool};
 
@@ -121,15 +119,7 @@ pub(crate) fn multiplied(c: &ModelConfig) -> (usize, usize) {
 
 /// Bytes of packed weights that a step reads, scales and all.
 pub(crate) fn bytes_read(c: &ModelConfig) -> f64 {
-    let of = |format: WeightFormat, outputs: usize, inputs: usize| {
-        (panel_len(format, inputs) * outputs.div_ceil(PANEL) * format.element_bytes()) as f64
-    };
-    let f = c.weight_format;
-    let layer = of(f, c.qkv_size(), c.hidden_size)
-        + of(f, c.hidden_size, c.q_size())
-        + 2.0 * of(f, c.intermediate_size, c.hidden_size)
-        + of(f, c.hidden_size, c.intermediate_size);
-    layer * c.layer_count as f64 + of(c.head_format, c.vocab_size, c.hidden_size)
+    c.row_weight_bytes() as f64
 }
 
 /// Operations of a prefill of `rows` whose last one alone goes through the head, without attention.

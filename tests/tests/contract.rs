@@ -12,7 +12,7 @@ use verbatim_core::engine::{
 use verbatim_core::isa::Isa;
 use verbatim_core::model::image::{TensorKind, TensorPlace};
 use verbatim_core::model::{
-    Architecture, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig, RopeScaling,
+    Architecture, FormatMix, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig, RopeScaling,
 };
 use verbatim_core::pool::{Pool, Serial};
 use verbatim_core::sampling::SamplingParams;
@@ -42,6 +42,7 @@ fn config(weight_format: WeightFormat) -> ModelConfig {
         features: LayerFeatures::PLAIN,
         weight_format,
         head_format: weight_format,
+        mix: FormatMix::NONE,
     }
 }
 

@@ -2,7 +2,7 @@
 //! flags, or anything printed.
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use verbatim::load::{LoadNote, NoProgress};
+use verbatim::load::{LoadNote, NoProgress, WeightChoice};
 use verbatim::runtime::{
     Ending, EngineHandle, Generation, GenerationError, Limit, LimitError, ModelSource, Note, OpenError,
     Options, OwnedRequest, ServedModel, SubmitError, TextEvent, TextEventKind,
@@ -120,7 +120,7 @@ fn errors_and_notes_are_values() {
         Err(OpenError::Load(error)) => assert!(error.to_string().starts_with("/no/such/model: "), "{error}"),
         other => panic!("{other:?}"),
     }
-    let int8 = open(Options { weights: Some(WeightFormat::Int8), ..Options::default() }).expect("it opens");
+    let int8 = open(Options { weights: WeightChoice::all(WeightFormat::Int8), ..Options::default() }).expect("it opens");
     assert_eq!(int8.notes, [Note::Model(LoadNote::Quantized(WeightFormat::Int8))]);
 
     let library = Library::open();

@@ -13,6 +13,7 @@ use crate::dtype::{KvFormat, WeightFormat};
 use crate::kernels::matmul::panel::PANEL;
 use crate::kernels::matmul::{inputs_max, panel_len};
 use crate::kernels::rope::{RopeConfig, RopeScaling};
+use crate::tensor::padded;
 
 /// Everything about a model but its weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,6 +56,34 @@ pub struct ModelConfig {
     pub weight_format: WeightFormat,
     /// How the head is stored; where it is tied, the embedding with it.
     pub head_format: WeightFormat,
+    /// The products of the layers that are stored otherwise than `weight_format` says.
+    pub mix: FormatMix,
+}
+
+/// Products whose weights are stored in a format of their own, in every layer; `None` is the
+/// model's weight format. Each has the operands of that one.
+///
+/// A few weights cost much more accuracy than their share of the bytes when they are rounded to 4
+/// bits: those of the values above all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FormatMix {
+    /// `v_proj`, a segment of the fused Q, K and V; Q and K together are whole panels.
+    pub value: Option<WeightFormat>,
+    /// `o_proj`.
+    pub attention_output: Option<WeightFormat>,
+    /// `down_proj`.
+    pub down: Option<WeightFormat>,
+}
+
+impl FormatMix {
+    /// All products in the model's weight format.
+    pub const NONE: Self = Self { value: None, attention_output: None, down: None };
+
+    /// The products that can have a format of their own, by the names of their flags, and what they
+    /// have.
+    pub const fn products(&self) -> [(&'static str, Option<WeightFormat>); 3] {
+        [("value", self.value), ("output", self.attention_output), ("down", self.down)]
+    }
 }
 
 impl ModelConfig {
@@ -127,17 +156,37 @@ impl ModelConfig {
             self.kind(kind).check(self.position_count)?;
         }
         self.check_inputs()?;
+        self.check_mix()?;
         if !(self.rms_norm_eps >= 0.0 && self.rms_norm_eps.is_finite()) {
             return Err(ConfigError { field: "rms_norm_eps", expected: "finite and not negative" });
         }
         self.rope_tables().iter().try_for_each(check_rope)
     }
 
+    /// Refuses formats of products whose activations would have to be rounded otherwise, and values
+    /// in a format of their own whose panels Q and K would share.
+    fn check_mix(&self) -> Result<(), ConfigError> {
+        let operands = self.weight_format.operands();
+        for (_, format) in self.mix.products() {
+            if format.is_some_and(|format| format.operands() != operands) {
+                let expected = "formats of products whose activations are rounded as those of the others";
+                return Err(ConfigError { field: "format mix", expected });
+            }
+        }
+        let value = self.mix.value.unwrap_or(self.weight_format);
+        if value != self.weight_format && !(self.q_size() + self.kv_size()).is_multiple_of(PANEL) {
+            let expected = "values of the other weights' format where Q and K are no whole panels";
+            return Err(ConfigError { field: "format mix", expected });
+        }
+        Ok(())
+    }
+
     /// Refuses products with more inputs than their format can sum or encode.
     fn check_inputs(&self) -> Result<(), ConfigError> {
-        let formats = [self.weight_format, self.head_format];
+        let mixed = self.mix.products().map(|(_, format)| format.unwrap_or(self.weight_format));
+        let formats = [self.weight_format, self.head_format].into_iter().chain(mixed);
         let inputs = self.intermediate_size.max(self.hidden_size).max(self.q_size());
-        let Some(format) = formats.into_iter().find(|format| inputs > inputs_max(*format)) else {
+        let Some(format) = { formats }.find(|format| inputs > inputs_max(*format)) else {
             return Ok(());
         };
         let expected = match format {
@@ -156,8 +205,12 @@ impl ModelConfig {
             outputs.div_ceil(PANEL) * panel_len(format, inputs) * format.element_bytes()
         };
         let (hidden, wide) = (self.hidden_size, self.intermediate_size);
-        let shapes = [(self.qkv_size(), hidden), (hidden, self.q_size()), (2 * wide, hidden), (hidden, wide)];
-        let layer = shapes.iter().map(|(n, k)| bytes(self.weight_format, *n, *k)).sum::<usize>();
+        let of = |format: Option<WeightFormat>| format.unwrap_or(self.weight_format);
+        let layer = bytes(self.weight_format, self.q_size() + self.kv_size(), hidden)
+            + bytes(of(self.mix.value), self.kv_size(), hidden)
+            + bytes(of(self.mix.attention_output), hidden, self.q_size())
+            + bytes(self.weight_format, 2 * padded(wide), hidden)
+            + bytes(of(self.mix.down), hidden, wide);
         self.layer_count * layer + bytes(self.head_format, self.vocab_size, hidden)
     }
 

@@ -29,7 +29,7 @@ mod writer;
 
 pub use error::ImageError;
 pub use header::{AUX_MAX, AUX_NAME_MAX, BODY_HASH, FORMAT_VERSION, HEAD_HASH, HEADER_BYTES, MAGIC};
-pub use layout::{ImageLayout, Span, Storage, TensorKind, TensorPlace, gate_up_source};
+pub use layout::{ImageLayout, SegmentPlace, Span, Storage, TensorKind, TensorPlace, gate_up_source};
 pub use writer::ImageWriter;
 
 use self::header::{AUX_ENTRY_BYTES, Place, TENSOR_ENTRY_BYTES};
@@ -37,6 +37,7 @@ use self::layout::directory_entry;
 use super::config::ModelConfig;
 use super::weights::{Embedding, LayerWeights, OuterWeights};
 use crate::dtype::WeightFormat;
+use crate::kernels::matmul::linear::SEGMENTS_MAX;
 use crate::kernels::matmul::{Linear, Panels};
 use crate::memory::{AnyBits, REGION_ALIGN, cast};
 
@@ -214,14 +215,20 @@ impl<'w> PackedModel<'w> {
 
     fn linear(&self, kind: TensorKind, bias: Option<TensorKind>, layer: usize) -> Linear<'w> {
         let config = self.config();
-        let Some(Storage::Panels { outputs, inputs }) = kind.storage(config) else {
+        let Some(Storage::Panels { inputs, .. }) = kind.storage(config) else {
             unreachable!("{kind:?} is stored as panels");
         };
-        let panels = Panels::from_bytes(kind.format(config), self.elements(kind, layer));
+        let bytes: &[u8] = self.elements(kind, layer);
+        let mut parts = [(0, Panels::F32(&[])); SEGMENTS_MAX];
+        let mut count = 0;
+        for (part, segment) in parts.iter_mut().zip(kind.segments(config)) {
+            let panels =
+                bytes.get(segment.span.range()).and_then(|bytes| Panels::from_bytes(segment.format, bytes));
+            *part = (segment.outputs, panels.expect("the layout gave these lengths"));
+            count += 1;
+        }
         let bias = bias.and_then(|bias| self.optional(bias, layer));
-        panels
-            .and_then(|panels| Linear::new(outputs, inputs, panels, bias))
-            .expect("the layout gave these lengths")
+        Linear::of_segments(inputs, &parts[..count], bias).expect("the layout gave these lengths")
     }
 
     /// The weights of layer `layer`.

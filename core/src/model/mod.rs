@@ -14,7 +14,7 @@ pub mod spec;
 pub mod weights;
 
 pub use crate::kernels::rope::{RopeConfig, RopeScaling};
-pub use config::ModelConfig;
+pub use config::{FormatMix, ModelConfig};
 pub use families::{Architecture, FAMILIES, Family};
 pub use forward::{Forward, ForwardLimits};
 pub use image::{ImageError, ImageLayout, ImageWriter, PackedModel};

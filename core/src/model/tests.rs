@@ -67,6 +67,7 @@ pub(crate) fn config(architecture: Architecture, weight_format: WeightFormat) ->
         features: LayerFeatures::PLAIN,
         weight_format,
         head_format: weight_format,
+        mix: FormatMix::NONE,
     }
 }
 
@@ -184,8 +185,14 @@ fn logits_do_not_depend_on_how_the_rows_come() {
         (WeightFormat::F32, KvFormat::Bf16),
         (WeightFormat::Bf16, KvFormat::F32),
         (WeightFormat::F32, KvFormat::Int8),
+        (WeightFormat::Int4, KvFormat::Bf16),
     ]) {
-        let config = config(architecture, weights);
+        let mut config = config(architecture, weights);
+        if weights == WeightFormat::Int4 {
+            let int8 = Some(WeightFormat::Int8);
+            config.mix = FormatMix { value: int8, attention_output: None, down: int8 };
+            config.head_format = WeightFormat::Int8;
+        }
         let len = 70;
         let expected = logits(&config, kv, len, &Feed::alone(len));
         assert!(expected.iter().all(|bits| f32::from_bits(*bits).is_finite()));

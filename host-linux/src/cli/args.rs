@@ -7,13 +7,13 @@ use super::serve_args::limits::LimitArgs;
 use super::serve_args::supervision::SupervisionArgs;
 use super::serve_args::tools::ToolArgs;
 use super::serve_args::watch::WatchArgs;
-use crate::load::{Compress, ImageAccess, Pooling};
+use crate::load::{Compress, ImageAccess, Pooling, WeightChoice};
 use crate::runtime::{Drafting, ModelSource, Options, TemplateSource};
 use crate::sys::cpu::allow_matrix_unit;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
-use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::dtype::KvFormat;
 use verbatim_core::isa::Isa;
 
 /// Serves Llama-family models on CPUs. The answer to a request is the same, bit for bit, whatever
@@ -73,11 +73,14 @@ pub(super) struct ModelArgs {
     /// built-in demonstration model].
     #[arg(long, env = "VERBATIM_MODEL", value_name = "PATH|ORG/NAME")]
     model: Option<String>,
-    /// Weight format: f32, bf16, int8 or int4 [default: the source's own, bf16 for f16,
-    /// int8 for a quantized GGUF file].
+    /// Weight format: f32, bf16, int8 or int4 (which keeps the values and the head in int8)
+    /// [default: the source's own, bf16 for f16, int8 for a quantized GGUF file]. Some products may
+    /// differ: FORMAT:PRODUCT=FORMAT,… of value, output, down and head, such as
+    /// int4:value=int8,down=int8.
     #[arg(long, env = "VERBATIM_WEIGHTS", value_name = "FORMAT")]
     weights: Option<String>,
-    /// Weight format of the output head: f32, bf16, int8, int4 or same [default: same].
+    /// Weight format of the output head: f32, bf16, int8, int4 or same [default: int8 with int4
+    /// weights, else same].
     #[arg(long, env = "VERBATIM_HEAD", value_name = "FORMAT")]
     head: Option<String>,
     /// Store bf16 weights in 12 bits each, which changes no answer: on, off, or auto, which does it
@@ -150,13 +153,9 @@ impl ModelArgs {
     /// The options that these flags stand for.
     pub(super) fn options(&self) -> Result<Options, String> {
         let model = self.model.clone().map_or(ModelSource::BuiltIn, ModelSource::Named);
-        let weights = self.weights.as_deref().map(|name| weight_format("weights", name)).transpose()?;
-        let head = self.head.as_deref().filter(|name| *name != "same");
-        let head = head.map(|name| weight_format("head", name)).transpose()?;
         Ok(Options {
             model,
-            weights,
-            head,
+            weights: WeightChoice::named(self.weights.as_deref(), self.head.as_deref())?,
             compress: self.compress.as_deref().map_or(Ok(Compress::Auto), compress)?,
             access: ImageAccess { copy: self.copy, verify: self.verify },
             kv_format: self.kv.as_deref().map(kv_format).transpose()?,
@@ -176,14 +175,6 @@ impl ModelArgs {
             pooling: self.pooling.as_deref().map(pooling).transpose()?,
         })
     }
-}
-
-fn weight_format(flag: &str, name: &str) -> Result<WeightFormat, String> {
-    let known = WeightFormat::ALL.into_iter().find(|format| format.name() == name);
-    known.ok_or_else(|| {
-        let names = WeightFormat::ALL.map(WeightFormat::name).join(", ");
-        format!("--{flag} {name}: expected one of {names}")
-    })
 }
 
 fn compress(name: &str) -> Result<Compress, String> {
@@ -389,6 +380,7 @@ pub(super) struct HealthArgs {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use verbatim_core::dtype::WeightFormat;
 
     fn options(args: &[&str]) -> Result<Options, String> {
         Arguments::try_parse_from([&["verbatim"], args].concat()).unwrap().serve.model.options()
@@ -426,8 +418,11 @@ mod tests {
         ]);
         let expected = Options {
             model: ModelSource::Named("a/b".to_owned()),
-            weights: Some(WeightFormat::Bf16),
-            head: Some(WeightFormat::Int8),
+            weights: WeightChoice {
+                format: Some(WeightFormat::Bf16),
+                head: Some(WeightFormat::Int8),
+                ..WeightChoice::default()
+            },
             compress: Compress::On,
             kv_format: Some(KvFormat::Int8),
             access: ImageAccess { copy: true, verify: false },

@@ -2,6 +2,7 @@
 use super::args::ModelArgs;
 use super::errors;
 use super::session::open;
+use crate::load::formats_of;
 use crate::runtime::ServedModel;
 use crate::sys::cpu::{Bound, model_name};
 use verbatim_core::NUMERICS_VERSION;
@@ -66,11 +67,9 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
         if c.tied_head { ", tied head" } else { "" },
     );
     println!("context      {} of {} positions", limits.model_len, c.position_count);
-    let head = if c.head_format == c.weight_format { "" } else { ", head " };
-    let head_format = if head.is_empty() { "" } else { c.head_format.name() };
     let weights = megabytes(model.weight_bytes());
     let residence = residence(&served);
-    println!("weights      {weights} as {}{head}{head_format}, {residence}", c.weight_format.name());
+    println!("weights      {weights} as {}, {residence}", formats_of(c));
     for (i, weights) in served.loaded.stored().iter().enumerate() {
         println!(
             "{}{:<7} as {:<6} {:>8.1} M weights in {} tensor{}",

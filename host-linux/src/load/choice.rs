@@ -1,7 +1,16 @@
 //! What is chosen of a model before it is loaded: formats of weights, and whether bf16 is stored in
 //! 12 bits.
+//!
+//! `--weights` names a format for all weights, or a format and what differs from it:
+//! `int4:value=int8,down=int8`. A few weights are worth more bits than the others: rounding the
+//! values and the head to 4 bits costs as much as rounding all other weights (docs/performance.md
+//! has the measurements), so `int4` alone keeps those two in 8.
+use crate::text::quote::quote;
+use std::fmt::Write;
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::isa::Isa;
+use verbatim_core::kernels::matmul::panel::PANEL;
+use verbatim_core::model::{FormatMix, ModelConfig};
 
 /// How weights are stored once they are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,8 +18,11 @@ pub struct WeightChoice {
     /// The format of the weights; `None` is the source's own: int8 if any of its matrices is of a
     /// GGUF file's blocks, else f32 if any is, else bf16.
     pub format: Option<WeightFormat>,
-    /// The format of the output head; `None` is that of the other weights.
+    /// The format of the output head; `None` is int8 with int4 weights, else that of the weights.
     pub head: Option<WeightFormat>,
+    /// The products of the layers that have a format of their own; `None` is values in int8 with
+    /// int4 weights, else no product.
+    pub mix: Option<FormatMix>,
     /// Whether bf16 takes 12 bits a weight; it changes no result.
     pub compress: Compress,
     /// The instruction set that will serve the model; `None` is the best of this CPU. With
@@ -24,8 +36,89 @@ pub struct WeightChoice {
 impl WeightChoice {
     /// One format for all weights, the output head's included.
     pub const fn all(format: WeightFormat) -> Self {
-        Self { format: Some(format), head: None, compress: Compress::Auto, isa: None, sequences: None }
+        Self {
+            format: Some(format),
+            head: Some(format),
+            mix: Some(FormatMix::NONE),
+            compress: Compress::Auto,
+            isa: None,
+            sequences: None,
+        }
     }
+
+    /// What the values of `--weights` and `--head` choose.
+    pub fn named(weights: Option<&str>, head: Option<&str>) -> Result<Self, String> {
+        let mut choice = weights.map_or_else(|| Ok(Self::default()), Self::parse)?;
+        match head {
+            None => {}
+            Some("same") => choice.head = choice.format,
+            Some(name) => choice.head = Some(format_of("--head", name)?),
+        }
+        Ok(choice)
+    }
+
+    /// The value of `--weights`.
+    fn parse(weights: &str) -> Result<Self, String> {
+        let flag = "--weights";
+        let (format, rest) = weights.split_once(':').map_or((weights, None), |(f, rest)| (f, Some(rest)));
+        let mut choice = Self { format: Some(format_of(flag, format)?), ..Self::default() };
+        for part in rest.into_iter().flat_map(|rest| rest.split(',')) {
+            let mix = choice.mix.get_or_insert_default();
+            let Some((product, name)) = part.split_once('=') else {
+                return Err(format!("{flag} …{}: expected PRODUCT=FORMAT, such as value=int8", quote(part)));
+            };
+            let format = Some(format_of(flag, name)?);
+            match product {
+                "value" => mix.value = format,
+                "output" => mix.attention_output = format,
+                "down" => mix.down = format,
+                "head" => choice.head = format,
+                _ => {
+                    let product = quote(product);
+                    return Err(format!("{flag} …{product}: expected one of value, output, down, head"));
+                }
+            }
+        }
+        Ok(choice)
+    }
+
+    /// Sets a model's formats; `own` is that of its source.
+    pub(super) fn apply(&self, own: WeightFormat, model: &mut ModelConfig) {
+        let format = self.format.unwrap_or(own);
+        let is_int4 = format == WeightFormat::Int4;
+        model.weight_format = format;
+        model.head_format = self.head.unwrap_or(if is_int4 { WeightFormat::Int8 } else { format });
+        let has_panels = (model.q_size() + model.kv_size()).is_multiple_of(PANEL);
+        let value = (is_int4 && has_panels).then_some(WeightFormat::Int8);
+        let mix = self.mix.unwrap_or(FormatMix { value, ..FormatMix::NONE });
+        let other = |product: Option<WeightFormat>| product.filter(|product| *product != format);
+        model.mix = FormatMix {
+            value: other(mix.value),
+            attention_output: other(mix.attention_output),
+            down: other(mix.down),
+        };
+    }
+}
+
+/// A model's formats in words: that of its weights, and what differs from it.
+pub fn formats_of(config: &ModelConfig) -> String {
+    let mut words = config.weight_format.name().to_owned();
+    let head = (config.head_format != config.weight_format).then_some(config.head_format);
+    for (product, format) in config.mix.products().into_iter().chain([("head", head)]) {
+        if let Some(format) = format {
+            let _ = write!(words, ", {product} {}", format.name());
+        }
+    }
+    words
+}
+
+/// The format of that name.
+fn format_of(flag: &str, name: &str) -> Result<WeightFormat, String> {
+    let known = WeightFormat::ALL.into_iter().find(|format| format.name() == name);
+    known.ok_or_else(|| {
+        let names = WeightFormat::ALL.map(WeightFormat::name).join(", ");
+        format!("{flag} {}: expected one of {names}", quote(name))
+    })
 }
 
 /// Whether bf16 weights are stored in 12 bits each.

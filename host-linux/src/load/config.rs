@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 use std::path::Path;
 use verbatim_core::dtype::WeightFormat;
 use verbatim_core::model::spec::{Activation, LayerKind};
-use verbatim_core::model::{FAMILIES, Family, LayerFeatures, ModelConfig, RopeConfig, RopeScaling};
+use verbatim_core::model::{
+    FAMILIES, Family, FormatMix, LayerFeatures, ModelConfig, RopeConfig, RopeScaling,
+};
 
 /// A model's `config.json`, read and checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,6 +171,7 @@ pub fn parse_config(path: &Path, bytes: &[u8]) -> Result<SourceConfig, LoadError
         features: features(&fields, family, layer_count, position_count)?,
         weight_format: WeightFormat::F32,
         head_format: WeightFormat::F32,
+        mix: FormatMix::NONE,
     };
     model.check().map_err(|error| {
         let count = format!("max_position_embeddings ({position_count})");

@@ -14,9 +14,9 @@
 use super::embedding_config::Pooling;
 use super::plan::Plan;
 use blake3::Hasher;
-use verbatim_core::dtype::KvFormat;
+use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::model::spec::{LayerKind, LayerNorms, LayerPattern};
-use verbatim_core::model::{LayerFeatures, ModelConfig, RopeConfig, RopeScaling};
+use verbatim_core::model::{FormatMix, LayerFeatures, ModelConfig, RopeConfig, RopeScaling};
 
 /// What can change an output bit and is chosen when a model is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +150,7 @@ impl Encoding {
             features,
             weight_format,
             head_format,
+            mix,
         } = *config;
         let flags = [tied_head, qkv_bias, attention_output_bias, mlp_bias, qk_norm];
         let flags = flags.iter().enumerate().fold(0, |bits, (i, flag)| bits | (u64::from(*flag) << i));
@@ -173,6 +174,9 @@ impl Encoding {
         for (word, default) in feature_words(&features).into_iter().zip(defaults) {
             encoding.later(word, default);
         }
+        for (word, default) in mix_words(&mix).into_iter().zip(mix_words(&FormatMix::NONE)) {
+            encoding.later(word, default);
+        }
         encoding
     }
 
@@ -187,6 +191,15 @@ impl Encoding {
     fn word(&mut self, word: u64) {
         self.0.extend_from_slice(&word.to_le_bytes());
     }
+}
+
+/// The formats of products that have one of their own, by number, behind those of
+/// [`feature_words`].
+fn mix_words(mix: &FormatMix) -> [(u64, u64); 3] {
+    // Every field is named, so that a new one does not compile before it has a number here.
+    let FormatMix { value, attention_output, down } = *mix;
+    let word = |format: Option<WeightFormat>| format.map_or(0, |format| 1 + format.numerics() as u64);
+    [(17, word(value)), (18, word(attention_output)), (19, word(down))]
 }
 
 /// The later fields of a configuration, by number; a number is never used for another field.
@@ -264,7 +277,6 @@ fn optional(hasher: &mut Hasher, bytes: Option<&[u8]>) {
 mod tests {
     use super::*;
 
-    use verbatim_core::dtype::WeightFormat;
     use verbatim_core::model::FAMILIES;
     use verbatim_core::model::spec::{Activation, NormPlacement};
 
@@ -288,6 +300,7 @@ mod tests {
         features: LayerFeatures::PLAIN,
         weight_format: WeightFormat::Int4,
         head_format: WeightFormat::Int8,
+        mix: FormatMix::NONE,
     };
 
     /// Written out, so that no change of the code moves these bytes unseen.

@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use verbatim_core::dtype::WeightFormat;
+use verbatim_core::model::ModelConfig;
 use verbatim_core::model::image::{
     BODY_HASH, HEAD_HASH, HEADER_BYTES, ImageError, MAGIC, PackedModel, head_bytes,
 };
@@ -251,6 +252,36 @@ impl<'p> ImageFile<'p> {
     }
 }
 
+/// Compares an image's formats with those that are chosen; whether any is of 12 bits.
+fn check_formats(path: &Path, config: &ModelConfig, weights: WeightChoice) -> Result<bool, LoadError> {
+    let formats = |config: &ModelConfig| {
+        let [value, output, down] = config.mix.products().map(|(_, own)| own.unwrap_or(config.weight_format));
+        [
+            ("weight format", config.weight_format),
+            ("head format", config.head_format),
+            ("format of the values", value),
+            ("format of the attention output", output),
+            ("format of down", down),
+        ]
+    };
+    let mut chosen = *config;
+    weights.apply(config.weight_format.numerics(), &mut chosen);
+    let found = formats(config);
+    for ((field, found), (_, wanted)) in found.into_iter().zip(formats(&chosen)) {
+        let is_chosen = weights.format.is_some() || (field == "head format" && weights.head.is_some());
+        if is_chosen && wanted.numerics() != found.numerics() {
+            return Err(LoadError::field(path, field, found.name(), wanted.name()));
+        }
+        let other = match (weights.compress, found) {
+            (Compress::On, WeightFormat::Bf16) => WeightFormat::Bf16x12,
+            (Compress::Off, WeightFormat::Bf16x12) => WeightFormat::Bf16,
+            _ => continue,
+        };
+        return Err(LoadError::field(path, field, found.name(), other.name()));
+    }
+    Ok(found.iter().any(|(_, format)| *format == WeightFormat::Bf16x12))
+}
+
 /// Loads an image from a file.
 pub fn load_image(
     path: &Path,
@@ -267,19 +298,7 @@ pub fn load_image(
     }
     let model = PackedModel::parse(memory.as_slice()).map_err(|error| LoadError::image(path, error))?;
     let config = *model.config();
-    let found = [("weight format", config.weight_format), ("head format", config.head_format)];
-    for ((field, found), wanted) in found.into_iter().zip([weights.format, weights.head.or(weights.format)]) {
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != found.numerics()) {
-            return Err(LoadError::field(path, field, found.name(), wanted.name()));
-        }
-        let other = match (weights.compress, found) {
-            (Compress::On, WeightFormat::Bf16) => WeightFormat::Bf16x12,
-            (Compress::Off, WeightFormat::Bf16x12) => WeightFormat::Bf16,
-            _ => continue,
-        };
-        return Err(LoadError::field(path, field, found.name(), other.name()));
-    }
-    let is_coded = found.iter().any(|(_, format)| *format == WeightFormat::Bf16x12);
+    let is_coded = check_formats(path, &config, weights)?;
     let mut notes = Vec::new();
     if is_coded && weights.compress == Compress::Auto {
         notes.extend(no_gain(weights).map(LoadNote::Compressed));

@@ -47,7 +47,7 @@ mod rows;
 pub mod safetensors;
 mod stored;
 
-pub use choice::{Compress, NoGain, WeightChoice};
+pub use choice::{Compress, NoGain, WeightChoice, formats_of};
 pub use embedding_config::{Dimensions, EmbeddingConfig, Pooling};
 pub use error::LoadError;
 pub use fingerprint::{RuntimeChoices, fingerprint, short_form};

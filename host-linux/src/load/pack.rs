@@ -68,8 +68,7 @@ pub fn load_model(
     // It serves embeddings; a head that nothing was trained for has to come from somewhere.
     model.tied_head |= checkpoint.is_bare;
     let plan = Plan::new(&model, &checkpoint)?;
-    model.weight_format = weights.format.unwrap_or_else(|| plan.own_format());
-    model.head_format = weights.head.unwrap_or(model.weight_format);
+    weights.apply(plan.own_format(), &mut model);
     let contents: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_deref())).collect();
     let source = Sources { directory, contents: &contents, checkpoint: &checkpoint, plan: &plan };
     let mut notes = notes(&plan, model.weight_format);
@@ -218,6 +217,8 @@ struct Task<'a> {
     tensor: usize,
     /// The first panel, or the first group of 32 rows.
     first: usize,
+    /// The format of its panels, rows or numbers.
+    format: WeightFormat,
     out: Mutex<&'a mut [u8]>,
 }
 
@@ -239,23 +240,28 @@ impl<'p> Packer<'p> {
         Packer { plan, checkpoint, layout, isa, rows: RowReader::new(plan, checkpoint, isa) }
     }
 
-    fn format(&self, kind: TensorKind) -> WeightFormat {
-        kind.format(self.layout.config())
-    }
-
     fn storage(&self, kind: TensorKind) -> Storage {
         kind.storage(self.layout.config()).expect("the plan holds only what the model has")
     }
 
-    /// Bytes of the image that one panel, or one group of 32 rows, takes; a vector is taken whole.
-    fn unit_bytes(&self, kind: TensorKind) -> usize {
+    /// The runs of units of one size that a tensor is made of: bytes of the run, bytes of a unit,
+    /// which is a panel, a group of 32 rows, or a whole vector, and its format.
+    fn runs(&self, kind: TensorKind) -> Vec<(usize, usize, WeightFormat)> {
+        let config = self.layout.config();
+        let rows = config.weight_format.of_rows();
         match self.storage(kind) {
-            Storage::Panels { inputs, .. } => {
-                let format = self.format(kind);
-                panel_len(format, inputs) * format.element_bytes()
+            Storage::Panels { inputs, .. } => kind
+                .segments(config)
+                .map(|segment| (segment.span.bytes, segment.panel_bytes(inputs), segment.format))
+                .collect(),
+            Storage::Rows { rows: count, width } => {
+                let row_bytes = width * rows.element_bytes();
+                vec![(count * row_bytes, LEAF_ROWS * row_bytes, rows)]
             }
-            Storage::Rows { width, .. } => LEAF_ROWS * width * self.format(kind).of_rows().element_bytes(),
-            Storage::Vector { padded, .. } => padded * size_of::<f32>(),
+            Storage::Vector { padded, .. } => {
+                let bytes = padded * size_of::<f32>();
+                vec![(bytes, bytes, WeightFormat::F32)]
+            }
         }
     }
 
@@ -268,10 +274,15 @@ impl<'p> Packer<'p> {
             let (out, after) =
                 std::mem::take(&mut rest).split_at_mut(span.offset - at).1.split_at_mut(span.bytes);
             (rest, at) = (after, span.range().end);
-            let unit_bytes = self.unit_bytes(*kind);
-            let units = (TASK_BYTES / unit_bytes).max(1);
-            for (i, out) in out.chunks_mut(units * unit_bytes).enumerate() {
-                tasks.push(Task { tensor, first: i * units, out: Mutex::new(out) });
+            let (mut left, mut first) = (out, 0);
+            for (bytes, unit_bytes, format) in self.runs(*kind) {
+                let (out, after) = std::mem::take(&mut left).split_at_mut(bytes);
+                left = after;
+                let units = (TASK_BYTES / unit_bytes).max(1);
+                for (i, out) in out.chunks_mut(units * unit_bytes).enumerate() {
+                    tasks.push(Task { tensor, first: first + i * units, format, out: Mutex::new(out) });
+                }
+                first += bytes.div_ceil(unit_bytes);
             }
         }
         tasks
@@ -302,7 +313,7 @@ impl<'p> Packer<'p> {
                 }
             }
             buffers.read_bytes = 0;
-            let parts = (parts, self.format(*kind));
+            let parts = (parts, task.format);
             let result = match self.storage(*kind) {
                 Storage::Panels { inputs, .. } => self.pack_panels(parts, inputs, task.first, out, buffers),
                 Storage::Rows { .. } => self.convert_rows(parts, task.first, out, buffers),
@@ -403,7 +414,6 @@ impl<'p> Packer<'p> {
         let Parts::Stack(list) = parts else { unreachable!("rows are not paired") };
         let number = list[0];
         let source = &self.plan.sources[number];
-        let format = format.of_rows();
         let mut flushed = 0;
         for (i, out) in out.chunks_mut(LEAF_ROWS * source.width * format.element_bytes()).enumerate() {
             let first_row = (first + i) * LEAF_ROWS;

@@ -25,11 +25,13 @@ pub(super) fn stored_weights(plan: &Plan, config: &ModelConfig) -> Vec<StoredWei
             Parts::Stack(list) => list.clone(),
             Parts::Paired(gate, up) => vec![*gate, *up],
         };
+        let mut row = 0;
         for number in sources {
             let source = &plan.sources[number];
-            let counts = found.entry((source.elements.name(), format_of(*kind, config))).or_default();
+            let counts = found.entry((source.elements.name(), format_of(*kind, row, config))).or_default();
             counts.0 += 1;
             counts.1 += source.rows as u64 * source.width as u64;
+            row += source.rows;
         }
     }
     let entry = |((source, stored), (tensor_count, weight_count))| StoredWeights {
@@ -43,11 +45,19 @@ pub(super) fn stored_weights(plan: &Plan, config: &ModelConfig) -> Vec<StoredWei
     all
 }
 
-/// The format of a tensor.
-fn format_of(kind: TensorKind, config: &ModelConfig) -> &'static str {
+/// The format of a row of a tensor.
+fn format_of(kind: TensorKind, row: usize, config: &ModelConfig) -> &'static str {
     match kind.storage(config) {
-        Some(Storage::Panels { .. }) => kind.format(config).name(),
-        Some(Storage::Rows { .. }) => kind.format(config).of_rows().name(),
+        Some(Storage::Panels { .. }) => {
+            let mut end = 0;
+            let mut segments = kind.segments(config);
+            let segment = segments.find(|segment| {
+                end += segment.outputs;
+                row < end
+            });
+            segment.map_or(config.weight_format, |segment| segment.format).name()
+        }
+        Some(Storage::Rows { .. }) => config.weight_format.of_rows().name(),
         Some(Storage::Vector { .. }) | None => "f32",
     }
 }

@@ -3,7 +3,7 @@
 use crate::load::{Compress, ImageAccess, Pooling, WeightChoice};
 use crate::text::parts::FormatChoice;
 use std::path::PathBuf;
-use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::dtype::KvFormat;
 use verbatim_core::engine::{Speculation, SpeculationMode};
 use verbatim_core::isa::Isa;
 
@@ -71,10 +71,9 @@ pub struct TemplateSource {
 pub struct Options {
     /// The model to open.
     pub model: ModelSource,
-    /// The format of the weights; `None` is the source's own, bf16 for f16.
-    pub weights: Option<WeightFormat>,
-    /// The format of the output head; `None` is that of the weights.
-    pub head: Option<WeightFormat>,
+    /// How weights are stored. [`Options::compress`], the instruction set and the sequences that are
+    /// served take the place of its own.
+    pub weights: WeightChoice,
     /// Whether bf16 weights are stored in 12 bits each.
     pub compress: Compress,
     /// How the file of an image is used.
@@ -117,8 +116,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             model: ModelSource::BuiltIn,
-            weights: None,
-            head: None,
+            weights: WeightChoice::default(),
             compress: Compress::Auto,
             access: ImageAccess::default(),
             kv_format: None,
@@ -144,11 +142,10 @@ impl Options {
     /// How weights are stored for an instruction set.
     pub(super) fn weight_choice(&self, isa: Isa) -> WeightChoice {
         WeightChoice {
-            format: self.weights,
-            head: self.head,
             compress: self.compress,
             isa: Some(isa),
             sequences: Some(self.max_seqs),
+            ..self.weights
         }
     }
 }
@@ -156,10 +153,12 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use verbatim_core::dtype::WeightFormat;
 
     #[test]
     fn weights_are_stored_for_the_instruction_set_and_the_sequences_that_are_served() {
-        let options = Options { max_seqs: 3, head: Some(WeightFormat::Int8), ..Options::default() };
+        let weights = WeightChoice { head: Some(WeightFormat::Int8), ..WeightChoice::default() };
+        let options = Options { max_seqs: 3, weights, ..Options::default() };
         let choice = options.weight_choice(Isa::PORTABLE);
         assert_eq!((choice.isa, choice.sequences), (Some(Isa::PORTABLE), Some(3)));
         assert_eq!((choice.format, choice.head), (None, Some(WeightFormat::Int8)));

@@ -14,7 +14,7 @@ use verbatim_core::engine::{DraftCache, DraftModel};
 use verbatim_core::memory::REGION_ALIGN;
 use verbatim_core::model::image::{TensorKind, TensorPlace};
 use verbatim_core::model::{
-    Architecture, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig, RopeScaling,
+    Architecture, FormatMix, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig, RopeScaling,
 };
 use verbatim_core::pool::{Pool, Serial};
 
@@ -47,6 +47,7 @@ fn config(weights: WeightFormat, layer_count: usize) -> ModelConfig {
         features: LayerFeatures::PLAIN,
         weight_format: weights,
         head_format: weights,
+        mix: FormatMix::NONE,
     }
 }
 

@@ -1,8 +1,12 @@
-//! A packed weight: its panels in one of the formats, its shape and its bias.
+//! A packed weight: its panels, its shape and its bias.
+//!
+//! Most weights are stored in one format. A fused one may be a run of **segments**, each of whole
+//! panels in a format of its own: in `int4` models the values of a fused Q, K and V keep 8 bits. All
+//! segments of a weight meet the same rows of activations, so their formats have the same operands.
 use super::activations::Activations;
 use super::formats::{Format, panel_len};
 use super::panel::{PANEL, panel_count};
-use crate::dtype::{WeightFormat, weight_formats};
+use crate::dtype::{OperandFormat, WeightFormat, weight_formats};
 use crate::memory::{AnyBits, cast};
 use crate::tensor::padded;
 
@@ -49,9 +53,10 @@ macro_rules! panels {
             pub fn read_column(&self, n: usize, out: &mut [f32]) {
                 assert!(n < self.outputs);
                 let out = &mut out[..self.inputs];
-                match self.panels {
+                let segment = self.segment_of(n / PANEL);
+                match segment.panels {
                     $($(#[cfg($cfg)])? Panels::$variant(all) => {
-                        <$element as Format>::read_column(self.panel_of(all, n), n % PANEL, out)
+                        <$element as Format>::read_column(self.panel_of(segment, all, n), n % PANEL, out)
                     })*
                 }
             }
@@ -63,9 +68,11 @@ macro_rules! panels {
             /// If `n` is no column, or the activations do not fit the weight.
             pub fn reference(&self, activations: Activations<'_>, row: usize, n: usize) -> f32 {
                 assert!(n < self.outputs && activations.width() == self.inputs);
-                match self.panels {
+                let segment = self.segment_of(n / PANEL);
+                match segment.panels {
                     $($(#[cfg($cfg)])? Panels::$variant(all) => {
-                        <$element as Format>::reference(activations, row, self.panel_of(all, n), n % PANEL)
+                        let panel = self.panel_of(segment, all, n);
+                        <$element as Format>::reference(activations, row, panel, n % PANEL)
                     })*
                 }
             }
@@ -74,23 +81,68 @@ macro_rules! panels {
 }
 weight_formats!(panels);
 
+/// The maximum of segments of a weight: Q, K and V.
+pub const SEGMENTS_MAX: usize = 3;
+
+/// Panels of a weight that lie next to each other in one format.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'w> {
+    /// The number of its first panel in the weight.
+    pub first: usize,
+    /// The number of the panel behind its last.
+    pub end: usize,
+    /// The panels themselves.
+    pub panels: Panels<'w>,
+}
+
 /// A weight with its shape and bias: `y = x Wᵀ + b`.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear<'w> {
     outputs: usize,
     inputs: usize,
-    panels: Panels<'w>,
+    /// The first `segment_count` are the weight's; those behind them repeat the last.
+    segments: [Segment<'w>; SEGMENTS_MAX],
+    segment_count: usize,
     bias: Option<&'w [f32]>,
 }
 
 impl<'w> Linear<'w> {
-    /// A weight of `outputs × inputs`; the bias is padded to whole panels.
+    /// A weight of `outputs × inputs` in one format; the bias is padded to whole panels.
     ///
     /// Returns `None` if the slices do not have the lengths that the shape says.
     pub fn new(outputs: usize, inputs: usize, panels: Panels<'w>, bias: Option<&'w [f32]>) -> Option<Self> {
-        let len = panel_len(panels.format(), inputs).checked_mul(panel_count(outputs))?;
+        Self::of_segments(inputs, &[(outputs, panels)], bias)
+    }
+
+    /// A weight of a run of segments: the outputs of each, of which all but the last have whole
+    /// panels, and its panels.
+    ///
+    /// Returns `None` if there are no segments or more than [`SEGMENTS_MAX`], if slices do not have
+    /// the lengths that the shapes say, or if the formats have different operands.
+    pub fn of_segments(
+        inputs: usize,
+        parts: &[(usize, Panels<'w>)],
+        bias: Option<&'w [f32]>,
+    ) -> Option<Self> {
+        let (last, whole) = parts.split_last()?;
+        let operands = last.1.format().operands();
+        let (mut outputs, mut first) = (0_usize, 0);
+        let mut segments = [Segment { first: 0, end: 0, panels: last.1 }; SEGMENTS_MAX];
+        for (i, (part_outputs, panels)) in parts.iter().enumerate() {
+            let end = first + panel_count(*part_outputs);
+            let len = panel_len(panels.format(), inputs).checked_mul(end - first)?;
+            let fits = panels.len() == len && panels.format().operands() == operands;
+            let is_whole = i == whole.len() || part_outputs.is_multiple_of(PANEL);
+            if !(fits && is_whole) {
+                return None;
+            }
+            segments.get_mut(i..)?.fill(Segment { first, end, panels: *panels });
+            outputs = outputs.checked_add(*part_outputs)?;
+            first = end;
+        }
         let bias_fits = bias.is_none_or(|b| b.len() == padded(outputs));
-        (panels.len() == len && bias_fits && inputs > 0).then_some(Self { outputs, inputs, panels, bias })
+        let weight = Self { outputs, inputs, segments, segment_count: parts.len(), bias };
+        (parts.len() <= SEGMENTS_MAX && bias_fits && inputs > 0).then_some(weight)
     }
 
     /// The number of output columns, N.
@@ -105,10 +157,16 @@ impl<'w> Linear<'w> {
         self.inputs
     }
 
-    /// The packed weights, in one of the formats.
+    /// The segments, in the order of their panels.
     #[inline(always)]
-    pub fn panels(&self) -> Panels<'w> {
-        self.panels
+    pub fn segments(&self) -> &[Segment<'w>] {
+        &self.segments[..self.segment_count]
+    }
+
+    /// What the activations that it meets are rounded to.
+    #[inline(always)]
+    pub fn operands(&self) -> OperandFormat {
+        self.segments[0].panels.format().operands()
     }
 
     /// The bias, padded to whole panels.
@@ -125,13 +183,24 @@ impl<'w> Linear<'w> {
 
     /// Bytes of the panels.
     pub fn bytes(&self) -> usize {
-        let format = self.panels.format();
-        panel_len(format, self.inputs) * self.panel_count() * format.element_bytes()
+        self.segments().iter().map(|segment| self.panel_bytes(segment) * (segment.end - segment.first)).sum()
     }
 
-    /// The panel of column `n`.
-    fn panel_of<W: Format + AnyBits>(&self, all: &'w [W], n: usize) -> &'w [W] {
+    /// Bytes of one panel of a segment.
+    pub(super) fn panel_bytes(&self, segment: &Segment<'_>) -> usize {
+        let format = segment.panels.format();
+        panel_len(format, self.inputs) * format.element_bytes()
+    }
+
+    /// The segment of a panel.
+    fn segment_of(&self, panel: usize) -> &Segment<'w> {
+        let of = self.segments().iter().find(|segment| panel < segment.end);
+        of.expect("the segments have all panels")
+    }
+
+    /// The panel of column `n`, which is one of the segment's.
+    fn panel_of<W: Format + AnyBits>(&self, segment: &Segment<'w>, all: &'w [W], n: usize) -> &'w [W] {
         let len = W::panel_len(self.inputs);
-        &all[n / PANEL * len..][..len]
+        &all[(n / PANEL - segment.first) * len..][..len]
     }
 }

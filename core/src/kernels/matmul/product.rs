@@ -67,8 +67,7 @@ pub unsafe fn multiply(
     let k = weight.inputs();
     assert!(panels.end * PANEL <= out_stride);
     assert!(epilogue.len() >= act.count() * out_stride, "the output is shorter than the product");
-    let format = weight.panels().format();
-    assert!(act.format() == format.operands(), "the activations are not in the format of the weights");
+    assert!(act.format() == weight.operands(), "the activations are not in the format of the weights");
     assert!(act.width() == k, "the rows are not as wide as the weight has inputs");
     assert!(
         scratch.len() >= scratch_bytes(act.count(), per_output) && scratch.as_ptr().addr().is_multiple_of(64)
@@ -76,13 +75,24 @@ pub unsafe fn multiply(
     if let Activations::Int8(rows, scales) = act {
         assert!(scales.len() >= rows.count());
     }
-    let panel_bytes = weight.bytes() / weight.panel_count().max(1);
-    let blocks = Blocks::new(act.count(), act.row_bytes(), per_output * panel_bytes);
-    for panels in blocks.panels(panels) {
-        for rows in blocks.rows() {
-            let epilogue = epilogue.after(rows.start * out_stride);
-            let task = Task { k, bias: weight.bias(), epilogue, out_stride, panels: panels.clone() };
-            run_block(isa, act.part(rows), weight.panels(), task, scratch);
+    for segment in weight.segments() {
+        // Panels that are multiplied together lie in one segment.
+        assert!(segment.first.is_multiple_of(per_output) && segment.end.is_multiple_of(per_output));
+        let (first, end) = (segment.first / per_output, segment.end / per_output);
+        let range = panels.start.max(first)..panels.end.min(end);
+        if range.is_empty() {
+            continue;
+        }
+        let local = range.start - first..range.end - first;
+        let epilogue = epilogue.after(first * PANEL);
+        let bias = weight.bias().map(|bias| &bias[segment.first * PANEL..]);
+        let blocks = Blocks::new(act.count(), act.row_bytes(), per_output * weight.panel_bytes(segment));
+        for panels in blocks.panels(local) {
+            for rows in blocks.rows() {
+                let epilogue = epilogue.after(rows.start * out_stride);
+                let task = Task { k, bias, epilogue, out_stride, panels: panels.clone() };
+                run_block(isa, act.part(rows), segment.panels, task, scratch);
+            }
         }
     }
 }

@@ -96,6 +96,20 @@ impl Case {
         (act, Linear::new(self.n, self.k, panels, self.bias.as_deref()).unwrap())
     }
 
+    /// The weight as a run of segments, each with its number of panels and its format.
+    fn of_segments(&self, segments: &[(usize, WeightFormat)]) -> Option<Linear<'_>> {
+        let (mut parts, mut first) = (Vec::new(), 0);
+        for (panels, format) in segments {
+            let (_, bytes) = self.panels.iter().find(|(other, _)| other == format).unwrap();
+            let panel_bytes = panel_len(*format, self.k) * format.element_bytes();
+            let bytes = &bytes.as_slice()[first * panel_bytes..][..panels * panel_bytes];
+            let outputs = (panels * PANEL).min(self.n - first * PANEL);
+            parts.push((outputs, Panels::from_bytes(*format, bytes).unwrap()));
+            first += panels;
+        }
+        Linear::of_segments(self.k, &parts, self.bias.as_deref())
+    }
+
     fn expected(&self, format: WeightFormat, r: usize, n: usize) -> f32 {
         // 12 bits give the bits of the bf16 weights that they hold.
         let (act, weight) = self.operands(format.numerics());
@@ -173,6 +187,60 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_run_of_segments_has_the_columns_of_each() {
+    use WeightFormat::{Bf16, Bf16x12, F32, Int4, Int8};
+    for (rows, k) in [(1, 70), (9, 200), (40, 333)] {
+        let case = Case::new(5, rows, 5 * PANEL + 7, k, true);
+        for segments in
+            [&[(2_usize, Int4), (4, Int8)][..], &[(1, Int8), (3, Int4), (2, Int8)], &[(4, Bf16), (2, Bf16x12)]]
+        {
+            let weight = case.of_segments(segments).unwrap();
+            assert_eq!(weight.panel_count(), 6);
+            let format_of: Vec<_> =
+                segments.iter().flat_map(|(panels, format)| vec![*format; *panels]).collect();
+            let bytes: usize =
+                format_of.iter().map(|format| panel_len(*format, k) * format.element_bytes()).sum();
+            assert_eq!(weight.bytes(), bytes);
+            let (act, _) = case.operands(segments[0].1);
+            let stride = padded(case.n);
+            for isa in Isa::available().iter() {
+                for cuts in [&[0_usize, 6][..], &[0, 1, 3, 5, 6], &[0, 4, 6]] {
+                    let mut out = vec![f32::NAN; rows * stride];
+                    let shared = Shared::new(&mut out);
+                    let mut scratch = Bytes::new(scratch_bytes(rows, 2));
+                    for cut in cuts.windows(2) {
+                        let epilogue = (Epilogue::Store(shared), stride);
+                        // SAFETY: one task at a time.
+                        unsafe { multiply(*isa, act, &weight, cut[0]..cut[1], epilogue, scratch.slice()) };
+                    }
+                    for (i, x) in out.iter().enumerate().filter(|(i, _)| i % stride < case.n) {
+                        let (r, c) = (i / stride, i % stride);
+                        let expected = case.expected(format_of[c / PANEL], r, c);
+                        assert_eq!(x.to_bits(), expected.to_bits(), "{} [{r}, {c}]", isa.name());
+                        let bias = case.bias.as_ref().unwrap()[c];
+                        assert_eq!((weight.reference(act, r, c) + bias).to_bits(), expected.to_bits());
+                    }
+                }
+            }
+            let (mut column, mut of_one) = (vec![0.0; k], vec![0.0; k]);
+            for (c, format) in format_of.iter().enumerate().map(|(panel, format)| (panel * PANEL + 3, format))
+            {
+                weight.read_column(c, &mut column);
+                case.operands(*format).1.read_column(c, &mut of_one);
+                assert_eq!(column, of_one);
+            }
+        }
+        assert!(case.of_segments(&[(2, F32), (4, Bf16)]).is_none(), "their activations differ");
+        assert!(case.of_segments(&[(2, Int4), (3, Int8)]).is_none(), "the bias is longer");
+        assert!(case.of_segments(&[]).is_none());
+        let (_, whole) = case.panels.iter().find(|(format, _)| *format == F32).unwrap();
+        let whole = Panels::from_bytes(F32, whole.as_slice()).unwrap();
+        let outputs = |outputs| Linear::of_segments(k, &[(outputs, whole), (0, Panels::F32(&[]))], None);
+        assert!(outputs(6 * PANEL).is_some() && outputs(6 * PANEL - 1).is_none(), "a panel is shared");
     }
 }
 

@@ -4,7 +4,7 @@
 //! A [`Place`] is a number or a hash at an offset. The configuration is a table of fields
 //! ([`CONFIG_FIELDS`]), one word of 64 bits each, in the table's order from [`CONFIG`] on; a new
 //! field is one line there. Words that are no value of their field are refused by its name.
-use super::super::config::ModelConfig;
+use super::super::config::{FormatMix, ModelConfig};
 use super::super::families::{Architecture, FAMILIES};
 use super::super::spec::{Activation, LayerFeatures, LayerPattern, NormPlacement};
 use super::error::ImageError;
@@ -16,7 +16,7 @@ use core::ops::Range;
 pub const MAGIC: [u8; 8] = *b"vbimage\0";
 
 /// The version of the format, which changes with every change of a field or of where tensors lie.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 
 /// Bytes of the header, before the aux table. What no field takes is zero.
 pub const HEADER_BYTES: usize = 512;
@@ -324,6 +324,9 @@ const CONFIG_FIELDS: &[ConfigField] = &[
     field!("norms of heads", qk_norm),
     field!("weight format", weight_format),
     field!("head format", head_format),
+    field!("format of the values", mix.value),
+    field!("format of the attention output", mix.attention_output),
+    field!("format of down", mix.down),
     field!("layer pattern", features.pattern),
     field!("window of layer kind 0", features.kinds[0].window),
     field!("RoPE table of layer kind 0", features.kinds[0].rope),
@@ -364,6 +367,7 @@ const UNREAD: ModelConfig = ModelConfig {
     features: LayerFeatures::PLAIN,
     weight_format: WeightFormat::F32,
     head_format: WeightFormat::F32,
+    mix: FormatMix::NONE,
 };
 
 /// Writes the configuration into a header.

@@ -11,6 +11,7 @@ use super::header::{
     TENSOR_EXPERT, TENSOR_KIND, TENSOR_LAYER, TENSOR_OFFSET,
 };
 use crate::dtype::WeightFormat;
+use crate::kernels::matmul::linear::SEGMENTS_MAX;
 use crate::kernels::matmul::panel::{PANEL, panel_count};
 use crate::kernels::matmul::panel_len;
 use crate::memory::REGION_ALIGN;
@@ -42,8 +43,8 @@ pub enum TensorKind {
 /// How a tensor is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// Panels of a product with that many outputs and inputs, in the tensor's
-    /// [format](TensorKind::format).
+    /// Panels of a product with that many outputs and inputs, in the formats of the tensor's
+    /// [segments](TensorKind::segments).
     Panels {
         /// N, padded outputs of paired panels included.
         outputs: usize,
@@ -66,18 +67,30 @@ pub enum Storage {
     },
 }
 
-impl Storage {
-    /// Bytes in an image; `None` if they overflow.
-    pub fn bytes(self, format: WeightFormat) -> Option<usize> {
-        match self {
-            Self::Panels { outputs, inputs } => panel_len(format, inputs)
-                .checked_mul(panel_count(outputs))?
-                .checked_mul(format.element_bytes()),
-            Self::Rows { rows, width } => {
-                rows.checked_mul(width)?.checked_mul(format.of_rows().element_bytes())
-            }
-            Self::Vector { padded, .. } => padded.checked_mul(size_of::<f32>()),
-        }
+/// Panels of a tensor that lie next to each other in one format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentPlace {
+    /// Outputs of the segment: whole panels, but for those of a tensor's last.
+    pub outputs: usize,
+    /// How its panels are stored.
+    pub format: WeightFormat,
+    /// Its bytes from the start of the tensor.
+    pub span: Span,
+}
+
+impl SegmentPlace {
+    /// Bytes of one of its panels, of `inputs` inputs.
+    pub fn panel_bytes(&self, inputs: usize) -> usize {
+        panel_len(self.format, inputs) * self.format.element_bytes()
+    }
+
+    /// The segment of that many outputs behind another; `None` if its bytes overflow.
+    fn behind(before: Span, (outputs, format): (usize, WeightFormat), inputs: usize) -> Option<Self> {
+        let panel = panel_len(format, inputs).checked_mul(format.element_bytes())?;
+        let bytes = panel.checked_mul(panel_count(outputs))?;
+        let offset = before.offset.checked_add(before.bytes)?;
+        offset.checked_add(bytes)?;
+        Some(Self { outputs, format, span: Span { offset, bytes } })
     }
 }
 
@@ -135,9 +148,55 @@ impl TensorKind {
         }
     }
 
-    /// The weight format that its storage follows: the head has one of its own.
-    pub fn format(self, config: &ModelConfig) -> WeightFormat {
-        if self == Self::Head { config.head_format } else { config.weight_format }
+    /// Outputs and format of the segments of a tensor that is stored as panels: one, or two where
+    /// the values have a format of their own.
+    fn parts(self, config: &ModelConfig, outputs: usize) -> [Option<(usize, WeightFormat)>; SEGMENTS_MAX] {
+        let (base, mix) = (config.weight_format, config.mix);
+        let one = |format| [Some((outputs, format)), None, None];
+        match self {
+            Self::Qkv => match mix.value.filter(|value| *value != base) {
+                Some(value) => {
+                    let values = config.kv_size();
+                    [Some((outputs - values, base)), Some((values, value)), None]
+                }
+                None => one(base),
+            },
+            Self::AttentionOutput => one(mix.attention_output.unwrap_or(base)),
+            Self::Down => one(mix.down.unwrap_or(base)),
+            Self::Head => one(config.head_format),
+            _ => one(base),
+        }
+    }
+
+    /// The segments of a tensor that is stored as panels, in order; none of other tensors.
+    pub fn segments(self, config: &ModelConfig) -> impl Iterator<Item = SegmentPlace> {
+        let (parts, inputs) = match self.storage(config) {
+            Some(Storage::Panels { outputs, inputs }) => (self.parts(config, outputs), inputs),
+            _ => ([None; SEGMENTS_MAX], 0),
+        };
+        let mut before = Span::NONE;
+        parts.into_iter().flatten().map_while(move |part| {
+            let segment = SegmentPlace::behind(before, part, inputs)?;
+            before = segment.span;
+            Some(segment)
+        })
+    }
+
+    /// Bytes of the tensor in an image; `None` if they overflow, or the model has none.
+    fn bytes(self, config: &ModelConfig) -> Option<usize> {
+        match self.storage(config)? {
+            Storage::Panels { outputs, inputs } => {
+                let mut before = Span::NONE;
+                for part in self.parts(config, outputs).into_iter().flatten() {
+                    before = SegmentPlace::behind(before, part, inputs)?.span;
+                }
+                Some(before.range().end)
+            }
+            Storage::Rows { rows, width } => {
+                rows.checked_mul(width)?.checked_mul(config.weight_format.of_rows().element_bytes())
+            }
+            Storage::Vector { padded, .. } => padded.checked_mul(size_of::<f32>()),
+        }
     }
 
     /// Whether it is the weight of an RMSNorm.
@@ -267,8 +326,10 @@ impl<'n> ImageLayout<'n> {
         let mut lay = |kinds: &[TensorKind], cursor: &mut Cursor| -> Result<usize, ImageError> {
             let mut sum = 0_usize;
             for kind in kinds {
-                let Some(storage) = kind.storage(config) else { continue };
-                let span = cursor.take(storage.bytes(kind.format(config)), TENSOR_ALIGN, "a tensor")?;
+                if kind.storage(config).is_none() {
+                    continue;
+                }
+                let span = cursor.take(kind.bytes(config), TENSOR_ALIGN, "a tensor")?;
                 spans[*kind as usize] = span;
                 sum = sum.checked_add(span.bytes).ok_or(ImageError::TooLarge { what: "a layer" })?;
             }

@@ -5,6 +5,7 @@ use super::*;
 use crate::kernels::matmul::panel_len;
 use crate::kernels::rope::{RopeConfig, RopeScaling};
 use crate::memory::REGION_ALIGN;
+use crate::model::config::FormatMix;
 use crate::model::families::Architecture;
 use crate::model::spec::{Activation, LayerFeatures, LayerKind, LayerNorms, LayerPattern, NormPlacement};
 use std::string::ToString;
@@ -40,6 +41,7 @@ pub(super) fn config(format: WeightFormat, tied_head: bool, extras: bool) -> Mod
         features: LayerFeatures::PLAIN,
         weight_format: format,
         head_format: format,
+        mix: FormatMix::NONE,
     }
 }
 
@@ -165,6 +167,49 @@ fn what_is_written_is_read() {
         assert_eq!(outer.head.bytes(), 2 * panel_len(format, 48) * format.element_bytes());
         assert_eq!(model.weight_bytes(), weight_bytes + outer.head.bytes() + 64 * 4);
     }
+}
+
+/// A configuration whose Q and K together are whole panels.
+fn with_whole_panels(format: WeightFormat) -> ModelConfig {
+    ModelConfig { head_count: 4, kv_head_count: 2, head_dim: 16, ..config(format, true, true) }
+}
+
+#[test]
+fn products_of_a_mix_keep_their_formats() {
+    use WeightFormat::{Bf16, Bf16x12, Int4, Int8};
+    let mix = FormatMix { value: Some(Bf16x12), down: Some(Bf16x12), attention_output: None };
+    let config = ModelConfig { mix, ..with_whole_panels(Bf16) };
+    let memory = image(&config);
+    let model = PackedModel::parse(memory.get()).unwrap();
+    let formats = |linear: &Linear| -> Vec<_> {
+        let segments = linear.segments().iter();
+        segments.map(|segment| (segment.end - segment.first, segment.panels.format())).collect()
+    };
+    for i in 0..config.layer_count {
+        let layer = model.layer(i);
+        assert_eq!(formats(&layer.qkv), [(3, Bf16), (1, Bf16x12)]);
+        assert_eq!(formats(&layer.down), [(2, Bf16x12)]);
+        assert_eq!(formats(&layer.attention_output), [(2, Bf16)]);
+        let mut column = vec![0.0; config.hidden_size];
+        for n in 0..config.qkv_size() {
+            layer.qkv.read_column(n, &mut column);
+            let expected = |k: usize| value(TensorKind::Qkv, i, n, k);
+            assert!((0..column.len()).all(|k| column[k] == expected(k)), "column {n}");
+        }
+    }
+    let layers = config.layer_count * (model.layer(0).qkv.bytes() + model.layer(0).attention_output.bytes());
+    let others = config.layer_count * (model.layer(0).gate_up.bytes() + model.layer(0).down.bytes());
+    assert_eq!(config.row_weight_bytes(), layers + others + model.outer().head.bytes());
+
+    let refused = |config: ModelConfig| ImageLayout::new(&config, &[]).unwrap_err().to_string();
+    let mix = FormatMix { down: Some(Int8), ..FormatMix::NONE };
+    let told = refused(ModelConfig { mix, ..with_whole_panels(Bf16) });
+    assert!(told.contains("format mix must be formats of products whose activations"), "{told}");
+    let mix = FormatMix { value: Some(Int8), ..FormatMix::NONE };
+    let shared = ModelConfig { mix, head_dim: 10, ..with_whole_panels(Int4) };
+    assert!(refused(shared).contains("where Q and K are no whole panels"));
+    let same = ModelConfig { mix: FormatMix { value: Some(Int4), ..FormatMix::NONE }, ..shared };
+    assert!(ImageLayout::new(&same, &[]).is_ok(), "no panel is shared");
 }
 
 #[test]
@@ -389,7 +434,9 @@ fn every_field_of_the_configuration_is_written_and_read() {
         attention_scale: Some(0.3),
         ..LayerFeatures::PLAIN
     };
-    let written = ModelConfig { features, ..config(WeightFormat::Bf16, true, true) };
+    let mix =
+        FormatMix { value: Some(WeightFormat::Bf16x12), down: Some(WeightFormat::Bf16), ..FormatMix::NONE };
+    let written = ModelConfig { features, mix, ..with_whole_panels(WeightFormat::Bf16) };
     let mut header_bytes = vec![0; HEADER_BYTES];
     header::put_config(&mut header_bytes, &written);
     assert_eq!(header::config(&header_bytes), Some(Ok(written)));

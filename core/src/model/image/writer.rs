@@ -11,7 +11,6 @@ use super::layout::{ImageLayout, Storage, TensorKind, directory_entry, gate_up_s
 use crate::dtype::{WeightFormat, bf16_operand};
 use crate::kernels::matmul::pack::pack_values;
 use crate::kernels::matmul::panel::PANEL;
-use crate::kernels::matmul::panel_len;
 use crate::kernels::matmul::source::float::Values;
 use crate::memory::{AnyBits, REGION_ALIGN, cast_mut};
 use half::bf16;
@@ -75,7 +74,7 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
             }
             _ => Some(n),
         };
-        match (storage, kind.format(&config)) {
+        match (storage, config.weight_format.of_rows()) {
             (Storage::Vector { len, .. }, _) => {
                 let Some(out) = self.tensor_mut::<f32>(kind, layer) else { return };
                 for (i, x) in out.iter_mut().enumerate() {
@@ -96,17 +95,21 @@ impl<'a, 'n> ImageWriter<'a, 'n> {
                 }
                 self.flushed_count += flushed;
             }
-            (Storage::Panels { outputs, inputs }, format) => {
-                let panel_bytes = panel_len(format, inputs) * format.element_bytes();
+            (Storage::Panels { outputs, inputs }, _) => {
                 let Some(out) = self.tensor_mut::<u8>(kind, layer) else { return };
-                let mut flushed = 0;
-                for (number, panel) in out.chunks_exact_mut(panel_bytes).enumerate() {
-                    let at = |lane: usize, k: usize| {
-                        source(number * PANEL + lane).map_or(0.0, |row| value(row, k))
-                    };
-                    let count = PANEL.min(outputs - number * PANEL);
-                    let rows = Values { count, inputs, value: &at };
-                    flushed += pack_values(format, panel, &rows).expect("weights that can be packed");
+                let (mut flushed, mut number) = (0, 0);
+                for segment in kind.segments(&config) {
+                    let panels = out[segment.span.range()].chunks_exact_mut(segment.panel_bytes(inputs));
+                    for panel in panels {
+                        let at = |lane: usize, k: usize| {
+                            source(number * PANEL + lane).map_or(0.0, |row| value(row, k))
+                        };
+                        let count = PANEL.min(outputs - number * PANEL);
+                        let rows = Values { count, inputs, value: &at };
+                        let packed = pack_values(segment.format, panel, &rows);
+                        flushed += packed.expect("weights that can be packed");
+                        number += 1;
+                    }
                 }
                 self.flushed_count += flushed as u64;
             }
