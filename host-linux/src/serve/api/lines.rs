@@ -10,6 +10,7 @@ mod retries;
 pub use request::BATCH_URLS;
 
 use super::answer::parsed::ParsedBody;
+use super::answer::reading::parse_object;
 use super::answer::run::{Answer, Patience};
 use super::answer::usage::usage;
 use super::body::told_names;
@@ -24,8 +25,6 @@ use super::parameters::endpoint::EMBEDDINGS;
 use super::vectors;
 use crate::batch::answerer::{Answerer, BatchSender, Halt, Leave, LineError, LineRequest, Reply, Stop};
 use crate::runtime::Generation;
-use crate::runtime::embedding::Watcher;
-use crate::serve::budgets::Queued;
 use crate::serve::error::ApiError;
 use crate::serve::guards::keys::Key;
 use crate::serve::server::Server;
@@ -204,12 +203,8 @@ impl LineAnswers {
     }
 
     fn parsed(&self, dialect: &dyn Dialect, asked: Asked<'_>) -> Result<ParsedBody, ApiError> {
-        let mut parsed = self.reading(asked, |reading| {
-            let ignored = checked(dialect.endpoint(), asked.body, reading.bounds.is_strict)?;
-            let mut parsed = dialect.parse(&Fields::new(asked.body), reading)?;
-            parsed.ignored.splice(0..0, ignored);
-            Ok(parsed)
-        })?;
+        let mut parsed =
+            self.reading(asked, |reading| parse_object(dialect, asked.body, reading, &mut Vec::new()))?;
         if parsed.streaming.stream {
             return Err(ApiError::invalid("stream", "stream must be false in a batch"));
         }
@@ -227,7 +222,7 @@ impl LineAnswers {
         let stop = asked.stop.clone();
         let mut generation = generation.while_wanted(move || !stop.is_set());
         let answer = Answer::new(server, dialect, &parsed, asked.id);
-        let mut room = server.budgets.answers.room();
+        let mut room = server.budgets.answers.room("ask for fewer tokens in its lists");
         let whole = answer.whole(&mut generation, &mut queued, &mut room, &mut Calm);
         // What was computed is paid for, whatever came of it.
         let usage = usage(&parsed, &generation);
@@ -245,12 +240,12 @@ impl LineAnswers {
             Ok((ignored, embeddings::read(&Fields::new(asked.body), reading)?))
         })?;
         let prompts = std::mem::take(&mut read.prompts);
-        let queued = server.budgets.queue.enter(prompts.iter().map(|prompt| (1, prompt.len())))?;
-        let mut watcher = Waiting { stop: asked.stop, queued };
-        let priority = behind_live(0);
-        let computed = vectors::compute(server, "input", (prompts, read.cache_salt, priority), &mut watcher)?;
-        self.charge(asked, computed.1.prompt_tokens);
-        let mut usage = vectors::usage_json(computed.1);
+        let _room = vectors::room(server, prompts.len(), read.entry_bytes())?;
+        let asks = (prompts, read.cache_salt, behind_live(0));
+        let (usage, vectors) = vectors::compute(server, "input", asks, &|| !asked.stop.is_set());
+        self.charge(asked, usage.prompt_tokens);
+        let vectors = vectors?;
+        let mut usage = vectors::usage_json(usage);
         forget_cache(&mut usage);
         let told = embeddings::Told {
             id: asked.id,
@@ -258,7 +253,7 @@ impl LineAnswers {
             usage,
             verbatim: told_names(&ignored),
         };
-        embeddings::body(server, &read, computed.0, told)
+        embeddings::body(server, &read, vectors, told)
     }
 }
 
@@ -293,22 +288,6 @@ impl Patience for Calm {
     }
 
     fn beat(&mut self) {}
-}
-
-/// A line whose vectors are computed, and its place in the queue.
-struct Waiting<'s> {
-    stop: &'s Stop,
-    queued: Queued<'s>,
-}
-
-impl Watcher for Waiting<'_> {
-    fn is_wanted(&self) -> bool {
-        !self.stop.is_set()
-    }
-
-    fn begins(&mut self, number: usize) {
-        self.queued.heard_of(number);
-    }
 }
 
 #[cfg(test)]
