@@ -18,8 +18,8 @@ use crate::serve::notice::Notice;
 use crate::serve::observe::{Observer, Record};
 use crate::serve::options::ServeOptions;
 use crate::serve::server::Server;
-use indicatif::{ProgressBar, ProgressStyle};
-use std::fmt::Display;
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use std::fmt::{Display, Write};
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
@@ -78,9 +78,10 @@ impl Sink for Output<'_> {
 /// A bar on standard error; silent where that is no terminal.
 fn bar(total: usize, done: usize) -> ProgressBar {
     let bar = ProgressBar::new(total as u64);
-    let template = "{pos}/{len} lines {bar:40} {per_sec}, {eta} left";
+    let template = "{pos}/{len} lines {bar:40} {rate}, {eta} left";
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        let rate = |state: &ProgressState, to: &mut dyn Write| _ = write!(to, "{:.1}/s", state.per_sec());
+        bar.set_style(style.with_key("rate", rate));
     }
     bar.set_position(done as u64);
     bar.reset_eta();
