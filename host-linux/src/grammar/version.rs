@@ -1,6 +1,6 @@
-//! Which tokens a grammar allows is decided by more than the grammar: by how sources are translated,
-//! by the white space that JSON may have, by which of several ways to write the same text the
-//! library takes. That has a number here, as a model's arithmetic has one in the core.
+//! Which tokens a grammar allows is decided by more than the grammar: by how sources are
+//! translated, by the white space that JSON may have, by which of several ways to write the same
+//! text the library takes. That has a number here, as a model's arithmetic has one in the core.
 //!
 //! [`GRAMMAR_VERSION`] moves whenever a mask of any grammar could. Two tests below tell of it: one
 //! compares a hash of masks, the other the versions of the libraries that make them.

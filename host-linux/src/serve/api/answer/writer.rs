@@ -154,7 +154,7 @@ pub struct Finish {
 pub struct Brought {
     /// How many tokens it was: one, or none.
     pub tokens: usize,
-    /// What it brought.
+    /// The parts that it brought, or none while text is held back.
     pub parts: Box<[Part]>,
 }
 
@@ -194,7 +194,7 @@ impl<'w> WholeChoice<'w> {
 pub struct Listed {
     /// Log-probabilities of tokens, and of those that were as likely.
     pub logprobs: bool,
-    /// Ids of tokens.
+    /// Ids of tokens, as numbers.
     pub ids: bool,
 }
 
