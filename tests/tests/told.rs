@@ -113,3 +113,17 @@ fn a_prompt_that_fills_the_context_is_computed_and_no_longer_one_is() {
         assert_eq!((&error["n_prompt_tokens"], &error["n_ctx"]), (&json!(told), &json!(64)), "{answer}");
     }
 }
+
+/// Each event of a stream counts the tokens that all choices have brought by then, and no others.
+#[test]
+fn usage_grows_with_the_tokens_of_every_choice() {
+    let server = serve(&[]);
+    let body = json!({"prompt": ["Hi", "So"], "n": 3, "max_tokens": 5, "ignore_eos": true, "logprobs": 0, "seed": 3,
+                      "stream": true, "stream_options": {"continuous_usage_stats": true}});
+    let mut tokens = 0;
+    for event in server.stream(COMPLETIONS, &body) {
+        tokens += event["choices"][0]["logprobs"]["tokens"].as_array().map_or(0, Vec::len);
+        assert_eq!(event["usage"]["completion_tokens"], json!(tokens), "{event}");
+    }
+    assert_eq!(tokens, 2 * 3 * 5);
+}
