@@ -45,8 +45,10 @@ pub use absent::{Compiler, Constraint, ConstraintState, Next};
 #[cfg(feature = "structured-output")]
 pub use compiler::Compiler;
 #[cfg(feature = "structured-output")]
-pub use constraint::{Constraint, ConstraintState, Next};
+pub use constraint::{Constraint, ConstraintState};
 pub use error::GrammarError;
+#[cfg(feature = "structured-output")]
+pub use parser::Next;
 pub use source::GrammarSource;
 
 #[cfg(all(test, feature = "structured-output"))]

@@ -1,5 +1,8 @@
 //! Outputs that are drawn at random under the masks of a grammar: they are in the language, and
 //! what may follow is a function of the tokens.
+mod limits;
+mod stack;
+
 use super::{Compiler, Constraint, ConstraintState, GrammarError, GrammarSource, Next};
 use crate::load::builtin;
 use crate::text::Tokenizer;
