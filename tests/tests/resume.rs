@@ -198,11 +198,24 @@ fn a_choice_that_stops_early_leaves_the_others_alone() {
     }
 }
 
+/// Two such servers whose chat template is this one.
+fn two_of(template: &str, more: &[&str]) -> (Running, Running) {
+    let mut files = Files::tiny();
+    files.edit("tokenizer_config.json", |config| config["chat_template"] = json!(template));
+    let directory = files.directory("resume");
+    let path = directory.path().to_str().expect("UTF-8");
+    let args = [&["--served-model-name", "tiny", "--model", path], more].concat();
+    let other = [&args[..], &["--threads", "1", "--max-rows", "7", "--isa", "portable"]].concat();
+    (Running::start(&args), Running::start(&other))
+}
+
 /// A form that is complete with the last token that the answer may have ends it, whatever number of
 /// its tokens came from elsewhere: all of them, and none of them too.
 #[test]
 fn a_form_that_is_complete_at_the_limit_ends_the_same_when_resumed() {
-    let (one, other) = two();
+    let template = "{% for t in tools or [] %}{{ t.function.name }};{% endfor %}\
+        {% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}";
+    let (one, other) = two_of(template, &[]);
     let functions = json!([{"type": "function", "function": {"name": "f"}}]);
     let chat = json!({"messages": [{"role": "user", "content": "hi"}], "tools": functions,
                       "tool_choice": "required", "parallel_tool_calls": false, "max_tokens": 400});
@@ -242,15 +255,7 @@ fn reasoning_that_the_prompt_has_opened_is_open_when_resumed_by_ids() {
     let template = "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}\
         {% if not loop.last or add_generation_prompt %}{{ eos_token }}{% endif %}{% endfor %}\
         {% if add_generation_prompt %}assistant:{% if enable_thinking %}<think>\n{% endif %}{% endif %}";
-    let serve = |more: &[&str]| {
-        let mut files = Files::tiny();
-        files.edit("tokenizer_config.json", |config| config["chat_template"] = json!(template));
-        let directory = files.directory("reasoning");
-        let path = directory.path().to_str().expect("UTF-8");
-        let args = ["--served-model-name", "tiny", "--reasoning-parser", "think", "--model", path];
-        Running::start(&[&args, more].concat())
-    };
-    let (one, other) = (serve(&[]), serve(&["--threads", "1", "--max-rows", "7"]));
+    let (one, other) = two_of(template, &["--reasoning-parser", "think"]);
     let letters: serde_json::Map<String, Value> =
         (b'a'..=b'h').map(|byte| (byte.to_string(), json!(60))).collect();
     let body = json!({"max_tokens": 12, "ignore_eos": true, "seed": 2, "temperature": 1.2, "logit_bias": letters,
