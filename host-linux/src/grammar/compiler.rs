@@ -76,12 +76,16 @@ impl Compiler {
         if let Some(known) = self.known(&key) {
             return known;
         }
+        if self.factory.get().is_none() {
+            // That takes longer than most grammars, once; whoever comes now waits for it.
+            on_a_deep_stack(|| self.factory().map(drop))?;
+        }
         let _turn = self.turn()?;
         // Another client may have sent it while this one waited.
         if let Some(known) = self.known(&key) {
             return known;
         }
-        match self.on_a_deep_stack(source, &key) {
+        match on_a_deep_stack(|| self.build(source, &key)) {
             Ok(constraint) => {
                 let constraint = Arc::new(constraint);
                 let bytes = BYTES_MIN + BYTES_EACH * key.len();
@@ -115,22 +119,13 @@ impl Compiler {
         Ok(Turn(self))
     }
 
-    fn on_a_deep_stack(&self, source: &GrammarSource, key: &[u8]) -> Result<Constraint, GrammarError> {
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new()
-                .name("verbatim-grammar".to_owned())
-                .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, || self.build(source, key))
-                .map_err(|_| GrammarError::Busy)?;
-            // A panic was reported by the hook.
-            thread.join().unwrap_or(Err(GrammarError::Failed))
-        })
+    fn factory(&self) -> Result<&ParserFactory, GrammarError> {
+        let make = || factory(&self.tokenizer, &self.limits);
+        self.factory.get_or_init(make).as_ref().map_err(Clone::clone)
     }
 
     fn build(&self, source: &GrammarSource, key: &[u8]) -> Result<Constraint, GrammarError> {
-        let make = || factory(&self.tokenizer, &self.limits);
-        let factory = self.factory.get_or_init(make).as_ref().map_err(Clone::clone)?;
-        let parser = factory.create_parser(grammar(source)?);
+        let parser = self.factory()?.create_parser(grammar(source)?);
         let parser = parser.map_err(|error| GrammarError::told(&error.to_string()))?;
         Constraint::new(parser, &self.memory, key)
     }
@@ -144,6 +139,21 @@ impl Drop for Turn<'_> {
         *lock(&self.0.is_busy) = false;
         self.0.is_free.notify_one();
     }
+}
+
+/// Does work on a thread that has [`STACK_BYTES`] of stack.
+fn on_a_deep_stack<T: Send>(
+    work: impl FnOnce() -> Result<T, GrammarError> + Send,
+) -> Result<T, GrammarError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("verbatim-grammar".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, work)
+            .map_err(|_| GrammarError::Busy)?;
+        // A panic was reported by the hook.
+        thread.join().unwrap_or(Err(GrammarError::Failed))
+    })
 }
 
 /// A lock that forgives a panic: what it guards is whole between any two statements.

@@ -21,7 +21,7 @@ pub(super) const CACHE_BYTES: usize = 64 << 20;
 pub(super) const REFUSALS_BYTES: usize = 1 << 20;
 /// How long a source waits for others that are being compiled before it is refused for now. All
 /// while it waits, its body takes a turn of those that are read at once.
-pub(super) const COMPILING_TIME: Duration = Duration::from_millis(500);
+pub(super) const COMPILING_TIME: Duration = Duration::from_secs(2);
 /// Bytes that the parsers of all outputs should hold together.
 pub(super) const PARSERS_BYTES: usize = 512 << 20;
 

@@ -1,7 +1,7 @@
 //! The deepest sources that are compiled, which is done on a deep stack: their masks are made on
 //! stacks like any other.
-use super::{Random, allowed, compile, schema};
-use crate::grammar::{Compiler, ConstraintState, GrammarSource, Next};
+use super::{Random, allowed, compile, schema, try_compile};
+use crate::grammar::{ConstraintState, GrammarSource, Next};
 use serde_json::json;
 
 /// Bytes of the stack of an ordinary thread are 2 MiB; what masks need has to be far from that.
@@ -79,7 +79,7 @@ fn masks_of_the_deepest_grammars_fit_on_an_ordinary_stack() {
     for (name, deepest, source) in families() {
         // The deepest that is compiled, by halves from what the length of a source allows.
         let fits = |depth: usize| match source(depth).key() {
-            Ok(key) => key.len() <= BYTES && Compiler::compile(&super::BUILT_IN.1, &source(depth)).is_ok(),
+            Ok(key) => key.len() <= BYTES && try_compile(&source(depth)).is_ok(),
             Err(_) => false,
         };
         let depth = std::iter::successors(Some(deepest), |depth| Some(depth / 2));
