@@ -125,8 +125,8 @@ fn what_would_change_the_answer_is_refused_by_name_or_honoured() {
             let (status, answer) = server.post(path, &body);
             let row = find(endpoint, name).unwrap_or_else(|| panic!("{name} has no row"));
             if matches!(row.kind, Kind::Used) {
-                // Honoured: by another answer, or by a refusal of this model or this value. Anthropic's
-                // `thinking` alone is told to clients whose model does not think.
+                // Honoured: by another answer, or by a refusal of this model or this value.
+                // Anthropic's `thinking` alone is told to clients whose model does not think.
                 let is_told = answer["verbatim"]["ignored"].to_string().contains(name);
                 let may_be_told = (endpoint, name) == (MESSAGES, "thinking");
                 assert!(matches!(status, 200 | 400), "{name} at {path}: {answer}");
@@ -220,8 +220,8 @@ fn a_stop_string_ends_a_response_too() {
     assert_eq!((status, text(&cut), &cut["status"]), (200, &whole[..at], &json!("completed")));
 }
 
-/// An answer of a call has no text to give a form to: a schema is checked and told, and a form of the
-/// whole output is refused.
+/// An answer of a call has no text to give a form to: a schema is checked and told, and a form of
+/// the whole output is refused.
 #[test]
 fn a_form_beside_a_call_that_must_be_made_is_never_dropped_untold() {
     let server = serve(&[]);

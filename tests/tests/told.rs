@@ -119,7 +119,8 @@ fn a_prompt_that_fills_the_context_is_computed_and_no_longer_one_is() {
 fn usage_grows_with_the_tokens_of_every_choice() {
     let server = serve(&[]);
     let body = json!({"prompt": ["Hi", "So"], "n": 3, "max_tokens": 5, "ignore_eos": true, "logprobs": 0, "seed": 3,
-                      "stream": true, "stream_options": {"continuous_usage_stats": true}});
+                      "stream": true,
+                      "stream_options": {"include_usage": true, "continuous_usage_stats": true}});
     let mut tokens = 0;
     for event in server.stream(COMPLETIONS, &body) {
         tokens += event["choices"][0]["logprobs"]["tokens"].as_array().map_or(0, Vec::len);

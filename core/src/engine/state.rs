@@ -89,7 +89,16 @@ pub(super) enum OutcomeKind {
 }
 
 crate::memory::plain_enum!(OutcomeKind::Nothing);
-crate::memory::plain!(Outcome { kind, token, logprob, top_count, next_logprob, next_rank, next_top_count, has_mask });
+crate::memory::plain!(Outcome {
+    kind,
+    token,
+    logprob,
+    top_count,
+    next_logprob,
+    next_rank,
+    next_top_count,
+    has_mask
+});
 
 impl<'s> State<'s> {
     /// Carves every region. Planning runs this function over a `Layout`, which only counts bytes,

@@ -74,8 +74,8 @@ mod tests {
     #[test]
     fn exp_is_within_two_ulp_over_its_range() {
         let mut worst = 0.0_f64;
-        // Every 997th float of the range, both signs; every 7976th near 0, where most floats are and
-        // the curve is a line.
+        // Every 997th float of the range, both signs; every 7976th near 0, where most floats are
+        // and the curve is a line.
         let mut bits = 0_u32;
         while f32::from_bits(bits) < 88.0 {
             let mut x = [0.0; LANES];

@@ -35,7 +35,7 @@ impl Served {
         Ok(Self { model, engine, thread })
     }
 
-    /// Ends the engine.
+    /// Ends the engine and waits for its thread.
     pub(super) fn stop(self) -> Result<(), String> {
         self.engine.stop();
         self.thread.join().map_err(|_| "the engine thread failed".to_owned())

@@ -8,8 +8,8 @@
 //! What an output's masks may cost is bounded for each token that is taken and each mask, as
 //! [`parser`](super::parser) says: a mask is computed twice at most, once by the parser as it is
 //! and once by a clean one, each within the fuel and the items below. Bounds in these units are the
-//! same on every machine and in every batch. The work of a step is not bounded as a whole: which of its
-//! masks were left out would depend on who else is in it.
+//! same on every machine and in every batch. The work of a step is not bounded as a whole: which of
+//! its masks were left out would depend on who else is in it.
 use llguidance::api::ParserLimits;
 use std::time::Duration;
 

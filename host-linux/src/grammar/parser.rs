@@ -8,9 +8,9 @@
 //! So the answer that counts is that of a *clean* parser, one that was new, was taken to the output
 //! token by token with new fuel for each, and was asked nothing on the way. Another parser's answer
 //! counts where it is [sure](Parser::is_sure) to be the same: it met no limit, and all the work
-//! that it did since it was clean is less than what a clean one may do for this one answer. What a clean
-//! one would do, that one has done since. The bound is half of the limit, because the order of the
-//! work changes its amount a little.
+//! that it did since it was clean is less than what a clean one may do for this one answer. What a
+//! clean one would do, that one has done since. The bound is half of the limit, because the order
+//! of the work changes its amount a little.
 use llguidance::TokenParser;
 use llguidance::api::StopReason;
 use llguidance::earley::{BiasComputer, ParserRecognizer};

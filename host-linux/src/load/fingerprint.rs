@@ -9,8 +9,8 @@
 //!   else about the files.
 //!
 //! **Fingerprint**: BLAKE3 over the source hash, what is chosen at run time ([`RuntimeChoices`]),
-//! and the versions of numerics and grammars. Its first 16 hex digits are the `system_fingerprint` of every
-//! response.
+//! and the versions of numerics and grammars. Its first 16 hex digits are the `system_fingerprint`
+//! of every response.
 use super::embedding_config::Pooling;
 use super::plan::Plan;
 use crate::grammar::version::GRAMMAR_VERSION;

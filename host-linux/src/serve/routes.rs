@@ -106,7 +106,11 @@ fn find(routes: &'static [Route], method: &Method, path: &str) -> Result<(&'stat
     };
     let (path, methods) = (first.path.canonical(), allow.replace(", HEAD", "").replace(", ", " or "));
     let message = format!("{path} takes {methods}, not {}", quote_value(method));
-    Err(ApiError { status: 405, detail: Some(Box::new(Detail::Allow(allow))), ..ApiError::invalid("", message) })
+    Err(ApiError {
+        status: 405,
+        detail: Some(Box::new(Detail::Allow(allow))),
+        ..ApiError::invalid("", message)
+    })
 }
 
 /// The methods that a path takes, as a header lists them; none if nothing is there.

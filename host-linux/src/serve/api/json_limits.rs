@@ -120,7 +120,7 @@ mod tests {
         (bounds.json_depth.max, bounds.json_nodes.max) = (2, 6);
         let check = |texts: &[&str]| check_inner("messages", texts.iter().copied(), &bounds);
         assert!(check(&["{\"a\": 1}", "[[]]", ""]).is_ok());
-        for texts in [&["[1,2]", "[1,2]"][..], &["[1,2,3,4,5]"], &["[[[1]]]"]] {
+        for texts in [&["[1,2]", "[1,2,3]"][..], &["[1,2,3,4,5,6]"], &["[[[1]]]"]] {
             let error = check(texts).unwrap_err();
             assert_eq!((error.status, error.param.as_deref()), (400, Some("messages")), "{texts:?}");
             assert!(error.budget.is_some(), "{texts:?}");

@@ -2,8 +2,9 @@
 //! events.
 //!
 //! * [`reading`]: a body to a [`parsed`] one, by the dialect.
-//! * [`run`]: the events of the generation, by [`choices`], to the calls of a [`writer`], which
-//!   the dialect makes, with ids of calls from [`call_ids`]. [`heartbeat`]: what keeps clients of whole answers waiting.
+//! * [`run`]: the events of the generation, by [`choices`], to the calls of a [`writer`], which the
+//!   dialect makes, with ids of calls from [`call_ids`]. [`heartbeat`]: what keeps clients of whole
+//!   answers waiting.
 //! * [`tokens`], [`scored`], [`usage`], [`openai`]: what writers have in common. [`record`]: what
 //!   is noted. `room`: the memory of an answer.
 pub mod call_ids;

@@ -27,7 +27,7 @@ struct Asked {
 struct Embedded {
     model: String,
     embeddings: Vec<Vec<f32>>,
-    /// In nanoseconds.
+    /// All durations are in nanoseconds.
     total_duration: u64,
     load_duration: u64,
     prompt_eval_count: usize,

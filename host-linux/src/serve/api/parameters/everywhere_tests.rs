@@ -1,5 +1,5 @@
-//! No name that would change an answer is passed over anywhere: what one generating endpoint reads or
-//! refuses is read or refused at all, at the top of a body and inside its objects.
+//! No name that would change an answer is passed over anywhere: what one generating endpoint reads
+//! or refuses is read or refused at all, at the top of a body and inside its objects.
 use super::*;
 use std::collections::BTreeSet;
 

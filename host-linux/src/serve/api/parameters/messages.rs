@@ -1,5 +1,5 @@
-//! What Anthropic's `/v1/messages` takes and no other endpoint does, and what its clients ask for in
-//! vain at any.
+//! What Anthropic's `/v1/messages` takes and no other endpoint does, and what its clients ask for
+//! in vain at any.
 use super::endpoint::{COUNT_TOKENS, GENERATES, MESSAGES};
 use super::parameter::Plain::{EmptyList, Number, Text};
 use super::parameter::{COUNT, INNER, MANY, OBJECT, Parameter, Schema, TEXTS, inert, refused, used};

@@ -89,8 +89,8 @@ pub const TABLES: &[&[Parameter]] = &[
     misplaced::ROWS,
 ];
 
-/// The parameter in which a body gives its request an id, as vLLM's clients do. It is read where the
-/// body is, and by no endpoint's reader.
+/// The parameter in which a body gives its request an id, as vLLM's clients do. It is read where
+/// the body is, and by no endpoint's reader.
 pub const REQUEST_ID: &str = "request_id";
 
 /// The endpoints whose readers check each parameter that has an effect, and whose order of errors
