@@ -84,7 +84,14 @@ client() {
         schemathesis) env=$(python_env schemathesis schemathesis) && PATH=$env/bin:$PATH "$here/schemathesis.sh" "$url" "${EXAMPLES:-20}" ;;
         lm-eval) # Only by name, since it brings much; LM_EVAL_TOKENIZER is the folder of the served model.
             env=$(python_env lm-eval 'lm-eval[api]' transformers) && PATH=$env/bin:$PATH "$here/lm_eval.sh" "$url/v1" "${LM_EVAL_TOKENIZER:?}" ;;
-        *) echo "no client is called $1; there are ${all[*]} lm-eval" >&2; return 2 ;;
+        reference) # Only by name, since torch is large, and only with --serve, since it starts servers of its own.
+            [ -n "${program:-}" ] || { echo "reference needs --serve PROGRAM" >&2; return 2; }
+            if env=$(python_env reference torch accelerate 'lm-eval[api]' sentence-transformers requests); then
+                PATH=$env/bin:$PATH "$here/reference.sh" "$program"
+            else
+                echo "skipped: numbers against transformers and sentence-transformers (pip cannot bring them)"
+            fi ;;
+        *) echo "no client is called $1; there are ${all[*]} lm-eval reference" >&2; return 2 ;;
     esac
 }
 failed=() upstream=$url
@@ -99,6 +106,7 @@ for name in "${names[@]}"; do
     fi
     if output=$(client "$name" 2>&1); then
         tail -n 1 <<<"$output"
+        sed '$d' <<<"$output" | grep '^skipped:'
     else
         failed+=("$name")
         printf 'FAILED\n%s\n' "$(tail -n "${CLIENT_LINES:-25}" <<<"$output" | sed 's/^/    /')"

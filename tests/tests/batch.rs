@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use verbatim_tests::fixture::Files;
 use verbatim_tests::process::{Running, command};
@@ -58,6 +60,19 @@ fn batch(model: &str, input: &Path, output: &Path, args: &[&str]) -> (bool, Stri
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+/// Begins a batch, and kills its process when it has answered something.
+fn killed_in_the_middle(model: &str, input: &Path, output: &Path) {
+    let mut program = command();
+    program.arg("batch").arg(input).arg("-o").arg(output).args(["--model", model, "--max-seqs", "3"]);
+    let mut process = program.stderr(Stdio::null()).spawn().expect("the program starts");
+    while fs::metadata(output).map_or(0, |metadata| metadata.len()) == 0 {
+        assert!(process.try_wait().expect("a child of ours").is_none(), "it has ended");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    process.kill().expect("it runs");
+    process.wait().expect("it can be waited for");
+}
+
 #[test]
 fn a_batch_has_the_same_bytes_however_it_is_run() {
     let (model, work) = (model(), TemporaryDirectory::new("batch-work"));
@@ -95,9 +110,10 @@ fn a_batch_has_the_same_bytes_however_it_is_run() {
     assert_eq!(codes, ["invalid_json_line", "duplicate_custom_id", "missing_required_parameter"]);
 
     // Wherever it was cut, it goes on to the same bytes, whatever else is in flight.
-    for (at, seqs) in
-        [(0, "8"), (1, "3"), (expected.len() / 3, "8"), (expected.len() - 1, "2"), (expected.len(), "8")]
-    {
+    killed_in_the_middle(path(&model), &input, &cut);
+    let at_kill = fs::read(&cut).expect("an output");
+    assert!(at_kill.len() < expected.len() && expected.starts_with(&at_kill), "it was killed too late");
+    for (at, seqs) in [(at_kill.len(), "8"), (1, "3"), (expected.len() - 1, "2"), (expected.len(), "8")] {
         fs::write(&cut, &expected[..at]).expect("written");
         let (is_whole, said) = batch(path(&model), &input, &cut, &["--max-seqs", seqs]);
         assert!(is_whole, "{said}");
@@ -376,4 +392,106 @@ fn keys_see_their_own_files_only_and_a_server_without_a_folder_says_so() {
     assert!(ask("a", "/v1/files").contains("file-") && !ask("b", "/v1/files").contains("file-"));
     let from_a_page = format!("{typed}\r\nOrigin: https://evil.example");
     assert_eq!(send_form(&server, &from_a_page, form).0, 403);
+}
+
+/// Sends a request with a key; status and answer.
+fn ask(
+    server: &Running,
+    key: &str,
+    (method, path): (&str, &str),
+    (typed, body): (&str, &str),
+) -> (u16, String) {
+    let mut stream = TcpStream::connect(&server.address).expect("connects");
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nx-api-key: {key}");
+    write!(stream, "{head}\r\nContent-Type: {typed}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
+
+#[test]
+fn a_key_that_waits_keeps_no_other_waiting_and_one_that_is_taken_away_ends_its_batches() {
+    let (model, work) = (model(), TemporaryDirectory::new("batch-dir"));
+    let keys = work.path().join("keys");
+    let put_keys = |text: &str| {
+        fs::write(&keys, text).expect("written");
+        fs::set_permissions(&keys, PermissionsExt::from_mode(0o600)).expect("set");
+    };
+    let (slow, fast) = ("slow sk-slow requests-per-minute=3\n", "fast sk-fast\n");
+    put_keys(&format!("{slow}{fast}"));
+    let (folder, keys) = (work.path().join("batches"), keys.to_str().expect("UTF-8"));
+    let folder_text = folder.to_str().expect("UTF-8");
+    let server = Running::start(&[
+        "--model",
+        path(&model),
+        "--max-seqs",
+        "2",
+        "--batch-dir",
+        folder_text,
+        "--api-key-file",
+        keys,
+    ]);
+    let json_of = |(status, text): (u16, String)| {
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    };
+    let begin = |key: &str| {
+        let form = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b\r\n\
+             Content-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n{}\r\n--b--\r\n",
+            completions(4, 2)
+        );
+        let typed = "multipart/form-data; boundary=b";
+        let file = json_of(ask(&server, key, ("POST", "/v1/files"), (typed, &form)));
+        let new = json!({"input_file_id": file["id"], "endpoint": "/v1/completions"}).to_string();
+        json_of(ask(&server, key, ("POST", "/v1/batches"), ("application/json", &new)))
+    };
+    let poll = |key: &str, batch: &Value, is_it: &dyn Fn(&Value) -> bool| {
+        let path = format!("/v1/batches/{}", batch["id"].as_str().expect("an id"));
+        let begun = Instant::now();
+        loop {
+            let batch = json_of(ask(&server, key, ("GET", &path), ("text/plain", "")));
+            if is_it(&batch) {
+                return batch;
+            }
+            assert!(begun.elapsed() < LIMIT, "{batch}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let waits = begin("sk-slow");
+    // The file, the batch and a line are what the key may send at once.
+    poll("sk-slow", &waits, &|batch| batch["request_counts"]["completed"].as_u64() > Some(0));
+    let done = begin("sk-fast");
+    assert_eq!(poll("sk-fast", &done, &has_ended)["status"], "completed");
+    assert_eq!(poll("sk-slow", &waits, &|_| true)["status"], "in_progress", "its key may ask no more");
+
+    put_keys(fast);
+    server.signal("HUP");
+    let kept = folder.join(format!("batches/{}.json", waits["id"].as_str().expect("an id")));
+    let begun = Instant::now();
+    while !fs::read_to_string(&kept).expect("it is kept").contains("\"status\":\"failed\"") {
+        assert!(begun.elapsed() < LIMIT);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Whoever has the key again sees what became of it.
+    put_keys(&format!("{slow}{fast}"));
+    server.signal("HUP");
+    let begun = Instant::now();
+    while ask(&server, "sk-slow", ("GET", "/v1/batches"), ("text/plain", "")).0 != 200 {
+        assert!(begun.elapsed() < LIMIT);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let ended = poll("sk-slow", &waits, &has_ended);
+    assert_eq!(
+        (&ended["status"], &ended["errors"]["data"][0]["code"]),
+        (&json!("failed"), &json!("key_removed"))
+    );
+    let completed = ended["request_counts"]["completed"].as_u64().expect("a number");
+    assert!((1..4).contains(&completed) && ended["request_counts"]["failed"] == 0, "{ended}");
+    let path = format!("/v1/files/{}/content", ended["output_file_id"].as_str().expect("an id"));
+    let answers = ask(&server, "sk-slow", ("GET", &path), ("text/plain", "")).1;
+    assert_eq!(answers.lines().count() as u64, completed);
 }

@@ -200,7 +200,7 @@ fn tokens_that_wait_have_a_budget() {
 }
 
 /// Logprobs make a short request a large answer. Those that are sent whole share a memory; streams
-/// need none of it.
+/// need none of it, unless they tell all of them again at their end.
 #[test]
 fn answers_that_list_tokens_take_no_more_memory_than_there_is() {
     let server = serve(&["--max-answer-bytes", "200000"]);
@@ -219,7 +219,67 @@ fn answers_that_list_tokens_take_no_more_memory_than_there_is() {
     }
     let (status, text) = ask(100, true);
     assert!(status == 200 && text.contains("data: [DONE]\n\n"), "{status} {text:.300}");
+    let ask = |tokens: usize| {
+        let body = json!({
+            "input": "a", "seed": 3, "max_output_tokens": tokens, "ignore_eos": true, "stream": true,
+            "include": ["message.output_text.logprobs"], "top_logprobs": 4,
+        });
+        server.send("POST", "/v1/responses", &body.to_string()).1
+    };
+    for _ in 0..2 {
+        let text = ask(100);
+        let failed = text.split_once("event: response.failed\n").expect("an event").1;
+        assert!(failed.contains("max-answer-bytes") && failed.contains("invalid_prompt"), "{failed}");
+        assert!(ask(30).contains("event: response."), "what was cut has given back what it took");
+        assert!(!ask(30).contains("event: response.failed\n"));
+    }
     let (_, metrics) = server.send("GET", "/metrics", "");
     let counted = "verbatim:budget_refusals_total{budget=\"max-answer-bytes\"} 1\n";
     assert!(metrics.contains(counted), "{metrics}");
+}
+
+/// Vectors and ids are larger than the texts that they are made of.
+#[test]
+fn answers_made_of_texts_take_no_more_memory_than_there_is() {
+    let mut files = Files::tiny();
+    files.put_embedding("mean", true);
+    let directory = files.directory("budgets-vectors");
+    let path = directory.path().to_str().expect("UTF-8");
+    let serve = |bytes: &str| {
+        Running::start(&["--served-model-name", "tiny", "--max-answer-bytes", bytes, "--model", path])
+    };
+    let server = serve("150000");
+    // Each dialect has its own shape of an error.
+    let check = |server: &Running, path: &str, small: &Value, large: &Value| {
+        let (status, text) = server.send("POST", path, &large.to_string());
+        assert!(status == 400 && text.contains("max-answer-bytes"), "{path}: {status} {text:.300}");
+        let (status, text) = server.send("POST", path, &small.to_string());
+        assert_eq!(status, 200, "{path}: {text}");
+    };
+    let texts = |count: usize| vec!["a"; count];
+    let conversation = |length: usize| json!({"messages": [{"role": "user", "content": "x".repeat(length)}]});
+    let pieces = |length: usize| json!({"content": "x".repeat(length), "with_pieces": true});
+    let names = |length: usize| json!({"prompt": "x".repeat(length), "return_token_strs": true});
+    for (path, small, large) in [
+        ("/v1/embeddings", json!({"input": texts(2)}), json!({"input": texts(200)})),
+        ("/api/embed", json!({"input": texts(2)}), json!({"input": texts(200)})),
+        (
+            "/v1/rerank",
+            json!({"query": "a", "documents": texts(2)}),
+            json!({"query": "a", "documents": vec!["a".repeat(150); 110]}),
+        ),
+        ("/v1/score", json!({"text_1": "a", "text_2": "b"}), json!({"text_1": "a", "text_2": texts(300)})),
+        ("/tokenize", pieces(9), pieces(400)),
+        ("/apply-template", conversation(9), conversation(50_000)),
+    ] {
+        check(&server, path, &small, &large);
+    }
+    let server = serve("4000");
+    for (path, small, large) in [
+        ("/detokenize", json!({"tokens": [97]}), json!({"tokens": vec![97; 400]})),
+        ("/tokenize", names(9), names(60)),
+        ("/tokenize", json!({"prompt": "x"}), json!({"prompt": "x".repeat(100)})),
+    ] {
+        check(&server, path, &small, &large);
+    }
 }

@@ -2,6 +2,7 @@
 //! event as if it had not been cut. The choices of a request come interleaved, and each is what it
 //! is alone.
 use serde_json::{Value, json};
+use verbatim_tests::choices::{joined, with};
 use verbatim_tests::fixture::Files;
 use verbatim_tests::process::Running;
 
@@ -194,5 +195,93 @@ fn a_choice_that_stops_early_leaves_the_others_alone() {
     let mut health: Value = serde_json::from_str(&health).expect("JSON");
     while health["running"] != json!(0) {
         health = serde_json::from_str(&one.send("GET", "/health", "").1).expect("JSON");
+    }
+}
+
+/// Two such servers whose chat template is this one.
+fn two_of(template: &str, more: &[&str]) -> (Running, Running) {
+    let mut files = Files::tiny();
+    files.edit("tokenizer_config.json", |config| config["chat_template"] = json!(template));
+    let directory = files.directory("resume");
+    let path = directory.path().to_str().expect("UTF-8");
+    let args = [&["--served-model-name", "tiny", "--model", path], more].concat();
+    let other = [&args[..], &["--threads", "1", "--max-rows", "7", "--isa", "portable"]].concat();
+    (Running::start(&args), Running::start(&other))
+}
+
+/// A form that is complete with the last token that the answer may have ends it, whatever number of
+/// its tokens came from elsewhere: all of them, and none of them too.
+#[test]
+fn a_form_that_is_complete_at_the_limit_ends_the_same_when_resumed() {
+    let template = "{% for t in tools or [] %}{{ t.function.name }};{% endfor %}\
+        {% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}";
+    let (one, other) = two_of(template, &[]);
+    let functions = json!([{"type": "function", "function": {"name": "f"}}]);
+    let chat = json!({"messages": [{"role": "user", "content": "hi"}], "tools": functions,
+                      "tool_choice": "required", "parallel_tool_calls": false, "max_tokens": 400});
+    let chat = with(&chat, &json!({"stream": true, "return_token_ids": true, "seed": 1}));
+    let needed = joined(&one.stream("/v1/chat/completions", &chat), 1)[0]["ids"].as_array().map(Vec::len);
+    let completion = json!({"prompt": [72, 105], "structured_outputs": {"choice": ["ab"]}, "max_tokens": 2,
+                            "seed": 5, "stream": true, "return_token_ids": true, "stop": ["nowhere", "b!"]});
+    let free = with(&completion, &json!({"structured_outputs": null}));
+    for (path, body, end) in [
+        ("/v1/completions", completion, "stop"),
+        ("/v1/completions", free, "length"),
+        ("/v1/chat/completions", with(&chat, &json!({"max_tokens": needed})), "tool_calls"),
+    ] {
+        let events = one.stream(path, &body);
+        let whole = &joined(&events, 1)[0];
+        assert_eq!(whole["end"], json!([end, null]), "{body}: {whole}");
+        let first = events.iter().find_map(|event| event["choices"][0]["prompt_token_ids"].as_array());
+        let (prompt, ids) = (first.expect("ids"), whole["ids"].as_array().expect("ids"));
+        assert_eq!(ids.len() as u64, body["max_tokens"].as_u64().expect("a limit"), "{whole}");
+        for cut in [ids.len() - 1, ids.len()] {
+            let all: Vec<&Value> = prompt.iter().chain(&ids[..cut]).collect();
+            let rest = match path {
+                "/v1/completions" => json!({"prompt": all, "resume": {"prompt_tokens": prompt.len()}}),
+                _ => json!({"resume": {"token_ids": all, "prompt_tokens": prompt.len()}}),
+            };
+            let rest = joined(&other.stream(path, &with(&body, &rest)), 1);
+            assert_eq!(rest[0]["end"], whole["end"], "cut after {cut} tokens: {body}");
+            assert_eq!(rest[0]["ids"], json!(ids[cut..]));
+        }
+    }
+}
+
+/// A prompt that has opened the reasoning, at its end or in a message that goes on, has opened it
+/// for those too who have nothing but its ids.
+#[test]
+fn reasoning_that_the_prompt_has_opened_is_open_when_resumed_by_ids() {
+    let template = "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}\
+        {% if not loop.last or add_generation_prompt %}{{ eos_token }}{% endif %}{% endfor %}\
+        {% if add_generation_prompt %}assistant:{% if enable_thinking %}<think>\n{% endif %}{% endif %}";
+    let (one, other) = two_of(template, &["--reasoning-parser", "think"]);
+    let letters: serde_json::Map<String, Value> =
+        (b'a'..=b'h').map(|byte| (byte.to_string(), json!(60))).collect();
+    let body = json!({"max_tokens": 12, "ignore_eos": true, "seed": 2, "temperature": 1.2, "logit_bias": letters,
+                      "stream": true, "return_token_ids": true});
+    let user = |text: &str| json!({"role": "user", "content": text});
+    let assistant = |text: &str| json!({"role": "assistant", "content": text});
+    let goes_on = json!({"continue_final_message": true, "add_generation_prompt": false});
+    for (messages, more, is_open) in [
+        (json!([user("hi")]), json!({"chat_template_kwargs": {"enable_thinking": true}}), true),
+        (json!([user("what is <think>?")]), json!({}), false),
+        (json!([user("hi"), assistant("<think>so far")]), goes_on.clone(), true),
+        (json!([user("hi"), assistant("<think>so far</think> and")]), goes_on.clone(), false),
+        (json!([user("<think>"), assistant("and so")]), goes_on, false),
+    ] {
+        let asked = with(&with(&body, &more), &json!({"messages": messages}));
+        let events = one.stream("/v1/chat/completions", &asked);
+        let whole = &joined(&events, 1)[0];
+        assert_eq!(whole["reasoning"] != "", is_open, "{messages}: {whole}");
+        let prompt = events.iter().find_map(|event| event["choices"][0]["prompt_token_ids"].as_array());
+        let (prompt, ids) = (prompt.expect("ids"), whole["ids"].as_array().expect("ids"));
+        let all: Vec<&Value> = prompt.iter().chain(&ids[..5]).collect();
+        let resume = json!({"resume": {"token_ids": all, "prompt_tokens": prompt.len()}, "messages": null});
+        let rest = &joined(&other.stream("/v1/chat/completions", &with(&body, &resume)), 1)[0];
+        let (told, empty) = if is_open { ("reasoning", "text") } else { ("text", "reasoning") };
+        let text = whole[told].as_str().expect("text");
+        assert_eq!((rest[told].as_str(), &rest[empty]), (text.get(5..), &json!("")), "{messages}");
+        assert_eq!(rest["end"], whole["end"]);
     }
 }

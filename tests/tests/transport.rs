@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use verbatim_tests::fixture::Files;
 use verbatim_tests::process::{Running, command};
+use verbatim_tests::temporary::TemporaryDirectory;
 
 fn serve(args: &[&str]) -> Running {
     let directory = Files::tiny().directory("transport");
@@ -347,6 +348,32 @@ fn bodies_are_bounded_one_by_one_and_together() {
     while !raw(&server, metrics).contains("verbatim:body_bytes_in_flight 29000\n") {
         assert!(since.elapsed() < Duration::from_secs(60), "the second goes on");
     }
+}
+
+/// A file that is sent takes none of the memory of other bodies, and gives way to none of them.
+#[test]
+fn files_are_bounded_beside_all_other_bodies() {
+    let kept = TemporaryDirectory::new("transport-files");
+    let kept = kept.path().to_str().expect("UTF-8");
+    let server =
+        serve(&["--max-body-bytes", "50000", "--max-total-body-bytes", "60000", "--batch-dir", kept]);
+    let mut file = connect(&server);
+    let head =
+        b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n\
+        Connection: close\r\nContent-Length: 200000\r\n\r\n";
+    file.write_all(&[&head[..], &[b' '; 150_000]].concat()).expect("sent");
+    let since = Instant::now();
+    let metrics = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    while !raw(&server, metrics).contains("verbatim:body_bytes_in_flight 200000\n") {
+        assert!(since.elapsed() < Duration::from_secs(60), "the bytes arrive");
+    }
+    let mut body = ask(1, false);
+    body["user"] = json!("x".repeat(40_000));
+    let answer = raw(&server, &post("1.1", "Connection: close\r\n", &body));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    file.write_all(&[b' '; 50_000]).expect("sent");
+    let told = rest(&mut file);
+    assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("form"), "it is read to its end: {told}");
 }
 
 #[test]

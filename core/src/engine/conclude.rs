@@ -86,6 +86,7 @@ impl Engine<'_> {
             token: self.state.tokens.of(row.sequence)[row.position as usize + 1],
             position: row.position + 1,
             logprob: outcome.next_logprob,
+            rank: outcome.next_rank,
             top_start: event.top_start + self.limits.top_logprobs as u32,
             top_count: outcome.next_top_count,
             ..event

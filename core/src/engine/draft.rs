@@ -27,7 +27,7 @@ const MATCH_MIN: usize = 3;
 
 /// The largest number of rows to which draft tokens may raise a step in [`SpeculationMode::Auto`].
 /// With more rows, arithmetic and no longer the pass over the weights dominates a step's cost.
-const AUTO_ROWS_MAX: usize = 16;
+pub const AUTO_ROWS_MAX: usize = 16;
 
 impl Engine<'_> {
     /// Decides for each sequence that decodes, once between two steps of the served model.

@@ -36,6 +36,8 @@ pub enum EventKind<'e> {
         token: u32,
         /// Its log-probability under the raw logits of the row before.
         logprob: f32,
+        /// Its place among all tokens there, 1 for the likeliest.
+        rank: u32,
         /// The likeliest alternatives, best first, if they were asked for.
         top: &'e [TokenLogprob],
     },
@@ -78,6 +80,7 @@ pub(super) struct Record {
     pub(super) token: u32,
     pub(super) position: u32,
     pub(super) logprob: f32,
+    pub(super) rank: u32,
     /// Where its alternatives begin in the table of alternatives.
     pub(super) top_start: u32,
     pub(super) top_count: u32,
@@ -115,6 +118,7 @@ impl Record {
             token: 0,
             position: 0,
             logprob: 0.0,
+            rank: 0,
             top_start: 0,
             top_count: 0,
         }
@@ -126,7 +130,7 @@ impl Record {
 }
 
 crate::memory::plain_enum!(RecordKind::Token);
-crate::memory::plain!(Record { request, choice, kind, token, position, logprob, top_start, top_count });
+crate::memory::plain!(Record { request, choice, kind, token, position, logprob, rank, top_start, top_count });
 
 /// The events of a step, in order.
 #[derive(Clone, Debug)]
@@ -140,12 +144,12 @@ impl<'e> Iterator for Events<'e> {
 
     fn next(&mut self) -> Option<Event<'e>> {
         let record = self.records.next()?;
-        let Record { token, logprob, .. } = *record;
+        let Record { token, logprob, rank, .. } = *record;
         let position = record.position as usize;
         let top = &self.tops[record.top_start as usize..][..record.top_count as usize];
         let kind = match record.kind {
             RecordKind::Token => EventKind::Token { token, logprob, top },
-            RecordKind::PromptLogprob => EventKind::PromptLogprob { position, token, logprob, top },
+            RecordKind::PromptLogprob => EventKind::PromptLogprob { position, token, logprob, rank, top },
             RecordKind::Admitted => EventKind::Admitted { cached_tokens: position },
             RecordKind::Preempted => EventKind::Preempted,
             RecordKind::StopId => EventKind::Finished(FinishReason::StopId(token)),

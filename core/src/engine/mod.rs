@@ -50,6 +50,7 @@ mod submit;
 mod tables;
 
 pub use counters::{Counters, DraftCounters};
+pub use draft::AUTO_ROWS_MAX;
 pub use event::{Event, EventKind, Events, FinishReason};
 pub use generate::GenerateError;
 pub use limits::EngineLimits;

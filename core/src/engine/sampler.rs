@@ -89,14 +89,16 @@ impl Sampler<'_> {
             logprob: 0.0,
             top_count: 0,
             next_logprob: 0.0,
+            next_rank: 0,
             next_top_count: 0,
             has_mask: 0,
         };
         if output(sequence, row, self.kind) == RowOutput::NextLogprob {
             let next = self.tokens.of(row.sequence)[row.position as usize + 1];
             match token_logprob(self.isa, self.logits.row(task), next, &mut prompt_top[..wanted]) {
-                Ok((logprob, count)) => {
-                    (outcome.next_logprob, outcome.next_top_count) = (logprob, count as u32);
+                Ok(scored) => {
+                    (outcome.next_logprob, outcome.next_rank) = (scored.logprob, scored.rank);
+                    outcome.next_top_count = scored.top_count as u32;
                 }
                 Err(_) => outcome.kind = OutcomeKind::NonFinite,
             }

@@ -71,6 +71,8 @@ pub(super) struct Outcome {
     pub(super) top_count: u32,
     /// The log-probability of the prompt's token after this row, where it was asked for.
     pub(super) next_logprob: f32,
+    /// The place of that token among all, from 1.
+    pub(super) next_rank: u32,
     pub(super) next_top_count: u32,
     /// 1 if the token was drawn under a mask, else 0.
     pub(super) has_mask: u32,
@@ -87,7 +89,16 @@ pub(super) enum OutcomeKind {
 }
 
 crate::memory::plain_enum!(OutcomeKind::Nothing);
-crate::memory::plain!(Outcome { kind, token, logprob, top_count, next_logprob, next_top_count, has_mask });
+crate::memory::plain!(Outcome {
+    kind,
+    token,
+    logprob,
+    top_count,
+    next_logprob,
+    next_rank,
+    next_top_count,
+    has_mask
+});
 
 impl<'s> State<'s> {
     /// Carves every region. Planning runs this function over a `Layout`, which only counts bytes,

@@ -122,9 +122,8 @@ impl Isa {
                 };
                 let [fma, dot] =
                     [Level::Avx512, Level::Avx512Bf16].map(|level| Isa { tuning, ..Isa::at(level) });
-                let has_dot = cpu.avx512_bf16 && avx512::bf16_dot_is_two_fmas();
                 // On Intel's the dot product had half the throughput of two FMAs (a Xeon with AMX).
-                match (has_dot, cpu.intel) {
+                match (cpu.avx512_bf16, cpu.intel) {
                     (true, true) => [dot, fma].into_iter().for_each(|isa| list.push(isa)),
                     (true, false) => [fma, dot].into_iter().for_each(|isa| list.push(isa)),
                     (false, _) => list.push(fma),

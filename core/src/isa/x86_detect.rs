@@ -2,16 +2,18 @@
 //! XCR0.
 //!
 //! `core` has no `is_x86_feature_detected!`, so the bits are read here.
+use super::avx512::bf16_dot_is_two_fmas;
 use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 /// The groups of instructions that select an instruction set.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Features {
     /// AVX2 and FMA, with YMM state saved.
     pub(super) avx2_fma: bool,
     /// AVX-512 F, BW, VL and VNNI, with ZMM and mask state saved.
     pub(super) avx512: bool,
-    /// The bf16 dot product, beside the above.
+    /// The bf16 dot product, beside the above; of [`features`] only where it is two FMAs.
     pub(super) avx512_bf16: bool,
     /// AMX-TILE and AMX-INT8 with the one palette of tiles there is, XCR0 allowing their state. A
     /// process must still ask for it.
@@ -22,6 +24,29 @@ pub(super) struct Features {
     pub(super) zen4: bool,
     /// Whether the core is AMD's Zen 5: family 26, with AVX-512.
     pub(super) zen5: bool,
+}
+
+impl Features {
+    /// One bit for each, below a bit that is always set.
+    fn to_bits(self) -> u8 {
+        let Features { avx2_fma, avx512, avx512_bf16, amx_int8, intel, zen4, zen5 } = self;
+        let flags = [zen5, zen4, intel, amx_int8, avx512_bf16, avx512, avx2_fma];
+        flags.into_iter().fold(1, |bits, flag| bits << 1 | u8::from(flag))
+    }
+
+    /// What [`Self::to_bits`] was made of.
+    fn from_bits(bits: u8) -> Features {
+        let flag = |n: u8| bits >> n & 1 == 1;
+        Features {
+            avx2_fma: flag(0),
+            avx512: flag(1),
+            avx512_bf16: flag(2),
+            amx_int8: flag(3),
+            intel: flag(4),
+            zen4: flag(5),
+            zen5: flag(6),
+        }
+    }
 }
 
 const XCR0_SSE_AVX: u64 = 0b110;
@@ -48,8 +73,23 @@ fn xcr0() -> u64 {
     unsafe { _xgetbv(0) }
 }
 
-/// Reads the CPU's features.
+/// The CPU's features, and whether the bf16 dot product behaves. All of it is found out once: every
+/// CPUID of a virtual machine is answered by its host, which takes some ten microseconds.
 pub(super) fn features() -> Features {
+    /// 0 until they are read. Threads that read them at the same time find the same.
+    static KNOWN: AtomicU8 = AtomicU8::new(0);
+    let mut bits = KNOWN.load(Ordering::Relaxed);
+    if bits == 0 {
+        let found = read();
+        let avx512_bf16 = found.avx512_bf16 && bf16_dot_is_two_fmas();
+        bits = Features { avx512_bf16, ..found }.to_bits();
+        KNOWN.store(bits, Ordering::Relaxed);
+    }
+    Features::from_bits(bits)
+}
+
+/// Reads the CPU's features.
+fn read() -> Features {
     let bit = |word: u32, n: u32| word >> n & 1 == 1;
     #[allow(unused_unsafe)] // safe since Rust 1.93, unsafe before
     // SAFETY: every x86-64 CPU has CPUID.
@@ -98,8 +138,19 @@ mod tests {
     use std::is_x86_feature_detected;
 
     #[test]
+    fn what_is_kept_is_what_was_read() {
+        let found = Features { avx512_bf16: features().avx512_bf16, ..read() };
+        assert_eq!((features(), features()), (found, found));
+        assert!(read().avx512_bf16 || !found.avx512_bf16);
+        for n in 0..7 {
+            let flags = Features::from_bits(0x80 | 1 << n);
+            assert_eq!((flags.to_bits(), flags != Features::default()), (0x80 | 1 << n, true));
+        }
+    }
+
+    #[test]
     fn the_bits_are_those_that_the_standard_library_reads() {
-        let found = features();
+        let found = read();
         assert_eq!(found.avx2_fma, is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"));
         let avx512 = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")

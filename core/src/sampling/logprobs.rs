@@ -39,15 +39,33 @@ pub(super) fn best(logits: &[f32], normaliser: &Normaliser, top: &mut [TokenLogp
     count
 }
 
-/// Returns the log-probability of `token` under `logits`, and how many of the likeliest tokens it
-/// wrote to `top`.
+/// How likely a token was that stood there already.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    /// The natural logarithm of its probability under the raw logits.
+    pub logprob: f32,
+    /// Its place among all tokens, 1 for the likeliest; of equal ones the lower id comes first.
+    pub rank: u32,
+    /// How many of the likeliest tokens were listed.
+    pub top_count: usize,
+}
+
+/// Scores `token` under `logits`, and fills `top` with the likeliest tokens, best first.
+///
+/// # Errors
+/// A logit is not finite, or the token is outside of the vocabulary.
 pub fn token_logprob(
     isa: Isa,
     logits: &[f32],
     token: u32,
     top: &mut [TokenLogprob],
-) -> Result<(f32, usize), SampleError> {
+) -> Result<Scored, SampleError> {
     let normaliser = normaliser(isa, logits)?;
     let logit = *logits.get(token as usize).ok_or(SampleError::NonFinite)?;
-    Ok((normaliser.logprob(logit), best(logits, &normaliser, top)))
+    let logprob = normaliser.logprob(logit);
+    // As `best` compares them, so that a token's rank is its place in that list.
+    let (lower, higher) = logits.split_at(token as usize);
+    let before = lower.iter().filter(|logit| normaliser.logprob(**logit) >= logprob).count()
+        + higher.iter().filter(|logit| normaliser.logprob(**logit) > logprob).count();
+    Ok(Scored { logprob, rank: before as u32 + 1, top_count: best(logits, &normaliser, top) })
 }

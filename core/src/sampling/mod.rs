@@ -17,7 +17,7 @@ pub mod penalties;
 
 pub use draw::{Draw, Sampled, Scratch, sample};
 pub use error::SampleError;
-pub use logprobs::{TokenLogprob, token_logprob};
+pub use logprobs::{Scored, TokenLogprob, token_logprob};
 pub use params::{ParamError, SamplingParams};
 pub use penalties::History;
 

@@ -194,8 +194,13 @@ fn logprobs_are_of_the_raw_logits_and_sorted() {
     assert_eq!(top.map(|t| t.token), [1, 2, 0]);
     let sum: f64 = logits.iter().map(|x| libm::exp(f64::from(*x))).sum();
     assert!((f64::from(sampled.logprob) - (-1.0 - libm::log(sum))).abs() < 1e-6);
-    let (logprob, count) = token_logprob(Isa::detect(), &logits, 1, &mut top).unwrap();
-    assert_eq!((logprob, count), (top[0].logprob, 3));
+    // Every token's rank is its place in the list of all, ties to the lower id.
+    for (at, token) in [1, 2, 0, 3, 4].into_iter().enumerate() {
+        let mut all = [TokenLogprob::default(); 5];
+        let scored = token_logprob(Isa::detect(), &logits, token, &mut all).unwrap();
+        assert_eq!((all[at].token, scored.rank, scored.top_count), (token, at as u32 + 1, 5));
+        assert_eq!(scored.logprob, all[at].logprob);
+    }
     let broken = [0.0, f32::NAN];
     assert_eq!(token_logprob(Isa::detect(), &broken, 0, &mut []), Err(SampleError::NonFinite));
 }

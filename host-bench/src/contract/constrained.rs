@@ -1,6 +1,7 @@
 //! What it costs that an output has a form: streams of JSON lines beside free ones, through the
 //! engine thread, in turns.
 use super::Table;
+use super::served::Served;
 use crate::report::median;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -8,10 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use verbatim::grammar::{Compiler, Constraint, GrammarSource};
-use verbatim::load::NoProgress;
-use verbatim::runtime::{
-    Drafting, EngineHandle, ModelSource, Options, OwnedRequest, ServedModel, TokenEventKind,
-};
+use verbatim::runtime::{EngineHandle, Options, OwnedRequest, TokenEventKind};
 use verbatim::text::Tokenizer;
 use verbatim_core::isa::Isa;
 use verbatim_core::sampling::SamplingParams;
@@ -24,31 +22,17 @@ const TOKENS: usize = 64;
 const BARS: [(usize, f64); 2] = [(1, 0.95), (16, 0.90)];
 const PATIENCE: Duration = Duration::from_secs(600);
 
-pub(super) fn report(
-    table: &mut Table,
-    path: &Path,
-    (isa, threads): (Isa, Option<usize>),
-) -> Result<(), String> {
+pub(super) fn report(table: &mut Table, path: &Path, cpu: (Isa, Option<usize>)) -> Result<(), String> {
     // Without draft tokens, which forced tokens would be: that is what masks alone cost.
-    let options = Options {
-        model: ModelSource::Path(path.to_owned()),
-        workers: threads,
-        isa: Some(isa),
-        drafting: Drafting::Off,
-        max_seqs: 16,
-        ..Options::default()
-    };
-    let model = Arc::new(ServedModel::open(&options, &NoProgress).map_err(|error| error.to_string())?);
+    let served = Served::open(path, cpu, Options { max_seqs: 16, ..Options::default() })?;
     let start = Instant::now();
-    let constraint = lines(model.loaded.model().config().vocab_size)?;
+    let constraint = lines(served.model.loaded.model().config().vocab_size)?;
     let compiled = start.elapsed();
-    let (engine, thread) =
-        EngineHandle::start(Arc::clone(&model), options.step_ms).map_err(|error| error.to_string())?;
     for (streams, bar) in BARS {
         let mut ratios = Vec::new();
         for _ in 0..TURNS {
-            let free = rate(&engine, streams, None)?;
-            ratios.push(rate(&engine, streams, Some(&constraint))? / free);
+            let free = rate(&served.engine, streams, None)?;
+            ratios.push(rate(&served.engine, streams, Some(&constraint))? / free);
         }
         let note = format!("JSON lines; compiled in {:.0} ms", compiled.as_secs_f64() * 1e3);
         table.at_least(
@@ -58,8 +42,7 @@ pub(super) fn report(
             &note,
         );
     }
-    engine.stop();
-    thread.join().map_err(|_| "the engine thread failed".to_owned())
+    served.stop()
 }
 
 /// Tokens a second of some streams, from the moment at which all have begun.

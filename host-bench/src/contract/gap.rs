@@ -1,15 +1,12 @@
 //! How long a running stream waits while a long prompt arrives: through the engine thread, with its
 //! own step budget.
 use super::Table;
+use super::served::Served;
 use crate::report::median;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-use verbatim::load::NoProgress;
-use verbatim::runtime::{
-    Drafting, EngineHandle, ModelSource, Options, OwnedRequest, ServedModel, TokenEvent, TokenEventKind,
-};
+use verbatim::runtime::{Options, OwnedRequest, TokenEvent, TokenEventKind};
 use verbatim_core::isa::Isa;
 use verbatim_core::sampling::SamplingParams;
 
@@ -38,26 +35,17 @@ fn token(events: &Receiver<TokenEvent>) -> Result<usize, String> {
 pub(super) fn report(
     table: &mut Table,
     path: &Path,
-    (isa, threads): (Isa, Option<usize>),
+    cpu: (Isa, Option<usize>),
     step_ms: u64,
 ) -> Result<(), String> {
-    let options = Options {
-        model: ModelSource::Path(path.to_owned()),
-        workers: threads,
-        isa: Some(isa),
-        drafting: Drafting::Off,
-        ..Options::default()
-    };
-    let model = Arc::new(ServedModel::open(&options, &NoProgress).map_err(|error| error.to_string())?);
-    let vocab = model.loaded.model().config().vocab_size;
-    let (engine, thread) =
-        EngineHandle::start(Arc::clone(&model), step_ms).map_err(|error| error.to_string())?;
+    let served = Served::open(path, cpu, Options { step_ms, ..Options::default() })?;
+    let vocab = served.model.loaded.model().config().vocab_size;
     let (sender, events) = channel();
     let submit = |prompt: Vec<u32>, max_tokens, number| {
         let request = OwnedRequest::new(prompt, SamplingParams::GREEDY, max_tokens);
-        engine.submit(request, number, sender.clone()).map_err(|error| error.to_string())
+        served.engine.submit(request, number, sender.clone()).map_err(|error| error.to_string())
     };
-    let room = model.limits.model_len - 16;
+    let room = served.model.limits.model_len - 16;
     submit((0..16).collect(), room, 0)?;
     token(&events)?;
     let mut last = Instant::now();
@@ -93,6 +81,5 @@ pub(super) fn report(
             gaps.len()
         ),
     );
-    engine.stop();
-    thread.join().map_err(|_| "the engine thread failed".to_owned())
+    served.stop()
 }

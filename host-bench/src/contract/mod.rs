@@ -5,12 +5,14 @@
 //!   random, and real.
 //! * [`gap`]: a running stream while a long prompt arrives.
 //! * [`constrained`]: streams whose output has a form beside free ones.
-//! * [`cycle`]: the model that cycles; [`drive`]: requests through an engine.
+//! * [`cycle`]: the model that cycles; [`drive`]: requests through an engine; [`served`]:
+//!   a model behind an engine thread.
 mod constrained;
 mod cycle;
 mod drafting;
 mod drive;
 mod gap;
+mod served;
 mod traffic;
 
 use super::model::ModelChoice;

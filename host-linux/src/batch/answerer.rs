@@ -46,33 +46,70 @@ pub struct Reply {
 /// Why a line has no answer, so that the batch cannot go on now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
-    /// Nobody wants it any more.
+    /// Nobody wants it any more, or not now.
     Stopped,
+    /// No line of the batch may be answered, now or later.
+    Refused {
+        /// A word that programs can compare.
+        code: &'static str,
+        /// Why not, in a sentence.
+        message: String,
+    },
     /// Nothing can be answered any more, for this reason.
     Failed(String),
 }
 
-/// Tells all who work for a batch that it is not wanted any more; cheap to clone.
+/// Tells all who work for a batch that it is not wanted any more, or not now; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop {
+    all: Arc<AtomicBool>,
+    new: Arc<AtomicBool>,
+}
 
 impl Stop {
     /// Says that nothing more is wanted.
     pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.all.store(true, Ordering::Relaxed);
     }
 
     /// Whether nothing more is wanted.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.all.load(Ordering::Relaxed)
+    }
+
+    /// Says that nothing is to be begun any more; what was begun is still wanted.
+    pub fn begin_nothing(&self) {
+        self.new.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is to be begun any more.
+    pub fn begins_nothing(&self) -> bool {
+        self.new.load(Ordering::Relaxed) || self.is_set()
+    }
+}
+
+/// Leave to answer a line, which is given back when this is dropped.
+#[derive(Default)]
+pub struct Leave(Option<Box<dyn Send>>);
+
+impl Leave {
+    /// Leave that holds `place` until it is given back.
+    pub fn holding(place: impl Send + 'static) -> Self {
+        Self(Some(Box::new(place)))
+    }
+}
+
+impl std::fmt::Debug for Leave {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leave").field("holds", &self.0.is_some()).finish()
     }
 }
 
 /// What all answers of a batch have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchSender {
-    /// The name of the API key that the batch was sent with.
-    pub key: Option<String>,
+    /// Who has sent the batch; nobody where no key was demanded.
+    pub owner: Option<String>,
     /// When answers say that they were made, in seconds since 1970. It is the same for all of a
     /// batch, so that a line that is answered again has the same bytes.
     pub created: u64,
@@ -82,6 +119,12 @@ pub struct BatchSender {
 pub trait Answerer: Sync {
     /// What a line asks for.
     fn read(&self, line: &[u8]) -> Result<LineRequest, LineError>;
+
+    /// Waits until a batch may ask for another line, however long that takes. It gives up soon
+    /// after `stop` says that nothing is to be begun.
+    fn leave(&self, _from: &BatchSender, _stop: &Stop) -> Result<Leave, Halt> {
+        Ok(Leave::default())
+    }
 
     /// Answers a request; `id` names it in the answer. This may take minutes, and ends soon after
     /// `stop` is set.

@@ -1,15 +1,20 @@
-//! What can be done with files and batches. Each is seen only with the API key that it was sent
-//! with.
+//! What can be done with batches. Each is seen only with the API key that it was sent with.
+//!
+//! Two locks: whoever changes something holds `changing` from when it looks until what has changed
+//! is on the disk; `state` is held only while memory is read or written. So nothing that was looked
+//! at is gone when it is acted upon, and nobody who only asks waits for the disk.
 use super::error::{BatchLimits, BatchesError};
 use super::folder::Folder;
-use super::object::{BatchObject, BatchTimes, Counts, FileObject, Status};
+use super::journal::cut_torn_line;
+use super::object::{BatchObject, BatchTimes, Counts, FileObject, Left, Status};
+use super::state::State;
+use super::turns::{Owner, TurnRules};
 use crate::sys::entropy::draw_seed;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The purpose of a file of requests.
 pub const INPUT: &str = "batch";
@@ -29,25 +34,28 @@ pub struct NewBatch {
     pub metadata: Option<Map<String, Value>>,
 }
 
-#[derive(Debug)]
-struct State {
-    files: BTreeMap<String, FileObject>,
-    batches: BTreeMap<String, BatchObject>,
-    /// Greater than the number of each file and batch.
-    next_number: u64,
-    /// Bytes that the batch that runs has written.
-    running_bytes: u64,
-}
-
 /// The files and batches of a server.
 #[derive(Debug)]
 pub struct Batches {
-    folder: Folder,
+    pub(super) folder: Folder,
     /// What is bounded of it.
     pub limits: BatchLimits,
+    changing: Mutex<()>,
     state: Mutex<State>,
-    /// Told when there is a new batch.
-    new: Condvar,
+    /// Told when a batch may be able to run.
+    news: Condvar,
+}
+
+/// A batch whose turn it is; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'b> {
+    batches: &'b Batches,
+    /// The id of the batch.
+    pub(super) id: String,
+    owner: Owner,
+    begun: Instant,
+    /// How long the owner rests when the turn has ended.
+    pub(super) rest: Duration,
 }
 
 /// The time now, in seconds since 1970.
@@ -56,116 +64,59 @@ pub(super) fn now() -> u64 {
 }
 
 /// Hexadecimal digits that nobody guesses.
-fn draw_digits(folder: &Path) -> Result<String, BatchesError> {
-    let draw = || std::io::Result::Ok(format!("{:012x}{:012x}", draw_seed()? >> 5, draw_seed()? >> 5));
+pub(super) fn draw_digits(folder: &Path) -> Result<String, BatchesError> {
+    let draw = || io::Result::Ok(format!("{:012x}{:012x}", draw_seed()? >> 5, draw_seed()? >> 5));
     draw().map_err(BatchesError::at(folder))
 }
 
-fn not_found(what: &'static str, id: &str) -> BatchesError {
+pub(super) fn not_found(what: &'static str, id: &str) -> BatchesError {
     BatchesError::NotFound { what, id: crate::text::quote::quote(id) }
 }
 
 impl Batches {
-    /// Opens a folder of batches.
-    pub fn open(path: &Path, limits: BatchLimits) -> Result<Self, BatchesError> {
+    /// Opens a folder of batches. What its owner should know of it comes along, a sentence each.
+    pub fn open(path: &Path, limits: BatchLimits) -> Result<(Self, Vec<String>), BatchesError> {
         let folder = Folder::open(path)?;
-        let (files, batches) = folder.read()?;
-        let numbers =
-            files.values().map(|file| file.number).chain(batches.values().map(|batch| batch.number));
-        let next_number = numbers.max().map_or(0, |number| number + 1);
-        let state = Mutex::new(State { files, batches, next_number, running_bytes: 0 });
-        Ok(Self { folder, limits, state, new: Condvar::new() })
+        let (contents, notes) = folder.read()?;
+        let mut state = State { files: contents.files, batches: contents.batches, ..State::default() };
+        let files = state.files.values().map(|file| file.number);
+        let numbers = files.chain(state.batches.values().map(|batch| batch.number));
+        state.next_number = numbers.max().map_or(0, |number| number + 1);
+        for batch in state.batches.values().filter(|batch| !batch.status.is_final()) {
+            let length = |id: String| folder.content(&id).metadata().map_or(0, |metadata| metadata.len());
+            let (output, errors) = batch.output_ids();
+            state.written.insert(batch.id.clone(), length(output) + length(errors));
+        }
+        let (changing, news) = (Mutex::default(), Condvar::new());
+        Ok((Self { folder, limits, changing, state: Mutex::new(state), news }, notes))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a file that was sent.
-    pub fn add_file(
-        &self,
-        owner: Option<&str>,
-        filename: &str,
-        bytes: &[u8],
-    ) -> Result<FileObject, BatchesError> {
-        let digits = draw_digits(Path::new("files"))?;
-        let file = {
-            let mut state = self.state();
-            if state.files.len() >= self.limits.entries {
-                return Err(BatchesError::TooMany { what: "files", max: self.limits.entries });
-            }
-            self.check_room(&state, bytes.len() as u64)?;
-            let file = FileObject {
-                id: format!("file-{digits}"),
-                bytes: bytes.len() as u64,
-                created_at: now(),
-                filename: filename.to_owned(),
-                purpose: INPUT.to_owned(),
-                owner: owner.map(str::to_owned),
-                number: state.take_number(),
-            };
-            // Its bytes count while they are written, which others need not wait for.
-            state.files.insert(file.id.clone(), file.clone());
-            file
-        };
-        if let Err(error) = self.folder.write_file(&file, bytes) {
-            self.state().files.remove(&file.id);
-            return Err(error);
-        }
-        Ok(file)
-    }
-
-    fn check_room(&self, state: &State, more: u64) -> Result<(), BatchesError> {
-        let used: u64 = state.files.values().map(|file| file.bytes).sum();
-        let max = self.limits.total_bytes;
-        let fits = used + state.running_bytes + more <= max;
-        if fits { Ok(()) } else { Err(BatchesError::Full { max }) }
-    }
-
-    /// All files of an owner, the newest first.
-    pub fn files(&self, owner: Option<&str>) -> Vec<FileObject> {
-        let state = self.state();
-        let own = state.files.values().filter(|file| file.owner.as_deref() == owner);
-        let mut files: Vec<FileObject> = own.cloned().collect();
-        files.sort_by_key(|file| std::cmp::Reverse(file.number));
-        files
-    }
-
-    /// A file of an owner.
-    pub fn file(&self, owner: Option<&str>, id: &str) -> Result<FileObject, BatchesError> {
-        let state = self.state();
-        let file = state.files.get(id).filter(|file| file.owner.as_deref() == owner);
-        file.cloned().ok_or_else(|| not_found("file", id))
-    }
-
-    /// What is in a file of an owner.
-    pub fn content(&self, owner: Option<&str>, id: &str) -> Result<File, BatchesError> {
-        let path = self.folder.content(&self.file(owner, id)?.id);
-        File::open(&path).map_err(BatchesError::at(&path))
-    }
-
-    /// Deletes a file of an owner, unless a batch needs it.
-    pub fn delete_file(&self, owner: Option<&str>, id: &str) -> Result<(), BatchesError> {
-        let file = self.file(owner, id)?;
-        let mut state = self.state();
-        let mut unfinished = state.batches.values().filter(|batch| !batch.status.is_final());
-        if let Some(batch) = unfinished.find(|batch| batch.input_file_id == file.id) {
-            return Err(BatchesError::InUse { batch: batch.id.clone() });
-        }
-        self.folder.delete_file(&file.id)?;
-        state.files.remove(&file.id);
-        Ok(())
+    /// Lets nobody else change anything for as long as the guard lives.
+    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a batch when it is its turn.
     pub fn add_batch(&self, owner: Option<&str>, new: NewBatch) -> Result<BatchObject, BatchesError> {
+        let digits = draw_digits(Path::new("batches"))?;
+        let _changing = self.changing();
         let input = self.file(owner, &new.input_file_id)?;
         if input.purpose != INPUT {
             return Err(BatchesError::WrongPurpose);
         }
-        let digits = draw_digits(Path::new("batches"))?;
-        let mut state = self.state();
-        self.make_room(&mut state)?;
+        let (forgotten, number) = {
+            let mut state = self.state();
+            (state.to_forget(owner, &self.limits)?, state.take_number())
+        };
+        // Its files stay.
+        if let Some(forgotten) = forgotten {
+            self.folder.delete_batch(&forgotten)?;
+            self.state().batches.remove(&forgotten);
+        }
         let batch = BatchObject {
             id: format!("batch_{digits}"),
             endpoint: new.endpoint,
@@ -181,26 +132,12 @@ impl Batches {
             errors: Vec::new(),
             owner: owner.map(str::to_owned),
             fingerprint: None,
-            number: state.take_number(),
+            number,
         };
         self.folder.keep_batch(&batch)?;
-        state.batches.insert(batch.id.clone(), batch.clone());
-        self.new.notify_all();
+        self.state().batches.insert(batch.id.clone(), batch.clone());
+        self.news.notify_all();
         Ok(batch)
-    }
-
-    /// Forgets the oldest batch that has ended, if as many are kept as may be. Its files stay.
-    fn make_room(&self, state: &mut State) -> Result<(), BatchesError> {
-        if state.batches.len() < self.limits.entries {
-            return Ok(());
-        }
-        let ended = state.batches.values().filter(|batch| batch.status.is_final());
-        let Some(oldest) = ended.min_by_key(|batch| batch.number).map(|batch| batch.id.clone()) else {
-            return Err(BatchesError::TooMany { what: "batches", max: self.limits.entries });
-        };
-        self.folder.delete_batch(&oldest)?;
-        state.batches.remove(&oldest);
-        Ok(())
     }
 
     /// All batches of an owner, the newest first.
@@ -214,15 +151,21 @@ impl Batches {
 
     /// A batch of an owner.
     pub fn batch(&self, owner: Option<&str>, id: &str) -> Result<BatchObject, BatchesError> {
-        let state = self.state();
-        let batch = state.batches.get(id).filter(|batch| batch.owner.as_deref() == owner);
-        batch.cloned().ok_or_else(|| not_found("batch", id))
+        let batch = self.any_batch(id).filter(|batch| batch.owner.as_deref() == owner);
+        batch.ok_or_else(|| not_found("batch", id))
+    }
+
+    /// A batch of whatever owner.
+    pub(super) fn any_batch(&self, id: &str) -> Option<BatchObject> {
+        self.state().batches.get(id).cloned()
     }
 
     /// Has a batch of an owner end early. One that was not begun has ended then.
     pub fn cancel(&self, owner: Option<&str>, id: &str) -> Result<BatchObject, BatchesError> {
-        let batch = self.batch(owner, id)?;
-        self.change(&batch.id, |batch| {
+        let batch = self.change(id, |batch| {
+            if batch.owner.as_deref() != owner {
+                return Err(not_found("batch", id));
+            }
             match batch.status {
                 Status::Cancelling => {}
                 status if status.is_final() => return Err(BatchesError::Ended),
@@ -236,7 +179,9 @@ impl Batches {
                 }
             }
             Ok(())
-        })
+        })?;
+        self.news.notify_all();
+        Ok(batch)
     }
 
     /// Changes a batch, and keeps the change.
@@ -245,23 +190,32 @@ impl Batches {
         id: &str,
         change: impl FnOnce(&mut BatchObject) -> Result<(), BatchesError>,
     ) -> Result<BatchObject, BatchesError> {
-        let mut state = self.state();
-        let mut batch = state.batches.get(id).cloned().ok_or_else(|| not_found("batch", id))?;
+        let _changing = self.changing();
+        let before = self.any_batch(id).ok_or_else(|| not_found("batch", id))?;
+        let mut batch = before.clone();
         change(&mut batch)?;
         self.folder.keep_batch(&batch)?;
+        let mut state = self.state();
+        if batch.status.is_final() {
+            state.written.remove(id);
+        }
+        if batch.counts == before.counts {
+            // The lines that were counted in the meantime stay counted.
+            batch.counts = state.batches.get(id).map_or(before.counts, |batch| batch.counts);
+        }
         state.batches.insert(batch.id.clone(), batch.clone());
         Ok(batch)
     }
 
-    /// Counts lines of the batch that runs, and the bytes that it has written. This is not kept:
-    /// whoever goes on with a batch counts anew. Whether the batch should go on.
-    pub(super) fn count(&self, id: &str, counts: Counts, written_bytes: u64) -> Result<bool, BatchesError> {
+    /// Counts lines of a batch that runs, and the bytes that it has written. This is not kept:
+    /// whoever goes on with a batch counts anew. An error says that there is no room for more.
+    pub(super) fn count(&self, id: &str, counts: Counts, written_bytes: u64) -> Result<(), BatchesError> {
         let mut state = self.state();
-        state.running_bytes = written_bytes;
-        self.check_room(&state, 0)?;
-        let Some(batch) = state.batches.get_mut(id) else { return Ok(false) };
+        state.written.insert(id.to_owned(), written_bytes);
+        let Some(batch) = state.batches.get_mut(id) else { return Ok(()) };
         batch.counts = counts;
-        Ok(batch.status == Status::InProgress)
+        let owner = batch.owner.clone();
+        state.check_bytes(owner.as_deref(), 0, &self.limits)
     }
 
     /// Whether a batch runs, and should.
@@ -269,58 +223,81 @@ impl Batches {
         self.state().batches.get(id).is_some_and(|batch| batch.status == Status::InProgress)
     }
 
-    /// Ends a batch with its outputs, as far as there are any.
-    pub(super) fn put_away(&self, batch: &BatchObject) -> Result<[Option<String>; 2], BatchesError> {
+    /// Keeps the outputs of a batch as files, as far as there are any. They have whole lines only.
+    pub(super) fn put_away(&self, batch: &BatchObject) -> Result<Left, BatchesError> {
         let (output, errors) = batch.output_ids();
-        let mut kept = [None, None];
-        for (id, kept) in [output, errors].into_iter().zip(&mut kept) {
-            let path = self.folder.content(&id);
-            let bytes = path.metadata().map_or(0, |metadata| metadata.len());
-            if bytes == 0 {
-                self.folder.delete_file(&id)?;
-                continue;
-            }
-            let mut state = self.state();
-            let file = FileObject {
-                filename: format!("{id}.jsonl"),
-                id,
-                bytes,
-                created_at: now(),
-                purpose: OUTPUT.to_owned(),
-                owner: batch.owner.clone(),
-                number: state.take_number(),
-            };
-            self.folder.keep_file(&file)?;
-            *kept = Some(file.id.clone());
-            state.files.insert(file.id.clone(), file);
+        let (output, output_lines) = self.put_output_away(batch, output)?;
+        let (errors, error_lines) = self.put_output_away(batch, errors)?;
+        self.state().written.remove(&batch.id);
+        Ok(Left { output, errors, lines: [output_lines, error_lines] })
+    }
+
+    fn put_output_away(
+        &self,
+        batch: &BatchObject,
+        id: String,
+    ) -> Result<(Option<String>, usize), BatchesError> {
+        let path = self.folder.content(&id);
+        let (lines, bytes) = cut_torn_line(&path).map_err(BatchesError::at(&path))?;
+        let _changing = self.changing();
+        if bytes == 0 {
+            self.folder.delete_file(&id)?;
+            return Ok((None, 0));
         }
-        self.state().running_bytes = 0;
-        Ok(kept)
+        let file = FileObject {
+            filename: format!("{id}.jsonl"),
+            id: id.clone(),
+            bytes,
+            created_at: now(),
+            purpose: OUTPUT.to_owned(),
+            owner: batch.owner.clone(),
+            number: self.state().take_number(),
+        };
+        self.folder.keep_file(&file)?;
+        self.state().files.insert(id.clone(), file);
+        Ok((Some(id), lines))
     }
 
     /// Where the bytes of a file lie that is known to be there.
-    pub(super) fn content_path(&self, id: &str) -> std::path::PathBuf {
+    pub(super) fn content_path(&self, id: &str) -> PathBuf {
         self.folder.content(id)
     }
 
-    /// The oldest batch that has not ended; waits some time for one.
-    pub(super) fn wait_for_batch(&self, limit: Duration) -> Option<BatchObject> {
-        let oldest = |state: &State| {
-            let unfinished = state.batches.values().filter(|batch| !batch.status.is_final());
-            unfinished.min_by_key(|batch| batch.number).cloned()
+    /// A batch whose turn it is; waits some time for one.
+    pub(super) fn wait_for_turn(&self, rules: &TurnRules, limit: Duration) -> Option<Turn<'_>> {
+        let take = |state: &mut State| {
+            if state.turns.are_taken(rules.abreast) {
+                return None;
+            }
+            let batch = state.turns.next(state.batches.values(), Instant::now())?;
+            let (id, owner) = (batch.id.clone(), batch.owner.clone());
+            state.turns.begin(&owner);
+            Some(Turn { batches: self, id, owner, begun: Instant::now(), rest: Duration::ZERO })
         };
-        let state = self.state();
-        if let Some(batch) = oldest(&state) {
-            return Some(batch);
+        let mut state = self.state();
+        if let Some(turn) = take(&mut state) {
+            return Some(turn);
         }
-        let (state, _) = self.new.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
-        oldest(&state)
+        let (mut state, _) = self.news.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
+        take(&mut state)
     }
 }
 
-impl State {
-    fn take_number(&mut self) -> u64 {
-        self.next_number += 1;
-        self.next_number - 1
+impl Turn<'_> {
+    /// Whether the batch should let another one run: it has had its time, or only waits for leave.
+    pub(super) fn is_over(&self, rules: &TurnRules, is_idle: bool) -> bool {
+        if !is_idle && self.begun.elapsed() < rules.time {
+            return false;
+        }
+        let state = self.batches.state();
+        let others = state.turns.next(state.batches.values(), Instant::now());
+        state.turns.are_taken(rules.abreast) && others.is_some()
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.batches.state().turns.end(&self.owner, Instant::now() + self.rest);
+        self.batches.news.notify_all();
     }
 }

@@ -5,15 +5,18 @@
 //! DIR/files/file-….jsonl        what is in a file
 //! DIR/files/file-….json         what is known of it; a file without this is not there yet
 //! DIR/batches/batch_….json      a batch
+//! DIR/…/….new                   what was being written when a process was killed
+//! DIR/…/….json.unreadable       what could not be read at a start
 //! ```
 //!
 //! What is known of something is written to another name first and then renamed, so that a process
-//! that is killed leaves the old or the new.
+//! that is killed leaves the old or the new. What cannot be read is set aside under a name that
+//! ends in `.unreadable`, and so nothing that belongs to it is removed.
 use super::error::BatchesError;
-use super::object::{BatchObject, FileObject};
+use super::object::{BatchObject, FileObject, output_ids};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -26,8 +29,17 @@ pub struct Folder {
     _lock: File,
 }
 
+/// How the names end of what could not be read.
+const UNREADABLE: &str = "unreadable";
+
 /// What is kept in a folder, by id.
-pub type Contents = (BTreeMap<String, FileObject>, BTreeMap<String, BatchObject>);
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// What is known of each file whose bytes are there.
+    pub files: BTreeMap<String, FileObject>,
+    /// All batches, with those that have ended.
+    pub batches: BTreeMap<String, BatchObject>,
+}
 
 impl Folder {
     /// Opens a folder, and makes it if it is not there.
@@ -49,23 +61,28 @@ impl Folder {
         Ok(Self { files, batches, _lock: file })
     }
 
-    /// Reads what is known of all files and batches. What a process left unfinished that was killed
-    /// is removed.
-    pub fn read(&self) -> Result<Contents, BatchesError> {
-        let files: BTreeMap<_, FileObject> = objects(&self.files, |file: &FileObject| file.id.clone())?;
-        let batches: BTreeMap<_, BatchObject> =
-            objects(&self.batches, |batch: &BatchObject| batch.id.clone())?;
-        let unfinished = batches.values().filter(|batch| !batch.status.is_final());
-        let outputs: Vec<String> =
+    /// Reads what is known of all files and batches, and what was set aside, a sentence each. What
+    /// a process left unfinished that was killed is removed.
+    pub fn read(&self) -> Result<(Contents, Vec<String>), BatchesError> {
+        let mut notes = Vec::new();
+        let contents = Contents {
+            files: objects(&self.files, |file: &FileObject| file.id.clone(), &mut notes)?,
+            batches: objects(&self.batches, |batch: &BatchObject| batch.id.clone(), &mut notes)?,
+        };
+        let unfinished = contents.batches.values().filter(|batch| !batch.status.is_final());
+        let mut kept: BTreeSet<String> =
             unfinished.flat_map(|batch| <[String; 2]>::from(batch.output_ids())).collect();
+        kept.extend(contents.files.keys().cloned());
+        kept.extend(aside(&self.files)?);
+        kept.extend(aside(&self.batches)?.iter().flat_map(|id| <[String; 2]>::from(output_ids(id))));
         for path in listed(&self.files)? {
             let id = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             let is_content = path.extension().is_some_and(|extension| extension == "jsonl");
-            if is_content && !files.contains_key(id) && !outputs.iter().any(|output| output == id) {
+            if is_content && !kept.contains(id) {
                 fs::remove_file(&path).map_err(BatchesError::at(&path))?;
             }
         }
-        Ok((files, batches))
+        Ok((contents, notes))
     }
 
     /// Where the bytes of a file lie. The id is one that this server has made.
@@ -125,27 +142,56 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>, BatchesError> {
     list().map_err(BatchesError::at(folder))
 }
 
-/// All objects of a folder by their ids.
+/// All objects of a folder by their ids. What cannot be read is set aside, and told.
 fn objects<T: DeserializeOwned>(
     folder: &Path,
     id: impl Fn(&T) -> String,
+    notes: &mut Vec<String>,
 ) -> Result<BTreeMap<String, T>, BatchesError> {
     let mut all = BTreeMap::new();
     for path in listed(folder)? {
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => {}
+            Some("new") => {
+                fs::remove_file(&path).map_err(BatchesError::at(&path))?;
+                continue;
+            }
+            _ => continue,
         }
         let read = || {
             let object: T = serde_json::from_slice(&fs::read(&path)?)?;
-            io::Result::Ok(object)
+            // What it is called must be what it says, since paths are made of it.
+            let is_called_so = path.file_stem().and_then(|stem| stem.to_str()) == Some(&id(&object));
+            is_called_so.then_some(object).ok_or_else(|| io::Error::other("its name is not its id"))
         };
-        let object = read().map_err(BatchesError::at(&path))?;
-        // What it is called must be what it says, since paths are made of it.
-        if path.file_stem().and_then(|stem| stem.to_str()) == Some(&id(&object)) {
-            all.insert(id(&object), object);
+        match read() {
+            Ok(object) => _ = all.insert(id(&object), object),
+            Err(error) => notes.push(set_aside(&path, &error)),
         }
     }
     Ok(all)
+}
+
+/// Renames what cannot be read, so that it is not read again; what to say of it.
+fn set_aside(path: &Path, error: &io::Error) -> String {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".");
+    aside.push(UNREADABLE);
+    let aside = PathBuf::from(aside);
+    let done = match fs::rename(path, &aside) {
+        Ok(()) => format!("it is set aside as {}", aside.display()),
+        Err(error) => format!("and it cannot be set aside: {error}"),
+    };
+    format!("{} cannot be read ({error}): {done}", path.display())
+}
+
+/// The ids of what was set aside in a folder.
+fn aside(folder: &Path) -> Result<Vec<String>, BatchesError> {
+    let id = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_suffix(UNREADABLE)?;
+        Some(name.strip_suffix(".json.")?.to_owned())
+    };
+    Ok(listed(folder)?.into_iter().filter_map(id).collect())
 }
 
 /// Writes an object in place of the one that is there.
@@ -159,4 +205,61 @@ fn replace(path: &Path, object: &impl Serialize) -> Result<(), BatchesError> {
         fs::rename(&new, path)
     };
     write().map_err(BatchesError::at(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_set_aside_and_what_belongs_to_it_stays() {
+        let root = std::env::temp_dir().join(format!("verbatim-folder-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let folder = Folder::open(&root).expect("opened");
+        let file = |id: &str| FileObject {
+            id: id.to_owned(),
+            bytes: 3,
+            created_at: 1,
+            filename: "x".to_owned(),
+            purpose: "batch".to_owned(),
+            owner: None,
+            number: 1,
+        };
+        folder.write_file(&file("file-a"), b"{}\n").expect("written");
+        folder.write_file(&file("file-b"), b"{}\n").expect("written");
+        let put = |name: &str, text: &str| fs::write(root.join(name), text).expect("written");
+        put("files/file-b.json", "{");
+        put("files/file-c.json", &fs::read_to_string(root.join("files/file-a.json")).expect("read"));
+        put("files/file-d.jsonl", "of nobody");
+        put("files/file-e.new", "{");
+        put("batches/batch_f.json", "[]");
+        put("batches/batch_f.new", "");
+        put("files/file-f-output.jsonl", "answers");
+        for start in 0..2 {
+            let (contents, notes) = folder.read().expect("read");
+            assert_eq!(contents.files.into_keys().collect::<Vec<_>>(), ["file-a"]);
+            assert!(contents.batches.is_empty());
+            assert_eq!(notes.len(), if start == 0 { 3 } else { 0 }, "{notes:?}");
+            assert!(notes.iter().all(|note| note.contains("it is set aside as")), "{notes:?}");
+        }
+        let mut names: Vec<_> = ["files", "batches"]
+            .iter()
+            .flat_map(|folder| listed(&root.join(folder)).expect("listed"))
+            .map(|path| path.file_name().expect("a name").to_str().expect("UTF-8").to_owned())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "batch_f.json.unreadable",
+                "file-a.json",
+                "file-a.jsonl",
+                "file-b.json.unreadable",
+                "file-b.jsonl",
+                "file-c.json.unreadable",
+                "file-f-output.jsonl",
+            ]
+        );
+        fs::remove_dir_all(&root).expect("removed");
+    }
 }

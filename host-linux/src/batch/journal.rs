@@ -4,7 +4,7 @@ use super::entry::Entry;
 use super::lines::Lines;
 use serde::Deserialize;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// Bytes of a line of an output, at most, when it is read again.
@@ -128,5 +128,60 @@ impl Journal {
     /// Waits until all of it is on the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
+    }
+}
+
+/// Cuts what stands behind the last line end of a file, which a process that was killed may have
+/// left; its lines, and its bytes then. A file that is not there has none.
+pub fn cut_torn_line(path: &Path) -> io::Result<(usize, u64)> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
+        opened => opened?,
+    };
+    let (mut lines, mut read, mut end) = (0, 0, 0);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let length = match file.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            length => length?,
+        };
+        if length == 0 {
+            break;
+        }
+        for (at, _) in buffer[..length].iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+            (lines, end) = (lines + 1, read + at as u64 + 1);
+        }
+        read += length as u64;
+    }
+    if end < read {
+        file.set_len(end)?;
+        file.sync_all()?;
+    }
+    Ok((lines, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_line_is_cut() {
+        let path = std::env::temp_dir().join(format!("verbatim-torn-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert_eq!(cut_torn_line(&path).expect("none"), (0, 0));
+        let long = "x".repeat(100_000);
+        for (text, kept, lines) in [
+            ("", 0, 0),
+            ("{}", 0, 0),
+            ("{}\n", 3, 1),
+            ("{}\n{}\n{", 6, 2),
+            (&format!("{{}}\n{long}"), 3, 1),
+            (&format!("{long}\n{long}"), 100_001, 1),
+        ] {
+            std::fs::write(&path, text).expect("written");
+            assert_eq!(cut_torn_line(&path).expect("cut"), (lines, kept as u64));
+            assert_eq!(std::fs::read_to_string(&path).expect("read"), text[..kept]);
+        }
+        std::fs::remove_file(&path).expect("removed");
     }
 }

@@ -16,7 +16,7 @@ pub struct FileObject {
     pub filename: String,
     /// What it is for: `batch`, or `batch_output` of one that a batch has made.
     pub purpose: String,
-    /// The name of the API key that it was sent with, which alone may see it.
+    /// The owner of the API key that it was sent with, who alone may see it.
     pub owner: Option<String>,
     /// Files and batches are numbered as they come.
     pub number: u64,
@@ -57,6 +57,11 @@ impl Status {
     /// Whether nothing more happens to the batch.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// Whether the batch is to end without its rest.
+    pub fn is_cancelling(self) -> bool {
+        self == Self::Cancelling
     }
 }
 
@@ -114,6 +119,17 @@ impl BatchError {
     }
 }
 
+/// The files that a batch has left, and how many lines they have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// The id of the file of its answers, if there are any.
+    pub output: Option<String>,
+    /// The id of the file of its errors, if there are any.
+    pub errors: Option<String>,
+    /// Lines of the first and of the second.
+    pub lines: [usize; 2],
+}
+
 /// A batch of requests, and how far it is.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct BatchObject {
@@ -141,7 +157,7 @@ pub struct BatchObject {
     pub metadata: Option<Map<String, Value>>,
     /// What is wrong with it.
     pub errors: Vec<BatchError>,
-    /// The name of the API key that it was sent with, which alone may see it.
+    /// The owner of the API key that it was sent with, who alone may see it.
     pub owner: Option<String>,
     /// The fingerprint of the model that has answered lines of it.
     pub fingerprint: Option<String>,
@@ -149,11 +165,22 @@ pub struct BatchObject {
     pub number: u64,
 }
 
+/// The id of the file of a batch's answers, and of that of its errors.
+pub fn output_ids(batch_id: &str) -> (String, String) {
+    let digits = batch_id.trim_start_matches("batch_");
+    (format!("file-{digits}-output"), format!("file-{digits}-errors"))
+}
+
 impl BatchObject {
     /// The id of the file of its answers, and of that of its errors.
     pub fn output_ids(&self) -> (String, String) {
-        let digits = self.id.trim_start_matches("batch_");
-        (format!("file-{digits}-output"), format!("file-{digits}-errors"))
+        output_ids(&self.id)
+    }
+
+    /// Notes the files that the batch has left, and counts their lines.
+    pub fn keep(&mut self, left: Left) {
+        [self.counts.completed, self.counts.failed] = left.lines;
+        (self.output_file_id, self.error_file_id) = (left.output, left.errors);
     }
 
     /// The batch as the API shows it.

@@ -1,32 +1,42 @@
-//! The thread that runs batches, one after another in the order in which they came.
+//! The threads that run batches: each runs one batch of an owner when it is its turn, and goes on
+//! with it until it has ended, or others should come to their turn.
 use super::answerer::{Answerer, BatchSender};
-use super::batches::{Batches, now};
+use super::batches::{Batches, Turn, now};
 use super::entry::Entry;
 use super::error::BatchesError;
 use super::input::Input;
 use super::journal::Journal;
 use super::object::{BatchError, BatchObject, Counts, Status};
 use super::resume::resume;
-use super::run::{Outcome, RunError, Sink, run};
+use super::run::{Outcome, RunError, Sink, Wanted, run};
+use super::slots::{Lane, Slots};
+use super::turns::TurnRules;
+use crate::sys::priority::lower_this_thread;
 use std::fs::File;
 use std::io::{self, BufReader};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::Builder;
 use std::time::Duration;
 
 /// How often a worker without work asks whether the server ends.
 const ASK_EVERY: Duration = Duration::from_millis(200);
+/// How long a batch rests that could not go on for a reason that may pass.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Errors of lines that a batch tells, at most.
 const ERRORS_MAX: usize = 50;
 
-/// How a worker runs a batch.
+/// How batches are run.
 pub struct Worker<'w> {
-    /// The batches that it runs.
+    /// The batches to run.
     pub batches: &'w Batches,
     /// Who answers their lines.
     pub answerer: &'w dyn Answerer,
-    /// Lines in flight, at most.
+    /// Lines in flight, at most, of all batches together.
     pub in_flight: usize,
     /// Bytes of a line, at most.
     pub line_bytes: usize,
+    /// How owners take turns.
+    pub rules: TurnRules,
     /// Whether it must end, since the server does.
     pub is_ending: &'w (dyn Fn() -> bool + Sync),
 }
@@ -41,14 +51,14 @@ impl std::fmt::Debug for Worker<'_> {
 enum Failure {
     /// It can never be done, for this reason.
     Batch(BatchError),
-    /// It can go on at another time.
-    Later,
+    /// It can go on when it has rested for this long.
+    Later(Duration),
 }
 
 impl From<BatchesError> for Failure {
     fn from(error: BatchesError) -> Self {
         let code = if matches!(error, BatchesError::Full { .. }) { "storage_full" } else { "storage_error" };
-        Self::Batch(BatchError::whole(code, error.to_string()))
+        Self::Batch(BatchError::whole(code, error.told()))
     }
 }
 
@@ -61,42 +71,78 @@ impl From<io::Error> for Failure {
 impl Worker<'_> {
     /// Runs batches until the server ends.
     pub fn work(&self) {
-        while !(self.is_ending)() {
-            let Some(batch) = self.batches.wait_for_batch(ASK_EVERY) else { continue };
-            match self.go_on(&batch) {
-                Ok(()) => {}
-                Err(Failure::Later) => std::thread::sleep(ASK_EVERY),
-                Err(Failure::Batch(error)) => self.fail(&batch, vec![error]),
+        let slots = Slots::new(self.in_flight);
+        std::thread::scope(|scope| {
+            while !(self.is_ending)() {
+                let Some(turn) = self.batches.wait_for_turn(&self.rules, ASK_EVERY) else { continue };
+                let slots = &slots;
+                let builder = Builder::new().name("verbatim-batch".to_owned());
+                if builder.spawn_scoped(scope, move || self.take_turn(turn, slots)).is_err() {
+                    // The system has no thread to spare; the turn was given back.
+                    std::thread::sleep(ASK_EVERY);
+                }
             }
+        });
+    }
+
+    /// Goes on with the batch whose turn it is. A panic is told as the error of the batch.
+    fn take_turn(&self, mut turn: Turn<'_>, slots: &Slots) {
+        lower_this_thread();
+        // What was to be told and was not is told later.
+        turn.rest = RETRY_AFTER;
+        let went = catch_unwind(AssertUnwindSafe(|| self.go_on(&turn, &slots.lane())));
+        let failed = match went {
+            Ok(Ok(())) => {
+                turn.rest = Duration::ZERO;
+                return;
+            }
+            Ok(Err(Failure::Later(rest))) => {
+                turn.rest = rest;
+                return;
+            }
+            Ok(Err(Failure::Batch(error))) => error,
+            Err(_) => {
+                let message = "an internal error was reported on the server's standard error";
+                BatchError::whole("internal_error", message)
+            }
+        };
+        let told = catch_unwind(AssertUnwindSafe(|| self.fail(&turn.id, vec![failed])));
+        if matches!(told, Ok(Ok(()))) {
+            turn.rest = Duration::ZERO;
         }
     }
 
     /// Ends a batch as failed. What was answered of it is kept.
-    fn fail(&self, batch: &BatchObject, errors: Vec<BatchError>) {
-        let outputs = self.batches.put_away(batch).unwrap_or_default();
-        let failed = self.batches.change(&batch.id, |batch| {
+    fn fail(&self, id: &str, errors: Vec<BatchError>) -> Result<(), BatchesError> {
+        let Some(batch) = self.batches.any_batch(id) else { return Ok(()) };
+        let left = self.batches.put_away(&batch)?;
+        self.batches.change(id, |batch| {
             if batch.status.is_final() {
                 return Ok(());
             }
-            [batch.output_file_id, batch.error_file_id] = outputs;
+            batch.keep(left);
             (batch.status, batch.times.failed_at) = (Status::Failed, Some(now()));
             batch.errors = errors;
             Ok(())
-        });
-        if failed.is_err() {
-            // A folder that cannot be written may be writable later.
-            std::thread::sleep(ASK_EVERY);
-        }
+        })?;
+        Ok(())
     }
 
-    /// Brings a batch as far as it can be.
-    fn go_on(&self, batch: &BatchObject) -> Result<(), Failure> {
-        match batch.status {
-            Status::Validating => self.validate(batch),
-            Status::InProgress => self.answer(batch),
-            Status::Finalizing => self.finish(batch, Status::Completed),
-            Status::Cancelling => self.finish(batch, Status::Cancelled),
-            Status::Completed | Status::Failed | Status::Cancelled => Ok(()),
+    /// Brings a batch to its end, or as far as its turn goes.
+    fn go_on(&self, turn: &Turn<'_>, lane: &Lane<'_>) -> Result<(), Failure> {
+        loop {
+            let batch = self.batches.any_batch(&turn.id).filter(|batch| !batch.status.is_final());
+            let Some(batch) = batch else { return Ok(()) };
+            if (self.is_ending)() {
+                return Err(Failure::Later(RETRY_AFTER));
+            }
+            match batch.status {
+                Status::Validating => self.validate(&batch)?,
+                Status::InProgress => self.answer(&batch, turn, lane)?,
+                Status::Finalizing => self.finish(&batch, Status::Completed)?,
+                Status::Cancelling => self.finish(&batch, Status::Cancelled)?,
+                Status::Completed | Status::Failed | Status::Cancelled => return Ok(()),
+            }
         }
     }
 
@@ -112,7 +158,7 @@ impl Worker<'_> {
         let max = self.batches.limits.lines;
         while let Some(task) = input.next_task()? {
             if (self.is_ending)() {
-                return Err(Failure::Later);
+                return Err(Failure::Later(RETRY_AFTER));
             }
             total += 1;
             match task.request {
@@ -139,8 +185,7 @@ impl Worker<'_> {
             errors.push(BatchError::whole("empty_file", "the file has no lines"));
         }
         if !errors.is_empty() {
-            self.fail(batch, errors);
-            return Ok(());
+            return Ok(self.fail(&batch.id, errors)?);
         }
         self.batches.change(&batch.id, |batch| {
             // It may have been cancelled in the meantime.
@@ -154,7 +199,7 @@ impl Worker<'_> {
     }
 
     /// Answers the lines of a batch from the first one that has no answer yet.
-    fn answer(&self, batch: &BatchObject) -> Result<(), Failure> {
+    fn answer(&self, batch: &BatchObject, turn: &Turn<'_>, lane: &Lane<'_>) -> Result<(), Failure> {
         let (output, errors) = batch.output_ids();
         let open = |id: &str| {
             let path = self.batches.content_path(id);
@@ -176,17 +221,18 @@ impl Worker<'_> {
             batch.counts = counts;
             Ok(())
         })?;
-        let from = BatchSender { key: batch.owner.clone(), created: batch.created_at };
-        let mut sink = Outputs { worker: self, id: &batch.id, output, errors, counts, failure: None };
-        let outcome = run(&mut input, self.answerer, &from, self.in_flight, &mut sink);
-        let Outputs { output, errors, counts, failure, .. } = sink;
+        let from = BatchSender { owner: batch.owner.clone(), created: batch.created_at };
+        let mut sink =
+            Outputs { worker: self, turn, output, errors, counts, failure: None, steps_aside: None };
+        let outcome = run(&mut input, self.answerer, &from, lane, &mut sink);
+        let Outputs { output, errors, counts, failure, steps_aside, .. } = sink;
         if let Some(error) = failure {
             return Err(error.into());
         }
         match outcome {
             Ok(Outcome::Whole) => {}
-            Ok(Outcome::Stopped) | Err(RunError::Failed(_)) => return Err(Failure::Later),
-            Err(RunError::Input(error) | RunError::Output(error)) => return Err(error.into()),
+            Ok(Outcome::Stopped) => return Err(Failure::Later(steps_aside.unwrap_or(ASK_EVERY))),
+            Err(error) => return Err(self.failure(error)),
         }
         output.sync()?;
         errors.sync()?;
@@ -200,11 +246,32 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// What an error of a run means for its batch.
+    fn failure(&self, error: RunError) -> Failure {
+        let failed = |code: &str, message: &str| Failure::Batch(BatchError::whole(code, message));
+        match error {
+            RunError::Input(error) | RunError::Output(error) => error.into(),
+            RunError::Threads(_) => Failure::Later(RETRY_AFTER),
+            RunError::Refused(code, message) => failed(code, &message),
+            RunError::Panicked => {
+                failed("internal_error", "an internal error was reported on the server's standard error")
+            }
+            RunError::Failed(reason) => {
+                // A server whose engine has ended is about to end; started again, it goes on.
+                std::thread::sleep(ASK_EVERY);
+                if (self.is_ending)() {
+                    return Failure::Later(RETRY_AFTER);
+                }
+                failed("engine_stopped", &format!("nothing is answered any more: {reason}"))
+            }
+        }
+    }
+
     /// Puts the outputs of a batch away.
     fn finish(&self, batch: &BatchObject, status: Status) -> Result<(), Failure> {
-        let outputs = self.batches.put_away(batch)?;
+        let left = self.batches.put_away(batch)?;
         self.batches.change(&batch.id, |batch| {
-            [batch.output_file_id, batch.error_file_id] = outputs;
+            batch.keep(left);
             batch.status = status;
             match status {
                 Status::Cancelled => batch.times.cancelled_at = Some(now()),
@@ -216,15 +283,17 @@ impl Worker<'_> {
     }
 }
 
-/// The outputs of the batch that runs.
+/// The outputs of a batch that runs.
 struct Outputs<'o, 'w> {
     worker: &'o Worker<'w>,
-    id: &'o str,
+    turn: &'o Turn<'o>,
     output: Journal,
     errors: Journal,
     counts: Counts,
     /// Why no more can be written.
     failure: Option<BatchesError>,
+    /// How long the batch rests, once it lets another one run.
+    steps_aside: Option<Duration>,
 }
 
 impl Sink for Outputs<'_, '_> {
@@ -237,13 +306,23 @@ impl Sink for Outputs<'_, '_> {
             self.output.append(entry)?;
         }
         let bytes = self.output.bytes() + self.errors.bytes();
-        if let Err(error) = self.worker.batches.count(self.id, self.counts, bytes) {
+        if let Err(error) = self.worker.batches.count(&self.turn.id, self.counts, bytes) {
             self.failure = Some(error);
         }
         Ok(())
     }
 
-    fn is_wanted(&mut self) -> bool {
-        self.failure.is_none() && !(self.worker.is_ending)() && self.worker.batches.is_wanted(self.id)
+    fn wants(&mut self, is_idle: bool) -> Wanted {
+        let Worker { batches, rules, is_ending, .. } = self.worker;
+        if self.failure.is_some() || is_ending() || !batches.is_wanted(&self.turn.id) {
+            return Wanted::Nothing;
+        }
+        if self.steps_aside.is_none() && self.turn.is_over(rules, is_idle) {
+            self.steps_aside = Some(if is_idle { rules.rest } else { Duration::ZERO });
+        }
+        if self.steps_aside.is_some() { Wanted::Begun } else { Wanted::All }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,10 +125,10 @@ pub(super) struct ModelArgs {
     /// that takes, so that running streams do not wait. 0 is no bound.
     #[arg(long, env = "VERBATIM_STEP_MS", value_name = "N", default_value_t = 200)]
     step_ms: u64,
-    /// Draft tokens and verify them together, for the same answers sooner: off; auto (from the text
-    /// itself, where that pays); lookup (from the text itself, always); self (by the same model in
-    /// int4); or a smaller draft model with the same vocabulary, named as for --model
-    /// [default: auto].
+    /// Draft tokens and verify them together, for the same answers sooner: off (not even those to
+    /// which a grammar leaves no alternative); auto (from the text itself, where that pays); lookup
+    /// (from the text itself, always); self (by the same model in int4); or a smaller draft model
+    /// with the same vocabulary, named as for --model [default: auto].
     #[arg(long, env = "VERBATIM_SPECULATE", value_name = "HOW|PATH|ORG/NAME")]
     speculate: Option<String>,
     /// Name under which the model is served [default: the last part of its path].

@@ -7,7 +7,8 @@ use crate::batch::input::Input;
 use crate::batch::journal::Journal;
 use crate::batch::lines;
 use crate::batch::resume::{Resumed, resume};
-use crate::batch::run::{RunError, Sink, run};
+use crate::batch::run::{RunError, Sink, Wanted, run};
+use crate::batch::slots::Slots;
 use crate::runtime::Supervision;
 use crate::serve::api::lines::LineAnswers;
 use crate::serve::guards::options::GuardOptions;
@@ -17,8 +18,8 @@ use crate::serve::notice::Notice;
 use crate::serve::observe::{Observer, Record};
 use crate::serve::options::ServeOptions;
 use crate::serve::server::Server;
-use indicatif::{ProgressBar, ProgressStyle};
-use std::fmt::Display;
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use std::fmt::{Display, Write};
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
@@ -69,17 +70,18 @@ impl Sink for Output<'_> {
         Ok(())
     }
 
-    fn is_wanted(&mut self) -> bool {
-        true
+    fn wants(&mut self, _: bool) -> Wanted {
+        Wanted::All
     }
 }
 
 /// A bar on standard error; silent where that is no terminal.
 fn bar(total: usize, done: usize) -> ProgressBar {
     let bar = ProgressBar::new(total as u64);
-    let template = "{pos}/{len} lines {bar:40} {per_sec}, {eta} left";
+    let template = "{pos}/{len} lines {bar:40} {rate}, {eta} left";
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        let rate = |state: &ProgressState, to: &mut dyn Write| _ = write!(to, "{:.1}/s", state.per_sec());
+        bar.set_style(style.with_key("rate", rate));
     }
     bar.set_position(done as u64);
     bar.reset_eta();
@@ -116,7 +118,7 @@ pub(super) fn batch(args: &BatchArgs) -> Result<(), String> {
     let total = lines::count(open()?).map_err(|error| of_input(&error))?;
     let mut journal = Journal::open(to).map_err(|error| of_output(&error))?;
     let session = Session::open(&args.model.options()?, Supervision::default(), tell_notes)?;
-    let answers = LineAnswers { server: server(&session, args)?, yields: false };
+    let answers = LineAnswers::new(server(&session, args)?, false);
     let mut input = Input::new(open()?, LINE_BYTES, &answers);
     let fingerprint = &session.model.fingerprint;
     let resumed = go_on(&mut input, &mut journal, fingerprint).map_err(|error| of_output(&error))?;
@@ -124,17 +126,21 @@ pub(super) fn batch(args: &BatchArgs) -> Result<(), String> {
         eprintln!("{} of {total} lines were answered before", resumed.lines);
     }
     let begun = Instant::now();
-    let in_flight = session.model.limits.sequences + READY_LINES;
     let bar = bar(total, resumed.lines);
     let mut output = Output { journal: &mut journal, bar, failed: resumed.failed };
-    let outcome = run(&mut input, &answers, &BatchSender::default(), in_flight, &mut output);
+    let slots = Slots::new(session.model.limits.sequences + READY_LINES);
+    let outcome = run(&mut input, &answers, &BatchSender::default(), &slots.lane(), &mut output);
     let Output { bar, failed, .. } = output;
     bar.finish_and_clear();
     match outcome {
         Ok(_) => {}
         Err(RunError::Input(error)) => return Err(of_input(&error)),
         Err(RunError::Output(error)) => return Err(of_output(&error)),
-        Err(RunError::Failed(reason)) => return Err(reason),
+        Err(RunError::Threads(error)) => return Err(format!("the system gives no threads: {error}")),
+        Err(RunError::Refused(_, reason) | RunError::Failed(reason)) => return Err(reason),
+        Err(RunError::Panicked) => {
+            return Err("an internal error, which was reported above, ended the batch".to_owned());
+        }
     }
     journal.sync().map_err(|error| of_output(&error))?;
     let seconds = begun.elapsed().as_secs_f64();

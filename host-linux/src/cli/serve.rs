@@ -32,7 +32,9 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), String> {
     serving.guard = args.guard.options(args.connections.host())?;
     serving.requests = args.limits.options();
     let listeners = args.connections.listen()?;
-    serving.batches = args.batches.open()?;
+    let (batches, told) = args.batches.open()?;
+    serving.batches = batches;
+    told.iter().for_each(|note| log.note(note));
     let tell = |model: &ServedModel| notes(model).for_each(|note| log.note(&note));
     let session = Session::open(&options, args.supervision.supervision(), tell)?;
     crate::faults::arm_from_env()?;

@@ -1,21 +1,36 @@
 //! A compiled grammar, and how far an output has come in it.
 //!
-//! What may follow is a function of the grammar and of the output's tokens, and of nothing else.
-//! A [`ConstraintState`] remembers how far it has come and is taken to any other output
-//! ([`ConstraintState::follow`]): forward by the tokens that are new, back over draft tokens that
-//! were rejected, or to the beginning and forward again. So it makes no difference whether an
-//! output was made at once, was preempted, resumed elsewhere, or drafted.
+//! What may follow is a function of the grammar and of the output's tokens, and of nothing else,
+//! the limits on what a grammar may cost included. A [`ConstraintState`] remembers how far it has
+//! come and is taken to any other output ([`ConstraintState::follow`]): forward by the tokens that
+//! are new, back over draft tokens that were rejected, or to the beginning and forward again. So it
+//! makes no difference whether an output was made at once, was preempted, resumed elsewhere, or
+//! drafted.
+//!
+//! ```text
+//!  question ──► the parser as it is ──sure──► answer
+//!                    │ not sure, or a limit was met
+//!                    ▼
+//!               a clean parser, taken to the output ──► answer, or none
+//! ```
 use super::error::GrammarError;
+use super::memory::{Held, Memory};
+use super::parser::{Failed, Next, Parser};
 use llguidance::TokenParser;
-use llguidance::api::StopReason;
-use llguidance::panic_utils::catch_unwind;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Tokens that a saved parser stays behind the end of the output, so that draft tokens that are
+/// rejected do not make it useless.
+const SAVED_BEHIND: usize = 32;
+/// Tokens by which an output grows before its parser is saved again.
+const SAVED_EVERY: usize = 64;
 
 /// A compiled grammar, shared by all outputs that it constrains.
 pub struct Constraint {
     /// A parser that has seen nothing; each output's begins as a copy of it.
-    fresh: Mutex<TokenParser>,
+    fresh: Mutex<Parser>,
+    memory: Arc<Memory>,
+    source_hash: [u8; 32],
 }
 
 impl std::fmt::Debug for Constraint {
@@ -24,28 +39,22 @@ impl std::fmt::Debug for Constraint {
     }
 }
 
-/// What may follow an output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// These ids: a bit for each, set if it is allowed; id 0 is the lowest bit of the first word.
-    Tokens(Vec<u32>),
-    /// Nothing, for the output is complete.
-    Complete,
-    /// Nothing, and it is not complete: no token goes on as the grammar asks, or finding out would
-    /// take too long.
-    Impossible,
-}
-
 impl Constraint {
-    /// From a parser that has seen nothing.
+    /// From a parser that has seen nothing; what outputs' parsers hold is counted in `memory`.
+    /// `key` is what no other source has.
     ///
     /// # Errors
     /// No token can come first.
-    pub(super) fn new(mut parser: TokenParser) -> Result<Self, GrammarError> {
+    pub(super) fn new(
+        mut parser: TokenParser,
+        memory: &Arc<Memory>,
+        key: &[u8],
+    ) -> Result<Self, GrammarError> {
         if parser.is_fresh() {
             parser.start_without_prompt();
         }
-        let constraint = Arc::new(Self { fresh: Mutex::new(parser) });
+        let (fresh, memory) = (Mutex::new(Parser::new(parser)), Arc::clone(memory));
+        let constraint = Arc::new(Self { fresh, memory, source_hash: blake3::hash(key).into() });
         // What the first mask costs is paid here, before anything is promised to the client.
         match ConstraintState::new(&constraint).next(&[]) {
             Next::Tokens(_) => {}
@@ -54,10 +63,15 @@ impl Constraint {
         Arc::into_inner(constraint).ok_or(GrammarError::Failed)
     }
 
+    /// A hash of what the client sent: equal for two constraints if their sources are.
+    pub fn source_hash(&self) -> &[u8; 32] {
+        &self.source_hash
+    }
+
     /// A copy of the parser that has seen nothing, which shares no caches with others: what one
     /// output costs does not depend on another one.
-    fn parser(&self) -> TokenParser {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).deep_clone()
+    fn parser(&self) -> Parser {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).copy()
     }
 
     /// Whether an output is in the grammar so far, and whether it is complete.
@@ -71,9 +85,12 @@ impl Constraint {
 /// How far an output has come.
 pub struct ConstraintState {
     constraint: Arc<Constraint>,
-    /// The parser after `tokens`; none before the first use, and after it failed.
-    parser: Option<Box<TokenParser>>,
     tokens: Vec<u32>,
+    /// The parser after `tokens`; none before the first use, and where it was given up.
+    parser: Option<Parser>,
+    /// A clean parser after the first so many of `tokens`, from which others are made.
+    saved: Option<(usize, Parser)>,
+    held: Held,
 }
 
 impl std::fmt::Debug for ConstraintState {
@@ -85,129 +102,122 @@ impl std::fmt::Debug for ConstraintState {
 impl ConstraintState {
     /// The state of an empty output. It costs nothing until it is used.
     pub fn new(constraint: &Arc<Constraint>) -> Self {
-        Self { constraint: Arc::clone(constraint), parser: None, tokens: Vec::new() }
+        let held = Held::new(&constraint.memory);
+        Self { constraint: Arc::clone(constraint), tokens: Vec::new(), parser: None, saved: None, held }
     }
 
     /// Takes the state to an output; `false` if that is not in the grammar. The state is then that
     /// of the longest beginning of it that is.
     pub fn follow(&mut self, output: &[u32]) -> bool {
         let common = self.tokens.iter().zip(output).take_while(|(a, b)| a == b).count();
-        let back = self.tokens.len() - common;
-        if back > 0 && !self.go_back(back) {
-            self.restart();
-        }
-        for at in self.tokens.len()..output.len() {
-            if !self.advance(output[at]) {
-                return false;
-            }
-        }
-        true
+        self.go_back_to(common);
+        let found = match &mut self.parser {
+            Some(parser) => walk(parser, &mut self.tokens, output).ok().filter(|_| parser.is_sure()),
+            None => None,
+        };
+        let obeys = found.unwrap_or_else(|| self.begin_anew(output));
+        self.count();
+        obeys
     }
 
-    /// Gives up the last tokens; `false` if that failed.
-    fn go_back(&mut self, count: usize) -> bool {
-        let has_gone = self.with_parser(|parser| {
-            let has_gone = parser.rollback(count).is_ok();
-            // The parser keeps its latest mask by its place alone, and would give that of the way
-            // that is given up for another way to the same place.
-            parser.invalidate_bias_cache();
-            has_gone
-        });
-        let has_gone = has_gone.unwrap_or(false);
-        self.tokens.truncate(self.tokens.len() - count);
-        has_gone
+    fn go_back_to(&mut self, len: usize) {
+        let back = self.tokens.len() - len;
+        if back == 0 {
+            return;
+        }
+        self.tokens.truncate(len);
+        self.saved.take_if(|(saved, _)| *saved > len);
+        if self.parser.as_mut().is_some_and(|parser| parser.go_back(back).is_err()) {
+            self.parser = None;
+        }
     }
 
-    fn restart(&mut self) {
+    /// Takes a clean parser to an output, as far as the grammar has it; `false` if that is not all
+    /// of it, or if the parser met a limit on the way.
+    fn begin_anew(&mut self, output: &[u32]) -> bool {
+        let from = self.saved.as_ref().map_or(0, |(len, _)| *len);
+        let mut parser = match &self.saved {
+            Some((_, saved)) => saved.copy(),
+            None => self.constraint.parser(),
+        };
         self.parser = None;
-        self.tokens.clear();
-    }
-
-    /// Adds a token, if the grammar allows it.
-    fn advance(&mut self, token: u32) -> bool {
-        let advanced = self.with_parser(|parser| {
-            if !parser.validate_token(token).unwrap_or(false) {
-                return Some(false);
-            }
-            parser.consume_token(token).is_ok().then_some(true)
-        });
-        match advanced.flatten() {
-            Some(true) => self.tokens.push(token),
-            Some(false) => return false,
-            None => {
-                self.restart();
-                return false;
+        self.tokens.truncate(from);
+        let saves_at = output.len().saturating_sub(SAVED_BEHIND);
+        let mut result = Ok(true);
+        if saves_at >= from + SAVED_EVERY {
+            result = walk(&mut parser, &mut self.tokens, &output[..saves_at]);
+            if result == Ok(true) {
+                self.saved = Some((saves_at, parser.copy()));
             }
         }
-        true
+        if result == Ok(true) {
+            result = walk(&mut parser, &mut self.tokens, output);
+        }
+        self.parser = result.is_ok().then_some(parser);
+        result == Ok(true)
+    }
+
+    /// Asks the parser; `None` if a clean one meets a limit or fails.
+    fn ask<T>(&mut self, ask: impl Fn(&mut Parser) -> Result<T, Failed>) -> Option<T> {
+        if let Some(parser) = self.parser.as_mut().filter(|parser| !parser.is_clean() && parser.is_sure())
+            && let Ok(answer) = ask(parser)
+            && parser.is_sure()
+        {
+            return Some(answer);
+        }
+        if !self.parser.as_ref().is_some_and(Parser::is_clean) {
+            let tokens = self.tokens.clone();
+            let obeys = self.begin_anew(&tokens);
+            self.tokens = tokens;
+            self.parser.take_if(|_| !obeys);
+        }
+        let answer = ask(self.parser.as_mut()?).ok();
+        self.parser.take_if(|_| answer.is_none());
+        answer
     }
 
     /// Ids that must come now one after the other, as the tokenizer would write what the grammar
     /// asks for; mostly none. They may be drawn without asking [`ConstraintState::next`].
     pub fn forced(&mut self) -> Vec<u32> {
-        self.with_parser(TokenParser::compute_ff_tokens).unwrap_or_default()
+        self.ask(Parser::forced).unwrap_or_default()
     }
 
     /// What may come now. Where the output may end, the ids in `ends` may come too; they are ids
     /// that end it.
     pub fn next(&mut self, ends: &[u32]) -> Next {
-        let found = self.with_parser(|parser| {
-            if parser.stop_reason() != StopReason::NotStopped || parser.check_stop().unwrap_or(false) {
-                return match parser.stop_reason() {
-                    StopReason::NoExtension | StopReason::EndOfSentence => Next::Complete,
-                    // No token goes on, as was found before.
-                    StopReason::NoExtensionBias if parser.is_accepting() => Next::Complete,
-                    _ => Next::Impossible,
-                };
-            }
-            let mask = parser.compute_mask();
-            let is_accepting = parser.is_accepting();
-            match mask {
-                Ok(mask) => {
-                    let mut bits = mask.as_slice().to_vec();
-                    if is_accepting {
-                        ends.iter().for_each(|id| allow(&mut bits, *id));
-                    }
-                    Next::Tokens(bits)
-                }
-                Err(_) if is_accepting && parser.stop_reason() == StopReason::NoExtensionBias => {
-                    Next::Complete
-                }
-                Err(_) => Next::Impossible,
-            }
-        });
-        found.unwrap_or_else(|| {
-            self.restart();
-            Next::Impossible
-        })
+        let next = self.ask(|parser| parser.next(ends)).unwrap_or(Next::Impossible);
+        if self.parser.as_ref().is_some_and(Parser::is_spent) {
+            self.parser = None;
+        }
+        self.count();
+        next
     }
 
     /// Whether the output may end here.
     pub fn is_accepting(&mut self) -> bool {
-        self.with_parser(TokenParser::is_accepting).unwrap_or(false)
+        self.ask(Parser::is_accepting).unwrap_or(false)
     }
 
-    /// Calls the parser, which is made first if there is none; `None` if it panicked, after which
-    /// there is none.
-    fn with_parser<T>(&mut self, call: impl FnOnce(&mut TokenParser) -> T) -> Option<T> {
-        let constraint = &self.constraint;
-        let parser = &mut self.parser;
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            let parser = parser.get_or_insert_with(|| Box::new(constraint.parser()));
-            Ok(call(parser))
-        }));
-        if result.is_err() {
+    /// Counts what the parsers hold, and gives them up if all outputs' hold too much.
+    fn count(&mut self) {
+        let parsers = self.parser.iter().chain(self.saved.iter().map(|(_, parser)| parser));
+        self.held.set(parsers.map(|parser| parser.cost().bytes).sum());
+        if self.held.is_too_much() {
             self.parser = None;
+            self.saved = None;
+            self.held.set(0);
         }
-        result.ok()
     }
 }
 
-/// Sets the bit of an id, wherever it is.
-fn allow(bits: &mut Vec<u32>, id: u32) {
-    let word = id as usize / 32;
-    if word >= bits.len() {
-        bits.resize(word + 1, 0);
+/// Takes a parser from `tokens`, with which `output` begins, on towards it; `false` if the grammar
+/// does not have all of it. `tokens` gets those that it has.
+fn walk(parser: &mut Parser, tokens: &mut Vec<u32>, output: &[u32]) -> Result<bool, Failed> {
+    for &token in &output[tokens.len()..] {
+        if !parser.advance(token)? {
+            return Ok(false);
+        }
+        tokens.push(token);
     }
-    bits[word] |= 1 << (id % 32);
+    Ok(true)
 }

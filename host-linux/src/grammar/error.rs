@@ -25,11 +25,17 @@ pub enum GrammarError {
     Failed,
     /// This build has no structured output.
     NotBuilt,
-    /// The server has no thread to compile it on; later it may.
+    /// Others are compiled, or there is no thread to compile it on; later there may be.
     Busy,
 }
 
 impl GrammarError {
+    /// Whether the same grammar would be refused again, whenever it comes.
+    #[cfg(feature = "structured-output")]
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self, Self::Failed | Self::NotBuilt | Self::Busy)
+    }
+
     /// From what the library says of a grammar: its first line, shortened.
     #[cfg(feature = "structured-output")]
     pub(super) fn told(message: &str) -> Self {
@@ -58,7 +64,7 @@ impl fmt::Display for GrammarError {
             Self::NotBuilt => {
                 f.write_str("is not supported by this build, which was made without structured output")
             }
-            Self::Busy => f.write_str("cannot be compiled now, because no thread can be started"),
+            Self::Busy => f.write_str("cannot be compiled now, because the server is busy with others"),
         }
     }
 }

@@ -1,11 +1,14 @@
 //! How a model's hidden states become an embedding, as sentence-transformers writes it down beside
-//! a checkpoint: `modules.json` and `1_Pooling/config.json`, and the sizes in `config.json`.
+//! a checkpoint: `modules.json`, `1_Pooling/config.json` and `sentence_bert_config.json`, and the
+//! sizes in `config.json`.
 use serde_json::Value;
 
 /// The modules that a text passes through, and where their settings lie.
 pub(super) const MODULES: &str = "modules.json";
 /// The settings of the module that pools.
 pub(super) const POOLING: &str = "1_Pooling/config.json";
+/// What is done to a text before it is tokens.
+pub(super) const TEXTS: &str = "sentence_bert_config.json";
 
 /// Which hidden states of a prompt its embedding is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,7 @@ impl EmbeddingConfig {
             file(name).map(parse).transpose()
         };
         let dimensions = dimensions(&json("config.json")?.unwrap_or(Value::Null));
+        json(TEXTS)?.map_or(Ok(()), |settings| texts_come_as_they_are(&settings))?;
         let modules: Option<Value> = json(MODULES)?;
         let own = json(POOLING)?.map(|settings| pooling(&settings)).transpose();
         let pooling = match (given, own) {
@@ -107,6 +111,17 @@ fn pooling(settings: &Value) -> Result<Pooling, String> {
         },
         _ => Err(format!("{POOLING}: found {} kinds of pooling, expected one", set.len())),
     }
+}
+
+/// An error if texts are changed before they are tokens, which would give other vectors.
+fn texts_come_as_they_are(settings: &Value) -> Result<(), String> {
+    if settings.get("do_lower_case").and_then(Value::as_bool) == Some(true) {
+        return Err(format!("{TEXTS}: do_lower_case is not supported"));
+    }
+    if settings.pointer("/modality_config/message").is_some_and(|message| !message.is_null()) {
+        return Err(format!("{TEXTS}: texts as messages through the chat template are not supported"));
+    }
+    Ok(())
 }
 
 /// Whether the modules scale embeddings; an error if one of them does something else to them.
@@ -167,8 +182,11 @@ mod tests {
             Ok(EmbeddingConfig { pooling: Pooling::Mean, ..expected })
         );
         let modules = format!("[{TRANSFORMER},{POOLS}]");
-        let files =
-            [("modules.json", modules.as_str()), ("1_Pooling/config.json", r#"{"pooling_mode":"cls"}"#)];
+        let files = [
+            ("modules.json", modules.as_str()),
+            ("1_Pooling/config.json", r#"{"pooling_mode":"cls"}"#),
+            ("sentence_bert_config.json", r#"{"do_lower_case":false,"modality_config":{"text":{}}}"#),
+        ];
         let found = read(&files, None).unwrap();
         assert_eq!((found.pooling, found.normalizes), (Pooling::Cls, false));
     }
@@ -186,6 +204,7 @@ mod tests {
     fn what_is_not_supported_is_named() {
         let mean = ("1_Pooling/config.json", r#"{"pooling_mode_mean_tokens":true}"#);
         let dense = format!(r#"[{TRANSFORMER},{POOLS},{{"path":"2_Dense","type":"a.models.Dense"}}]"#);
+        let messages = r#"{"modality_config":{"text":{},"message":{"format":"flat"}}}"#;
         for (files, word) in [
             (
                 vec![("1_Pooling/config.json", r#"{"pooling_mode_max_tokens":true}"#)],
@@ -196,6 +215,8 @@ mod tests {
             (vec![mean, ("modules.json", "{")], "not JSON"),
             (vec![mean, ("modules.json", "{}")], "not a list"),
             (vec![mean, ("modules.json", &dense)], "Dense"),
+            (vec![mean, ("sentence_bert_config.json", r#"{"do_lower_case":true}"#)], "do_lower_case"),
+            (vec![mean, ("sentence_bert_config.json", messages)], "chat template"),
         ] {
             let error = read(&files, None).unwrap_err();
             assert!(error.contains(word), "{error}");

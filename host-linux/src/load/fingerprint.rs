@@ -9,10 +9,11 @@
 //!   else about the files.
 //!
 //! **Fingerprint**: BLAKE3 over the source hash, what is chosen at run time ([`RuntimeChoices`]),
-//! and the numerics version. Its first 16 hex digits are the `system_fingerprint` of every
-//! response.
+//! and the versions of numerics and grammars. Its first 16 hex digits are the `system_fingerprint`
+//! of every response.
 use super::embedding_config::Pooling;
 use super::plan::Plan;
+use crate::grammar::version::GRAMMAR_VERSION;
 use blake3::Hasher;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::model::spec::{LayerKind, LayerNorms, LayerPattern};
@@ -53,14 +54,22 @@ impl RuntimeChoices<'_> {
 
 /// All 32 bytes of the fingerprint of a model that is served with these choices.
 pub fn fingerprint(source_hash: &[u8; 32], choices: &RuntimeChoices) -> [u8; 32] {
-    with_numerics(source_hash, choices, verbatim_core::NUMERICS_VERSION)
+    let versions = Versions { numerics: verbatim_core::NUMERICS_VERSION, grammar: GRAMMAR_VERSION };
+    with_versions(source_hash, choices, versions)
 }
 
-fn with_numerics(source_hash: &[u8; 32], choices: &RuntimeChoices, version: u32) -> [u8; 32] {
+/// What can change an output bit and is chosen when Verbatim is built.
+#[derive(Clone, Copy, Debug)]
+struct Versions {
+    numerics: u32,
+    grammar: u32,
+}
+
+fn with_versions(source_hash: &[u8; 32], choices: &RuntimeChoices, versions: Versions) -> [u8; 32] {
     let mut hasher = Hasher::new();
     hasher.update(b"verbatim fingerprint 1\n");
     hasher.update(source_hash);
-    hasher.update(&u64::from(version).to_le_bytes());
+    hasher.update(&u64::from(versions.numerics).to_le_bytes());
     text(&mut hasher, choices.kv_format.name().as_bytes());
     number(&mut hasher, choices.kv_group);
     number(&mut hasher, choices.model_len);
@@ -75,6 +84,10 @@ fn with_numerics(source_hash: &[u8; 32], choices: &RuntimeChoices, version: u32)
             text(&mut hasher, flag.as_bytes());
             text(&mut hasher, name.as_bytes());
         }
+    }
+    if versions.grammar > 1 {
+        text(&mut hasher, b"grammar");
+        hasher.update(&u64::from(versions.grammar).to_le_bytes());
     }
     *hasher.finalize().as_bytes()
 }
@@ -380,8 +393,12 @@ mod tests {
         let choices = RuntimeChoices::PLAIN;
         let version = verbatim_core::NUMERICS_VERSION;
         let base = fingerprint(&[7; 32], &choices);
-        assert_eq!(base, with_numerics(&[7; 32], &choices, version));
-        assert_ne!(base, with_numerics(&[7; 32], &choices, version + 1));
+        let of = |numerics, grammar| with_versions(&[7; 32], &choices, Versions { numerics, grammar });
+        assert_eq!(base, of(version, GRAMMAR_VERSION));
+        assert_eq!(base, of(version, 1), "fingerprints of the first version of grammars have none");
+        assert_ne!(base, of(version + 1, GRAMMAR_VERSION));
+        assert_ne!(base, of(version, 2));
+        assert_ne!(of(version, 3), of(version, 2));
         assert_ne!(base, fingerprint(&[8; 32], &choices));
         assert_ne!(base, fingerprint(&[7; 32], &RuntimeChoices { kv_group: 32, ..choices }));
         let (tool, reasoning) = (Some("mistral"), Some("mistral"));

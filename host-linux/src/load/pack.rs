@@ -8,7 +8,7 @@
 use super::checkpoint::Checkpoint;
 use super::choice::{COMPRESS_BYTES_MIN, Compress, WeightChoice, no_gain};
 use super::config::{SourceConfig, parse_config};
-use super::embedding_config::{MODULES, POOLING};
+use super::embedding_config::{MODULES, POOLING, TEXTS};
 use super::error::LoadError;
 use super::fingerprint::source_hash;
 use super::folder::Folder;
@@ -36,7 +36,7 @@ use verbatim_core::model::image::{
 use verbatim_core::pool::{Phase, Pool};
 
 /// The files beside the weights: hashed, and carried by the image.
-pub const AUX_FILES: [(&str, u64); 8] = [
+pub const AUX_FILES: [(&str, u64); 9] = [
     ("config.json", 4 << 20),
     ("generation_config.json", 4 << 20),
     ("tokenizer.json", 256 << 20),
@@ -45,6 +45,7 @@ pub const AUX_FILES: [(&str, u64); 8] = [
     ("chat_template.jinja", 4 << 20),
     (MODULES, 4 << 20),
     (POOLING, 4 << 20),
+    (TEXTS, 4 << 20),
 ];
 
 /// How many of these every source hash has an entry for, there or not. The later ones have one only

@@ -52,7 +52,8 @@ impl Choice {
 
     /// Resumes after the tokens that were generated before. Their text was given out already; text
     /// that was held back is held back again. If they are the whole output, the choice ends here
-    /// and what was held back is returned.
+    /// and what was held back is returned; but where a grammar may be complete with the last token
+    /// that the choice could have, only the engine's masks know why it ends.
     pub(super) fn replay(&mut self, request: &OwnedRequest) -> Option<Delta> {
         for token in &request.generated {
             let text = self.text(*token);
@@ -65,7 +66,7 @@ impl Choice {
             }
         }
         let is_whole = !request.generated.is_empty() && self.tokens >= request.max_tokens;
-        if is_whole { self.finish(FinishReason::Length) } else { None }
+        if is_whole && request.constraint.is_none() { self.finish(FinishReason::Length) } else { None }
     }
 
     /// Whether the latest token, which is this, ends the output.
@@ -111,8 +112,8 @@ impl Choice {
                 }
                 Some(Delta { text, token: Some(TokenLogprob { token, logprob }), top })
             }
-            TokenEventKind::PromptLogprob { token, top } => {
-                self.prompt.push(PromptToken { token, top });
+            TokenEventKind::PromptLogprob { token, rank, top } => {
+                self.prompt.push(PromptToken { token, rank, top });
                 None
             }
             TokenEventKind::Finished(reason) => self.finish(reason),

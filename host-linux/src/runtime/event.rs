@@ -37,6 +37,8 @@ pub struct Delta {
 pub struct PromptToken {
     /// The token, given those before it.
     pub token: TokenLogprob,
+    /// Its place among all tokens, 1 for the likeliest.
+    pub rank: u32,
     /// The likeliest tokens at this place, best first.
     pub top: Vec<TokenLogprob>,
 }

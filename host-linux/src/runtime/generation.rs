@@ -36,13 +36,35 @@ struct Running {
     choices: Range<usize>,
 }
 
-/// Choices of a request that are submitted together when it is their turn.
+/// Choices of a request that are submitted together when it is their turn. All that wait share the
+/// request, which may be long.
 #[derive(Debug)]
 struct Pending {
-    request: OwnedRequest,
+    request: Arc<OwnedRequest>,
+    /// The first of them among the generation's choices, and among those of the request.
     first: usize,
+    offset: u32,
+    choices: u32,
     /// A choice that computes something for these and comes first.
     after: Option<usize>,
+}
+
+impl Pending {
+    /// Their numbers among the generation's choices.
+    fn range(&self) -> Range<usize> {
+        self.first..self.first + self.choices as usize
+    }
+
+    /// The request for these choices alone.
+    fn owned(&self) -> OwnedRequest {
+        let whole = &*self.request;
+        OwnedRequest {
+            first_choice: whole.first_choice.wrapping_add(self.offset),
+            choices: self.choices,
+            prompt_output: if self.after.is_some() { RowOutput::None } else { whole.prompt_output },
+            ..whole.clone()
+        }
+    }
 }
 
 /// What waiting for the engine has brought.
@@ -202,16 +224,16 @@ impl Generation {
             return; // it was whole when it came
         }
         let yields_prompt = request.prompt_output != RowOutput::None;
-        let mut run = |at: usize, choices: u32, is_after: bool| {
-            let first_choice = request.first_choice.wrapping_add(at as u32);
-            let prompt_output = if is_after { RowOutput::None } else { request.prompt_output };
-            let request = OwnedRequest { first_choice, choices, prompt_output, ..request.clone() };
-            self.pending.push_back(Pending { request, first: first + at, after: is_after.then_some(first) });
+        let request = Arc::new(request);
+        let mut run = |offset: u32, choices: u32, is_after: bool| {
+            let (request, at) = (Arc::clone(&request), first + offset as usize);
+            let after = is_after.then_some(first);
+            self.pending.push_back(Pending { request, first: at, offset, choices, after });
         };
         match (yields_prompt, self.window) {
             // Of one that yields its prompt alone, the first choice is all of them.
             (true, _) if request.max_tokens == 0 => run(0, 1, false),
-            (_, Some(_)) => (0..request.choices).for_each(|i| run(i as usize, 1, yields_prompt && i > 0)),
+            (_, Some(_)) => (0..request.choices).for_each(|i| run(i, 1, yields_prompt && i > 0)),
             (false, None) => run(0, request.choices, false),
             (true, None) => {
                 run(0, 1, false);
@@ -224,23 +246,23 @@ impl Generation {
 
     /// Submits what has its turn. A full queue is an error only where nothing was submitted yet.
     fn submit_pending(&mut self) -> Result<(), SubmitError> {
-        while let Some(Pending { request, first, after }) = self.pending.front() {
-            let (first, choices) = (*first, request.choices as usize);
+        while let Some(pending) = self.pending.front() {
+            let (choices, after) = (pending.range(), pending.after);
             let has_begun = |at: &usize| self.choices[*at].tokens > 0 || self.choices[*at].ending.is_some();
             let is_blocked = after.as_ref().is_some_and(|at| !has_begun(at));
             if is_blocked || self.window.is_some_and(|window| self.live >= window) {
                 return Ok(());
             }
             let Some(sender) = self.sender.clone() else { return Ok(()) };
-            let ticket = match self.engine.submit(request.clone(), first, sender) {
+            let ticket = match self.engine.submit(pending.owned(), choices.start, sender) {
                 Err(SubmitError::Refused(Refusal::QueueFull { .. })) if !self.requests.is_empty() => {
                     self.ask_again = Some(Instant::now() + ASK_QUEUED_EVERY);
                     return Ok(());
                 }
                 ticket => ticket?,
             };
-            self.requests.push(Running { ticket, choices: first..first + choices });
-            for at in first..first + choices {
+            self.requests.push(Running { ticket, choices: choices.clone() });
+            for at in choices {
                 self.is_live[at] = self.choices[at].ending.is_none();
                 self.live += usize::from(self.is_live[at]);
             }
@@ -257,12 +279,12 @@ impl Generation {
         }
         self.ask_again = None;
         while let Err(error) = self.submit_pending() {
-            let Some(Pending { request, first, .. }) = self.pending.pop_front() else { return };
+            let Some(pending) = self.pending.pop_front() else { return };
             let why = match error {
                 SubmitError::Refused(refusal) => GenerationError::Refused(refusal),
                 SubmitError::EngineGone | SubmitError::Panicked => self.engine_lost(),
             };
-            for at in first..first + request.choices as usize {
+            for at in pending.range() {
                 self.choices[at].ending = Some(Ending::Error(why.clone()));
                 self.hand_on(at, None);
             }
@@ -430,8 +452,7 @@ impl Generation {
     fn end_followers(&mut self, leader: usize) {
         let is_known = |at: usize| {
             let is_running = self.requests.iter().any(|of| of.choices.contains(&at));
-            let is_pending = |of: &Pending| (of.first..of.first + of.request.choices as usize).contains(&at);
-            is_running || self.pending.iter().any(is_pending)
+            is_running || self.pending.iter().any(|of| of.range().contains(&at))
         };
         let is_follower =
             |at: &usize| self.leaders[*at] == leader && self.choices[*at].ending.is_none() && !is_known(*at);
@@ -490,10 +511,32 @@ impl Drop for Generation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::NoProgress;
+    use crate::runtime::{Options, ServedModel};
+    use verbatim_core::sampling::SamplingParams;
 
     #[test]
     fn a_generation_may_move_to_another_thread() {
         fn is_send<T: Send + 'static>() {}
         is_send::<Generation>();
+    }
+
+    /// A long prompt with many choices is in memory once while they wait.
+    #[test]
+    fn choices_that_wait_share_their_request() {
+        let options = Options { workers: Some(1), max_seqs: 1, max_queue: 1, ..Options::default() };
+        let model = Arc::new(ServedModel::open(&options, &NoProgress).expect("the built-in model"));
+        let (engine, thread) = EngineHandle::start(model, options.step_ms).expect("an engine");
+        let request = OwnedRequest::new(vec![1; 100], SamplingParams::GREEDY, 2);
+        let request = OwnedRequest { choices: 9, first_choice: 5, ..request };
+        let generation = Generation::start(&engine, vec![request], &[]).expect("there is room for one");
+        assert_eq!(generation.pending.len(), 8);
+        let first = &generation.pending[0].request;
+        assert!(generation.pending.iter().all(|of| Arc::ptr_eq(&of.request, first)));
+        let last = generation.pending[7].owned();
+        assert_eq!((last.first_choice, last.choices, last.prompt.len()), (13, 1, 100));
+        drop(generation);
+        engine.stop();
+        thread.join().expect("the engine ends");
     }
 }

@@ -30,6 +30,16 @@ impl Restriction {
         restricts.then_some(Self { allowed, words })
     }
 
+    /// The only tokens that are allowed, if only some are: sorted, each once.
+    pub fn allowed(&self) -> Option<&[u32]> {
+        self.allowed.as_deref()
+    }
+
+    /// Sequences of tokens that the output never has; none is empty.
+    pub fn words(&self) -> &[Vec<u32>] {
+        &self.words
+    }
+
     /// Clears the bits of `mask` that are forbidden after `output`, the tokens that were generated
     /// so far. Token 0 is the lowest bit of the first word; those outside of the mask are ignored.
     pub fn apply(&self, output: &[u32], mask: &mut [u32]) {

@@ -24,7 +24,7 @@ pub struct Budgets {
     pub reading: Turns,
     /// The tokens of prompts that wait.
     pub queue: TokenQueue,
-    /// Memory of answers that list their tokens.
+    /// Memory of answers that are larger than what they answer.
     pub answers: AnswerMemory,
     /// Gives freed memory back.
     pub sweeper: Sweeper,
@@ -44,8 +44,9 @@ impl Budgets {
     }
 }
 
-/// Counts the bytes of answers that list their tokens and are sent whole, from their first token
-/// until their client has them. Streams hold one event at a time, and text alone is small.
+/// Counts the bytes of answers that are larger than what they answer: lists of tokens, vectors, and
+/// what is said of texts. An answer that is sent whole counts until its client has it; a stream
+/// counts for what it keeps until its end. Text that is generated is small.
 #[derive(Debug)]
 pub struct AnswerMemory {
     used: AtomicUsize,
@@ -53,9 +54,10 @@ pub struct AnswerMemory {
 }
 
 impl AnswerMemory {
-    /// Room for an answer, which has taken none yet.
-    pub fn room(&self) -> AnswerRoom<'_> {
-        AnswerRoom { memory: self, taken: 0 }
+    /// Room for an answer, which has taken none yet. `advice` is what a client may do for whose
+    /// answer there is none, such as `ask for a stream`.
+    pub fn room(&self, advice: &'static str) -> AnswerRoom<'_> {
+        AnswerRoom { memory: self, taken: 0, advice }
     }
 
     /// Bytes that are taken now.
@@ -69,6 +71,7 @@ impl AnswerMemory {
 pub struct AnswerRoom<'m> {
     memory: &'m AnswerMemory,
     taken: usize,
+    advice: &'static str,
 }
 
 impl AnswerRoom<'_> {
@@ -78,16 +81,13 @@ impl AnswerRoom<'_> {
         const NAME: &str = "max-answer-bytes";
         let AnswerMemory { used, max } = self.memory;
         if self.taken.saturating_add(bytes) > *max {
-            let message = format!(
-                "the lists of tokens in this answer take more than {max} bytes: ask for a stream, or for fewer (option {NAME})"
-            );
+            let message = format!("this answer takes more than {max} bytes: {} (option {NAME})", self.advice);
             return Err(ApiError { budget: Some(NAME), ..ApiError::invalid("", message) });
         }
         let fits = |used: usize| used.checked_add(bytes).filter(|used| used <= max);
         if used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
-            let message = format!(
-                "answers that list their tokens fill {max} bytes: ask again, or for a stream (option {NAME})"
-            );
+            let message =
+                format!("large answers fill {max} bytes: ask again, or {} (option {NAME})", self.advice);
             return Err(ApiError::queue_full(NAME, message));
         }
         self.taken += bytes;
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn answers_take_the_memory_that_there_is() {
         let memory = AnswerMemory { used: AtomicUsize::new(0), max: 100 };
-        let (mut first, mut second) = (memory.room(), memory.room());
+        let (mut first, mut second) = (memory.room("ask"), memory.room("ask"));
         first.grow(60).expect("there is room");
         let error = second.grow(41).unwrap_err();
         assert_eq!((error.status, error.budget), (429, Some("max-answer-bytes")));

@@ -10,6 +10,8 @@ use verbatim_core::engine::Refusal;
 ///
 /// [`QUOTE_MAX`]: crate::text::quote::QUOTE_MAX
 const MESSAGE_MAX: usize = 400;
+/// The word for a prompt that is too long.
+const CONTEXT_EXCEEDED: &str = "context_length_exceeded";
 /// Characters of the name of a parameter.
 const PARAM_MAX: usize = 64;
 
@@ -26,6 +28,22 @@ pub enum Retry {
     Soon,
 }
 
+/// What only errors of one kind tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// The methods that the path takes, where the method is what is wrong.
+    Allow(String),
+    /// Whole seconds after which the same request may be answered.
+    RetryAfter(String),
+    /// Tokens, where the context has too few places for them.
+    Context {
+        /// Tokens of the prompt, or how many it has at least.
+        prompt_tokens: usize,
+        /// Tokens that a context holds.
+        context: usize,
+    },
+}
+
 /// An error with its HTTP status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError {
@@ -37,10 +55,8 @@ pub struct ApiError {
     pub param: Option<String>,
     /// A word that programs can compare.
     pub code: Option<&'static str>,
-    /// The methods that the path takes, where the method is what is wrong.
-    pub allow: Option<Box<str>>,
-    /// Whole seconds after which the same request may be answered, where that is known.
-    pub retry_after: Option<Box<str>>,
+    /// What only errors of one kind tell.
+    pub detail: Option<Box<Detail>>,
     /// The budget that the request would have spent, by the name of its option.
     pub budget: Option<&'static str>,
     /// Whether the request may be sent again.
@@ -54,19 +70,22 @@ impl ApiError {
         Self { param, ..Self::server(400, message) }
     }
 
+    /// The error for a prompt of `prompt_tokens`, or more, in `param`, for which a context of
+    /// `context` tokens has no room.
+    pub fn context_exceeded(
+        param: &str,
+        message: impl Into<String>,
+        prompt_tokens: usize,
+        context: usize,
+    ) -> Self {
+        let detail = Some(Box::new(Detail::Context { prompt_tokens, context }));
+        Self { code: Some(CONTEXT_EXCEEDED), detail, ..Self::invalid(param, message) }
+    }
+
     /// An error that something else than the request is to blame for.
     pub fn server(status: u16, message: impl Into<String>) -> Self {
         let message = shorten(&message.into(), MESSAGE_MAX);
-        Self {
-            status,
-            message,
-            param: None,
-            code: None,
-            allow: None,
-            retry_after: None,
-            budget: None,
-            retry: Retry::Unsaid,
-        }
+        Self { status, message, param: None, code: None, detail: None, budget: None, retry: Retry::Unsaid }
     }
 
     /// The error for a request for which the queue has no room: it may come again.
@@ -102,26 +121,36 @@ impl ApiError {
         }
     }
 
-    /// The body of the response, which is also the event of an error within a stream.
+    /// The body of the response, which is also the event of an error within a stream. A context
+    /// that was exceeded is told in numbers too, in llama-server's names.
     pub fn body(&self) -> Value {
-        json!({"error": {
+        let mut error = json!({
             "message": self.message, "type": self.kind(), "param": self.param, "code": self.code,
-        }})
+        });
+        if let Some(Detail::Context { prompt_tokens, context }) = self.detail.as_deref() {
+            error["n_prompt_tokens"] = json!(prompt_tokens);
+            error["n_ctx"] = json!(context);
+        }
+        json!({"error": error})
     }
 
     /// The headers that go with the error. Whoever may come again is told when, be it soon.
     pub fn headers(&self) -> Vec<(&'static str, &str)> {
         let mut headers = Vec::new();
         let soon = (matches!(self.status, 429 | 503) || self.retry == Retry::Soon).then_some("1");
-        headers.extend(self.retry_after.as_deref().or(soon).map(|seconds| ("Retry-After", seconds)));
+        let (mut seconds, mut methods) = (soon, None);
+        match self.detail.as_deref() {
+            Some(Detail::RetryAfter(told)) => seconds = Some(told.as_str()),
+            Some(Detail::Allow(told)) => methods = Some(told.as_str()),
+            Some(Detail::Context { .. }) | None => {}
+        }
+        headers.extend(seconds.map(|seconds| ("Retry-After", seconds)));
         match self.retry {
             Retry::Unsaid => {}
             Retry::Never => headers.push(("x-should-retry", "false")),
             Retry::Soon => headers.push(("x-should-retry", "true")),
         }
-        if let Some(methods) = &self.allow {
-            headers.push(("Allow", methods));
-        }
+        headers.extend(methods.map(|methods| ("Allow", methods)));
         headers
     }
 }
@@ -137,8 +166,11 @@ impl From<SubmitError> for ApiError {
         };
         match refusal {
             Refusal::QueueFull { .. } => Self::queue_full("max-queue", message),
-            Refusal::ContextExceeded { .. } | Refusal::KvCapacityExceeded { .. } => {
-                Self { code: Some("context_length_exceeded"), ..Self::invalid("prompt", message) }
+            Refusal::ContextExceeded { prompt_tokens, model_len } => {
+                Self::context_exceeded("prompt", message, prompt_tokens, model_len)
+            }
+            Refusal::KvCapacityExceeded { .. } => {
+                Self { code: Some(CONTEXT_EXCEEDED), ..Self::invalid("prompt", message) }
             }
             Refusal::Parameter(error) => Self::invalid(error.name, message),
             Refusal::TokenOutOfRange { field: "generated", .. } => Self::invalid("resume", message),

@@ -9,6 +9,7 @@ use super::transport::answer::StreamKind;
 use super::transport::client::Client;
 use super::transport::head::Head;
 use super::transport::traffic::Body;
+use crate::text::quote::quote;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::io::{ErrorKind, Read};
@@ -40,11 +41,14 @@ pub struct Exchange<'s> {
     headers: Vec<(&'static str, String)>,
 }
 
-/// The id that a client gives its request, if it can be sent back and logged as it is.
+/// Whether an id can be sent back and logged as it is.
+fn is_plain(id: &str) -> bool {
+    (1..=ID_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The id that a client gives its request in the head, if it is one.
 fn id_of(head: &Head) -> Option<&str> {
-    let is_plain =
-        |id: &&str| (1..=ID_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    head.header("x-request-id").filter(is_plain)
+    head.header("x-request-id").filter(|id| is_plain(id))
 }
 
 impl<'s> Exchange<'s> {
@@ -60,6 +64,21 @@ impl<'s> Exchange<'s> {
     /// The request has come whole, with this body.
     pub(super) fn has_come(&mut self, body: Body) {
         self.body = body;
+    }
+
+    /// Takes the id that the body gives the request, where the head gives none.
+    ///
+    /// # Errors
+    /// It could not be sent back and logged as it is.
+    pub fn take_id(&mut self, param: &str, id: &str) -> Result<(), ApiError> {
+        if !is_plain(id) {
+            let expected = format!("{param} must have 1 to {ID_MAX} visible characters of ASCII");
+            return Err(ApiError::invalid(param, format!("{expected}, found {}", quote(id))));
+        }
+        if id_of(&self.head).is_none() {
+            id.clone_into(&mut self.record.request_id);
+        }
+        Ok(())
     }
 
     /// Who owns what the request leaves behind; nobody where no key is demanded.

@@ -32,6 +32,7 @@ pub mod transport;
 pub mod turns;
 pub mod watch;
 
+use crate::batch::turns::TurnRules;
 use crate::batch::worker::Worker;
 use crate::runtime::{EngineHandle, ServedModel};
 use api::lines::LineAnswers;
@@ -68,14 +69,14 @@ pub fn serve(
     transport::run(listeners, &server)
 }
 
-/// Starts the thread that runs the server's batches, if it keeps any. It ends with the server; what
-/// it has not answered then, it answers when the server is started again.
+/// Starts the thread that has the server's batches run, if it keeps any. It ends with the server;
+/// what is not answered then is answered when the server is started again.
 fn start_batches(server: &Arc<Server>) -> Result<(), ServeError> {
     let Some(batches) = server.options.batches.clone() else { return Ok(()) };
     let server = Arc::clone(server);
     let work = move || {
         let is_ending = || server.lifecycle.is_ending();
-        let answers = LineAnswers { server: Arc::clone(&server), yields: true };
+        let answers = LineAnswers::new(Arc::clone(&server), true);
         let sequences = server.model.limits.sequences;
         Worker {
             batches: &batches,
@@ -83,10 +84,11 @@ fn start_batches(server: &Arc<Server>) -> Result<(), ServeError> {
             // The others are left to live requests.
             in_flight: (sequences - sequences / 4).max(1),
             line_bytes: server.options.connections.body_bytes,
+            rules: TurnRules::default(),
             is_ending: &is_ending,
         }
         .work();
     };
-    let thread = std::thread::Builder::new().name("verbatim-batch".to_owned()).spawn(work);
+    let thread = std::thread::Builder::new().name("verbatim-turns".to_owned()).spawn(work);
     thread.map(drop).map_err(ServeError::System)
 }

@@ -3,6 +3,7 @@ use super::api::limits::{RequestBounds, RequestLimits};
 use super::guards::options::GuardOptions;
 use super::setting::Setting;
 use super::transport::limits::ConnectionLimits;
+use super::transport::traffic::BodyKind;
 use super::watch::options::WatchOptions;
 use crate::batch::batches::Batches;
 use std::sync::Arc;
@@ -28,13 +29,19 @@ pub struct ServeOptions {
 const FORM_BYTES: usize = 64 << 10;
 
 impl ServeOptions {
-    /// The limits of a request: a file that is kept may be larger than what is read as JSON.
-    pub(super) fn limits_for(&self, method: &Method, path: &str) -> ConnectionLimits {
-        let mut limits = self.connections.clone();
+    /// What the body of a request is: a file where it goes to the files that are kept.
+    pub(super) fn body_kind(&self, method: &Method, path: &str) -> BodyKind {
         let is_upload = *method == Method::Post && matches!(path, "/v1/files" | "/files");
-        if let Some(batches) = self.batches.as_ref().filter(|_| is_upload) {
+        if is_upload && self.batches.is_some() { BodyKind::Upload } else { BodyKind::Request }
+    }
+
+    /// The limits of a request with such a body. Files that are sent have a budget of their own,
+    /// which holds two of the largest.
+    pub(super) fn limits_for(&self, kind: BodyKind) -> ConnectionLimits {
+        let mut limits = self.connections.clone();
+        if let (BodyKind::Upload, Some(batches)) = (kind, &self.batches) {
             limits.body_bytes = batches.limits.file_bytes.saturating_add(FORM_BYTES);
-            limits.total_body_bytes = limits.total_body_bytes.max(limits.body_bytes.saturating_mul(2));
+            limits.total_body_bytes = limits.body_bytes.saturating_mul(2);
         }
         limits
     }

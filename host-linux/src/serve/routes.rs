@@ -6,7 +6,7 @@ use super::api::{
     batches, chat, completions, embeddings, files, health, load, messages, metrics, models, ollama, openapi,
     rerank, responses, tokenize, version,
 };
-use super::error::ApiError;
+use super::error::{ApiError, Detail};
 use super::exchange::Exchange;
 use super::guards::{self, GENERATES, Guarding, KEYED, KEYED_STATUS, METRICS, OPEN, Permit, READY, UPLOADS};
 use super::observe::RecordedError;
@@ -106,7 +106,11 @@ fn find(routes: &'static [Route], method: &Method, path: &str) -> Result<(&'stat
     };
     let (path, methods) = (first.path.canonical(), allow.replace(", HEAD", "").replace(", ", " or "));
     let message = format!("{path} takes {methods}, not {}", quote_value(method));
-    Err(ApiError { status: 405, allow: Some(allow.into()), ..ApiError::invalid("", message) })
+    Err(ApiError {
+        status: 405,
+        detail: Some(Box::new(Detail::Allow(allow))),
+        ..ApiError::invalid("", message)
+    })
 }
 
 /// The methods that a path takes, as a header lists them; none if nothing is there.
@@ -221,7 +225,7 @@ mod guard_tests;
 mod openapi_tests;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::guards::Guard;
     use super::super::guards::options::GuardOptions;
     use super::super::guards::state::Guards;
@@ -266,7 +270,8 @@ mod tests {
             (Method::Put, "/ping", 405, Some("GET, HEAD, POST")),
         ] {
             let error = found(method, path).unwrap_err();
-            assert_eq!((error.status, error.allow.as_deref()), (status, allow), "{path}");
+            let told = error.headers().iter().find(|(name, _)| *name == "Allow").map(|(_, methods)| *methods);
+            assert_eq!((error.status, told), (status, allow), "{path}");
         }
     }
 
@@ -283,14 +288,14 @@ mod tests {
     }
 
     /// The built-in model behind an engine of its own.
-    pub(super) struct Rig {
-        pub(super) server: Server,
+    pub(in crate::serve) struct Rig {
+        pub(in crate::serve) server: Server,
         kept: Kept,
         thread: std::thread::JoinHandle<()>,
     }
 
     impl Rig {
-        fn new() -> Self {
+        pub(in crate::serve) fn new() -> Self {
             Self::guarded(GuardOptions::default())
         }
 
@@ -333,7 +338,7 @@ mod tests {
             (record, answer)
         }
 
-        pub(super) fn stop(self) {
+        pub(in crate::serve) fn stop(self) {
             self.server.engine.stop();
             self.thread.join().expect("the engine ends");
         }

@@ -46,8 +46,9 @@ impl Answer {
         }
         match *kind {
             EventKind::Token { token, logprob, top } => self.tokens.push(Told::new(token, logprob, top)),
-            EventKind::PromptLogprob { position, token, logprob, top } => {
-                self.prompt.push((position, Told::new(token, logprob, top)));
+            EventKind::PromptLogprob { position, token, logprob, rank, top } => {
+                let told = Told::new(token, logprob, top);
+                self.prompt.push((position, Told { top_hash: fold(told.top_hash, u64::from(rank)), ..told }));
             }
             EventKind::Finished(reason) => self.end = Some(reason),
             EventKind::Admitted { .. } | EventKind::Preempted => {}

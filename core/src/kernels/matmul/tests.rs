@@ -76,6 +76,15 @@ impl Case {
         case
     }
 
+    /// Drops all activations but those of the first rows.
+    fn keep_rows(&mut self, rows: usize) {
+        let len = rows * padded(self.k);
+        self.act_f32.truncate(len);
+        self.act_bf16.truncate(len);
+        self.act_int8.truncate(len);
+        self.act_scales.truncate(rows);
+    }
+
     /// Makes the 8-bit activations from those in f32.
     fn round_int8(&mut self) {
         let mut rotated = self.act_f32.clone();
@@ -244,8 +253,17 @@ fn a_run_of_segments_has_the_columns_of_each() {
     }
 }
 
-fn real_shape(k: usize, n: usize, rows: usize, column_step: usize) {
-    let case = Case::new(7, rows, n, k, false);
+/// Products of a real shape with 128, 32 and one row, by weights that are packed once.
+fn real_shape(k: usize, n: usize, column_step: usize) {
+    let mut case = Case::new(7, 128, n, k, false);
+    for rows in [128, 32, 1] {
+        case.keep_rows(rows);
+        equals_the_reference(&case, rows, column_step);
+    }
+}
+
+fn equals_the_reference(case: &Case, rows: usize, column_step: usize) {
+    let n = case.n;
     for format in FORMATS {
         let row_step = if column_step == 1 { 1 } else { 13 };
         // Portable code is the reference's own arithmetic at a hundredth of the speed: one
@@ -268,15 +286,15 @@ fn real_shape(k: usize, n: usize, rows: usize, column_step: usize) {
 #[test]
 fn slices_blocks_and_what_is_left_of_them_equal_the_reference() {
     for (rows, n, k) in [(33, 40, 700), (70, 33, 1090), (65, 70, 550)] {
-        real_shape(k, n, rows, 1);
+        equals_the_reference(&Case::new(7, rows, n, k, false), rows, 1);
     }
     for k in [127, 128, 129, 255, 290, 385] {
         for rows in 5..=8 {
-            real_shape(k, 40, rows, 1);
+            equals_the_reference(&Case::new(7, rows, 40, k, false), rows, 1);
         }
     }
     for k in [1, 33, 96, 160, 545] {
-        real_shape(k, 40, 1, 1);
+        equals_the_reference(&Case::new(7, 1, 40, k, false), 1, 1);
     }
 }
 
@@ -286,9 +304,7 @@ const REAL_SHAPES: [(usize, usize); 5] =
 #[test]
 fn real_shapes_equal_the_reference_at_sampled_columns() {
     for (k, n) in REAL_SHAPES {
-        for rows in [1, 32, 128] {
-            real_shape(k, n, rows, 997);
-        }
+        real_shape(k, n, 997);
     }
 }
 
@@ -296,9 +312,7 @@ fn real_shapes_equal_the_reference_at_sampled_columns() {
 #[ignore = "every element of the real shapes: minutes"]
 fn real_shapes_equal_the_reference_everywhere() {
     for (k, n) in REAL_SHAPES {
-        for rows in [1, 32, 128] {
-            real_shape(k, n, rows, 1);
-        }
+        real_shape(k, n, 1);
     }
 }
 

@@ -32,8 +32,8 @@ pub(in crate::cli) struct ConnectionArgs {
     /// 262144].
     #[arg(long, env = "VERBATIM_MAX_BODY_BYTES", value_name = "N", value_parser = at_least_one)]
     max_body_bytes: Option<usize>,
-    /// Bytes of all bodies that are in memory at once [default: four times that of one, at least
-    /// 67108864].
+    /// Bytes of all bodies that are in memory at once, besides files that are sent to be kept, of
+    /// which two of the largest have room [default: four times that of one, at least 67108864].
     #[arg(long, env = "VERBATIM_MAX_TOTAL_BODY_BYTES", value_name = "N", value_parser = at_least_one)]
     max_total_body_bytes: Option<usize>,
     /// Seconds for the head of a request, from its first byte.

@@ -32,9 +32,10 @@ pub(in crate::cli) struct LimitArgs {
     /// status 429 [default: 16 contexts, at least 65536].
     #[arg(long, env = "VERBATIM_MAX_QUEUED_TOKENS", value_name = "N")]
     max_queued_tokens: Option<usize>,
-    /// Bytes of answers with logprobs or token ids that are in memory because they are sent whole,
-    /// at most; beyond them a request is refused with status 429, and one that alone takes more
-    /// with 400 [default: 10 KiB for each token of the context, at least 268435456].
+    /// Bytes of large answers in memory, at most: with logprobs or token ids, where they are sent
+    /// whole or told again at the end of a stream; of vectors; of tokenized texts. Beyond them a
+    /// request is refused with status 429, and one that alone takes more with 400 [default: 10 KiB
+    /// for each token of the context, at least 268435456].
     #[arg(long, env = "VERBATIM_MAX_ANSWER_BYTES", value_name = "N")]
     max_answer_bytes: Option<usize>,
     /// Refuse bodies with a parameter that is unknown at their endpoint, rather than answer and

@@ -47,6 +47,8 @@ pub enum TokenEventKind {
     PromptLogprob {
         /// The token, given those before it.
         token: TokenLogprob,
+        /// Its place among all tokens, 1 for the likeliest.
+        rank: u32,
         /// The likeliest tokens at this place, best first.
         top: Vec<TokenLogprob>,
     },
@@ -70,8 +72,8 @@ impl TokenEventKind {
             EventKind::Token { token, logprob, top } => Self::Token { token, logprob, top: top.to_vec() },
             EventKind::Finished(reason) => Self::Finished(reason),
             EventKind::Admitted { cached_tokens } => Self::Admitted { cached_tokens },
-            EventKind::PromptLogprob { token, logprob, top, .. } => {
-                Self::PromptLogprob { token: TokenLogprob { token, logprob }, top: top.to_vec() }
+            EventKind::PromptLogprob { token, logprob, rank, top, .. } => {
+                Self::PromptLogprob { token: TokenLogprob { token, logprob }, rank, top: top.to_vec() }
             }
             EventKind::Preempted => return None,
         })

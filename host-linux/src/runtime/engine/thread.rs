@@ -21,7 +21,7 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
-use verbatim_core::engine::{Budget, Counters, Engine, PlanId, Refusal, RequestId, StepKind};
+use verbatim_core::engine::{AUTO_ROWS_MAX, Budget, Counters, Engine, PlanId, Refusal, RequestId, StepKind};
 use verbatim_core::engine::{Event, Masks as RowMasks};
 use verbatim_core::model::{CpuRunner, Runner};
 
@@ -225,13 +225,19 @@ impl EngineLoop<'_, '_> {
         }
     }
 
-    /// Ends choices whose grammars are complete, and proposes the tokens that grammars force.
+    /// Ends choices whose grammars are complete, and proposes the tokens that grammars force. All
+    /// of these together make a step no longer than other draft tokens may.
     fn look_ahead(&mut self) {
-        for (key, advance) in self.masks.advance(&self.with.model.pool) {
+        let advances = self.masks.advance(&self.with.model.pool);
+        let are_forced = |advance: &&(Key, Advance)| matches!(advance.1, Advance::Forced(_));
+        let each = AUTO_ROWS_MAX / advances.iter().filter(are_forced).count().max(1);
+        let mut left = AUTO_ROWS_MAX;
+        for (key, advance) in advances {
             match advance {
                 Advance::Complete => self.complete(key),
                 Advance::Forced(tokens) => {
-                    self.engine.propose(key.0, key.1, &tokens);
+                    let count = tokens.len().min(each.max(1)).min(left);
+                    left -= self.engine.propose(key.0, key.1, &tokens[..count]);
                 }
             }
         }

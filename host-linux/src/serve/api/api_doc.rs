@@ -14,9 +14,17 @@ Made from the server's own tables by a test; they are in `host-linux/src/serve/a
 `GET /openapi.json` tells the same to programs. Paths that begin with `/v1` are served without it, too. Bodies are JSON
 (`Content-Type: application/json`); null counts as absent, and a float without a fraction as an integer.
 
-A parameter that would change the answer and is not supported is refused with status 400, and `error.param` names it. One
-that cannot change it is taken, and its name comes back in `verbatim.ignored`, as an unknown name does; with `--strict`
-unknown names are refused.
+A parameter that would change the answer and is not supported is refused with status 400, and `error.param` names it; at
+the endpoints that generate so is one that only others of them take. One that cannot change it is taken, and its name
+comes back in `verbatim.ignored`, as an unknown name does; with `--strict` unknown names are refused.
+";
+
+const CALLS: &str = "
+## Endpoints
+
+The calls can be sent in this order to the built-in model, as `verbatim serve --pooling mean --batch-dir DIR` serves it:
+vectors and scores need a model that embeds, or `--pooling`, and files and batches a folder. `ID` is the `id` of the
+file or the batch.
 ";
 
 const ENDINGS: &str = "
@@ -83,7 +91,7 @@ fn inner(out: &mut String, row: &Parameter, path: &str, place: &str, is_of: fn(&
 
 fn fields(out: &mut String, schema: &Schema, path: &str, place: &str, is_of: fn(&Kind) -> bool) {
     match *schema {
-        Schema::Table(rows) => {
+        Schema::Table(rows) | Schema::Options(rows) => {
             for row in rows {
                 inner(out, row, &format!("{path}.{}", row.name), place, is_of);
             }
@@ -102,7 +110,7 @@ fn operation(out: &mut String, operation: &Operation) {
         Answer::Lines(_) => out.push_str(" The answer comes as lines of JSON unless `stream` is false."),
         _ => {}
     }
-    let path = path.replace("{model}", "demo").replace("{id}", "ID");
+    let path = path.replace("{model}", "verbatim-demo").replace("{id}", "ID");
     let url = format!("http://127.0.0.1:8080{path}");
     let call = match (operation.body, *method) {
         (Body::Form, _) => format!("curl {url} -F purpose=batch -F file=@requests.jsonl"),
@@ -117,7 +125,7 @@ fn operation(out: &mut String, operation: &Operation) {
 
 fn api_md() -> String {
     let mut out = HEAD.to_owned();
-    out.push_str("\n## Endpoints\n");
+    out.push_str(CALLS);
     OPERATIONS.iter().for_each(|at| operation(&mut out, at));
     out.push_str(ENDINGS);
     out.push_str("\n## Parameters with an effect\n");

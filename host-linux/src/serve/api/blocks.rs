@@ -4,6 +4,10 @@
 //! until another one begins.
 use crate::text::parts::Part;
 
+/// White space, in bytes, that is held back at most until it is known what follows it. More of it
+/// is a block like any other text.
+const SPACE_MAX: usize = 4096;
+
 /// A block of an answer, as far as it has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Block {
@@ -44,7 +48,7 @@ pub(super) enum Change {
 /// The blocks of one choice.
 ///
 /// White space alone, which models write to set reasoning and calls apart, is no block, unless it
-/// is the whole answer.
+/// is the whole answer or longer than anybody would set anything apart by.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Blocks {
     list: Vec<Block>,
@@ -106,7 +110,8 @@ impl Blocks {
             return self.grow(text, changes);
         }
         self.space.push_str(text);
-        if !self.space.trim().is_empty() {
+        // What was held back before is white space: it is not looked at again.
+        if !text.trim().is_empty() || self.space.len() > SPACE_MAX {
             let all = std::mem::take(&mut self.space);
             self.begin(Block::Text(String::new()), changes);
             self.grow(&all, changes);
@@ -215,5 +220,25 @@ mod tests {
         assert_eq!(blocks(&[text(" "), text("\n")]), [Block::Text(" \n".to_owned())]);
         assert_eq!(blocks(&[text("")]), []);
         assert_eq!(blocks(&[text("a"), text(" ")]), [Block::Text("a ".to_owned())]);
+    }
+
+    #[test]
+    fn white_space_is_held_back_no_longer_than_it_sets_anything_apart() {
+        let space = |count: usize| " ".repeat(count);
+        let (mut one_by_one, mut changes) = (Blocks::default(), Vec::new());
+        for _ in 0..3 * SPACE_MAX {
+            one_by_one.push(&text(" "), &mut changes);
+            assert!(one_by_one.space.len() <= SPACE_MAX);
+        }
+        assert_eq!(one_by_one.list(), [Block::Text(space(3 * SPACE_MAX))]);
+        // What is said at once is what is said in pieces.
+        for (count, is_block) in [(SPACE_MAX, false), (SPACE_MAX + 1, true)] {
+            let made = Block::Call { call: 0, name: "look".to_owned(), arguments: String::new() };
+            let expected: Vec<_> =
+                is_block.then(|| Block::Text(space(count))).into_iter().chain([made]).collect();
+            assert_eq!(blocks(&[text(&space(count)), call(0, "look")]), expected);
+            let pieces: Vec<_> = (0..count).map(|_| text(" ")).chain([call(0, "look")]).collect();
+            assert_eq!(blocks(&pieces), expected);
+        }
     }
 }

@@ -2,8 +2,8 @@
 //! processors and memory, so it is done for a few requests at once.
 use super::fields::Fields;
 use super::limits::Reading;
-use super::parameters::checked_object;
-use super::parameters::endpoint::Endpoints;
+use super::parameters::endpoint::{Endpoints, GENERATES, POOLS};
+use super::parameters::{REQUEST_ID, checked_object};
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
 use crate::sys::priority::lower_this_thread;
@@ -17,7 +17,7 @@ const READ_ALONG_BYTES: usize = 8 << 10;
 
 /// Reads the fields of a request's body by `read` when it is its turn. A long body is read at a
 /// lower priority than the engine's. The names that mean nothing here are noted in the request's
-/// record.
+/// record, and an id that the body gives it.
 pub(super) fn read_in_turn<T: Send>(
     exchange: &mut Exchange<'_>,
     endpoint: Endpoints,
@@ -32,15 +32,27 @@ pub(super) fn read_in_turn<T: Send>(
     };
     let reading = Reading { model: &server.model, bounds: &budgets.bounds };
     let parse = || match checked_object(endpoint, &body, reading.bounds, reading.bounds.is_strict) {
-        Ok((object, ignored)) => (read(&Fields::new(&object), reading), ignored),
-        Err(error) => (Err(error), Vec::new()),
+        Ok((object, ignored)) => {
+            let fields = Fields::new(&object);
+            (read(&fields, reading), ignored, request_id(endpoint, &fields))
+        }
+        Err(error) => (Err(error), Vec::new(), None),
     };
-    let (parsed, ignored) = if body.len() <= READ_ALONG_BYTES { parse() } else { in_background(&parse) };
+    let (parsed, ignored, id) = if body.len() <= READ_ALONG_BYTES { parse() } else { in_background(&parse) };
     exchange.record.ignored = ignored;
     let bytes = body.len();
     drop(body);
     budgets.sweeper.freed(bytes);
-    parsed
+    let parsed = parsed?;
+    id.map_or(Ok(()), |id| exchange.take_id(REQUEST_ID, &id))?;
+    Ok(parsed)
+}
+
+/// The id that a body gives its request, where endpoints take one.
+fn request_id(endpoint: Endpoints, fields: &Fields<'_>) -> Option<String> {
+    let takes_one = endpoint & (GENERATES | POOLS) != 0;
+    let id = fields.get(REQUEST_ID).filter(|_| takes_one)?;
+    id.as_str().map(str::to_owned)
 }
 
 /// Answers with an object, and tells in it the names of the body that were ignored, if any were.

@@ -15,8 +15,8 @@ use super::tools;
 use crate::runtime::ServedModel;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
-use crate::text::RenderedChat;
-use crate::text::parts::{OutputFormat, ReasoningFormat};
+use crate::text::parts::{OutputFormat, ReasoningFormat, ReasoningSyntax};
+use crate::text::{RenderedChat, Tokenizer};
 use serde_json::Value;
 use writer::Writer;
 
@@ -48,7 +48,7 @@ impl Dialect for Chat {
         let resume = Resume::of_conversation(fields, asked.choices(), model)?;
         // A conversation that is resumed may come with its messages, which its ids stand for.
         let has_messages = resume.is_none() || fields.get("messages").is_some();
-        let rendered = has_messages.then(|| prompt::rendered(fields, &tools, model)).transpose()?;
+        let rendered = has_messages.then(|| prompt::rendered(fields, &tools, reading)).transpose()?;
         let (resume, ids) = match (resume, &rendered) {
             (Some((resume, ids)), _) => (Some(resume), ids),
             (None, Some(rendered)) => (None, prompt::ids(rendered, model, asked.truncates())?),
@@ -60,10 +60,12 @@ impl Dialect for Chat {
             reasoning: reasoning(model, rendered.as_ref(), &request.prompt)?,
             tools: tools.format(model.format),
         };
-        request.constraint = tools.constraint(&mut format, fields, reading)?;
+        let form = tools.constraint(&mut format, fields, reading)?;
+        request.constraint = form.constraint;
         request.kept_special = format.kept_ids(&model.tokenizer).into();
         let echo = asked.shown.echo.then(|| echoed(fields)).flatten().map(|text| vec![text]);
-        Ok(ParsedBody { format, ..asked.body(vec![request], echo, false) })
+        let ignored = form.ignored.map(str::to_owned).into_iter().collect();
+        Ok(ParsedBody { format, ignored, ..asked.body(vec![request], echo, false) })
     }
 
     fn id_prefix(&self) -> &'static str {
@@ -75,7 +77,8 @@ impl Dialect for Chat {
     }
 }
 
-/// How the answer's reasoning is marked: by the conversation, or else by the prompt's text.
+/// How the answer's reasoning is marked: by the conversation, or else by the last turn of the
+/// prompt, which may have opened it at its end or in the message that the model goes on with.
 fn reasoning(
     model: &ServedModel,
     rendered: Option<&RenderedChat>,
@@ -85,10 +88,18 @@ fn reasoning(
     if let Some(rendered) = rendered {
         return Ok(Some(rendered.reasoning(syntax)));
     }
-    let text = model.tokenizer.decode(prompt, false).map_err(|error| ApiError::text("resume", &error))?;
-    let (opening, _) = syntax.marks();
-    let is_open = text.trim_end().ends_with(opening);
-    Ok(Some(syntax.after(if is_open { opening } else { "" })))
+    let turn = last_turn(prompt, &model.tokenizer, syntax);
+    let text = model.tokenizer.decode(turn, false).map_err(|error| ApiError::text("resume", &error))?;
+    Ok(Some(syntax.after(&text)))
+}
+
+/// What follows the last special token of a prompt, which is no mark of reasoning. Templates that
+/// have special tokens begin every turn behind one, and no text of a message has any.
+fn last_turn<'p>(prompt: &'p [u32], tokenizer: &Tokenizer, syntax: ReasoningSyntax) -> &'p [u32] {
+    let (opening, closing) = syntax.marks();
+    let marks = [tokenizer.id_of(opening), tokenizer.id_of(closing)];
+    let begins = |id: &u32| tokenizer.is_special(*id) && !marks.contains(&Some(*id));
+    &prompt[prompt.iter().rposition(begins).map_or(0, |at| at + 1)..]
 }
 
 /// The content of the last message, with which an answer of the same role begins when it is
@@ -102,11 +113,32 @@ fn echoed(fields: &Fields<'_>) -> Option<String> {
 
 /// The text of the conversation in `messages`, in which special tokens that messages wrote are
 /// marked.
-pub(super) fn rendered(fields: &Fields<'_>, model: &ServedModel) -> Result<String, ApiError> {
-    Ok(prompt::rendered(fields, &tools::tools(fields)?, model)?.text)
+pub(super) fn rendered(fields: &Fields<'_>, reading: Reading<'_>) -> Result<String, ApiError> {
+    Ok(prompt::rendered(fields, &tools::tools(fields)?, reading)?.text)
 }
 
 /// The ids of the conversation in `messages`.
-pub(super) fn prompt(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
-    prompt::ids(&prompt::rendered(fields, &tools::tools(fields)?, model)?, model, false)
+pub(super) fn prompt(fields: &Fields<'_>, reading: Reading<'_>) -> Result<Vec<u32>, ApiError> {
+    prompt::ids(&prompt::rendered(fields, &tools::tools(fields)?, reading)?, reading.model, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use verbatim_tests::fixture::tokenizer_json;
+
+    #[test]
+    fn the_last_turn_begins_behind_a_special_token_that_is_no_mark() {
+        let mut json = tokenizer_json();
+        let mut added = json["added_tokens"].as_array().expect("a list").clone();
+        let mut mark = added[0].clone();
+        (mark["id"], mark["content"], mark["special"]) = (258.into(), "[THINK]".into(), true.into());
+        added.push(mark);
+        json["added_tokens"] = Value::from(added);
+        let tokenizer = Tokenizer::new(json.to_string().as_bytes(), None).expect("a tokenizer");
+        let of = |ids: &[u32]| last_turn(ids, &tokenizer, ReasoningSyntax::Brackets).to_vec();
+        assert_eq!(of(&[256, 258, 97, 257, 98, 258, 99]), [98, 258, 99], "a mark begins no turn");
+        assert!(of(&[256, 258, 97, 257]).is_empty());
+        assert_eq!(of(&[97, 98]), [97, 98]);
+    }
 }

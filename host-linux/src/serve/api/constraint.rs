@@ -5,7 +5,8 @@
 //! and `json_schema`.
 //! A body may say one of them. What cannot be done exactly is an error that names the parameter.
 use super::fields::Fields;
-use super::limits::Reading;
+use super::json_limits;
+use super::limits::{Reading, RequestBounds};
 use crate::grammar::{Constraint, GrammarError, GrammarSource};
 use crate::serve::error::{ApiError, Retry};
 use crate::text::quote::{quote, quote_value};
@@ -18,7 +19,7 @@ pub type Named = (&'static str, GrammarSource);
 /// Reads all parameters that constrain the output, and compiles what they say; `None` if the output
 /// is free.
 pub fn constraint(fields: &Fields<'_>, reading: Reading<'_>) -> Result<Option<Arc<Constraint>>, ApiError> {
-    source(fields)?.map(|(param, source)| compile(&source, param, reading)).transpose()
+    source(fields, reading.bounds)?.map(|(param, source)| compile(&source, param, reading)).transpose()
 }
 
 /// Compiles a source that the parameter `param` asks for.
@@ -40,24 +41,30 @@ fn refusal(param: &str, error: &GrammarError) -> ApiError {
 }
 
 /// Reads the source that one parameter names, if the body has it.
-type Reader = fn(&Fields<'_>) -> Result<Option<Named>, ApiError>;
+type Reader = fn(&Asked<'_>) -> Result<Option<Named>, ApiError>;
+
+/// The fields of a body, and the bounds on JSON in its strings.
+struct Asked<'a> {
+    fields: &'a Fields<'a>,
+    bounds: &'a RequestBounds,
+}
 
 /// The one source that a body names, and the parameter that names it.
-pub fn source(fields: &Fields<'_>) -> Result<Option<Named>, ApiError> {
+pub fn source(fields: &Fields<'_>, bounds: &RequestBounds) -> Result<Option<Named>, ApiError> {
     let mut found: Option<Named> = None;
     let all: [Reader; 8] = [
-        |fields| named(fields, "response_format", response_format),
-        |fields| named(fields, "structured_outputs", structured_outputs),
-        |fields| named(fields, "guided_json", |param, value| schema(param, value).map(Some)),
-        |fields| named(fields, "guided_regex", |param, value| text(param, value).map(regex)),
-        |fields| named(fields, "guided_choice", |param, value| choice(param, value).map(Some)),
-        |fields| named(fields, "guided_grammar", |param, value| text(param, value).map(grammar)),
+        |asked| named(asked, "response_format", response_format),
+        |asked| named(asked, "structured_outputs", structured_outputs),
+        |asked| named(asked, "guided_json", |param, value, bounds| schema(param, value, bounds).map(Some)),
+        |asked| named(asked, "guided_regex", |param, value, _| text(param, value).map(regex)),
+        |asked| named(asked, "guided_choice", |param, value, _| choice(param, value).map(Some)),
+        |asked| named(asked, "guided_grammar", |param, value, _| text(param, value).map(grammar)),
         // Some of its clients send an empty one where they mean none.
-        |fields| named(fields, "grammar", |param, value| Ok(gbnf(text(param, value)?))),
-        |fields| named(fields, "json_schema", |param, value| schema(param, value).map(Some)),
+        |asked| named(asked, "grammar", |param, value, _| Ok(gbnf(text(param, value)?))),
+        |asked| named(asked, "json_schema", |param, value, bounds| schema(param, value, bounds).map(Some)),
     ];
     for read in all {
-        let Some((param, source)) = read(fields)? else { continue };
+        let Some((param, source)) = read(&Asked { fields, bounds })? else { continue };
         if let Some((first, _)) = found {
             let message = format!("{param} and {first} both say what form the output has; one may");
             return Err(ApiError::invalid(param, message));
@@ -69,17 +76,21 @@ pub fn source(fields: &Fields<'_>) -> Result<Option<Named>, ApiError> {
 
 /// Reads one parameter by `read`, if the body has it.
 fn named(
-    fields: &Fields<'_>,
+    asked: &Asked<'_>,
     name: &'static str,
-    read: fn(&'static str, &Value) -> Result<Option<GrammarSource>, ApiError>,
+    read: fn(&'static str, &Value, &RequestBounds) -> Result<Option<GrammarSource>, ApiError>,
 ) -> Result<Option<Named>, ApiError> {
-    let Some(value) = fields.get(name) else { return Ok(None) };
-    Ok(read(name, value)?.map(|source| (name, source)))
+    let Some(value) = asked.fields.get(name) else { return Ok(None) };
+    Ok(read(name, value, asked.bounds)?.map(|source| (name, source)))
 }
 
 /// Reads `response_format`: the type `text`, `json_object`, or `json_schema` with the schema at
 /// `json_schema.schema`. llama-server's clients put it at `schema`, with either type.
-pub fn response_format(param: &'static str, value: &Value) -> Result<Option<GrammarSource>, ApiError> {
+fn response_format(
+    param: &'static str,
+    value: &Value,
+    bounds: &RequestBounds,
+) -> Result<Option<GrammarSource>, ApiError> {
     let wrong = |expected: &str, found: &dyn std::fmt::Display| {
         ApiError::invalid(param, format!("{param} {expected}, found {}", quote_value(found)))
     };
@@ -92,7 +103,7 @@ pub fn response_format(param: &'static str, value: &Value) -> Result<Option<Gram
         "text" => Ok(None),
         "json_object" => match direct {
             None => Ok(Some(GrammarSource::JsonObject)),
-            Some(direct) => schema(param, direct).map(Some),
+            Some(direct) => schema(param, direct, bounds).map(Some),
         },
         "json_schema" => {
             let inner = match fields.get("json_schema") {
@@ -102,7 +113,7 @@ pub fn response_format(param: &'static str, value: &Value) -> Result<Option<Gram
             };
             let found = inner.or(direct);
             let found = found.ok_or_else(|| wrong("must have a schema in its json_schema", value))?;
-            schema(param, found).map(Some)
+            schema(param, found, bounds).map(Some)
         }
         other => Err(ApiError::invalid(
             param,
@@ -115,7 +126,11 @@ pub fn response_format(param: &'static str, value: &Value) -> Result<Option<Gram
 const FORMS: [&str; 5] = ["json", "regex", "choice", "grammar", "json_object"];
 
 /// Reads `structured_outputs`, of whose forms one must be given.
-fn structured_outputs(param: &'static str, value: &Value) -> Result<Option<GrammarSource>, ApiError> {
+fn structured_outputs(
+    param: &'static str,
+    value: &Value,
+    bounds: &RequestBounds,
+) -> Result<Option<GrammarSource>, ApiError> {
     let wrong = |message: &str| ApiError::invalid(param, format!("{param} {message}"));
     let object = value.as_object().ok_or_else(|| wrong("must be an object"))?;
     let fields = Fields::new(object);
@@ -132,7 +147,7 @@ fn structured_outputs(param: &'static str, value: &Value) -> Result<Option<Gramm
     };
     let Some(value) = fields.get(form) else { return Ok(None) };
     match form {
-        "json" => schema(param, value).map(Some),
+        "json" => schema(param, value, bounds).map(Some),
         "regex" => text(param, value).map(regex),
         "choice" => choice(param, value).map(Some),
         "grammar" => text(param, value).map(grammar),
@@ -142,7 +157,7 @@ fn structured_outputs(param: &'static str, value: &Value) -> Result<Option<Gramm
 }
 
 /// A JSON schema: an object, a truth value, or the text of one.
-pub fn schema(param: &'static str, value: &Value) -> Result<GrammarSource, ApiError> {
+fn schema(param: &'static str, value: &Value, bounds: &RequestBounds) -> Result<GrammarSource, ApiError> {
     let expected = || {
         let found = quote_value(value);
         ApiError::invalid(param, format!("{param} must hold a JSON schema, found {found}"))
@@ -150,6 +165,7 @@ pub fn schema(param: &'static str, value: &Value) -> Result<GrammarSource, ApiEr
     match value {
         Value::Object(_) | Value::Bool(_) => Ok(GrammarSource::JsonSchema(value.clone())),
         Value::String(text) => {
+            json_limits::check_inner(param, [text.as_str()], bounds)?;
             let schema: Value = serde_json::from_str(text).map_err(|_| expected())?;
             if schema.is_object() || schema.is_boolean() {
                 return Ok(GrammarSource::JsonSchema(schema));
@@ -193,12 +209,13 @@ fn choice(param: &'static str, value: &Value) -> Result<GrammarSource, ApiError>
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::tests::BOUNDS;
     use super::*;
     use serde_json::json;
 
     fn read(body: Value) -> Result<Option<GrammarSource>, ApiError> {
         let map = body.as_object().unwrap().clone();
-        source(&Fields::new(&map)).map(|found| found.map(|(_, source)| source))
+        source(&Fields::new(&map), &BOUNDS).map(|found| found.map(|(_, source)| source))
     }
 
     #[test]
@@ -258,10 +275,18 @@ mod tests {
             (json!({"guided_choice": ["a", 1]}), "guided_choice", "strings"),
             (json!({"guided_regex": 1}), "guided_regex", "string"),
             (json!({"guided_regex": "a", "json_schema": {}}), "json_schema", "guided_regex"),
+            // JSON in a string is bounded as the body is.
+            (json!({"guided_json": "[".repeat(200)}), "guided_json", "inside each other"),
+            (
+                json!({"response_format": {"type": "json_object", "schema": "[],".repeat(200_000)}}),
+                "response_format",
+                "values",
+            ),
         ] {
             let error = read(body.clone()).unwrap_err();
             assert_eq!((error.status, error.param.as_deref()), (400, Some(param)), "{body}");
-            assert!(error.message.starts_with(param) && error.message.contains(told), "{}", error.message);
+            let starts = error.message.starts_with(param) || error.budget.is_some();
+            assert!(starts && error.message.contains(told), "{}", error.message);
         }
     }
 

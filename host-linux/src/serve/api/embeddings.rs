@@ -18,6 +18,13 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde_json::Value;
 
+/// Bytes of a vector in an answer besides its numbers.
+const ENTRY_BYTES: usize = 128;
+/// Bytes of one of its numbers, as text in a buffer that grows.
+pub(super) const NUMBER_BYTES: usize = 32;
+/// As base64, and once more in that buffer.
+const BASE64_BYTES: usize = 16;
+
 /// A body that was read.
 pub(super) struct Asked {
     /// The ids of each text.
@@ -28,6 +35,13 @@ pub(super) struct Asked {
     is_base64: bool,
     /// The length of the vectors.
     dimensions: usize,
+}
+
+impl Asked {
+    /// Bytes of an answer for each of its vectors.
+    pub(super) fn entry_bytes(&self) -> usize {
+        ENTRY_BYTES + self.dimensions * if self.is_base64 { BASE64_BYTES } else { NUMBER_BYTES }
+    }
 }
 
 /// An answer. Its vectors may have millions of numbers, so it is no tree of values.
@@ -75,6 +89,7 @@ pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let server = exchange.server;
     let mut asked = read_in_turn(exchange, EMBEDDINGS, read)?;
     let prompts = std::mem::take(&mut asked.prompts);
+    let _room = vectors::room(server, prompts.len(), asked.entry_bytes())?;
     let vectors = vectors::embed(exchange, "input", prompts, asked.cache_salt)?;
     let usage = vectors::usage_json(exchange.record.usage);
     let id = &exchange.record.request_id;
@@ -126,7 +141,7 @@ pub(super) fn read(fields: &Fields<'_>, reading: Reading<'_>) -> Result<Asked, A
     let dimensions = dimensions(fields, model, config)?;
     let cache_salt = params::cache_salt(fields)?;
     let prompts = if fields.get("input").is_none() && fields.get("messages").is_some() {
-        vec![chat::prompt(fields, model)?]
+        vec![chat::prompt(fields, reading)?]
     } else {
         vectors::prompts(fields, "input", reading)?
     };
@@ -170,6 +185,16 @@ fn base64(vector: &[f32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The longest that a number may be, with its comma; a buffer may be twice as large as its
+    /// text.
+    #[test]
+    fn numbers_take_no_more_than_they_are_counted() {
+        let longest = serde_json::to_string(&[-1.234_567_8e-38_f32]).unwrap().len() - 1;
+        assert!(2 * longest <= NUMBER_BYTES, "{longest}");
+        let in_base64 = base64(&[1.5; 300]).len().div_ceil(300);
+        assert!(3 * in_base64 <= BASE64_BYTES + 2, "{in_base64}");
+    }
 
     #[test]
     fn vectors_are_the_shortest_decimals_or_little_endian_bytes() {

@@ -1,7 +1,7 @@
 //! `/v1/files`: files of requests for batches, and what batches have made of them.
 use super::multipart;
 use crate::batch::batches::{Batches, INPUT};
-use crate::batch::error::BatchesError;
+use crate::batch::error::{BatchesError, Bound};
 use crate::serve::error::{ApiError, Retry};
 use crate::serve::exchange::Exchange;
 use crate::serve::server::Server;
@@ -23,23 +23,19 @@ pub(super) fn batches(server: &Server) -> Result<&Batches, ApiError> {
 
 /// The error that a client is told; `param` is what it would have to change.
 pub(super) fn refusal(param: &str, error: BatchesError) -> ApiError {
-    let message = error.to_string();
+    let message = error.told();
     match error {
         BatchesError::NotFound { .. } => ApiError { status: 404, ..ApiError::invalid(param, message) },
         BatchesError::InUse { .. } | BatchesError::Ended | BatchesError::WrongPurpose => {
             ApiError::invalid(param, message)
         }
-        BatchesError::TooMany { .. } => {
-            ApiError { budget: Some("max-batches"), ..ApiError::invalid(param, message) }
+        BatchesError::TooMany { of_key, .. } => {
+            ApiError { budget: Some(Bound::Entries.option(of_key)), ..ApiError::invalid(param, message) }
         }
-        BatchesError::Full { .. } => {
-            ApiError { budget: Some("max-batch-bytes"), ..ApiError::invalid(param, message) }
+        BatchesError::Full { of_key, .. } => {
+            ApiError { budget: Some(Bound::Bytes.option(of_key)), ..ApiError::invalid(param, message) }
         }
-        // The paths of the server are no business of its clients.
-        BatchesError::Folder { error, .. } => ApiError {
-            retry: Retry::Never,
-            ..ApiError::server(500, format!("the folder of batches cannot be used: {error}"))
-        },
+        BatchesError::Folder { .. } => ApiError { retry: Retry::Never, ..ApiError::server(500, message) },
     }
 }
 

@@ -4,6 +4,8 @@
 //! and more for 3 bytes of text. So depth and values are counted first, in one pass without
 //! allocating. The pass trusts nothing and judges nothing else: what is no JSON passes it as long
 //! as it is small, and the parser refuses it.
+//!
+//! Some strings of a body are JSON too, such as the arguments of a call; they are looked at alike.
 use super::limits::RequestBounds;
 use crate::serve::error::ApiError;
 
@@ -13,10 +15,26 @@ const NUMBER_BYTES_MAX: usize = 256;
 
 /// Refuses a body that has too many values, too many inside each other, or an endless number.
 pub(super) fn check(body: &[u8], bounds: &RequestBounds) -> Result<(), ApiError> {
+    count(body, 0, bounds).map(drop)
+}
+
+/// Refuses texts inside a body, at the parameter `param`, which are to be read as JSON, for what
+/// all of them together have, as a body is refused.
+pub(super) fn check_inner<'t>(
+    param: &str,
+    texts: impl IntoIterator<Item = &'t str>,
+    bounds: &RequestBounds,
+) -> Result<(), ApiError> {
+    let sum = texts.into_iter().try_fold(0, |nodes, text| count(text.as_bytes(), nodes, bounds));
+    sum.map(drop).map_err(|error| ApiError { param: Some(param.to_owned()), ..error })
+}
+
+/// Counts the values and names of a text on from those that were counted before.
+fn count(body: &[u8], before: usize, bounds: &RequestBounds) -> Result<usize, ApiError> {
     let RequestBounds { json_depth, json_nodes, .. } = bounds;
     let (mut depth, mut number_bytes, mut at) = (0_usize, 0, 0);
     // A value or a name comes first, after a bracket, after a comma, or after a colon.
-    let mut nodes = 1;
+    let mut nodes = before + 1;
     while let Some(byte) = body.get(at) {
         at += 1;
         match byte {
@@ -48,7 +66,7 @@ pub(super) fn check(body: &[u8], bounds: &RequestBounds) -> Result<(), ApiError>
             return Err(json_nodes.refuse("", &message));
         }
     }
-    Ok(())
+    Ok(nodes)
 }
 
 /// The place after a string that begins at `at`, behind its quotation mark.
@@ -93,6 +111,19 @@ mod tests {
         assert_eq!((spent(&digits(253), 9, 99), spent(&digits(254), 9, 99)), (None, Some("number")));
         for broken in ["", "\"", "\"\\", "]]]]", "{\"a", "nul"] {
             assert_eq!(spent(broken, 9, 99), None, "{broken} is for the parser to refuse");
+        }
+    }
+
+    #[test]
+    fn texts_inside_a_body_are_bounded_together() {
+        let mut bounds = BOUNDS;
+        (bounds.json_depth.max, bounds.json_nodes.max) = (2, 6);
+        let check = |texts: &[&str]| check_inner("messages", texts.iter().copied(), &bounds);
+        assert!(check(&["{\"a\": 1}", "[[]]", ""]).is_ok());
+        for texts in [&["[1,2]", "[1,2,3]"][..], &["[1,2,3,4,5,6]"], &["[[[1]]]"]] {
+            let error = check(texts).unwrap_err();
+            assert_eq!((error.status, error.param.as_deref()), (400, Some("messages")), "{texts:?}");
+            assert!(error.budget.is_some(), "{texts:?}");
         }
     }
 

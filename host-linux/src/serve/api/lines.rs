@@ -4,7 +4,13 @@
 //! The answer to a line depends on nothing but the line and the model: a seed that it does not give
 //! is derived from it, and what an answer else tells of the moment (when it was made, what was in
 //! the cache) is left out or the same for the whole batch.
+mod request;
+mod retries;
+
+pub use request::BATCH_URLS;
+
 use super::answer::parsed::ParsedBody;
+use super::answer::reading::parse_object;
 use super::answer::run::{Answer, Patience};
 use super::answer::usage::usage;
 use super::body::told_names;
@@ -12,47 +18,40 @@ use super::chat::Chat;
 use super::completions::Completions;
 use super::dialect::Dialect;
 use super::embeddings;
-use super::fields::{self, Fields};
+use super::fields::Fields;
 use super::limits::Reading;
 use super::parameters::checked;
 use super::parameters::endpoint::EMBEDDINGS;
 use super::vectors;
-use crate::batch::answerer::{Answerer, BatchSender, Halt, LineError, LineRequest, Reply, Stop};
+use crate::batch::answerer::{Answerer, BatchSender, Halt, Leave, LineError, LineRequest, Reply, Stop};
 use crate::runtime::Generation;
-use crate::runtime::embedding::Watcher;
-use crate::serve::budgets::Queued;
-use crate::serve::error::{ApiError, Retry};
+use crate::serve::error::ApiError;
 use crate::serve::guards::keys::Key;
-use crate::serve::guards::quotas::Place;
 use crate::serve::server::Server;
-use crate::text::quote::quote_value;
+use request::derived_seed;
+use retries::Retries;
 use serde_json::{Map, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
-
-/// The endpoints that a batch may be for.
-pub const BATCH_URLS: [&str; 3] = ["/v1/completions", "/v1/chat/completions", "/v1/embeddings"];
 
 /// How long a line waits before it asks again for what is taken.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How long a line lets live requests go before it at most, so that it comes to its turn beside
 /// them.
 const YIELD_TIME: Duration = Duration::from_secs(60);
-/// How often a line is tried again whose engine was started anew.
-const TRIES: usize = 3;
-/// How long to wait for such an engine.
-const RESTART_TIME: Duration = Duration::from_secs(1);
 /// A whole answer of a batch has no client to be kept waiting.
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// Answers lines by the model of a server.
 #[derive(Clone, Debug)]
 pub struct LineAnswers {
-    /// The server, which need not listen anywhere.
-    pub server: Arc<Server>,
+    server: Arc<Server>,
     /// Whether lines let other requests go before them.
-    pub yields: bool,
+    yields: bool,
+    /// Held by a line that is answered again since there was no room for its answer: one at a time,
+    /// so that lines do not take the room from each other for ever.
+    again: Arc<Mutex<()>>,
 }
 
 /// What is sent to an endpoint, and on whose behalf.
@@ -65,49 +64,6 @@ struct Asked<'a> {
     stop: &'a Stop,
 }
 
-/// A field of a line, which must be a string.
-fn text<'v>(line: &'v Map<String, Value>, name: &'static str) -> Result<&'v str, LineError> {
-    match line.get(name) {
-        Some(Value::String(text)) => Ok(text),
-        None | Some(Value::Null) => {
-            Err(LineError::new("missing_required_parameter", Some(name), format!("{name} is missing")))
-        }
-        Some(other) => {
-            let message = format!("{name} must be a string, found {}", quote_value(other));
-            Err(LineError::new("invalid_type", Some(name), message))
-        }
-    }
-}
-
-/// The method, endpoint and body of a line.
-fn request(mut line: Map<String, Value>, custom_id: &str) -> Result<LineRequest, LineError> {
-    let method = text(&line, "method")?;
-    if method != "POST" {
-        let message = format!("method must be POST, found {}", quote_value(&method));
-        return Err(LineError::new("invalid_method", Some("method"), message));
-    }
-    let url = text(&line, "url")?.to_owned();
-    if !BATCH_URLS.contains(&url.as_str()) {
-        let message = format!("url must be one of {}, found {}", BATCH_URLS.join(", "), quote_value(&url));
-        return Err(LineError::new("invalid_url", Some("url"), message));
-    }
-    match line.remove("body") {
-        Some(Value::Object(body)) => Ok(LineRequest { custom_id: custom_id.to_owned(), url, body }),
-        _ => Err(LineError::new("missing_required_parameter", Some("body"), "body must be an object")),
-    }
-}
-
-/// The seed of a line that gives none: the same whenever the line is answered, and another one for
-/// another line. It is below 2^53, as drawn ones are.
-fn derived_seed(custom_id: &str, body: &Map<String, Value>) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&(custom_id.len() as u64).to_le_bytes());
-    hasher.update(custom_id.as_bytes());
-    // A map is always JSON, and a hash takes everything.
-    let _ = serde_json::to_writer(&mut hasher, body);
-    hasher.finalize().as_bytes().iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte)) >> 11
-}
-
 /// The priority of a line's request: below every live one, and among lines as they ask.
 fn behind_live(priority: i8) -> i8 {
     priority / 2 - 64
@@ -115,14 +71,19 @@ fn behind_live(priority: i8) -> i8 {
 
 impl Answerer for LineAnswers {
     fn read(&self, line: &[u8]) -> Result<LineRequest, LineError> {
-        let object = fields::object(line, &self.server.budgets.bounds);
-        let object = object.map_err(|error| {
-            let message = error.message.replacen("the body", "the line", 1);
-            LineError::new("invalid_json_line", None, message)
-        })?;
-        let custom_id = text(&object, "custom_id")?.to_owned();
-        let request = request(object, &custom_id);
-        request.map_err(|error| LineError { custom_id: Some(custom_id), ..error })
+        request::read(line, &self.server.budgets.bounds)
+    }
+
+    /// Waits until the key of a batch may ask for more. A batch whose key was taken away is
+    /// refused: it would else go on without limits, for nobody.
+    fn leave(&self, from: &BatchSender, stop: &Stop) -> Result<Leave, Halt> {
+        loop {
+            let Some(key) = self.key_of(from)? else { return Ok(Leave::default()) };
+            if let Ok(place) = key.account.admit(&key.limits, Instant::now()) {
+                return Ok(Leave::holding(place));
+            }
+            pause(ASK_AGAIN, || stop.begins_nothing())?;
+        }
     }
 
     fn answer(&self, id: &str, request: LineRequest, from: &BatchSender, stop: &Stop) -> Result<Reply, Halt> {
@@ -132,9 +93,8 @@ impl Answerer for LineAnswers {
             body.insert("seed".to_owned(), seed.into());
         }
         let asked = Asked { id, body: &body, from, stop };
-        let _place = self.admit(asked)?;
         self.let_others_go_first(stop)?;
-        let mut tries = 0;
+        let (mut retries, mut alone) = (Retries::default(), None);
         loop {
             let tried = catch_unwind(AssertUnwindSafe(|| self.try_once(&url, asked)));
             let error = match tried.unwrap_or_else(|_| Err(ApiError::panicked())) {
@@ -147,14 +107,15 @@ impl Answerer for LineAnswers {
             if self.server.engine.wait_for_end(Duration::ZERO) {
                 return Err(Halt::Failed(error.message));
             }
-            if error.status == 429 {
-                // The queue has room again when something ends.
-                std::thread::sleep(ASK_AGAIN);
-            } else if error.retry == Retry::Soon && tries < TRIES {
-                tries += 1;
-                std::thread::sleep(RESTART_TIME);
-            } else {
-                return Ok(Reply { status: error.status, body: error.body().to_string().into_bytes() });
+            let wait = retries.wait_after(&error);
+            if wait.is_some() && retries.lacks_room() && alone.is_none() {
+                alone = Some(self.alone(stop)?);
+            }
+            match wait {
+                Some(wait) => pause(wait, || stop.is_set())?,
+                None => {
+                    return Ok(Reply { status: error.status, body: error.body().to_string().into_bytes() });
+                }
             }
         }
     }
@@ -165,27 +126,41 @@ impl Answerer for LineAnswers {
 }
 
 impl LineAnswers {
-    /// The key of a line's batch, if it has one that is still known.
-    fn key_of(&self, asked: Asked<'_>) -> Option<Key> {
-        let owner = asked.from.key.as_deref()?;
-        self.server.guards.keys().of_owner(owner).cloned()
+    /// Answers lines by the model of a server, which need not listen anywhere; `yields` says
+    /// whether they let other requests go before them.
+    pub fn new(server: Arc<Server>, yields: bool) -> Self {
+        Self { server, yields, again: Arc::default() }
     }
 
-    /// Waits until the key of a batch may ask for more. A key that is not known any more has no
-    /// limits.
-    fn admit(&self, asked: Asked<'_>) -> Result<Option<Place>, Halt> {
-        let Some(key) = self.key_of(asked) else { return Ok(None) };
+    /// Waits until no other line is answered again.
+    fn alone(&self, stop: &Stop) -> Result<MutexGuard<'_, ()>, Halt> {
         loop {
-            if let Ok(place) = key.account.admit(&key.limits, Instant::now()) {
-                return Ok(Some(place));
+            match self.again.try_lock() {
+                Ok(guard) => return Ok(guard),
+                Err(TryLockError::Poisoned(error)) => return Ok(error.into_inner()),
+                Err(TryLockError::WouldBlock) => pause(ASK_AGAIN, || stop.is_set())?,
             }
-            pause(asked.stop)?;
         }
     }
 
-    /// Charges the tokens of an answer to the key of its batch.
+    /// The key that a batch was sent with, whose limits it has; none where no key is demanded. A
+    /// key that is none any more refuses the batch.
+    fn key_of(&self, from: &BatchSender) -> Result<Option<Key>, Halt> {
+        let keys = self.server.guards.keys();
+        let refused = |message: &str| Halt::Refused { code: "key_removed", message: message.to_owned() };
+        match from.owner.as_deref() {
+            None if keys.is_empty() => Ok(None),
+            None => Err(refused("the batch was sent without an API key, which is demanded now")),
+            Some(owner) => {
+                let key = keys.of_owner(owner).cloned().map(Some);
+                key.ok_or_else(|| refused("the API key that the batch was sent with is not taken any more"))
+            }
+        }
+    }
+
+    /// Charges tokens to the key of a batch.
     fn charge(&self, asked: Asked<'_>, tokens: usize) {
-        if let Some(key) = self.key_of(asked) {
+        if let Ok(Some(key)) = self.key_of(asked.from) {
             key.account.charge(&key.limits, tokens as u64, Instant::now());
         }
     }
@@ -200,7 +175,7 @@ impl LineAnswers {
             if status.waiting == 0 && (status.running + 1 < sequences || status.running == 0) {
                 break;
             }
-            pause(stop)?;
+            pause(ASK_AGAIN, || stop.is_set())?;
         }
         Ok(())
     }
@@ -228,12 +203,8 @@ impl LineAnswers {
     }
 
     fn parsed(&self, dialect: &dyn Dialect, asked: Asked<'_>) -> Result<ParsedBody, ApiError> {
-        let mut parsed = self.reading(asked, |reading| {
-            let ignored = checked(dialect.endpoint(), asked.body, reading.bounds.is_strict)?;
-            let mut parsed = dialect.parse(&Fields::new(asked.body), reading)?;
-            parsed.ignored.splice(0..0, ignored);
-            Ok(parsed)
-        })?;
+        let mut parsed =
+            self.reading(asked, |reading| parse_object(dialect, asked.body, reading, &mut Vec::new()))?;
         if parsed.streaming.stream {
             return Err(ApiError::invalid("stream", "stream must be false in a batch"));
         }
@@ -251,10 +222,12 @@ impl LineAnswers {
         let stop = asked.stop.clone();
         let mut generation = generation.while_wanted(move || !stop.is_set());
         let answer = Answer::new(server, dialect, &parsed, asked.id);
-        let mut room = server.budgets.answers.room();
-        let mut whole = answer.whole(&mut generation, &mut queued, &mut room, &mut Calm)?;
+        let mut room = server.budgets.answers.room("ask for fewer tokens in its lists");
+        let whole = answer.whole(&mut generation, &mut queued, &mut room, &mut Calm);
+        // What was computed is paid for, whatever came of it.
         let usage = usage(&parsed, &generation);
         self.charge(asked, usage.prompt_tokens + usage.completion_tokens);
+        let mut whole = whole?;
         whole["created"] = asked.from.created.into();
         forget_cache(&mut whole["usage"]);
         Ok(whole.to_string().into_bytes())
@@ -267,12 +240,12 @@ impl LineAnswers {
             Ok((ignored, embeddings::read(&Fields::new(asked.body), reading)?))
         })?;
         let prompts = std::mem::take(&mut read.prompts);
-        let queued = server.budgets.queue.enter(prompts.iter().map(|prompt| (1, prompt.len())))?;
-        let mut watcher = Waiting { stop: asked.stop, queued };
-        let priority = behind_live(0);
-        let computed = vectors::compute(server, "input", (prompts, read.cache_salt, priority), &mut watcher)?;
-        self.charge(asked, computed.1.prompt_tokens);
-        let mut usage = vectors::usage_json(computed.1);
+        let _room = vectors::room(server, prompts.len(), read.entry_bytes())?;
+        let asks = (prompts, read.cache_salt, behind_live(0));
+        let (usage, vectors) = vectors::compute(server, "input", asks, &|| !asked.stop.is_set());
+        self.charge(asked, usage.prompt_tokens);
+        let vectors = vectors?;
+        let mut usage = vectors::usage_json(usage);
         forget_cache(&mut usage);
         let told = embeddings::Told {
             id: asked.id,
@@ -280,7 +253,7 @@ impl LineAnswers {
             usage,
             verbatim: told_names(&ignored),
         };
-        embeddings::body(server, &read, computed.0, told)
+        embeddings::body(server, &read, vectors, told)
     }
 }
 
@@ -291,13 +264,19 @@ fn forget_cache(usage: &mut Value) {
     }
 }
 
-/// Waits a moment for what is taken.
-fn pause(stop: &Stop) -> Result<(), Halt> {
-    if stop.is_set() {
-        return Err(Halt::Stopped);
+/// Waits for what is taken, unless it is to be given up.
+fn pause(time: Duration, is_given_up: impl Fn() -> bool) -> Result<(), Halt> {
+    let begun = Instant::now();
+    loop {
+        if is_given_up() {
+            return Err(Halt::Stopped);
+        }
+        let left = time.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(ASK_AGAIN));
     }
-    std::thread::sleep(ASK_AGAIN);
-    Ok(())
 }
 
 /// Nobody has to be kept waiting.
@@ -311,66 +290,12 @@ impl Patience for Calm {
     fn beat(&mut self) {}
 }
 
-/// A line whose vectors are computed, and its place in the queue.
-struct Waiting<'s> {
-    stop: &'s Stop,
-    queued: Queued<'s>,
-}
-
-impl Watcher for Waiting<'_> {
-    fn is_wanted(&self) -> bool {
-        !self.stop.is_set()
-    }
-
-    fn begins(&mut self, number: usize) {
-        self.queued.heard_of(number);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_seed_is_that_of_the_line() {
-        let body = |value: Value| value.as_object().expect("an object").clone();
-        let seed = derived_seed("a", &body(json!({"prompt": "x"})));
-        assert_eq!(seed, derived_seed("a", &body(json!({"prompt": "x"}))));
-        assert!(seed < 1 << 53);
-        for other in [
-            derived_seed("b", &body(json!({"prompt": "x"}))),
-            derived_seed("a", &body(json!({"prompt": "y"}))),
-            derived_seed("a", &body(json!({"prompt": "x", "n": 1}))),
-        ] {
-            assert_ne!(seed, other);
-        }
-    }
 
     #[test]
     fn lines_are_behind_every_live_request() {
         assert_eq!([-127, 0, 127].map(behind_live), [-127, -64, -1]);
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_line_is_told() {
-        let wrong = |line: Value| {
-            let line = line.as_object().expect("an object").clone();
-            let error = text(&line, "custom_id").map(str::to_owned).and_then(|id| request(line, &id));
-            error.map(drop).map_err(|error| (error.code, error.param.unwrap_or_default()))
-        };
-        let good = json!({"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {}});
-        assert_eq!(wrong(good.clone()), Ok(()));
-        for (name, value, code) in [
-            ("custom_id", json!(null), "missing_required_parameter"),
-            ("custom_id", json!(5), "invalid_type"),
-            ("method", json!("GET"), "invalid_method"),
-            ("url", json!("/v1/models"), "invalid_url"),
-            ("body", json!("{}"), "missing_required_parameter"),
-        ] {
-            let mut line = good.clone();
-            line[name] = value;
-            assert_eq!(wrong(line), Err((code, name)));
-        }
     }
 }

@@ -195,7 +195,7 @@ impl Common {
         // A prompt that is only computed may fill the context.
         let is_full = room == 0 && (self.limits.max_tokens != Some(0) || prompt.len() > context);
         if is_full {
-            return Err(context_exceeded(field, model, &prompt.len()));
+            return Err(context_exceeded(field, model, prompt.len()));
         }
         let limits = &self.limits;
         let max_tokens = limits.max_tokens.unwrap_or(default_max_tokens).min(room);
@@ -211,21 +211,27 @@ impl Common {
     }
 }
 
-/// The error for a prompt that the context has no room for; `found` says how many tokens it has.
-pub(super) fn context_exceeded(field: &str, model: &ServedModel, found: &dyn Display) -> ApiError {
-    let context = model.limits.model_len;
-    let message =
-        format!("this model's maximum context length is {context} tokens, but the prompt has {found} tokens");
-    ApiError { code: Some("context_length_exceeded"), ..ApiError::invalid(field, message) }
+/// The error for a prompt of so many tokens, for which the context has no room.
+pub(super) fn context_exceeded(field: &str, model: &ServedModel, tokens: usize) -> ApiError {
+    context_error(field, model, "", tokens)
 }
 
-/// Refuses text that cannot fit the context however it is tokenized, before it is tokenized.
+/// As [`context_exceeded`]; `about` says how exact the count is.
+fn context_error(field: &str, model: &ServedModel, about: &str, tokens: usize) -> ApiError {
+    let context = model.limits.model_len;
+    let found = format!("the prompt has {about}{tokens} tokens");
+    let message = format!("this model's maximum context length is {context} tokens, but {found}");
+    ApiError::context_exceeded(field, message, tokens, context)
+}
+
+/// Refuses text that cannot fit the context however it is tokenized, before it is tokenized. One
+/// that may fill it is not refused here: a prompt that is only computed may.
 pub fn check_text_fits(text: &str, model: &ServedModel, field: &str) -> Result<(), ApiError> {
     let least = model.tokenizer.tokens_min(text);
-    if least < model.limits.model_len {
+    if least <= model.limits.model_len {
         return Ok(());
     }
-    Err(context_exceeded(field, model, &format_args!("at least {least}")))
+    Err(context_error(field, model, "at least ", least))
 }
 
 /// Refuses more ids than the context has room for, before they are copied. Those of an output that
@@ -234,7 +240,7 @@ pub fn check_ids_fit(ids: &[Value], model: &ServedModel, field: &str) -> Result<
     if ids.len() <= model.limits.model_len {
         return Ok(());
     }
-    Err(context_exceeded(field, model, &ids.len()))
+    Err(context_exceeded(field, model, ids.len()))
 }
 
 /// Reads `stop`, the strings that end the output.

@@ -1,9 +1,10 @@
 //! Plays an answer to the writer of a dialect, and reads what its client would get. For tests
 //! alone.
+use super::answer::call_ids::CallIds;
 use super::answer::parsed::ParsedBody;
 use super::answer::tokens::ListedToken;
 use super::answer::writer::{
-    ChoiceHead, Finish, Head, Piece, PromptReport, Reason, StopReason, WholeChoice, append,
+    Brought, ChoiceHead, Finish, Head, Piece, PromptReport, Reason, StopReason, WholeChoice, append,
 };
 use super::dialect::Dialect;
 use crate::load::NoProgress;
@@ -94,6 +95,8 @@ impl Play {
         let tokens = if self.parsed.logprobs || self.parsed.token_ids { &tokens[..] } else { &[] };
         let mut parts = Vec::new();
         self.parts.iter().flatten().for_each(|part| append(&mut parts, part.clone()));
+        let each = self.parts.iter().map(|parts| Brought { tokens: 1, parts: parts.clone().into() });
+        let brought: Vec<_> = each.filter(|_| self.parsed.logprobs).collect();
         let choices: Vec<_> = self
             .heads()
             .into_iter()
@@ -102,6 +105,7 @@ impl Play {
                 prompt: PromptReport::default(),
                 parts: &parts,
                 tokens,
+                brought: &brought,
                 finish: self.finish(),
             })
             .collect();
@@ -171,7 +175,10 @@ impl Play {
     }
 
     fn heads(&self) -> Vec<ChoiceHead<'_>> {
-        let head = |request| ChoiceHead { at: 0, index: 0, request, number: 0, fingerprint: "vb-0" };
+        let head = |request| {
+            let call_ids = CallIds::new("vb-0", request, &[]);
+            ChoiceHead { at: 0, index: 0, request, number: 0, call_ids }
+        };
         self.parsed.requests.iter().map(head).collect()
     }
 }

@@ -1,6 +1,8 @@
 //! The conversation in a body, as a prompt: `messages`, the functions that are offered, and the
 //! parameters of the chat template.
 use super::fields::Fields;
+use super::json_limits;
+use super::limits::Reading;
 use super::params;
 use super::tools::Tools;
 use crate::runtime::ServedModel;
@@ -32,12 +34,14 @@ pub fn ids(rendered: &RenderedChat, model: &ServedModel, is_cut: bool) -> Result
 
 /// The text of the conversation in `messages`, in which special tokens that messages wrote are
 /// marked.
-pub fn rendered(fields: &Fields<'_>, tools: &Tools, model: &ServedModel) -> Result<RenderedChat, ApiError> {
+pub fn rendered(fields: &Fields<'_>, tools: &Tools, reading: Reading<'_>) -> Result<RenderedChat, ApiError> {
     let wrong = |message: &str| ApiError::invalid("messages", message);
+    let model = reading.model;
     let encoder = encoder(model)?;
     let list = fields.get("messages").ok_or_else(|| wrong("messages is missing"))?;
     let list = list.as_array().filter(|list| !list.is_empty());
     let messages: &[Value] = list.ok_or_else(|| wrong("messages must be a list of at least one"))?;
+    json_limits::check_inner("messages", messages.iter().flat_map(arguments), reading.bounds)?;
     let continue_final_message = fields.flag("continue_final_message")?;
     let opens =
         fields.get("add_generation_prompt").map(|_| fields.flag("add_generation_prompt")).transpose()?;
@@ -63,6 +67,12 @@ pub fn rendered(fields: &Fields<'_>, tools: &Tools, model: &ServedModel) -> Resu
         continue_final_message,
     });
     rendered.map_err(refused)
+}
+
+/// The arguments of a message's calls that are texts; objects are made of them.
+fn arguments(message: &Value) -> impl Iterator<Item = &str> {
+    let calls = message["tool_calls"].as_array().into_iter().flatten();
+    calls.filter_map(|call| call["function"]["arguments"].as_str())
 }
 
 fn knows(model: &ServedModel, name: &str) -> bool {

@@ -13,6 +13,11 @@ use crate::serve::server::now;
 use crate::text::quote::quote_value;
 use serde_json::{Value, json};
 
+/// Bytes of a result besides its document: its object, and its text.
+const RESULT_BYTES: usize = 512;
+/// Bytes of a document for each of its own: once as it came, and as JSON, in a buffer that grows.
+const DOCUMENT_RATIO: usize = 8;
+
 /// A question, and what may answer it.
 struct Reranking {
     /// The prompts: that of the question, then those of the documents.
@@ -29,6 +34,9 @@ struct Reranking {
 pub fn rerank(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let Reranking { prompts, mut documents, top, cache_salt } =
         read_in_turn(exchange, RERANK, read_reranking)?;
+    let mut room = vectors::room(exchange.server, prompts.len(), RESULT_BYTES)?;
+    let sent_back = documents.iter().flatten().map(String::len).sum::<usize>();
+    room.grow(sent_back.saturating_mul(DOCUMENT_RATIO))?;
     let vectors = vectors::embed(exchange, "documents", prompts, cache_salt)?;
     let Some((question, rest)) = vectors.split_first() else {
         return Err(ApiError::invalid("query", "query is missing"));
@@ -92,6 +100,7 @@ struct Scoring {
 /// Answers with a score for each pair of texts. One first text is compared with every second.
 pub fn score(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let Scoring { prompts, firsts, cache_salt } = read_in_turn(exchange, SCORE, read_scoring)?;
+    let _room = vectors::room(exchange.server, prompts.len(), RESULT_BYTES)?;
     let vectors = vectors::embed(exchange, "text_2", prompts, cache_salt)?;
     let (first, second) = vectors.split_at(firsts);
     let pairs = first.iter().cycle().zip(second).enumerate();

@@ -28,6 +28,15 @@ pub struct Tools {
     parallel: bool,
 }
 
+/// The form that an answer has, and what is left of what was asked of it.
+#[derive(Clone, Debug, Default)]
+pub struct Form {
+    /// What the answer is held to; none if it is free.
+    pub constraint: Option<Arc<Constraint>>,
+    /// The parameter of a form that an answer of calls alone cannot have.
+    pub ignored: Option<&'static str>,
+}
+
 /// Reads what a request says of functions. Without `tools` nothing is offered.
 pub fn tools(fields: &Fields<'_>) -> Result<Tools, ApiError> {
     let list: &[Value] = match fields.get("tools") {
@@ -80,14 +89,15 @@ impl Tools {
     /// A form that is a schema is that of the text behind the reasoning, where no function is
     /// called; any other is that of the whole output, which then has no reasoning, and cannot be
     /// asked for with functions. Where one must be called, the answer has no text to give a form
-    /// to.
+    /// to: a schema is then compiled all the same, so that a wrong one is refused, and its
+    /// parameter told as ignored, as it is without effect at OpenAI.
     pub fn constraint(
         &self,
         format: &mut OutputFormat,
         fields: &Fields<'_>,
         reading: Reading<'_>,
-    ) -> Result<Option<Arc<Constraint>>, ApiError> {
-        let asked = constraint::source(fields)?;
+    ) -> Result<Form, ApiError> {
+        let asked = constraint::source(fields, reading.bounds)?;
         let is_free = self.choice == ToolChoice::Auto;
         let schema = match &asked {
             Some((_, GrammarSource::JsonObject)) => Some(json!({"type": "object"})),
@@ -97,20 +107,28 @@ impl Tools {
             {
                 Some(Value::Object(schema.clone()))
             }
-            Some((param, _)) if format.tools.is_some() && is_free => {
-                let message = format!("{param} can go with tools only if it is a JSON schema");
+            Some((param, _)) if format.tools.is_some() => {
+                let with = if is_free { "tools" } else { "a tool_choice that demands a call" };
+                let message = format!("{param} can go with {with} only if it is a JSON schema");
                 return Err(ApiError::invalid(param, message));
             }
             _ => None,
         };
         let tokenizer = &reading.model.tokenizer;
         if let Some(grammar) = lark::grammar(format, &self.choice, schema.as_ref(), tokenizer) {
-            let param = asked.filter(|_| is_free).map_or("tools", |(param, _)| param);
-            return constraint::compile(&GrammarSource::Lark(grammar), param, reading).map(Some);
+            let unused = asked.as_ref().filter(|_| !is_free);
+            if let Some((param, source)) = unused {
+                constraint::compile(source, param, reading)?;
+            }
+            let ignored = unused.map(|(param, _)| *param);
+            let param = asked.as_ref().filter(|_| is_free).map_or("tools", |(param, _)| param);
+            let constraint = constraint::compile(&GrammarSource::Lark(grammar), param, reading)?;
+            return Ok(Form { constraint: Some(constraint), ignored });
         }
-        let Some((param, source)) = asked else { return Ok(None) };
+        let Some((param, source)) = asked else { return Ok(Form::default()) };
         format.reasoning = None;
-        constraint::compile(&source, param, reading).map(Some)
+        let constraint = constraint::compile(&source, param, reading)?;
+        Ok(Form { constraint: Some(constraint), ignored: None })
     }
 }
 

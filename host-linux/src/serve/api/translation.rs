@@ -135,6 +135,7 @@ impl Translation {
         }
         let parsed = dialect.parse(&Fields::new(&self.body), reading);
         let mut parsed = parsed.map_err(|error| self.in_their_words(error))?;
+        parsed.ignored.iter_mut().for_each(|name| *name = self.their_name(name));
         parsed.ignored.append(&mut self.ignored);
         Ok(parsed)
     }
@@ -300,7 +301,9 @@ mod tests {
                 assert!(used(name), "{name}: {endpoint:b}");
             }
             for row in parameters::rows_of(endpoint).filter(|row| matches!(row.kind, Kind::Used)) {
-                let is_read = own.contains(&row.name) || SHARED.contains(&row.name);
+                let is_read = own.contains(&row.name)
+                    || SHARED.contains(&row.name)
+                    || row.name == parameters::REQUEST_ID;
                 assert!(is_read, "{}: {endpoint:b}", row.name);
             }
         }

@@ -5,12 +5,11 @@ use super::params;
 use crate::load::EmbeddingConfig;
 use crate::runtime::embedding::Watcher;
 use crate::runtime::{self, Embedded, EmbeddingError, GenerationError, ServedModel};
-use crate::serve::budgets::Queued;
+use crate::serve::budgets::{AnswerRoom, Queued};
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
 use crate::serve::observe::Usage;
 use crate::serve::server::Server;
-use crate::serve::transport::client::Client;
 use crate::serve::transport::refusal;
 use crate::text::quote::quote_value;
 use serde_json::{Value, json};
@@ -84,7 +83,7 @@ impl<'m> Encoding<'m> {
             return Err(ApiError::invalid(name, format!("{name} has an empty text")));
         }
         if ids.len() > self.model.limits.model_len {
-            return Err(params::context_exceeded(name, self.model, &ids.len()));
+            return Err(params::context_exceeded(name, self.model, ids.len()));
         }
         Ok(ids)
     }
@@ -130,44 +129,70 @@ pub(super) fn prompts(
     }
 }
 
+/// Memory for an answer made of the vectors of so many `texts`, where it takes `each` bytes for a
+/// text besides the vector. It is to be kept until the client has the answer.
+pub(super) fn room(server: &Server, texts: usize, each: usize) -> Result<AnswerRoom<'_>, ApiError> {
+    let vector = server.model.loaded.model().config().hidden_size * size_of::<f32>();
+    let mut room = server.budgets.answers.room("send fewer texts at once");
+    room.grow(texts.saturating_mul(vector.saturating_add(each)))?;
+    Ok(room)
+}
+
 /// The vectors of prompts that come from the field `name`, and are cached with those of the same
-/// salt. What they took is noted in the request's record.
+/// salt. What they took is noted in the request's record, also where there is an error.
 pub(super) fn embed(
     exchange: &mut Exchange<'_>,
     name: &str,
     prompts: Vec<Vec<u32>>,
     cache_salt: u64,
 ) -> Result<Vec<Vec<f32>>, ApiError> {
-    let server = exchange.server;
-    let queued = server.budgets.queue.enter(prompts.iter().map(|prompt| (1, prompt.len())))?;
-    let mut watcher = Waiting { client: exchange.client.clone(), queued };
-    let (vectors, usage) = compute(server, name, (prompts, cache_salt, 0), &mut watcher)?;
+    let client = exchange.client.clone();
+    let is_wanted = || !client.is_cut() && !client.has_left();
+    let (usage, vectors) = compute(exchange.server, name, (prompts, cache_salt, 0), &is_wanted);
     exchange.record.usage = usage;
-    Ok(vectors)
+    vectors
 }
 
-/// The vectors of prompts that come from the field `name`, with their cache salt and their
-/// priority, and what they took.
+/// What prompts took that come from the field `name`, and their vectors, as long as these are
+/// wanted. A prompt counts from when the engine has begun with it, whatever becomes of the others.
 pub(super) fn compute(
     server: &Server,
     name: &str,
     (prompts, cache_salt, priority): (Vec<Vec<u32>>, u64, i8),
-    watcher: &mut dyn Watcher,
-) -> Result<(Vec<Vec<f32>>, Usage), ApiError> {
-    let config = config(&server.model)?;
-    let prompt_tokens = prompts.iter().map(Vec::len).sum();
+    is_wanted: &dyn Fn() -> bool,
+) -> (Usage, Result<Vec<Vec<f32>>, ApiError>) {
+    match config(&server.model) {
+        Ok(config) => compute_by(config, server, name, (prompts, cache_salt, priority), is_wanted),
+        Err(error) => (Usage::default(), Err(error)),
+    }
+}
+
+/// What [`compute`] does, by this way of making embeddings.
+fn compute_by(
+    config: &EmbeddingConfig,
+    server: &Server,
+    name: &str,
+    (prompts, cache_salt, priority): (Vec<Vec<u32>>, u64, i8),
+    is_wanted: &dyn Fn() -> bool,
+) -> (Usage, Result<Vec<Vec<f32>>, ApiError>) {
+    let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
+    let queued = match server.budgets.queue.enter(lengths.iter().map(|length| (1, *length))) {
+        Ok(queued) => queued,
+        Err(error) => return (Usage::default(), Err(error)),
+    };
+    let mut waiting = Waiting { is_wanted, queued, lengths, begun: 0 };
     let prompts = prompts.into_iter().map(|prompt| Embedded { prompt, priority, cache_salt }).collect();
-    let embedded = runtime::embed(&server.engine, config, prompts, watcher);
+    let embedded = runtime::embed(&server.engine, config, prompts, &mut waiting);
     let embedded = embedded.map_err(|error| match error {
         EmbeddingError::Submit(_, error) => blaming(name, error.into()),
         EmbeddingError::Ended(_, GenerationError::Unwanted) if server.lifecycle.is_cut() => {
             refusal::cut_off()
         }
         EmbeddingError::Ended(_, error) => error.into(),
-    })?;
-    let cached_tokens = embedded.iter().map(|embedding| embedding.cached_tokens).sum();
-    let usage = Usage { prompt_tokens, completion_tokens: 0, cached_tokens };
-    Ok((embedded.into_iter().map(|embedding| embedding.vector).collect(), usage))
+    });
+    let cached_tokens = embedded.iter().flatten().map(|embedding| embedding.cached_tokens).sum();
+    let usage = Usage { prompt_tokens: waiting.begun, completion_tokens: 0, cached_tokens };
+    (usage, embedded.map(|all| all.into_iter().map(|embedding| embedding.vector).collect()))
 }
 
 /// An error that names the field in which this endpoint takes prompts.
@@ -176,19 +201,24 @@ fn blaming(name: &str, error: ApiError) -> ApiError {
     ApiError { param, ..error }
 }
 
-/// The client that waits for vectors, and its place in the queue.
+/// Whoever waits for vectors, and the place in the queue.
 struct Waiting<'s> {
-    client: Client,
+    is_wanted: &'s dyn Fn() -> bool,
     queued: Queued<'s>,
+    /// The tokens of each prompt that has not begun.
+    lengths: Vec<usize>,
+    /// Those of all that have.
+    begun: usize,
 }
 
 impl Watcher for Waiting<'_> {
     fn is_wanted(&self) -> bool {
-        !self.client.is_cut() && !self.client.has_left()
+        (self.is_wanted)()
     }
 
     fn begins(&mut self, number: usize) {
         self.queued.heard_of(number);
+        self.begun += self.lengths.get_mut(number).map_or(0, std::mem::take);
     }
 }
 
@@ -198,4 +228,32 @@ pub(super) fn usage_json(usage: Usage) -> Value {
         "prompt_tokens": usage.prompt_tokens, "total_tokens": usage.prompt_tokens, "completion_tokens": 0,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Dimensions, Pooling};
+    use crate::serve::routes::tests::Rig;
+
+    /// A client that leaves before the last of many texts has had the others computed.
+    #[test]
+    fn what_was_begun_counts_whatever_becomes_of_the_rest() {
+        let rig = Rig::new();
+        let config =
+            EmbeddingConfig { pooling: Pooling::Mean, normalizes: true, dimensions: Dimensions::Whole };
+        let queue = &rig.server.budgets.queue;
+        let compute = |is_wanted: &dyn Fn() -> bool| {
+            let prompts = (0..100).map(|i| vec![i; 7]).collect();
+            compute_by(&config, &rig.server, "input", (prompts, 0, 0), is_wanted)
+        };
+        let (usage, vectors) = compute(&|| queue.used() == 700);
+        assert!(vectors.is_err() && queue.used() == 0);
+        assert!((7..700).contains(&usage.prompt_tokens), "{usage:?}");
+        let (usage, vectors) = compute(&|| false);
+        assert!(vectors.is_err() && usage == Usage::default());
+        let (usage, vectors) = compute(&|| true);
+        assert_eq!((usage.prompt_tokens, vectors.map(|all| all.len())), (700, Ok(100)));
+        rig.stop();
+    }
 }

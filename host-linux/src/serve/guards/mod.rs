@@ -21,7 +21,7 @@ pub mod permit;
 pub mod quotas;
 pub mod state;
 
-use super::error::ApiError;
+use super::error::{ApiError, Detail};
 use super::exchange::Exchange;
 use crate::runtime::{EngineNotice, OwnedRequest, RunningStep};
 pub use permit::{Guard, Permit};
@@ -200,7 +200,7 @@ pub fn key_has_quota(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
 fn spent_quota(spent: &quotas::Spent) -> ApiError {
     ApiError {
         code: Some("rate_limit_exceeded"),
-        retry_after: Some(spent.retry_after_s().to_string().into()),
+        detail: Some(Box::new(Detail::RetryAfter(spent.retry_after_s().to_string()))),
         budget: Some(spent.budget()),
         ..ApiError::server(429, spent.to_string())
     }

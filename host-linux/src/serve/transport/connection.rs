@@ -7,7 +7,7 @@ use super::limits::ConnectionLimits;
 use super::places::{Busy, Full, Place};
 use super::refusal;
 use super::stream::{Patience, Stream};
-use super::traffic::Body;
+use super::traffic::{Body, BodyKind, Reservation};
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
 use crate::serve::routes::{self, Route};
@@ -117,14 +117,15 @@ impl Connection {
             Err(missing) => return self.miss(None, missing),
         };
         let coming = Coming::of(&head);
-        let body_limits = self.server.options.limits_for(&head.method, &head.path);
+        let options = &self.server.options;
+        let kind = options.body_kind(&head.method, &head.path);
         let mut exchange = self.exchange(head, limits);
         let client = exchange.client.clone();
         client.set_unread(coming.skippable.is_none());
         let Some(route) = routes::open(&mut exchange) else {
             return self.skip(coming, &client, incoming);
         };
-        match self.body(coming, &body_limits, incoming) {
+        match self.body(coming, kind, incoming) {
             Ok(body) => exchange.has_come(body),
             Err(missing) => return self.miss(Some(exchange), missing),
         }
@@ -181,12 +182,8 @@ impl Connection {
     }
 
     /// Reads the body that follows a head.
-    fn body(
-        &self,
-        coming: Coming,
-        limits: &ConnectionLimits,
-        incoming: &mut Incoming<'_>,
-    ) -> Result<Body, Missing> {
+    fn body(&self, coming: Coming, kind: BodyKind, incoming: &mut Incoming<'_>) -> Result<Body, Missing> {
+        let limits = &self.server.options.limits_for(kind);
         let decoder = BodyDecoder::new(coming.framing, limits.body_bytes)?;
         if coming.is_awaited && coming.framing != Framing::Length(0) && incoming.ahead().is_empty() {
             let mut patience = Patience::new(limits.write_time);
@@ -194,9 +191,10 @@ impl Connection {
             sent.map_err(|_| Missing::Closed)?;
         }
         if coming.framing != Framing::Length(0) {
-            self.place.awaits_body();
+            self.place.awaits_body(kind);
         }
-        let body = incoming.body(decoder, limits, &self.server.traffic);
+        let reservation = Reservation::new(&self.server.traffic, kind);
+        let body = incoming.body(decoder, limits, reservation);
         self.place.has_body();
         body
     }

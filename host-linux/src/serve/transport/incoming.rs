@@ -5,10 +5,9 @@ use super::limits::ConnectionLimits;
 use super::places::Place;
 use super::refusal;
 use super::stream::Stream;
-use super::traffic::{Body, Reservation, Traffic};
+use super::traffic::{Body, Reservation};
 use crate::serve::error::ApiError;
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes that are read at once.
@@ -138,16 +137,17 @@ impl<'s> Incoming<'s> {
         }
     }
 
-    /// Reads the whole body that a decoder frames. Where bodies have no room left, those that have
-    /// been coming for longest give way to it.
+    /// Reads the whole body that a decoder frames, and pays for it by a reservation of nothing yet.
+    /// Where bodies of its kind have no room left, those that have been coming for longest give way
+    /// to it.
     pub(super) fn body(
         &mut self,
         mut decoder: BodyDecoder,
         limits: &ConnectionLimits,
-        traffic: &Arc<Traffic>,
+        mut reservation: Reservation,
     ) -> Result<Body, Missing> {
         let deadline = Instant::now() + limits.body_time;
-        let (mut body, mut reservation) = (Vec::new(), Reservation::new(traffic));
+        let mut body = Vec::new();
         loop {
             // Memory is taken as bytes arrive, whatever the client has announced.
             let needed = body.len() + self.ahead().len().min(limits.body_bytes - body.len());
@@ -155,7 +155,7 @@ impl<'s> Incoming<'s> {
                 let announced = body.len() + decoder.expected();
                 let capacity = (2 * needed).min(announced.max(needed));
                 while !reservation.grow(capacity, limits.total_body_bytes) {
-                    if !self.place.is_some_and(Place::evict_a_body) {
+                    if !self.place.is_some_and(|place| place.evict_a_body(reservation.kind())) {
                         return Err(refusal::bodies_full().into());
                     }
                 }
@@ -175,9 +175,11 @@ impl<'s> Incoming<'s> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::traffic::{BodyKind, Traffic};
     use super::*;
     use proptest::prelude::*;
     use std::io::Write;
+    use std::sync::Arc;
     use std::sync::atomic::Ordering;
 
     fn limits() -> ConnectionLimits {
@@ -193,7 +195,8 @@ mod tests {
         let end = loop {
             let request = incoming.head(limits).and_then(|head| {
                 let decoder = BodyDecoder::new(head.framing, limits.body_bytes)?;
-                Ok((head, incoming.body(decoder, limits, &traffic)?))
+                let reservation = Reservation::new(&traffic, BodyKind::Request);
+                Ok((head, incoming.body(decoder, limits, reservation)?))
             });
             match request {
                 Ok((head, body)) => all.push((head.path, body.to_vec())),
@@ -238,13 +241,13 @@ mod tests {
     fn what_is_late_is_counted_by_the_option_that_says_so() {
         let soon = Duration::from_millis(20);
         let limits = ConnectionLimits { head_time: soon, body_time: soon, ..limits() };
-        let traffic = Arc::default();
+        let reservation = Reservation::new(&Arc::default(), BodyKind::Request);
         let (ours, mut theirs) = Stream::pair();
         let mut incoming = Incoming::new(&ours, None);
         theirs.write_all(b"POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nab").unwrap();
         let head = incoming.head(&limits).unwrap();
         let decoder = BodyDecoder::new(head.framing, limits.body_bytes).unwrap();
-        let late = incoming.body(decoder, &limits, &traffic).unwrap_err();
+        let late = incoming.body(decoder, &limits, reservation).unwrap_err();
         assert!(matches!(late, Missing::Refused(ApiError { budget: Some("body-seconds"), .. })), "{late:?}");
         theirs.write_all(b"GET / ").unwrap();
         let late = incoming.head(&limits).unwrap_err();

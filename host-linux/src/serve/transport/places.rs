@@ -11,7 +11,7 @@
 //! goes when another newcomer comes.
 use super::limits::BRIEF_PLACES;
 use super::stream::Stream;
-use super::traffic::Traffic;
+use super::traffic::{BodyKind, Traffic};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, Shutdown};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,8 +52,8 @@ struct Seat {
     is_brief: bool,
     /// [`BUSY`], [`EVICTED`], [`YIELDS`], or the time since which it is idle, in milliseconds.
     state: AtomicU64,
-    /// Whether a head has come whose body has not.
-    has_half: AtomicBool,
+    /// Whether a head has come whose body has not, which is a request's or a file.
+    has_half: [AtomicBool; 2],
 }
 
 impl Seat {
@@ -90,8 +90,8 @@ enum Among {
     /// Those of them that come from an address.
     Of(IpAddr),
     Brief,
-    /// Those whose body is coming.
-    Halves,
+    /// Those whose body is coming, which is of a kind.
+    Halves(BodyKind),
 }
 
 impl Among {
@@ -101,7 +101,7 @@ impl Among {
             Self::Lasting => !seat.is_brief,
             Self::Of(address) => !seat.is_brief && seat.address == Some(address),
             Self::Brief => seat.is_brief,
-            Self::Halves => seat.has_half.load(Ordering::SeqCst),
+            Self::Halves(kind) => seat.has_half[kind as usize].load(Ordering::SeqCst),
         }
     }
 }
@@ -255,7 +255,7 @@ impl Places {
             address,
             is_brief: full.is_some(),
             state: AtomicU64::new(self.now()),
-            has_half: AtomicBool::new(false),
+            has_half: Default::default(),
         });
         seats.taken.insert(id, Arc::clone(&seat));
         if seat.is_brief {
@@ -345,9 +345,9 @@ impl Place {
     }
 
     /// A head has come, and its body follows: from now on it counts how long that takes.
-    pub(super) fn awaits_body(&self) {
+    pub(super) fn awaits_body(&self, kind: BodyKind) {
         let (Some(seat), now) = (&self.seat, self.places.now()) else { return };
-        seat.has_half.store(true, Ordering::SeqCst);
+        seat.has_half[kind as usize].store(true, Ordering::SeqCst);
         let to_now = |since| (since != EVICTED).then_some(now);
         let _ = seat.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, to_now);
     }
@@ -355,14 +355,14 @@ impl Place {
     /// No more of a body is awaited.
     pub(super) fn has_body(&self) {
         if let Some(seat) = &self.seat {
-            seat.has_half.store(false, Ordering::SeqCst);
+            seat.has_half.iter().for_each(|half| half.store(false, Ordering::SeqCst));
         }
     }
 
-    /// Makes room for the body that comes on this place: of all that are coming, the one that has
-    /// been for longest gives way. `false` if it is that one itself.
-    pub(super) fn evict_a_body(&self) -> bool {
-        self.places.evict_and_wait(Among::Halves, Some(self.id))
+    /// Makes room for the body that comes on this place: of all of its kind that are coming, the
+    /// one that has been for longest gives way. `false` if it is that one itself.
+    pub(super) fn evict_a_body(&self, kind: BodyKind) -> bool {
+        self.places.evict_and_wait(Among::Halves(kind), Some(self.id))
     }
 
     /// A request has come whole. Until the returned guard is dropped the connection cannot be
@@ -524,19 +524,22 @@ mod tests {
 
     #[test]
     fn the_body_that_has_been_coming_for_longest_gives_way() {
-        let places = places(4, 4);
+        let (places, kind) = (places(4, 4), BodyKind::Request);
         let taken: Vec<_> = (0..4).map(|_| admit(&places, HERE).unwrap()).collect();
         for place in [2, 1, 3] {
-            taken[place].0.awaits_body();
+            taken[place].0.awaits_body(kind);
             std::thread::sleep(Duration::from_millis(2));
         }
         let _busy = taken[2].0.begin().unwrap();
         taken[2].0.has_body();
-        assert!(!taken[1].0.evict_a_body(), "it is the one that has been for longest");
-        assert!(taken[3].0.evict_a_body());
+        assert!(!taken[1].0.evict_a_body(kind), "it is the one that has been for longest");
+        assert!(taken[3].0.evict_a_body(kind));
         let evicted: Vec<bool> = taken.iter().map(|(place, _)| place.is_evicted()).collect();
         assert_eq!(evicted, [false, true, false, false], "not the idle one, nor what is whole");
-        assert!(!taken[3].0.evict_a_body(), "there is no other");
+        assert!(!taken[3].0.evict_a_body(kind), "there is no other");
+        // A file gives way to files alone.
+        taken[0].0.awaits_body(BodyKind::Upload);
+        assert!(!taken[3].0.evict_a_body(kind) && !taken[0].0.is_evicted());
     }
 
     #[test]

@@ -184,7 +184,7 @@ families! {
     "verbatim:connections_evicted_total" Counter [] "Idle connections that were closed to make place for others."
         => |from, to| to.count(&[], from.server.traffic.evicted.load(Ordering::Relaxed));
     "verbatim:body_bytes_in_flight" Gauge [] "Bytes of requests' bodies that are held now, over all connections."
-        => |from, to| to.put(&[], from.server.traffic.body_bytes.load(Ordering::Relaxed) as f64);
+        => |from, to| to.put(&[], from.server.traffic.all_body_bytes() as f64);
     "verbatim:http_requests_total" Counter ["route" "status"] "Answers by route and HTTP status; the route is none where nothing is served at the path."
         => |from, to| for ((route, status), count) in from.metrics.answers() {
             to.count(&[("route", route), ("status", &status.to_string())], count);

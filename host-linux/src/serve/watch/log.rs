@@ -145,7 +145,7 @@ impl Log {
                     first_token_ms,
                     total_ms,
                     finish = generated.map(finish).as_deref(),
-                    seed = generated.map(|generated| generated.seed),
+                    seed = generated.map(|generated| generated.seed as i64),
                     n = generated.map(|generated| generated.n),
                     stream = generated.map(|generated| generated.stream),
                     fingerprint,

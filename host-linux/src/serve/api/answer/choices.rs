@@ -1,4 +1,5 @@
 //! The choices of an answer, and how far the answer has come with each.
+use super::call_ids::CallIds;
 use super::parsed::ParsedBody;
 use super::writer::ChoiceHead;
 use crate::runtime::{Delta, Generation};
@@ -21,15 +22,16 @@ pub struct ChoiceState<'p> {
 
 impl<'p> ChoiceState<'p> {
     /// The choices of all requests of a body, in order.
-    pub fn all(parsed: &'p ParsedBody, fingerprint: &'p str, generation: &Generation) -> Vec<Self> {
+    pub fn all(parsed: &'p ParsedBody, fingerprint: &str, generation: &Generation) -> Vec<Self> {
         let mut choices = Vec::new();
         for (prompt, request) in parsed.requests.iter().enumerate() {
             let first = choices.len();
+            let call_ids = CallIds::new(fingerprint, request, &parsed.stop);
             for i in 0..request.choices as usize {
                 let number = request.first_choice.wrapping_add(i as u32);
                 // A choice that is resumed keeps its number.
                 let (at, index) = (first + i, first + number as usize);
-                let head = ChoiceHead { at, index, request, number, fingerprint };
+                let head = ChoiceHead { at, index, request, number, call_ids };
                 let mut reader = PartReader::new(parsed.format.clone());
                 // What was given out before it was resumed is read again, and given out no more.
                 let mut told = Vec::new();

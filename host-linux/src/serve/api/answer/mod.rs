@@ -2,10 +2,12 @@
 //! events.
 //!
 //! * [`reading`]: a body to a [`parsed`] one, by the dialect.
-//! * [`run`]: the events of the generation, by [`choices`], to the calls of a [`writer`], which
-//!   the dialect makes. [`heartbeat`]: what keeps clients of whole answers waiting.
+//! * [`run`]: the events of the generation, by [`choices`], to the calls of a [`writer`], which the
+//!   dialect makes, with ids of calls from [`call_ids`]. [`heartbeat`]: what keeps clients of whole
+//!   answers waiting.
 //! * [`tokens`], [`scored`], [`usage`], [`openai`]: what writers have in common. [`record`]: what
 //!   is noted. `room`: the memory of an answer.
+pub mod call_ids;
 pub mod choices;
 pub mod heartbeat;
 pub mod openai;
@@ -49,22 +51,23 @@ fn answer(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiE
     let server = exchange.server;
     let parsed = reading::read(dialect, exchange)?;
     guards::check_priority(exchange, &parsed.requests)?;
-    let seed = parsed.seed.to_string();
+    let seed = (parsed.seed as i64).to_string();
     let headers = [("x-verbatim-seed", seed.as_str())];
     let answer = Answer::new(server, dialect, &parsed, &exchange.record.request_id);
     let mut queued = server.budgets.queue.enter(parsed.waiting())?;
     let mut generation = start(exchange, &parsed)?;
     if parsed.streaming.stream {
+        let mut room = server.budgets.answers.room("ask for fewer tokens, or without lists of them");
         let mut events = exchange.open_events(dialect.framing(), &headers);
         // A client that reads no more has ended the request: dropping the generation cancels it.
-        let stream = AssertUnwindSafe(|| answer.stream(&mut generation, &mut queued, &mut events));
+        let stream = AssertUnwindSafe(|| answer.stream(&mut generation, &mut queued, &mut room, &mut events));
         if catch_unwind(stream).is_err() {
             // The status is sent, so the error is the last event.
             let _ = events.send(&dialect.error(&ApiError::panicked())).and_then(|()| events.done());
         }
         record::note(&parsed, &generation, server, &mut exchange.record);
     } else {
-        let mut room = server.budgets.answers.room();
+        let mut room = server.budgets.answers.room("ask for a stream, or for fewer tokens in its lists");
         let mut heartbeat = Heartbeat::new(exchange, &headers);
         let whole = answer.whole(&mut generation, &mut queued, &mut room, &mut heartbeat);
         let whole = heartbeat.end(whole, dialect);

@@ -3,11 +3,12 @@ use super::parsed::ParsedBody;
 use crate::runtime::ServedModel;
 use crate::serve::api::body::read_in_turn;
 use crate::serve::api::dialect::Dialect;
-use crate::serve::api::fields::Fields;
+use crate::serve::api::fields::{self, Fields};
 use crate::serve::api::limits::{Reading, RequestBounds, RequestLimits};
-use crate::serve::api::parameters::checked_object;
+use crate::serve::api::parameters::checked;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
+use serde_json::{Map, Value};
 
 /// Reads a body within the default budgets. The names that mean nothing here are added to
 /// `ignored`, also where the body is refused for another reason.
@@ -28,9 +29,19 @@ fn parse_within(
     reading: Reading<'_>,
     ignored: &mut Vec<String>,
 ) -> Result<ParsedBody, ApiError> {
-    let (object, names) = checked_object(dialect.endpoint(), body, reading.bounds, reading.bounds.is_strict)?;
-    ignored.extend(names);
-    let parsed = dialect.parse(&Fields::new(&object), reading)?;
+    let object = fields::object(body, reading.bounds)?;
+    parse_object(dialect, &object, reading, ignored)
+}
+
+/// Reads a body, as [`parse`] does, that is an object already.
+pub fn parse_object(
+    dialect: &dyn Dialect,
+    object: &Map<String, Value>,
+    reading: Reading<'_>,
+    ignored: &mut Vec<String>,
+) -> Result<ParsedBody, ApiError> {
+    ignored.extend(checked(dialect.endpoint(), object, reading.bounds.is_strict)?);
+    let parsed = dialect.parse(&Fields::new(object), reading)?;
     Ok(with_ignored(parsed, ignored))
 }
 

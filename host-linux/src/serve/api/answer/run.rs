@@ -3,9 +3,9 @@ use super::choices::ChoiceState;
 use super::parsed::ParsedBody;
 use super::room;
 use super::tokens::listed_tokens;
-use super::usage::usage;
+use super::usage::{Tally, usage};
 use super::writer::{
-    AnswerWriter, Finish, Head, Piece, PromptReport, Reason, StopReason, WholeChoice, append,
+    AnswerWriter, Brought, Finish, Head, Listed, Piece, PromptReport, Reason, StopReason, WholeChoice, append,
 };
 use crate::faults::{self, Point};
 use crate::runtime::{
@@ -32,6 +32,8 @@ struct Output {
     parts: Vec<Part>,
     /// With its tokens, where they are listed.
     deltas: Vec<Delta>,
+    /// What they brought, where the writer keeps log-probabilities.
+    brought: Vec<Brought>,
     finish: Option<Finish>,
 }
 
@@ -95,7 +97,7 @@ impl<'a> Answer<'a> {
         &self,
         ending: Ending,
         choice: &ChoiceState<'_>,
-        generation: &Generation,
+        (usage, generation): (Usage, &Generation),
     ) -> Result<Finish, ApiError> {
         let reason = match ending {
             Ending::Stop if choice.reader.calls() > 0 => Reason::ToolCalls,
@@ -113,7 +115,6 @@ impl<'a> Answer<'a> {
             Some(StopCause::Token(token)) if !own_ends.contains(token) => Some(StopReason::Token(*token)),
             _ => None,
         };
-        let usage = usage(self.parsed, generation);
         let (reasoning_tokens, times) = (choice.reasoning.tokens(), generation.times(choice.head.at));
         Ok(Finish { reason, stop, usage, reasoning_tokens, times })
     }
@@ -124,14 +125,14 @@ impl<'a> Answer<'a> {
         &self,
         ending: Ending,
         choice: &mut ChoiceState<'_>,
-        generation: &Generation,
+        (usage, generation): (Usage, &Generation),
     ) -> Result<(Vec<Part>, Finish), ApiError> {
         let mut parts = Vec::new();
         if !matches!(ending, Ending::Error(_)) {
             choice.reader.finish(&mut parts);
             choice.reasoning.note(0, &parts);
         }
-        let finish = self.finish(ending, choice, generation)?;
+        let finish = self.finish(ending, choice, (usage, generation))?;
         Ok((parts, finish))
     }
 
@@ -144,9 +145,11 @@ impl<'a> Answer<'a> {
         patience: &mut dyn Patience,
     ) -> Result<Value, ApiError> {
         let mut choices = self.choices(generation);
+        let mut tally = Tally::new(self.parsed, &choices, generation);
         let mut outputs: Vec<Output> = choices.iter().map(|_| Output::default()).collect();
-        let are_listed = self.parsed.logprobs || self.parsed.token_ids;
-        room.grow(room::prompt_bytes(self.parsed))?;
+        let (mut writer, listed) = (self.writer(), Listed::by(self.parsed));
+        let are_placed = writer.keeps().logprobs;
+        room.grow(room::prompt_bytes(listed, self.parsed))?;
         loop {
             let TextEvent { choice: at, kind } = match generation.next_within(patience.rest()) {
                 Heard::Event(event) => event,
@@ -158,20 +161,25 @@ impl<'a> Answer<'a> {
             };
             queued.heard_of(at);
             let (choice, output) = (&mut choices[at], &mut outputs[at]);
-            let mut parts = Vec::new();
+            let usage = tally.heard(choice, generation);
+            let (mut parts, before) = (Vec::new(), output.deltas.len());
             match kind {
                 TextEventKind::Delta(delta) => {
                     choice.push(&delta, &mut parts);
-                    if are_listed {
-                        room.grow(room::delta_bytes(self.parsed, &delta))?;
+                    if listed != Listed::default() && delta.token.is_some() {
+                        room.grow(room::delta_bytes(listed, &delta))?;
                         output.deltas.push(Delta { text: String::new(), ..delta });
                     }
                 }
                 TextEventKind::End(ending) => {
-                    let (rest, finish) = self.end(ending, choice, generation)?;
+                    let (rest, finish) = self.end(ending, choice, (usage, generation))?;
                     parts = rest;
                     output.finish = Some(finish);
                 }
+            }
+            if are_placed {
+                let tokens = output.deltas.len() - before;
+                output.brought.push(Brought { tokens, parts: parts.clone().into() });
             }
             parts.into_iter().for_each(|part| append(&mut output.parts, part));
         }
@@ -179,25 +187,31 @@ impl<'a> Answer<'a> {
         let tokens: Vec<_> = outputs.iter().map(|output| listed_tokens(&output.deltas, count)).collect();
         let of = choices.iter().zip(&outputs).zip(&tokens);
         let wholes = of.filter_map(|((choice, output), tokens)| {
-            let finish = output.finish.clone()?;
+            let (parts, brought, finish) = (&*output.parts, &*output.brought, output.finish.clone()?);
             let prompt = self.prompt(choice, generation);
-            Some(WholeChoice { head: choice.head, prompt, parts: &output.parts, tokens, finish })
+            Some(WholeChoice { head: choice.head, prompt, parts, tokens, brought, finish })
         });
         let wholes: Vec<_> = wholes.collect();
-        Ok(self.writer().whole(&wholes, usage(self.parsed, generation)))
+        Ok(writer.whole(&wholes, usage(self.parsed, generation)))
     }
 
-    /// The answer as events. An error of the generation is the last event; an error of the
-    /// connection is returned.
+    /// The answer as events. An error of the generation is the last event, and so is one of lists
+    /// that are to be kept and for which there is no room; an error of the connection is returned.
     pub fn stream(
         &self,
         generation: &mut Generation,
         queued: &mut Queued<'_>,
+        room: &mut AnswerRoom<'_>,
         events: &mut Events,
     ) -> io::Result<()> {
         let mut choices = self.choices(generation);
+        let mut tally = Tally::new(self.parsed, &choices, generation);
         let mut writer = self.writer();
+        let kept = writer.keeps();
         writer.open(events)?;
+        if let Err(error) = room.grow(room::prompt_bytes(kept, self.parsed)) {
+            return writer.fail(&error, &self.dialect.error(&error), events);
+        }
         loop {
             let TextEvent { choice: at, kind } = match generation.next_within(events.rest(PING_EVERY)) {
                 Heard::Event(event) => event,
@@ -210,19 +224,22 @@ impl<'a> Answer<'a> {
             queued.heard_of(at);
             faults::point(Point::Stream);
             let choice = &mut choices[at];
+            let usage = tally.heard(choice, generation);
             let ended = match kind {
                 TextEventKind::Delta(delta) => {
+                    if let Err(error) = room.grow(room::delta_bytes(kept, &delta)) {
+                        return writer.fail(&error, &self.dialect.error(&error), events);
+                    }
                     self.tell_prompt(choice, generation, writer.as_mut(), events)?;
                     let mut parts = Vec::new();
                     choice.push(&delta, &mut parts);
                     let deltas = [delta];
                     let tokens = listed_tokens(&deltas, self.parsed.top_logprobs);
-                    let usage = self.usage_so_far(generation);
                     let piece = Piece { parts: &parts, tokens: &tokens, usage };
                     writer.piece(&choice.head, &piece, events)?;
                     continue;
                 }
-                TextEventKind::End(ending) => self.end(ending, choice, generation),
+                TextEventKind::End(ending) => self.end(ending, choice, (usage, generation)),
             };
             match ended {
                 Ok((parts, finish)) => {
@@ -237,12 +254,6 @@ impl<'a> Answer<'a> {
             }
         }
         writer.close(usage(self.parsed, generation), events)
-    }
-
-    /// The usage where every event tells it. It is counted over all choices, so not for nothing.
-    fn usage_so_far(&self, generation: &Generation) -> Usage {
-        let is_told = self.parsed.streaming.continuous_usage || self.parsed.requests.len() == 1;
-        if is_told { usage(self.parsed, generation) } else { Usage::default() }
     }
 
     /// Sends what is told of a choice's prompt, once and if anything is: not where a stream is

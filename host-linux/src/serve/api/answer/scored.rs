@@ -7,20 +7,18 @@ use serde_json::{Map, Value, json};
 /// stands there, and of the `count` likeliest. `tokens` are those of the prompt from the second one
 /// on.
 ///
-/// The rank of a token is its place among all of the vocabulary, from 1; of one that is not among
-/// the likeliest it is not known.
+/// The rank of a token is its place among all of the vocabulary, from 1.
 pub fn prompt_logprobs(tokens: &[PromptToken], count: usize, texts: TokenTexts<'_>) -> Value {
-    let of = |token: u32, logprob: f32, rank: Option<usize>| {
+    let of = |token: u32, logprob: f32, rank: usize| {
         let text = texts.text(token);
         (token.to_string(), json!({"logprob": number(logprob), "rank": rank, "decoded_token": text}))
     };
-    let entry = |listed: ListedToken<'_>, rank: Option<usize>| {
-        let own = of(listed.token.token, listed.token.logprob, rank);
-        let best = listed.top.iter().enumerate().map(|(at, top)| of(top.token, top.logprob, Some(at + 1)));
+    let entry = |listed: ListedToken<'_>, rank: u32| {
+        let own = of(listed.token.token, listed.token.logprob, rank as usize);
+        let best = listed.top.iter().enumerate().map(|(at, top)| of(top.token, top.logprob, at + 1));
         Value::Object(std::iter::once(own).chain(best).collect::<Map<_, _>>())
     };
-    let ranks = tokens.iter().map(|of| of.top.iter().position(|top| top.token == of.token.token));
-    let listed = listed_prompt(tokens, count).into_iter().zip(ranks);
-    let scored = listed.map(|(listed, place)| entry(listed, place.map(|place| place + 1)));
+    let listed = listed_prompt(tokens, count).into_iter().zip(tokens);
+    let scored = listed.map(|(listed, of)| entry(listed, of.rank));
     std::iter::once(Value::Null).chain(scored).collect()
 }

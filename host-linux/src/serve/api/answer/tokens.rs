@@ -4,6 +4,9 @@ use crate::text::Tokenizer;
 use serde_json::{Value, json};
 use verbatim_core::sampling::TokenLogprob;
 
+/// What stands for the logarithm of 0.
+const LOG_ZERO: f32 = -9999.0;
+
 /// A token of an output, as it may be listed.
 #[derive(Clone, Copy, Debug)]
 pub struct ListedToken<'d> {
@@ -27,7 +30,7 @@ pub fn listed_tokens(deltas: &[Delta], count: usize) -> Vec<ListedToken<'_>> {
 pub fn listed_prompt(tokens: &[PromptToken], count: usize) -> Vec<ListedToken<'_>> {
     tokens
         .iter()
-        .map(|PromptToken { token, top }| ListedToken { token: *token, top: best(top, count) })
+        .map(|PromptToken { token, top, .. }| ListedToken { token: *token, top: best(top, count) })
         .collect()
 }
 
@@ -72,8 +75,9 @@ impl TokenTexts<'_> {
 }
 
 /// An f32 as the shortest decimal that reads back to it. Widening it would print digits that it
-/// never had.
+/// never had. JSON has no infinities: the logarithm of 0 is told as other servers tell it.
 pub fn number(x: f32) -> Value {
+    let x = if x == f32::NEG_INFINITY { LOG_ZERO } else { x };
     x.to_string().parse::<f64>().map_or(Value::Null, |x| json!(x))
 }
 
@@ -85,5 +89,11 @@ mod tests {
     fn a_number_has_no_digits_that_it_never_had() {
         assert_eq!(number(0.1).to_string(), "0.1");
         assert_eq!(number(-1.5e-7).to_string(), "-1.5e-7");
+    }
+
+    #[test]
+    fn the_logarithm_of_nothing_is_a_number_all_the_same() {
+        assert_eq!(number(f32::NEG_INFINITY), json!(-9999.0));
+        assert_eq!(number(f32::NAN), Value::Null);
     }
 }

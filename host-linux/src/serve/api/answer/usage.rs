@@ -1,4 +1,5 @@
 //! The tokens of an answer, as its usage tells them.
+use super::choices::ChoiceState;
 use super::parsed::ParsedBody;
 use crate::runtime::Generation;
 use crate::serve::observe::Usage;
@@ -18,6 +19,59 @@ pub fn usage(parsed: &ParsedBody, generation: &Generation) -> Usage {
         usage.cached_tokens += generation.cached_tokens(choices.start).min(request.prompt.len());
     }
     usage
+}
+
+/// The usage of an answer while its events come. To count it anew takes time for each choice, which
+/// there are thousands of.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    usage: Usage,
+    /// The tokens of each choice that are counted.
+    tokens: Vec<usize>,
+    /// For each prompt its first choice, and the tokens that are counted as cached.
+    cached: Vec<(usize, usize)>,
+}
+
+impl Tally {
+    /// The usage before the first event.
+    pub fn new(parsed: &ParsedBody, choices: &[ChoiceState<'_>], generation: &Generation) -> Self {
+        let mut cached = Vec::new();
+        for choice in choices {
+            if choice.prompt == cached.len() {
+                cached.push((choice.head.at, cached_tokens(choice, choice.head.at, generation)));
+            }
+        }
+        let tokens = choices.iter().map(|choice| generation.tokens(choice.head.at)).collect();
+        Self { usage: usage(parsed, generation), tokens, cached }
+    }
+
+    /// The usage after an event of a choice: the others count as when they were last heard of.
+    pub fn heard(&mut self, choice: &ChoiceState<'_>, generation: &Generation) -> Usage {
+        let tokens = generation.tokens(choice.head.at);
+        let before = std::mem::replace(&mut self.tokens[choice.head.at], tokens);
+        self.usage.completion_tokens = self.usage.completion_tokens + tokens - before;
+        let (first, cached) = &mut self.cached[choice.prompt];
+        let now = cached_tokens(choice, *first, generation);
+        let before = std::mem::replace(cached, now);
+        self.usage.cached_tokens = self.usage.cached_tokens + now - before;
+        self.usage
+    }
+}
+
+/// The tokens of a choice's prompt that its `first` choice found in the cache.
+fn cached_tokens(choice: &ChoiceState<'_>, first: usize, generation: &Generation) -> usize {
+    generation.cached_tokens(first).min(choice.head.request.prompt.len())
+}
+
+/// The usage before anything was generated here.
+pub fn usage_before(parsed: &ParsedBody) -> Usage {
+    let of = parsed.requests.iter();
+    let generated = of.clone().map(|request| request.generated.len() * request.choices as usize);
+    Usage {
+        prompt_tokens: of.map(|request| request.prompt.len()).sum(),
+        completion_tokens: generated.sum(),
+        ..Usage::default()
+    }
 }
 
 /// The usage as OpenAI's API tells it.

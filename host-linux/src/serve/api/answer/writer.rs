@@ -1,5 +1,6 @@
 //! What a dialect adds to a generation: a writer, which is fed the parts and tokens of an answer in
 //! order, and makes events of them, or one body.
+use super::call_ids::CallIds;
 use super::parsed::ParsedBody;
 use super::tokens::ListedToken;
 use crate::runtime::{ChoiceTimes, OwnedRequest, PromptToken};
@@ -10,9 +11,6 @@ use crate::text::Tokenizer;
 use crate::text::parts::Part;
 use serde_json::{Value, json};
 use std::io;
-
-/// Hexadecimal digits in the id of a call.
-const CALL_ID_DIGITS: usize = 24;
 
 /// What all events of an answer share.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +34,9 @@ pub struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// What is Verbatim's own in an answer.
+    /// What is Verbatim's own in an answer. The seed is told as it can be given, with its sign.
     pub fn verbatim(&self) -> Value {
-        json!({"seed": self.seed, "fingerprint": self.fingerprint, "ignored": self.ignored})
+        json!({"seed": self.seed as i64, "fingerprint": self.fingerprint, "ignored": self.ignored})
     }
 
     /// What is Verbatim's own in an answer of one choice, which has these tokens: with the ids of
@@ -64,24 +62,14 @@ pub struct ChoiceHead<'a> {
     pub request: &'a OwnedRequest,
     /// Its number among the choices of its request, on which its noise depends.
     pub number: u32,
-    /// The fingerprint of the model.
-    pub fingerprint: &'a str,
+    /// The ids of calls in the answers to the request.
+    pub call_ids: CallIds,
 }
 
 impl ChoiceHead<'_> {
-    /// The id of a call: the same wherever and however often the same call is generated, since ids
-    /// come back in later prompts.
+    /// The id of a call, by its place among those of the choice.
     pub fn call_id_of(&self, call: usize) -> String {
-        let OwnedRequest { prompt, params, stop_ids, logit_bias, max_tokens, min_tokens, .. } = self.request;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.fingerprint.as_bytes());
-        for token in prompt {
-            hasher.update(&token.to_le_bytes());
-        }
-        let rest = (params, stop_ids, logit_bias, max_tokens, min_tokens, self.number, call);
-        hasher.update(format!("{rest:?}").as_bytes());
-        let hash = hasher.finalize().to_hex();
-        format!("call_{}", &hash[..CALL_ID_DIGITS])
+        self.call_ids.id(self.number, call)
     }
 }
 
@@ -161,6 +149,15 @@ pub struct Finish {
     pub times: ChoiceTimes,
 }
 
+/// What a token brought, or the text that was held back until the end.
+#[derive(Clone, Debug)]
+pub struct Brought {
+    /// How many tokens it was: one, or none.
+    pub tokens: usize,
+    /// The parts that it brought, or none while text is held back.
+    pub parts: Box<[Part]>,
+}
+
 /// A choice of an answer that is sent in one body.
 #[derive(Clone, Debug)]
 pub struct WholeChoice<'w> {
@@ -172,13 +169,51 @@ pub struct WholeChoice<'w> {
     pub parts: &'w [Part],
     /// All its tokens, where they are listed.
     pub tokens: &'w [ListedToken<'w>],
+    /// What they brought, one after another, for a writer that keeps log-probabilities; else empty.
+    pub brought: &'w [Brought],
     /// How the choice has ended.
     pub finish: Finish,
+}
+
+impl<'w> WholeChoice<'w> {
+    /// The choice piece by piece, as a stream would have told it; in one piece where it is not
+    /// known which token brought what.
+    pub fn pieces(&self) -> impl Iterator<Item = (&'w [ListedToken<'w>], &'w [Part])> + use<'w> {
+        let whole = self.brought.is_empty().then_some((self.tokens, self.parts));
+        let one_by_one = self.brought.iter().scan(self.tokens, |rest, brought| {
+            let (now, later) = rest.split_at(brought.tokens.min(rest.len()));
+            *rest = later;
+            Some((now, &*brought.parts))
+        });
+        whole.into_iter().chain(one_by_one)
+    }
+}
+
+/// Lists of an answer's tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Log-probabilities of tokens, and of those that were as likely.
+    pub logprobs: bool,
+    /// Ids of tokens, as numbers.
+    pub ids: bool,
+}
+
+impl Listed {
+    /// The lists that a body asks for.
+    pub fn by(parsed: &ParsedBody) -> Self {
+        Self { logprobs: parsed.logprobs, ids: parsed.token_ids }
+    }
 }
 
 /// Writes one answer. The calls come in the order of this trait; all of an answer that is streamed
 /// but the last, and the last alone of one that is not. An error means that the client has gone.
 pub trait AnswerWriter {
+    /// The lists that it keeps while it streams, since it tells them again at the end: there must
+    /// be room for them. Few do.
+    fn keeps(&self) -> Listed {
+        Listed::default()
+    }
+
     /// Sends what comes before all choices.
     fn open(&mut self, events: &mut Events) -> io::Result<()>;
 

@@ -2,6 +2,7 @@
 use crate::serve::api::answer::openai::Shell;
 use crate::serve::api::answer::scored::prompt_logprobs;
 use crate::serve::api::answer::tokens::{ListedToken, TokenTexts, number, token_ids};
+use crate::serve::api::answer::usage::usage_before;
 use crate::serve::api::answer::writer::{
     AnswerWriter, ChoiceHead, Finish, Head, Piece, PromptReport, WholeChoice, text_of,
 };
@@ -135,12 +136,13 @@ fn set_finish(value: &mut Value, finish: &Finish) {
 impl AnswerWriter for Writer<'_> {
     fn open(&mut self, events: &mut Events) -> io::Result<()> {
         let mut first = 0;
+        let usage = usage_before(self.shell.head.parsed);
         for request in &self.shell.head.parsed.requests {
             for i in 0..request.choices as usize {
                 let index = first + request.first_choice as usize + i;
                 let delta = json!({"role": "assistant", "content": ""});
                 let value = json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": null});
-                events.send(&self.shell.chunk(value, Usage::default()))?;
+                events.send(&self.shell.chunk(value, usage))?;
             }
             first += request.choices as usize;
         }
@@ -155,7 +157,8 @@ impl AnswerWriter for Writer<'_> {
     ) -> io::Result<()> {
         let Some(echo) = prompt.echo.filter(|echo| !echo.is_empty()) else { return Ok(()) };
         let value = delta_value(choice, &json!({"content": echo}));
-        events.send(&self.shell.chunk(value, Usage::default()))
+        let usage = usage_before(self.shell.head.parsed);
+        events.send(&self.shell.chunk(value, usage))
     }
 
     /// Text that is held back waits; what else is told of its token comes at once, so that tokens
@@ -189,7 +192,7 @@ impl AnswerWriter for Writer<'_> {
     fn whole(&mut self, choices: &[WholeChoice<'_>], usage: Usage) -> Value {
         let parsed = self.shell.head.parsed;
         let mut values = Vec::with_capacity(choices.len());
-        for WholeChoice { head, prompt, parts, tokens, finish } in choices {
+        for WholeChoice { head, prompt, parts, tokens, finish, .. } in choices {
             let echo = prompt.echo.filter(|_| head.request.generated.is_empty()).unwrap_or_default();
             let mut value = json!({
                 "index": head.index,

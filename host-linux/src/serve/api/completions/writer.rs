@@ -2,6 +2,7 @@
 use crate::serve::api::answer::openai::Shell;
 use crate::serve::api::answer::scored::prompt_logprobs;
 use crate::serve::api::answer::tokens::{ListedToken, TokenTexts, listed_prompt, number, token_ids};
+use crate::serve::api::answer::usage::usage_before;
 use crate::serve::api::answer::writer::{
     AnswerWriter, ChoiceHead, Finish, Head, Piece, PromptReport, WholeChoice, text_of,
 };
@@ -185,7 +186,8 @@ impl AnswerWriter for Writer<'_> {
     ) -> io::Result<()> {
         let logprobs = self.echoed_logprobs(choice, prompt, &[]);
         let value = choice_value(choice, prompt.echo.unwrap_or_default(), logprobs, None);
-        events.send(&self.shell.chunk(value, Usage::default()))
+        let usage = usage_before(self.shell.head.parsed);
+        events.send(&self.shell.chunk(value, usage))
     }
 
     /// Text that is held back waits; what else is told of its token comes at once, so that tokens
@@ -219,7 +221,7 @@ impl AnswerWriter for Writer<'_> {
 
     fn whole(&mut self, choices: &[WholeChoice<'_>], usage: Usage) -> Value {
         let mut values = Vec::with_capacity(choices.len());
-        for WholeChoice { head, prompt, parts, tokens, finish } in choices {
+        for WholeChoice { head, prompt, parts, tokens, finish, .. } in choices {
             let is_echoed = prompt.echo.is_some() && head.request.generated.is_empty();
             let (echo, logprobs) = if is_echoed {
                 (prompt.echo.unwrap_or_default(), self.echoed_logprobs(head, prompt, tokens))

@@ -1,6 +1,6 @@
 //! Answers of `/v1/messages`: a message of blocks, whole or as events.
 use super::super::answer::writer::{
-    AnswerWriter, ChoiceHead, Finish, Head, Piece, Reason, StopReason, WholeChoice,
+    AnswerWriter, ChoiceHead, Finish, Head, Listed, Piece, Reason, StopReason, WholeChoice,
 };
 use super::super::blocks::{Block, Blocks, Change};
 use crate::serve::events::Events;
@@ -116,6 +116,10 @@ fn usage_json(usage: Usage) -> Value {
 }
 
 impl AnswerWriter for Message<'_> {
+    fn keeps(&self) -> Listed {
+        Listed { logprobs: false, ids: self.head.parsed.token_ids }
+    }
+
     fn open(&mut self, events: &mut Events) -> io::Result<()> {
         let prompt_tokens = self.head.parsed.requests.iter().map(|request| request.prompt.len()).sum();
         let usage = Usage { prompt_tokens, ..Usage::default() };

@@ -50,6 +50,11 @@ impl Dialect for OllamaGenerate {
         }
         // A model without a template takes prompts as they are, as Ollama's own do.
         if is_raw || (reading.model.template.is_none() && system.is_none()) {
+            let variables = "chat_template_kwargs";
+            if fields.get(variables).is_some_and(|value| *value != json!({})) {
+                let message = format!("{variables} needs a template, and none is used");
+                return Err(ApiError::invalid(variables, message));
+            }
             translation.put("prompt", "prompt", json!(prompt));
             translation.for_completions();
             return translation.read(&Completions, reading);

@@ -1,7 +1,9 @@
 //! Answers of Ollama's generating calls: one object, or a line for each piece and a last one that
 //! tells why and how fast.
 use super::super::answer::tokens::{ListedToken, TokenTexts, number};
-use super::super::answer::writer::{AnswerWriter, ChoiceHead, Finish, Head, Piece, Reason, WholeChoice};
+use super::super::answer::writer::{
+    AnswerWriter, ChoiceHead, Finish, Head, Listed, Piece, Reason, WholeChoice,
+};
 use super::super::blocks::{Block, Blocks, Change};
 use super::reading::tagged;
 use super::time::{date, nanoseconds};
@@ -148,6 +150,10 @@ fn call(block: &Block, choice: &ChoiceHead<'_>) -> Option<Value> {
 }
 
 impl AnswerWriter for Lines<'_> {
+    fn keeps(&self) -> Listed {
+        Listed { logprobs: false, ids: self.head.parsed.token_ids }
+    }
+
     fn open(&mut self, _: &mut Events) -> io::Result<()> {
         Ok(())
     }

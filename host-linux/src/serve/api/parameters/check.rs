@@ -48,7 +48,10 @@ impl Check<'_> {
             return Ok(());
         }
         match row.kind {
-            Kind::Used => self.value(&row.schema, path, value, !self.has_readers),
+            Kind::Used => {
+                let has_reader = self.has_readers && row.name != super::REQUEST_ID;
+                self.value(&row.schema, path, value, !has_reader)
+            }
             Kind::WithoutEffect => {
                 self.ignore(path);
                 self.value(&row.schema, path, value, true)
@@ -56,6 +59,27 @@ impl Check<'_> {
             Kind::RefusedUnless(plain) if plain.iter().any(|plain| plain.is(value)) => Ok(()),
             Kind::RefusedUnless(plain) => Err(refusal(path, value, plain, row.doc)),
         }
+    }
+
+    /// Checks the fields of an object inside the body. `other` finds the row of a name that is in
+    /// none of `rows`, or fails for one that is out of place.
+    fn inner(
+        &mut self,
+        rows: &'static [Parameter],
+        path: &str,
+        map: &Map<String, Value>,
+        other: impl Fn(&str) -> Result<Option<&'static Parameter>, ()>,
+    ) -> Result<(), ApiError> {
+        for (name, value) in map {
+            let place = format!("{path}.{}", shorten(name, IGNORED_CHARS_MAX));
+            let row = match rows.iter().find(|row| row.name == name) {
+                Some(row) => Some(row),
+                None if value.is_null() => None,
+                None => other(name).map_err(|()| misplaced(&place, name))?,
+            };
+            self.field(row, &place, value)?;
+        }
+        Ok(())
     }
 
     /// Keeps a name that means nothing here, as far as there is room.
@@ -79,11 +103,13 @@ impl Check<'_> {
                 None if of_types => return Err(wrong(path, schema, value)),
                 None => return Ok(()),
             },
-            (Schema::Table(rows), Value::Object(map)) => {
-                for (name, value) in map {
-                    let row = rows.iter().find(|row| row.name == name);
-                    self.field(row, &format!("{path}.{}", shorten(name, IGNORED_CHARS_MAX)), value)?;
-                }
+            (Schema::Table(rows), Value::Object(map)) => self.inner(rows, path, map, |_| Ok(None))?,
+            (Schema::Options(rows), Value::Object(map)) => {
+                let find = self.find;
+                self.inner(rows, path, map, |name| match find(name) {
+                    Some(Parameter { kind: Kind::Used, .. }) => Err(()),
+                    row => Ok(row),
+                })?;
             }
             (Schema::List(of, min, max), Value::Array(list)) => {
                 if of_types && !(*min..=*max).contains(&list.len()) {
@@ -105,10 +131,18 @@ impl Check<'_> {
     }
 }
 
+/// The error for a parameter of the body that stands in an object of it.
+fn misplaced(path: &str, name: &str) -> ApiError {
+    ApiError::invalid(
+        path,
+        format!("{path} stands at the wrong place: {name} is a parameter of the body itself"),
+    )
+}
+
 /// Whether there are names to check inside a value of the schema.
 fn holds_tables(schema: &Schema) -> bool {
     match schema {
-        Schema::Table(_) => true,
+        Schema::Table(_) | Schema::Options(_) => true,
         Schema::List(of, ..) => holds_tables(of),
         Schema::OneOf(all) => all.iter().any(holds_tables),
         _ => false,
@@ -125,7 +159,7 @@ fn has_type(schema: &Schema, value: &Value) -> bool {
         Schema::List(of, ..) => {
             value.as_array().is_some_and(|list| list.first().is_none_or(|first| has_type(of, first)))
         }
-        Schema::Map(_) | Schema::Table(_) => value.is_object(),
+        Schema::Map(_) | Schema::Table(_) | Schema::Options(_) => value.is_object(),
         Schema::OneOf(all) => all.iter().any(|schema| has_type(schema, value)),
     }
 }
@@ -145,7 +179,7 @@ pub(super) fn fits(schema: &Schema, value: &Value) -> bool {
             .as_array()
             .is_some_and(|list| (min..=max).contains(&list.len()) && list.iter().all(|at| fits(of, at))),
         Schema::Map(of) => value.as_object().is_some_and(|map| map.values().all(|at| fits(of, at))),
-        Schema::Table(_) => value.is_object(),
+        Schema::Table(_) | Schema::Options(_) => value.is_object(),
         Schema::OneOf(all) => all.iter().any(|schema| fits(schema, value)),
     }
 }

@@ -1,5 +1,6 @@
-//! What Anthropic's `/v1/messages` takes and no other endpoint does.
-use super::endpoint::{COUNT_TOKENS, MESSAGES};
+//! What Anthropic's `/v1/messages` takes and no other endpoint does, and what its clients ask for
+//! in vain at any.
+use super::endpoint::{COUNT_TOKENS, GENERATES, MESSAGES};
 use super::parameter::Plain::{EmptyList, Number, Text};
 use super::parameter::{COUNT, INNER, MANY, OBJECT, Parameter, Schema, TEXTS, inert, refused, used};
 
@@ -29,6 +30,9 @@ const TOOL: &[Parameter] = &[
     used("description", INNER, Schema::Text, "What it does, in words for the model."),
     used("input_schema", INNER, OBJECT, "The JSON schema of its arguments."),
     used("strict", INNER, Schema::Bool, "The arguments of a call follow the schema."),
+    refused("parameters", INNER, &[], Schema::Any, "It is `input_schema` here."),
+    refused("function", INNER, &[], Schema::Any, "Its fields stand beside `type` here."),
+    refused("custom", INNER, &[], Schema::Any, "A tool that takes free text."),
     inert("cache_control", INNER, Schema::Any, "What is cached; equal prefixes are shared anyway."),
     inert("eager_input_streaming", INNER, Schema::Bool, "Arguments are streamed as they come."),
     refused(
@@ -65,6 +69,11 @@ const TOOL_CHOICE: &[Parameter] = &[
     ),
     used("name", INNER, Schema::Nonempty, "The tool that must be called."),
     used("disable_parallel_tool_use", INNER, Schema::Bool, "An answer has one call at most."),
+    refused("function", INNER, &[], Schema::Any, "Its `name` stands beside `type` here."),
+    refused("allowed_tools", INNER, &[], Schema::Any, "The tools among which the model chooses."),
+    refused("tools", INNER, &[], Schema::Any, "The tools among which the model chooses."),
+    refused("mode", INNER, &[], Schema::Any, "How the model chooses among some tools."),
+    refused("custom", INNER, &[], Schema::Any, "A tool that takes free text."),
 ];
 
 /// The fields of `output_config`.
@@ -75,6 +84,13 @@ const OUTPUT: &[Parameter] = &[
         Schema::Table(&[
             used("type", INNER, Schema::Choice(&["json_schema"]), "What a schema says."),
             used("schema", INNER, OBJECT, "The JSON schema that the output follows."),
+            inert("name", INNER, Schema::Text, "A name, which no model is told."),
+            inert("description", INNER, Schema::Text, "What it is for, which no model is told."),
+            inert("strict", INNER, Schema::Bool, "Every schema is followed strictly."),
+            refused("json_schema", INNER, &[], Schema::Any, "Its `schema` stands beside `type` here."),
+            refused("format", INNER, &[], Schema::Any, "A structural tag of vLLM."),
+            refused("structures", INNER, &[], Schema::Any, "Structural tags of vLLM."),
+            refused("triggers", INNER, &[], Schema::Any, "What begins a structural tag of vLLM."),
         ]),
         "The form of the output.",
     ),
@@ -118,6 +134,17 @@ pub(super) const ROWS: &[Parameter] = &[
     used("output_config", BOTH, Schema::Table(OUTPUT), "The form of the output."),
     inert("cache_control", BOTH, Schema::Any, "What is cached; equal prefixes are shared anyway."),
     inert("speed", BOTH, Schema::Text, "A price; there is none."),
+    inert("billing_policy", BOTH, OBJECT, "Who pays; nobody does."),
+    inert("fallback_credit_token", MESSAGES, Schema::Any, "A price; there is none."),
+    inert(
+        "fallbacks",
+        MESSAGES,
+        Schema::Any,
+        "Models for what this one declines to answer; it declines nothing.",
+    ),
+    inert("compaction", COUNT_TOKENS, Schema::Any, "A summary instead of an answer; the count is the same."),
+    refused("compaction", GENERATES, &[], Schema::Any, "A summary of the conversation instead of an answer."),
+    refused("thread", GENERATES, &[], Schema::Any, "A conversation that is kept; none is, so send it."),
     inert("user_profile_id", BOTH, Schema::Text, "Who asks."),
     inert("workspace_id", BOTH, Schema::Text, "Who asks."),
     inert("inference_geo", MESSAGES, Schema::Text, "Where it is computed: here."),

@@ -9,14 +9,19 @@
 //! * [`endpoint`]: the endpoints as bits. [`parameter`]: what a row is made of.
 //! * `check`: a body against the table. `schema`: a schema in words, and as JSON Schema.
 //! * The rows by subject: `sampling`, `output`, `prompts`, `structure`, `tools`, `scheduling`;
-//!   `peers`, the names of other servers; and what single APIs add: `responses`, `messages`,
-//!   `ollama`, `pooling`, `tokens`, `batches`.
+//!   `peers`, the names of other servers; what single APIs add: `responses`, `messages`, `ollama`,
+//!   `pooling`, `tokens`, `batches`; and `misplaced`, the names of one at the others.
+//!
+//! A name that one generating endpoint reads or refuses has a row at all of them.
 //!
 //! [`SOURCES`] says which versions of other servers' request schemas the list is complete against.
 mod batches;
 mod check;
 pub mod endpoint;
+#[cfg(test)]
+mod everywhere_tests;
 mod messages;
+mod misplaced;
 mod ollama;
 mod output;
 pub mod parameter;
@@ -47,7 +52,7 @@ use std::sync::LazyLock;
 /// The request schemas that the list was compared with, each with its version.
 pub const SOURCES: &[(&str, &str)] = &[
     ("OpenAI", "the Python package `openai` 3.57.0: completions, chat, responses, embeddings, batches"),
-    ("Anthropic", "the Python package `anthropic` 2.14.0: messages, count_tokens"),
+    ("Anthropic", "the Python package `anthropic` 2.14.0: messages, count_tokens, and their betas"),
     (
         "vLLM",
         "its repository, below vllm/entrypoints: completions and chat at 002032ee, their inner objects at \
@@ -81,7 +86,12 @@ pub const TABLES: &[&[Parameter]] = &[
     tokens::ROWS,
     batches::ROWS,
     peers::ROWS,
+    misplaced::ROWS,
 ];
+
+/// The parameter in which a body gives its request an id, as vLLM's clients do. It is read where
+/// the body is, and by no endpoint's reader.
+pub const REQUEST_ID: &str = "request_id";
 
 /// The endpoints whose readers check each parameter that has an effect, and whose order of errors
 /// is part of what a client sees.

@@ -122,7 +122,7 @@ pub(super) const ROWS: &[Parameter] = &[
         "The answer comes as lines of JSON, a piece at a time; true without it.",
     ),
     used("format", OLLAMA, FORMAT, "The form of the output: `json`, or a JSON schema."),
-    used("options", OLLAMA, Schema::Table(OPTIONS), "How tokens are drawn, and how long the output is."),
+    used("options", OLLAMA, Schema::Options(OPTIONS), "How tokens are drawn, and how long the output is."),
     inert("options", OLLAMA_EMBED | OLLAMA_SHOW, OBJECT, "How tokens are drawn; none are."),
     used(
         "tools",
@@ -173,14 +173,6 @@ pub(super) const ROWS: &[Parameter] = &[
     refused("width", OLLAMA_GENERATE, ZERO, COUNT, "The width of an image; the models write text alone."),
     refused("height", OLLAMA_GENERATE, ZERO, COUNT, "The height of an image; the models write text alone."),
     refused("steps", OLLAMA_GENERATE, ZERO, COUNT, "The steps of an image; the models write text alone."),
-    refused(
-        "tool_choice",
-        OLLAMA_CHAT,
-        &[Text("auto"), Text("none")],
-        Schema::Any,
-        "Whether the model calls a tool; \
-         /v1/chat/completions takes it.",
-    ),
     used(
         "input",
         OLLAMA_EMBED,

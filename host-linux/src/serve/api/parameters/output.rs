@@ -68,7 +68,7 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     used(
         "stop",
-        OPENAI,
+        OPENAI | RESPONSES,
         STOP,
         "Strings that end the output and are not part of it. At most option `max-stop-strings`, of \
          option `max-stop-chars` characters each.",
@@ -94,7 +94,7 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     refused(
         "logprob_token_ids",
-        OPENAI,
+        GENERATES,
         &[],
         Schema::List(&super::parameter::TOKEN, 1, MANY),
         "Tokens whose log-probabilities are listed everywhere.",

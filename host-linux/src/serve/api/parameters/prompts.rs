@@ -62,14 +62,15 @@ pub(super) const ROWS: &[Parameter] = &[
         COMPLETIONS,
         Schema::Table(RESUME),
         "Goes on where a stream was cut, with the same bits: the prompt is the ids of the prompt and the \
-         output so far.",
+         output so far. `usage` counts the whole output, what was generated before too.",
     ),
     used(
         "resume",
         CHAT,
         Schema::Table(RESUME_CHAT),
-        "Goes on where a stream was cut, with the same bits. The ids stand in place of `messages`, which are \
-         not read.",
+        "Goes on where a stream was cut, with the same bits. The ids stand in place of `messages`; where \
+         those come along they must be right, and only say how reasoning was begun. `usage` counts the \
+         whole output, what was generated before too.",
     ),
     refused(
         "suffix",
@@ -80,14 +81,14 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     refused(
         "chat_template",
-        RENDERS | COMPLETIONS,
+        RENDERS | GENERATES,
         &[],
         Schema::Text,
         "A template of the request's own; the server's is chosen with option `chat-template`.",
     ),
     used(
         "chat_template_kwargs",
-        RENDERS,
+        RENDERS | OLLAMA_GENERATE,
         OBJECT,
         "Variables for the chat template, such as `enable_thinking`.",
     ),
@@ -106,7 +107,7 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     refused(
         "add_generation_prompt",
-        (RENDERS | COMPLETIONS) & !(CHAT | TOKENIZE | APPLY_TEMPLATE),
+        (RENDERS | GENERATES) & !(CHAT | TOKENIZE | APPLY_TEMPLATE),
         &[Bool(true)],
         Schema::Bool,
         "Whether the rendered conversation ends with the beginning of an answer.",
@@ -119,7 +120,7 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     refused(
         "continue_final_message",
-        (RENDERS | COMPLETIONS) & !(CHAT | TOKENIZE | APPLY_TEMPLATE),
+        (RENDERS | GENERATES) & !(CHAT | TOKENIZE | APPLY_TEMPLATE),
         &[Bool(false)],
         Schema::Bool,
         "Goes on with the last message rather than answering it.",

@@ -1,6 +1,7 @@
-//! What `/v1/responses` takes and no other endpoint does.
-use super::endpoint::RESPONSES;
-use super::parameter::Plain::{Bool, EmptyList, EmptyObject, Number, Text};
+//! What `/v1/responses` takes and no other endpoint does, and what its clients ask for in vain at
+//! any.
+use super::endpoint::{GENERATES, RESPONSES};
+use super::parameter::Plain::{Bool, EmptyList, EmptyObject, ListOf, Number, Text};
 use super::parameter::{COUNT, INNER, MANY, OBJECT, Parameter, Schema, inert, refused, used};
 
 /// The fields of `text.format`.
@@ -15,6 +16,10 @@ const FORMAT: &[Parameter] = &[
     inert("description", INNER, Schema::Text, "What it is for, which no model is told."),
     used("schema", INNER, OBJECT, "The JSON schema that the output follows."),
     inert("strict", INNER, Schema::Bool, "Every schema is followed strictly."),
+    refused("json_schema", INNER, &[], Schema::Any, "Its fields stand beside `type` here."),
+    refused("format", INNER, &[], Schema::Any, "A structural tag of vLLM."),
+    refused("structures", INNER, &[], Schema::Any, "Structural tags of vLLM."),
+    refused("triggers", INNER, &[], Schema::Any, "What begins a structural tag of vLLM."),
 ];
 
 /// The fields of `text`.
@@ -49,14 +54,35 @@ const TOOL: &[Parameter] = &[
     used("description", INNER, Schema::Text, "What it does, in words for the model."),
     used("parameters", INNER, OBJECT, "The JSON schema of its arguments."),
     used("strict", INNER, Schema::Bool, "The arguments of a call follow the schema."),
+    refused("function", INNER, &[], Schema::Any, "Its fields stand beside `type` here."),
+    refused("input_schema", INNER, &[], Schema::Any, "It is `parameters` here."),
+    refused(
+        "input_examples",
+        INNER,
+        &[EmptyList],
+        Schema::Any,
+        "Arguments as they might be; put them into the description.",
+    ),
+    refused("custom", INNER, &[], Schema::Any, "A tool that takes free text."),
     refused("defer_loading", INNER, &[Bool(false)], Schema::Bool, "Hides the tool until it is searched for."),
+    refused("allowed_callers", INNER, &[ListOf("direct")], Schema::Any, "Who may call the tool."),
 ];
 
 /// The fields of a `tool_choice` that names a tool.
 const NAMED_TOOL: &[Parameter] = &[
     used("type", INNER, Schema::Choice(&["function"]), "The kind of tool: functions alone are supported."),
     used("name", INNER, Schema::Nonempty, "The function that must be called."),
+    refused("function", INNER, &[], Schema::Any, "Its `name` stands beside `type` here."),
+    refused("allowed_tools", INNER, &[], Schema::Any, "The tools among which the model chooses."),
     refused("tools", INNER, &[], Schema::Any, "The tools among which the model chooses."),
+    refused("custom", INNER, &[], Schema::Any, "A tool that takes free text."),
+    refused(
+        "disable_parallel_tool_use",
+        INNER,
+        &[Bool(false)],
+        Schema::Bool,
+        "It is `parallel_tool_calls` of the body here.",
+    ),
     refused("mode", INNER, &[], Schema::Any, "How the model chooses among some tools."),
 ];
 
@@ -98,7 +124,7 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     refused(
         "previous_response_id",
-        RESPONSES,
+        GENERATES,
         &[],
         Schema::Text,
         "An earlier answer; none is kept, so send the \
@@ -106,41 +132,41 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     refused(
         "previous_response",
-        RESPONSES,
+        GENERATES,
         &[],
         Schema::Any,
         "An earlier answer; send its output in `input`.",
     ),
     refused(
         "previous_input_messages",
-        RESPONSES,
+        GENERATES,
         &[EmptyList],
         Schema::Any,
         "Earlier messages; send them in `input`.",
     ),
-    refused("conversation", RESPONSES, &[], Schema::Any, "A conversation that is kept; none is, so send it."),
-    refused("background", RESPONSES, &[Bool(false)], Schema::Bool, "Answers later; answers are not kept."),
+    refused("conversation", GENERATES, &[], Schema::Any, "A conversation that is kept; none is, so send it."),
+    refused("background", GENERATES, &[Bool(false)], Schema::Bool, "Answers later; answers are not kept."),
     inert("background_options", RESPONSES, OBJECT, "Shapes `background`, which is refused."),
     refused("prompt", RESPONSES, &[], Schema::Any, "A template that OpenAI keeps."),
     refused(
         "truncation",
-        RESPONSES,
+        GENERATES,
         &[Text("disabled")],
         Schema::Choice(&["auto", "disabled"]),
         "Drops what is too \
          long for the context.",
     ),
-    refused("max_tool_calls", RESPONSES, &[], COUNT, "Calls of tools that the server runs; it runs none."),
+    refused("max_tool_calls", GENERATES, &[], COUNT, "Calls of tools that the server runs; it runs none."),
     refused("context_management", RESPONSES, &[EmptyList], Schema::Any, "Shortens long conversations."),
     refused(
         "enable_response_messages",
-        RESPONSES,
+        GENERATES,
         &[Bool(false)],
         Schema::Bool,
         "Tells the rendered messages.",
     ),
-    refused("access_programs", RESPONSES, &[EmptyObject], OBJECT, "Programs of OpenAI."),
-    refused("image", RESPONSES, &[], Schema::Any, "How images are read; the models read text alone."),
+    refused("access_programs", GENERATES, &[EmptyObject], OBJECT, "Programs of OpenAI."),
+    refused("image", GENERATES, &[], Schema::Any, "How images are read; the models read text alone."),
     refused("n", RESPONSES, &[Number(1.0)], COUNT, "Several choices; this endpoint gives one."),
     refused(
         "response_format",

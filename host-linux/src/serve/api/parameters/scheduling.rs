@@ -1,7 +1,5 @@
 //! When a request runs, what it shares with others, and what only its sender knows.
-use super::endpoint::{
-    CHAT, COMPLETIONS, EMBEDDINGS, GENERATES, MESSAGES, OPENAI, POOLS, RERANK, RESPONSES, SCORE,
-};
+use super::endpoint::{EMBEDDINGS, GENERATES, MESSAGES, OPENAI, POOLS, RERANK, RESPONSES, SCORE};
 use super::parameter::Plain::{Bool, EmptyList, EmptyObject, Number};
 use super::parameter::{COUNT, INNER, OBJECT, Parameter, Schema, TEXTS, WHOLE, inert, refused, used};
 
@@ -18,11 +16,12 @@ pub(super) const ROWS: &[Parameter] = &[
         Schema::Nonempty,
         "Prefixes are shared only among requests with the same salt.",
     ),
-    inert(
+    used(
         "request_id",
         GENERATES | POOLS,
         Schema::Text,
-        "An id of the request; the header `x-request-id` is honoured.",
+        "An id of the request, of which the answer's is made and which its `x-request-id` is. The header \
+         `x-request-id` comes before it; a line of a batch has its own.",
     ),
     inert(
         "session_id",
@@ -93,7 +92,7 @@ pub(super) const ROWS: &[Parameter] = &[
         "Seconds between comments in a stream; the server decides it.",
     ),
     inert("verbose", GENERATES, Schema::Bool, "Adds what only developers want to know."),
-    refused("moderation", OPENAI | RESPONSES, &[], OBJECT, "A model that judges the input and the output."),
+    refused("moderation", GENERATES, &[], OBJECT, "A model that judges the input and the output."),
     refused(
         "t_max_predict_ms",
         GENERATES,
@@ -111,14 +110,14 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     refused(
         "return_prompt_text",
-        OPENAI,
+        GENERATES,
         &[Bool(false)],
         Schema::Bool,
         "Tells the rendered prompt; /apply-template does.",
     ),
     refused(
         "return_token_offsets",
-        OPENAI,
+        GENERATES,
         &[Bool(false)],
         Schema::Bool,
         "Tells where tokens stand in the prompt.",
@@ -135,13 +134,7 @@ pub(super) const ROWS: &[Parameter] = &[
         OBJECT,
         "A search of the web before the answer; nothing is fetched from anywhere.",
     ),
-    refused(
-        "prediction",
-        COMPLETIONS | CHAT | RESPONSES,
-        &[],
-        OBJECT,
-        "Text that the answer will probably have.",
-    ),
+    refused("prediction", GENERATES, &[], OBJECT, "Text that the answer will probably have."),
     refused(
         "verbosity",
         GENERATES,

@@ -25,7 +25,7 @@ impl Schema {
                 (1, MANY) => format!("a list of at least one, each {}", of.words()),
                 _ => format!("a list of {min} to {max}, each {}", of.words()),
             },
-            Self::Map(Self::Any) | Self::Table(_) => "an object".to_owned(),
+            Self::Map(Self::Any) | Self::Table(_) | Self::Options(_) => "an object".to_owned(),
             Self::Map(of) => format!("an object, each value {}", of.words()),
             Self::OneOf(all) => all.iter().map(Self::words).collect::<Vec<_>>().join(", or "),
         }
@@ -64,7 +64,9 @@ impl Schema {
             }
             Self::Map(Self::Any) => json!({"type": "object"}),
             Self::Map(of) => json!({"type": "object", "additionalProperties": of.json()}),
-            Self::Table(rows) => json!({"type": "object", "properties": properties(rows.iter())}),
+            Self::Table(rows) | Self::Options(rows) => {
+                json!({"type": "object", "properties": properties(rows.iter())})
+            }
             Self::OneOf(all) => json!({"anyOf": all.iter().map(Self::json).collect::<Vec<_>>()}),
         }
     }

@@ -1,8 +1,9 @@
 //! Tools that a model may call, and how it thinks before it answers.
 use super::endpoint::{
-    APPLY_TEMPLATE, CHAT, COMPLETIONS, GENERATES, MESSAGES, OLLAMA, OPENAI, RESPONSES, TOKENIZE,
+    APPLY_TEMPLATE, CHAT, COMPLETIONS, GENERATES, MESSAGES, OLLAMA, OLLAMA_GENERATE, OPENAI, RESPONSES,
+    TOKENIZE,
 };
-use super::parameter::Plain::{Bool, EmptyList, Number, OfType, Text};
+use super::parameter::Plain::{Bool, EmptyList, ListOf, Number, OfType, Text};
 use super::parameter::{INNER, MANY, OBJECT, Parameter, Schema, inert, refused, used};
 
 /// The fields of a function.
@@ -11,15 +12,28 @@ const FUNCTION: &[Parameter] = &[
     used("description", INNER, Schema::Text, "What it does, in words for the model."),
     used("parameters", INNER, OBJECT, "The JSON schema of its arguments."),
     used("strict", INNER, Schema::Bool, "The arguments of a call follow the schema."),
+    refused("input_schema", INNER, &[], Schema::Any, "It is `parameters` here."),
+    refused("input_examples", INNER, &[EmptyList], Schema::Any, EXAMPLES),
     refused("defer_loading", INNER, &[Bool(false)], Schema::Bool, "Hides the tool until it is searched for."),
+    refused("allowed_callers", INNER, &[ListOf("direct")], Schema::Any, "Who may call the tool."),
 ];
+
+const EXAMPLES: &str = "Arguments as they might be; put them into the description.";
+const IN_FUNCTION: &str = "It stands in `function` here.";
 
 /// The fields of a tool.
 pub(super) const TOOL: &[Parameter] = &[
     used("type", INNER, Schema::Choice(&["function"]), "The kind of tool: functions alone are supported."),
     used("function", INNER, Schema::Table(FUNCTION), "The function."),
+    inert("name", INNER, Schema::Text, IN_FUNCTION),
+    inert("description", INNER, Schema::Text, IN_FUNCTION),
+    refused("parameters", INNER, &[], Schema::Any, IN_FUNCTION),
+    refused("strict", INNER, &[Bool(false)], Schema::Bool, IN_FUNCTION),
+    refused("input_schema", INNER, &[], Schema::Any, "It is `function.parameters` here."),
+    refused("input_examples", INNER, &[EmptyList], Schema::Any, EXAMPLES),
     refused("custom", INNER, &[], Schema::Any, "A tool that takes free text."),
     refused("defer_loading", INNER, &[Bool(false)], Schema::Bool, "Hides the tool until it is searched for."),
+    refused("allowed_callers", INNER, &[ListOf("direct")], Schema::Any, "Who may call the tool."),
 ];
 
 /// The fields of a `tool_choice` that names a tool.
@@ -31,8 +45,18 @@ pub(super) const NAMED_TOOL: &[Parameter] = &[
         Schema::Table(&[used("name", INNER, Schema::Nonempty, "The function that must be called.")]),
         "The function that must be called.",
     ),
+    refused("name", INNER, &[], Schema::Any, "It stands in `function` here."),
     refused("allowed_tools", INNER, &[], Schema::Any, "The tools among which the model chooses."),
+    refused("tools", INNER, &[], Schema::Any, "The tools among which the model chooses."),
+    refused("mode", INNER, &[], Schema::Any, "How the model chooses among some tools."),
     refused("custom", INNER, &[], Schema::Any, "A tool that takes free text."),
+    refused(
+        "disable_parallel_tool_use",
+        INNER,
+        &[Bool(false)],
+        Schema::Bool,
+        "It is `parallel_tool_calls` of the body here.",
+    ),
 ];
 
 pub(super) const ROWS: &[Parameter] = &[
@@ -50,19 +74,24 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     refused(
         "tools",
-        COMPLETIONS,
+        COMPLETIONS | OLLAMA_GENERATE,
         &[EmptyList],
         Schema::List(&Schema::Any, 0, MANY),
         "The functions that the model may call; /v1/chat/completions takes them.",
     ),
     refused(
         "tool_choice",
-        COMPLETIONS,
+        COMPLETIONS | OLLAMA,
         &[Text("none"), Text("auto")],
         Schema::Any,
         "Whether the model calls a tool; /v1/chat/completions takes it.",
     ),
-    inert("parallel_tool_calls", COMPLETIONS, Schema::Bool, "Whether one message may have several calls."),
+    inert(
+        "parallel_tool_calls",
+        COMPLETIONS | OLLAMA_GENERATE,
+        Schema::Bool,
+        "Whether one message may have several calls.",
+    ),
     used("parallel_tool_calls", CHAT, Schema::Bool, "Whether one message may have several calls."),
     refused("functions", GENERATES, &[EmptyList], Schema::Any, "The older name of `tools`."),
     refused("function_call", GENERATES, &[Text("none")], Schema::Any, "The older name of `tool_choice`."),
@@ -109,7 +138,7 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     refused(
         "reasoning",
-        OPENAI | MESSAGES,
+        OPENAI,
         &[],
         Schema::Any,
         "How the model thinks; `reasoning_effort` says it here, for templates that know it.",

@@ -38,41 +38,40 @@ pub(super) fn id(response: &str, block: &Block, at: usize) -> String {
     format!("{kind}_{name}_{at}")
 }
 
-/// The part of an item that has one, with its content; `logprobs` are those of its tokens.
-pub(super) fn part(block: &Block, logprobs: &[Value]) -> Option<Value> {
+/// The part of a block that has one, with its content; `logprobs` is the list of its tokens'.
+pub(super) fn part(block: &Block, logprobs: Value) -> Option<Value> {
     match block {
         Block::Reasoning(text) => Some(json!({"type": "reasoning_text", "text": text})),
         Block::Text(text) => {
-            Some(json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}))
+            let mut part = json!({"type": "output_text", "text": text, "annotations": []});
+            part["logprobs"] = logprobs;
+            Some(part)
         }
         Block::Call { .. } => None,
     }
 }
 
-/// An item with its content.
+/// The item of a block, whose content is `part`; one that has just begun has none yet.
 pub(super) fn item(
     id: &str,
     block: &Block,
-    logprobs: &[Value],
+    part: Option<Value>,
     choice: &ChoiceHead<'_>,
     status: Status,
 ) -> Value {
-    let parts: Vec<Value> = part(block, logprobs).into_iter().collect();
-    let status_name = status.name();
-    // An item that has just begun has no parts yet.
-    let parts = if status == Status::InProgress { Vec::new() } else { parts };
-    match block {
-        Block::Reasoning(_) => {
-            json!({"id": id, "type": "reasoning", "summary": [], "content": parts, "status": status_name})
+    let status = status.name();
+    let mut item = match block {
+        Block::Reasoning(_) => json!({"id": id, "type": "reasoning", "summary": [], "status": status}),
+        Block::Text(_) => json!({"id": id, "type": "message", "role": "assistant", "status": status}),
+        Block::Call { call, name, arguments } => {
+            return json!({
+                "id": id, "type": "function_call", "call_id": choice.call_id_of(*call), "name": name,
+                "arguments": arguments, "status": status,
+            });
         }
-        Block::Text(_) => {
-            json!({"id": id, "type": "message", "role": "assistant", "content": parts, "status": status_name})
-        }
-        Block::Call { call, name, arguments } => json!({
-            "id": id, "type": "function_call", "call_id": choice.call_id_of(*call), "name": name,
-            "arguments": arguments, "status": status_name,
-        }),
-    }
+    };
+    item["content"] = Value::Array(part.into_iter().collect());
+    item
 }
 
 /// The log-probabilities of tokens as this API lists them.

@@ -1,6 +1,8 @@
 //! Answers of `/v1/responses`: a response of items, whole or as numbered events.
 use super::super::answer::tokens::{ListedToken, TokenTexts};
-use super::super::answer::writer::{AnswerWriter, ChoiceHead, Finish, Head, Piece, Reason, WholeChoice};
+use super::super::answer::writer::{
+    AnswerWriter, ChoiceHead, Finish, Head, Listed, Piece, Reason, WholeChoice,
+};
 use super::super::blocks::{Block, Blocks, Change};
 use super::items::{self, Status};
 use crate::serve::error::ApiError;
@@ -15,8 +17,8 @@ use std::io;
 pub(super) struct Response<'a> {
     head: Head<'a>,
     blocks: Blocks,
-    /// Log-probabilities of the tokens of each block of text, where they are listed.
-    logprobs: Vec<Vec<Value>>,
+    /// Log-probabilities of the tokens of the open block, where they are listed: text has them.
+    logprobs: Vec<Value>,
     /// Those of tokens whose text was held back.
     waiting: Vec<Value>,
     /// Items that have ended.
@@ -50,10 +52,11 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// The response as far as it has come; with its usage it is whole.
-    fn response(&self, usage: Option<Usage>) -> Value {
+    /// The response as far as it has come, whose items it takes; with its usage it is whole.
+    fn response(&mut self, usage: Option<Usage>) -> Value {
         let status = self.status();
         let reason = (status == Status::Incomplete).then(|| json!({"reason": "max_output_tokens"}));
+        let output = std::mem::take(&mut self.output);
         let mut response = json!({
             "id": self.head.id,
             "object": "response",
@@ -65,7 +68,7 @@ impl<'a> Response<'a> {
             "incomplete_details": reason,
             "max_tool_calls": null,
             "model": self.head.model,
-            "output": self.output,
+            "output": null,
             "previous_response_id": null,
             "service_tier": "default",
             "store": false,
@@ -73,6 +76,8 @@ impl<'a> Response<'a> {
             "usage": usage.map(|usage| self.usage(usage)),
             "verbatim": self.verbatim(usage.is_some()),
         });
+        // Moved, as `json!` would copy them.
+        response["output"] = Value::Array(output);
         if let (Some(response), Some(repeated)) =
             (response.as_object_mut(), self.head.parsed.input.as_object())
         {
@@ -99,10 +104,16 @@ impl<'a> Response<'a> {
 
     /// Sends an event with the next number.
     fn send(&mut self, kind: &str, mut fields: Value, events: &mut Events) -> io::Result<()> {
+        self.send_lending(kind, &mut fields, events)
+    }
+
+    /// Sends an event, whose fields the caller keeps: lists that are told again are moved from
+    /// event to event, since they may be large.
+    fn send_lending(&mut self, kind: &str, fields: &mut Value, events: &mut Events) -> io::Result<()> {
         fields["type"] = json!(kind);
         fields["sequence_number"] = json!(self.sequence);
         self.sequence += 1;
-        events.send(&fields)
+        events.send(fields)
     }
 
     /// Takes what came of the choice's tokens: where logprobs are listed they belong to the text
@@ -117,22 +128,27 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Hands the logprobs that waited to a block that grew; only text lists them. Returns those
-    /// that are new.
-    fn hand_out(&mut self, at: usize) -> Vec<Value> {
-        self.logprobs.resize(self.blocks.list().len(), Vec::new());
-        let waited = std::mem::take(&mut self.waiting);
-        if !matches!(self.blocks.list()[at], Block::Text(_)) {
-            return Vec::new();
+    /// Hands the logprobs that waited to the open block, which grew; only text lists them. Returns
+    /// those that are new.
+    fn hand_out(&mut self, at: usize) -> &[Value] {
+        let before = self.logprobs.len();
+        if matches!(self.blocks.list()[at], Block::Text(_)) {
+            self.logprobs.append(&mut self.waiting);
         }
-        self.logprobs[at].extend_from_slice(&waited);
-        waited
+        self.waiting.clear();
+        &self.logprobs[before..]
     }
 
-    fn item(&self, at: usize, choice: &ChoiceHead<'_>, status: Status) -> Value {
+    /// The status of a block that has ended.
+    fn status_of(&self, at: usize) -> Status {
+        let is_last = at + 1 == self.blocks.list().len();
+        if is_last && self.status() == Status::Incomplete { Status::Incomplete } else { Status::Completed }
+    }
+
+    /// The item of a block that has ended, with the content that is its part.
+    fn item(&self, at: usize, part: Option<Value>, choice: &ChoiceHead<'_>) -> Value {
         let block = &self.blocks.list()[at];
-        let logprobs = self.logprobs.get(at).map_or(&[][..], Vec::as_slice);
-        items::item(&items::id(self.head.id, block, at), block, logprobs, choice, status)
+        items::item(&items::id(self.head.id, block, at), block, part, choice, self.status_of(at))
     }
 
     fn changed(&mut self, change: &Change, choice: &ChoiceHead<'_>, events: &mut Events) -> io::Result<()> {
@@ -140,6 +156,19 @@ impl<'a> Response<'a> {
             Change::Began(at) => self.began(*at, choice, events),
             Change::Grew(at, by) => self.grew(*at, by, events),
             Change::Ended(at) => self.ended(*at, choice, events),
+        }
+    }
+
+    /// What [`Response::changed`] does, where no event tells of it.
+    fn changed_silently(&mut self, change: &Change, choice: &ChoiceHead<'_>) {
+        match change {
+            Change::Began(_) => {}
+            Change::Grew(at, _) => _ = self.hand_out(*at),
+            Change::Ended(at) => {
+                let logprobs = Value::Array(std::mem::take(&mut self.logprobs));
+                let part = items::part(&self.blocks.list()[*at], logprobs);
+                self.output.push(self.item(*at, part, choice));
+            }
         }
     }
 
@@ -163,22 +192,22 @@ impl<'a> Response<'a> {
             }
         };
         let id = items::id(self.head.id, &empty, at);
-        let item = items::item(&id, &empty, &[], choice, Status::InProgress);
+        let item = items::item(&id, &empty, None, choice, Status::InProgress);
         self.send("response.output_item.added", json!({"output_index": at, "item": item}), events)?;
-        let Some(part) = items::part(&empty, &[]) else { return Ok(()) };
+        let Some(part) = items::part(&empty, json!([])) else { return Ok(()) };
         let mut event = self.place(at);
         event["part"] = part;
         self.send("response.content_part.added", event, events)
     }
 
     fn grew(&mut self, at: usize, by: &str, events: &mut Events) -> io::Result<()> {
-        let logprobs = self.hand_out(at);
         let mut event = self.place(at);
         event["delta"] = json!(by);
+        let logprobs = json!(self.hand_out(at));
         let kind = match &self.blocks.list()[at] {
             Block::Reasoning(_) => "response.reasoning_text.delta",
             Block::Text(_) => {
-                event["logprobs"] = json!(logprobs);
+                event["logprobs"] = logprobs;
                 "response.output_text.delta"
             }
             Block::Call { .. } => "response.function_call_arguments.delta",
@@ -187,13 +216,7 @@ impl<'a> Response<'a> {
     }
 
     fn ended(&mut self, at: usize, choice: &ChoiceHead<'_>, events: &mut Events) -> io::Result<()> {
-        let is_last = at + 1 == self.blocks.list().len();
-        let status = if is_last && self.status() == Status::Incomplete {
-            Status::Incomplete
-        } else {
-            Status::Completed
-        };
-        let logprobs = self.logprobs.get(at).cloned().unwrap_or_default();
+        let mut logprobs = Value::Array(std::mem::take(&mut self.logprobs));
         let mut event = self.place(at);
         let kind = match &self.blocks.list()[at] {
             Block::Reasoning(text) => {
@@ -202,7 +225,7 @@ impl<'a> Response<'a> {
             }
             Block::Text(text) => {
                 event["text"] = json!(text);
-                event["logprobs"] = json!(logprobs);
+                event["logprobs"] = logprobs;
                 "response.output_text.done"
             }
             Block::Call { name, arguments, .. } => {
@@ -211,20 +234,29 @@ impl<'a> Response<'a> {
                 "response.function_call_arguments.done"
             }
         };
-        let part = items::part(&self.blocks.list()[at], &logprobs);
-        self.send(kind, event, events)?;
-        if let Some(part) = part {
+        self.send_lending(kind, &mut event, events)?;
+        logprobs = event["logprobs"].take();
+        let mut part = items::part(&self.blocks.list()[at], logprobs);
+        if let Some(lent) = part.take() {
             let mut event = self.place(at);
-            event["part"] = part;
-            self.send("response.content_part.done", event, events)?;
+            event["part"] = lent;
+            self.send_lending("response.content_part.done", &mut event, events)?;
+            part = Some(event["part"].take());
         }
-        let item = self.item(at, choice, status);
-        self.output.push(item.clone());
-        self.send("response.output_item.done", json!({"output_index": at, "item": item}), events)
+        let mut event = json!({"output_index": at});
+        event["item"] = self.item(at, part, choice);
+        self.send_lending("response.output_item.done", &mut event, events)?;
+        self.output.push(event["item"].take());
+        Ok(())
     }
 }
 
 impl AnswerWriter for Response<'_> {
+    /// Events at the end of an item, and the last one of all, tell all its logprobs again.
+    fn keeps(&self) -> Listed {
+        Listed::by(self.head.parsed)
+    }
+
     fn open(&mut self, events: &mut Events) -> io::Result<()> {
         let response = self.response(None);
         self.send("response.created", json!({"response": response}), events)?;
@@ -255,38 +287,41 @@ impl AnswerWriter for Response<'_> {
             Status::Incomplete => "response.incomplete",
             Status::InProgress | Status::Completed => "response.completed",
         };
-        let response = self.response(Some(usage));
-        self.send(kind, json!({"response": response}), events)?;
+        let mut event = json!({});
+        event["response"] = self.response(Some(usage));
+        self.send(kind, event, events)?;
         events.done()
     }
 
     fn fail(&mut self, error: &ApiError, _: &Value, events: &mut Events) -> io::Result<()> {
-        let mut response = self.response(None);
-        response["status"] = json!("failed");
-        response["error"] = json!({"code": "server_error", "message": error.message});
-        self.send("response.failed", json!({"response": response}), events)?;
+        let code = match error.status {
+            429 => "rate_limit_exceeded",
+            400..=499 => "invalid_prompt",
+            _ => "server_error",
+        };
+        let mut event = json!({});
+        event["response"] = self.response(None);
+        event["response"]["status"] = json!("failed");
+        event["response"]["error"] = json!({"code": code, "message": error.message});
+        self.send("response.failed", event, events)?;
         events.done()
     }
 
+    /// The steps of a stream, without its events.
     fn whole(&mut self, choices: &[WholeChoice<'_>], usage: Usage) -> Value {
         for choice in choices {
-            self.note(choice.tokens);
-            // Tokens of thoughts come first, and are not listed.
-            self.waiting.drain(..choice.finish.reasoning_tokens.min(self.waiting.len()));
-            for part in choice.parts {
-                self.blocks.push(part, &mut Vec::new());
-            }
-            self.blocks.finish(&mut Vec::new());
-            self.finish = Some(choice.finish.clone());
-            let last = self.blocks.list().len();
-            for at in 0..last {
-                let is_cut = at + 1 == last && self.status() == Status::Incomplete;
-                if matches!(self.blocks.list()[at], Block::Text(_)) {
-                    self.hand_out(at);
+            let mut changes = Vec::new();
+            for (tokens, parts) in choice.pieces() {
+                self.note(tokens);
+                parts.iter().for_each(|part| self.blocks.push(part, &mut changes));
+                for change in changes.drain(..) {
+                    self.changed_silently(&change, &choice.head);
                 }
-                let status = if is_cut { Status::Incomplete } else { Status::Completed };
-                let item = self.item(at, &choice.head, status);
-                self.output.push(item);
+            }
+            self.finish = Some(choice.finish.clone());
+            self.blocks.finish(&mut changes);
+            for change in &changes {
+                self.changed_silently(change, &choice.head);
             }
         }
         self.response(Some(usage))

@@ -258,3 +258,39 @@ fn an_error_within_a_stream_fails_the_response() {
     assert_eq!((&last["type"], &last["response"]["status"]), (&json!("response.failed"), &json!("failed")));
     assert_eq!(last["response"]["error"], json!({"code": "server_error", "message": "it broke"}));
 }
+
+/// A stream and a whole answer list the same tokens beside each text: those that brought it, or
+/// came before it and brought nothing; not those of calls, of thoughts, and of what ends the
+/// answer.
+#[test]
+fn each_text_has_the_tokens_that_brought_it() {
+    let mut play = Play::of_all_parts();
+    // A token that ends the answer, or begins a string that does.
+    play.parts.extend([vec![], vec![]]);
+    play.parsed.logprobs = true;
+    let (events, whole) = (play.events(&Responses), play.whole(&Responses));
+    assert_eq!(json!(put_together(&events)), whole["output"]);
+    assert_eq!(timeless(&events.last().unwrap()["response"]), timeless(&whole));
+    let listed: Vec<_> = whole["output"].as_array().unwrap().iter().map(tokens_of).collect();
+    // Tokens 40 and 41 are thoughts, and 42 is white space that became a text with 43.
+    assert_eq!(listed, [vec![], names(42..46), vec![], vec![]]);
+
+    let mut cut = Play::of_text(&["a", "b"]);
+    cut.parts.push(vec![]);
+    cut.parsed.logprobs = true;
+    let (events, whole) = (cut.events(&Responses), cut.whole(&Responses));
+    assert_eq!(json!(put_together(&events)), whole["output"]);
+    assert_eq!(tokens_of(&whole["output"][0]), names(40..42));
+}
+
+/// The texts of the tokens that an item lists.
+fn tokens_of(item: &Value) -> Vec<String> {
+    let listed = item["content"][0]["logprobs"].as_array();
+    listed.into_iter().flatten().map(|at| at["token"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The texts of these tokens.
+fn names(ids: std::ops::Range<u32>) -> Vec<String> {
+    let tokenizer = &super::super::played::model().tokenizer;
+    ids.map(|id| String::from_utf8_lossy(&tokenizer.bytes(id)).into_owned()).collect()
+}
