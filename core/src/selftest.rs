@@ -12,8 +12,8 @@ use crate::isa::Isa;
 use crate::memory::{Arena, ArenaError, Carver, Layout, REGION_ALIGN};
 use crate::model::image::TensorPlace;
 use crate::model::{
-    Architecture, FormatMix, ImageError, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig,
-    RopeScaling,
+    Architecture, FormatMix, ImageError, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel,
+    RopeConfig, RopeScaling,
 };
 use crate::model::{BlockTables, Forward, ForwardLimits, HeadWants, Row, RowOutput, Runner, StepRows};
 use crate::pool::Pool;

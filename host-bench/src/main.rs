@@ -38,7 +38,7 @@ use model::ModelChoice;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use verbatim::load::{Compress, WeightChoice};
-use verbatim_core::dtype::{KvFormat, WeightFormat};
+use verbatim_core::dtype::KvFormat;
 
 /// Measures Verbatim beside the machine's limits and its peers.
 ///

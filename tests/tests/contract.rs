@@ -12,7 +12,8 @@ use verbatim_core::engine::{
 use verbatim_core::isa::Isa;
 use verbatim_core::model::image::{TensorKind, TensorPlace};
 use verbatim_core::model::{
-    Architecture, FormatMix, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig, RopeScaling,
+    Architecture, FormatMix, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig,
+    RopeScaling,
 };
 use verbatim_core::pool::{Pool, Serial};
 use verbatim_core::sampling::SamplingParams;

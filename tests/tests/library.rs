@@ -120,7 +120,8 @@ fn errors_and_notes_are_values() {
         Err(OpenError::Load(error)) => assert!(error.to_string().starts_with("/no/such/model: "), "{error}"),
         other => panic!("{other:?}"),
     }
-    let int8 = open(Options { weights: WeightChoice::all(WeightFormat::Int8), ..Options::default() }).expect("it opens");
+    let int8 = open(Options { weights: WeightChoice::all(WeightFormat::Int8), ..Options::default() })
+        .expect("it opens");
     assert_eq!(int8.notes, [Note::Model(LoadNote::Quantized(WeightFormat::Int8))]);
 
     let library = Library::open();

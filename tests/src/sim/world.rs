@@ -14,7 +14,8 @@ use verbatim_core::engine::{DraftCache, DraftModel};
 use verbatim_core::memory::REGION_ALIGN;
 use verbatim_core::model::image::{TensorKind, TensorPlace};
 use verbatim_core::model::{
-    Architecture, FormatMix, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig, RopeScaling,
+    Architecture, FormatMix, ImageLayout, ImageWriter, LayerFeatures, ModelConfig, PackedModel, RopeConfig,
+    RopeScaling,
 };
 use verbatim_core::pool::{Pool, Serial};
 
