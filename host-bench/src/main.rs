@@ -76,7 +76,8 @@ impl Weights {
                 Some("off") => Compress::Off,
                 Some(other) => return Err(format!("--compress {other}: expected auto, on or off")),
             },
-            ..WeightChoice::named(self.weights.as_deref(), self.head.as_deref())?
+            ..WeightChoice::named(self.weights.as_deref(), self.head.as_deref())
+                .map_err(|error| format!("--{error}"))?
         })
     }
 }

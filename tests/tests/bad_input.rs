@@ -387,7 +387,7 @@ fn spoiled_images_are_refused_in_one_line() {
         (
             "another version",
             &|bytes| bytes[8] = 2,
-            &["format version", "found 2", "expected 5: pack the model again"],
+            &["format version", "found 2", "expected 6: pack the model again"],
         ),
         ("a spoiled header", &|bytes| bytes[40] ^= 1, &["is damaged: its head"]),
         ("a spoiled hash", &|bytes| bytes[100] ^= 1, &["is damaged: its head"]),

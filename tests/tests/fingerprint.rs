@@ -13,7 +13,16 @@ use verbatim_tests::recipe::Recipe;
 use verbatim_tests::{data, paths};
 
 fn options() -> Options {
-    Options { workers: Some(1), max_seqs: 1, weights: Some(WeightFormat::F32), ..Options::default() }
+    Options {
+        workers: Some(1),
+        max_seqs: 1,
+        weights: WeightChoice::all(WeightFormat::F32),
+        ..Options::default()
+    }
+}
+
+fn named(weights: &str) -> WeightChoice {
+    WeightChoice::named(Some(weights), None).expect("a choice")
 }
 
 fn template(source: &str) -> Option<TemplateSource> {
@@ -85,10 +94,13 @@ fn every_ingredient_changes_it() {
     add("bf16 values as f32", &files, &options());
 
     let options_that_count = [
-        ("weights bf16", Options { weights: Some(WeightFormat::Bf16), ..options() }),
-        ("weights int8", Options { weights: Some(WeightFormat::Int8), ..options() }),
-        ("weights int4", Options { weights: Some(WeightFormat::Int4), ..options() }),
-        ("head int8", Options { head: Some(WeightFormat::Int8), ..options() }),
+        ("weights bf16", Options { weights: WeightChoice::all(WeightFormat::Bf16), ..options() }),
+        ("weights int8", Options { weights: WeightChoice::all(WeightFormat::Int8), ..options() }),
+        ("weights int4", Options { weights: WeightChoice::all(WeightFormat::Int4), ..options() }),
+        ("weights int6", Options { weights: WeightChoice::all(WeightFormat::Int6), ..options() }),
+        ("head int8", Options { weights: named("f32:head=int8"), ..options() }),
+        ("int4 with values and head in int8", Options { weights: named("int4"), ..options() }),
+        ("down int8 too", Options { weights: named("int4:value=int8,down=int8,head=int8"), ..options() }),
         ("KV bf16", Options { kv_format: Some(KvFormat::Bf16), ..options() }),
         ("context", Options { max_model_len: Some(496), ..options() }),
         ("a template", Options { chat_template: template("z"), ..options() }),
@@ -100,7 +112,7 @@ fn every_ingredient_changes_it() {
 
 #[test]
 fn nothing_else_changes_it() {
-    let options = || Options { weights: Some(WeightFormat::Bf16), ..options() };
+    let options = || Options { weights: WeightChoice::all(WeightFormat::Bf16), ..options() };
     let files = Files::tiny();
     let expected = of(&files, &options());
     let mut others = vec![
@@ -175,7 +187,7 @@ fn the_fingerprints_of_earlier_releases_are_kept() {
         ("int8", "4ec7a3ab18a0df93deaf8c080a54b56a5a09dcbc1e2dcbdec1690530960675c9", "vb-72d0e4d7fe563bcc"),
         ("int4", "55c9908c8d6925a839702d063a4caf61262f48a2d71f58cce11d43838e0c204f", "vb-3e8ee86574ee345e"),
     ] {
-        let weights = WeightFormat::from_name(format);
+        let weights = WeightChoice::all(WeightFormat::from_name(format).expect("a format"));
         let options = Options { model: model.clone(), weights, workers: Some(1), ..Options::default() };
         let found = hashes(&options);
         assert_eq!((found.0.as_str(), found.1.as_str()), (source, short), "stories260K in {format}");

@@ -16,11 +16,11 @@ use verbatim_tests::runner::{Run, logprobs, run};
 /// Log-probabilities of every position of every text.
 fn distributions(
     model: &Folder,
-    format: WeightFormat,
+    choice: WeightChoice,
     kv_format: KvFormat,
     texts: &[Vec<u32>],
 ) -> Vec<Vec<f64>> {
-    let loaded = load_model(model, WeightChoice::all(format), &Serial, &NoProgress).expect("it loads");
+    let loaded = load_model(model, choice, &Serial, &NoProgress).expect("it loads");
     let how = Run { isa: *paths().last(), pool: &Serial, kv_format, chunk: 32 };
     let mut all = Vec::new();
     for ids in texts {
@@ -33,28 +33,28 @@ fn distributions(
 
 /// The mean KL(f32 ‖ format) over the positions.
 fn divergence(model: &Folder, format: WeightFormat, texts: &[Vec<u32>]) -> f64 {
-    between(model, model, (format, KvFormat::F32), texts)
+    between(model, model, (WeightChoice::all(format), KvFormat::F32), texts)
 }
 
 /// The mean KL(f32 ‖ KV format) over the positions, with weights in f32.
 fn kv_divergence(model: &Folder, kv_format: KvFormat, texts: &[Vec<u32>]) -> f64 {
-    between(model, model, (WeightFormat::F32, kv_format), texts)
+    between(model, model, (WeightChoice::all(WeightFormat::F32), kv_format), texts)
 }
 
 /// The mean KL(f32 ‖ Q4_0): matrices are rounded as ggml rounds them, then multiplied in f32.
 fn divergence_of_q4_0(model: &Folder, texts: &[Vec<u32>]) -> f64 {
     let rounded = q4_0::rounded(model, &AUX_FILES.map(|(name, _)| name)).expect("one file");
-    between(model, &rounded, (WeightFormat::F32, KvFormat::F32), texts)
+    between(model, &rounded, (WeightChoice::all(WeightFormat::F32), KvFormat::F32), texts)
 }
 
 fn between(
     model: &Folder,
     other: &Folder,
-    (format, kv_format): (WeightFormat, KvFormat),
+    (choice, kv_format): (WeightChoice, KvFormat),
     texts: &[Vec<u32>],
 ) -> f64 {
-    let exact = distributions(model, WeightFormat::F32, KvFormat::F32, texts);
-    let rounded = distributions(other, format, kv_format, texts);
+    let exact = distributions(model, WeightChoice::all(WeightFormat::F32), KvFormat::F32, texts);
+    let rounded = distributions(other, choice, kv_format, texts);
     let of = |(p, q): (&Vec<f64>, &Vec<f64>)| p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
     exact.iter().zip(&rounded).map(of).sum::<f64>() / exact.len() as f64
 }
@@ -104,6 +104,7 @@ fn the_built_in_model_keeps_its_distribution() {
     }
     int8_keys_and_values_are_close("built-in model", &builtin::folder(), &texts);
     int4_is_no_worse_than_q4_0("built-in model", &builtin::folder(), &texts);
+    more_bits_are_closer("built-in model", &builtin::folder(), &texts);
 }
 
 /// int8 KV is closer to f32 than int8 weights are.
@@ -118,6 +119,19 @@ fn int4_is_no_worse_than_q4_0(name: &str, model: &Folder, texts: &[Vec<u32>]) {
     let (int4, q4_0) = (divergence(model, WeightFormat::Int4, texts), divergence_of_q4_0(model, texts));
     println!("{name}: KL(f32 || int4) = {int4:.2e}, KL(f32 || Q4_0) = {q4_0:.2e}");
     assert!((0.0..=q4_0).contains(&int4), "{int4:e} {q4_0:e}");
+}
+
+/// Each format is closer to f32 than those of fewer bits; `int4` keeps values and head in int8.
+fn more_bits_are_closer(name: &str, model: &Folder, texts: &[Vec<u32>]) {
+    let choices = ["int4:value=int4,head=int4", "int4", "int5", "int6", "int8"];
+    let far = choices.map(|choice| {
+        let choice = WeightChoice::named(Some(choice), None).expect("a choice");
+        between(model, model, (choice, KvFormat::F32), texts)
+    });
+    for (choice, kl) in choices.iter().zip(far) {
+        println!("{name}: KL(f32 || {choice}) = {kl:.2e}");
+    }
+    assert!(far.is_sorted_by(|fewer, more| fewer > more), "{far:?}");
 }
 
 #[test]
@@ -136,4 +150,5 @@ fn stories260k_keeps_its_distribution() {
     assert!((0.0..=2.5e-3).contains(&kl), "{kl:e}");
     int8_keys_and_values_are_close("stories260K", &Folder::from(path.as_path()), &texts);
     int4_is_no_worse_than_q4_0("stories260K", &Folder::from(path.as_path()), &texts);
+    more_bits_are_closer("stories260K", &Folder::from(path.as_path()), &texts);
 }

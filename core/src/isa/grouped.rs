@@ -18,11 +18,11 @@ pub trait GroupBits {
 
     /// Bits of a weight above the low four.
     const HIGH: usize = Self::BITS - 4;
-    /// The maximal weight.
+    /// The maximal weight before it is scaled.
     const WEIGHT_MAX: u8 = (1 << Self::BITS) - 1;
     /// Bits of a scale, which is above 0.
     const SCALE_BITS: usize = 8 - Self::BITS;
-    /// The maximal scale.
+    /// The maximal scale of a group.
     const SCALE_MAX: u8 = (1 << Self::SCALE_BITS) - 1;
 }
 

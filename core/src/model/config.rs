@@ -69,9 +69,9 @@ pub struct ModelConfig {
 pub struct FormatMix {
     /// `v_proj`, a segment of the fused Q, K and V; Q and K together are whole panels.
     pub value: Option<WeightFormat>,
-    /// `o_proj`.
+    /// `o_proj`, the product behind attention.
     pub attention_output: Option<WeightFormat>,
-    /// `down_proj`.
+    /// `down_proj`, the product back to the residual stream.
     pub down: Option<WeightFormat>,
 }
 

@@ -1,10 +1,10 @@
 //! What is chosen of a model before it is loaded: formats of weights, and whether bf16 is stored in
 //! 12 bits.
 //!
-//! `--weights` names a format for all weights, or a format and what differs from it:
+//! A choice has a name: that of a format for all weights, or of a format and what differs from it:
 //! `int4:value=int8,down=int8`. A few weights are worth more bits than the others: rounding the
 //! values and the head to 4 bits costs as much as rounding all other weights (docs/performance.md
-//! has the measurements), so `int4` alone keeps those two in 8.
+//! has the measurements), so `int4`, `int5` and `int6` alone keep those two in 8.
 use crate::text::quote::quote;
 use std::fmt::Write;
 use verbatim_core::dtype::WeightFormat;
@@ -18,10 +18,11 @@ pub struct WeightChoice {
     /// The format of the weights; `None` is the source's own: int8 if any of its matrices is of a
     /// GGUF file's blocks, else f32 if any is, else bf16.
     pub format: Option<WeightFormat>,
-    /// The format of the output head; `None` is int8 with int4 weights, else that of the weights.
+    /// The format of the output head; `None` is int8 with int4, int5 and int6 weights, else that of
+    /// the weights.
     pub head: Option<WeightFormat>,
     /// The products of the layers that have a format of their own; `None` is values in int8 with
-    /// int4 weights, else no product.
+    /// int4, int5 and int6 weights, else no product.
     pub mix: Option<FormatMix>,
     /// Whether bf16 takes 12 bits a weight; it changes no result.
     pub compress: Compress,
@@ -46,28 +47,29 @@ impl WeightChoice {
         }
     }
 
-    /// What the values of `--weights` and `--head` choose.
+    /// The choice of that name, and of that format of the head, which may be `same`. Errors begin
+    /// with what is wrong, `weights` or `head`.
     pub fn named(weights: Option<&str>, head: Option<&str>) -> Result<Self, String> {
         let mut choice = weights.map_or_else(|| Ok(Self::default()), Self::parse)?;
         match head {
             None => {}
             Some("same") => choice.head = choice.format,
-            Some(name) => choice.head = Some(format_of("--head", name)?),
+            Some(name) => choice.head = Some(format_of("head", name)?),
         }
         Ok(choice)
     }
 
-    /// The value of `--weights`.
+    /// The choice of that name.
     fn parse(weights: &str) -> Result<Self, String> {
-        let flag = "--weights";
+        let field = "weights";
         let (format, rest) = weights.split_once(':').map_or((weights, None), |(f, rest)| (f, Some(rest)));
-        let mut choice = Self { format: Some(format_of(flag, format)?), ..Self::default() };
+        let mut choice = Self { format: Some(format_of(field, format)?), ..Self::default() };
         for part in rest.into_iter().flat_map(|rest| rest.split(',')) {
             let mix = choice.mix.get_or_insert_default();
             let Some((product, name)) = part.split_once('=') else {
-                return Err(format!("{flag} …{}: expected PRODUCT=FORMAT, such as value=int8", quote(part)));
+                return Err(format!("{field} …{}: expected PRODUCT=FORMAT, such as value=int8", quote(part)));
             };
-            let format = Some(format_of(flag, name)?);
+            let format = Some(format_of(field, name)?);
             match product {
                 "value" => mix.value = format,
                 "output" => mix.attention_output = format,
@@ -75,7 +77,7 @@ impl WeightChoice {
                 "head" => choice.head = format,
                 _ => {
                     let product = quote(product);
-                    return Err(format!("{flag} …{product}: expected one of value, output, down, head"));
+                    return Err(format!("{field} …{product}: expected one of value, output, down, head"));
                 }
             }
         }
@@ -85,11 +87,11 @@ impl WeightChoice {
     /// Sets a model's formats; `own` is that of its source.
     pub(super) fn apply(&self, own: WeightFormat, model: &mut ModelConfig) {
         let format = self.format.unwrap_or(own);
-        let is_int4 = format == WeightFormat::Int4;
+        let has_few_bits = matches!(format, WeightFormat::Int4 | WeightFormat::Int5 | WeightFormat::Int6);
         model.weight_format = format;
-        model.head_format = self.head.unwrap_or(if is_int4 { WeightFormat::Int8 } else { format });
+        model.head_format = self.head.unwrap_or(if has_few_bits { WeightFormat::Int8 } else { format });
         let has_panels = (model.q_size() + model.kv_size()).is_multiple_of(PANEL);
-        let value = (is_int4 && has_panels).then_some(WeightFormat::Int8);
+        let value = (has_few_bits && has_panels).then_some(WeightFormat::Int8);
         let mix = self.mix.unwrap_or(FormatMix { value, ..FormatMix::NONE });
         let other = |product: Option<WeightFormat>| product.filter(|product| *product != format);
         model.mix = FormatMix {
@@ -113,11 +115,11 @@ pub fn formats_of(config: &ModelConfig) -> String {
 }
 
 /// The format of that name.
-fn format_of(flag: &str, name: &str) -> Result<WeightFormat, String> {
+fn format_of(field: &str, name: &str) -> Result<WeightFormat, String> {
     let known = WeightFormat::ALL.into_iter().find(|format| format.name() == name);
     known.ok_or_else(|| {
         let names = WeightFormat::ALL.map(WeightFormat::name).join(", ");
-        format!("{flag} {}: expected one of {names}", quote(name))
+        format!("{field} {}: expected one of {names}", quote(name))
     })
 }
 

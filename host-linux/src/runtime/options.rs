@@ -71,8 +71,8 @@ pub struct TemplateSource {
 pub struct Options {
     /// The model to open.
     pub model: ModelSource,
-    /// How weights are stored. [`Options::compress`], the instruction set and the sequences that are
-    /// served take the place of its own.
+    /// How weights are stored. [`Options::compress`], the instruction set and the sequences that
+    /// are served take the place of its own.
     pub weights: WeightChoice,
     /// Whether bf16 weights are stored in 12 bits each.
     pub compress: Compress,

@@ -1,8 +1,9 @@
 //! A packed weight: its panels, its shape and its bias.
 //!
 //! Most weights are stored in one format. A fused one may be a run of **segments**, each of whole
-//! panels in a format of its own: in `int4` models the values of a fused Q, K and V keep 8 bits. All
-//! segments of a weight meet the same rows of activations, so their formats have the same operands.
+//! panels in a format of its own: in `int4` models the values of a fused Q, K and V keep 8 bits.
+//! All segments of a weight meet the same rows of activations, so their formats have the same
+//! operands.
 use super::activations::Activations;
 use super::formats::{Format, panel_len};
 use super::panel::{PANEL, panel_count};
@@ -91,7 +92,7 @@ pub struct Segment<'w> {
     pub first: usize,
     /// The number of the panel behind its last.
     pub end: usize,
-    /// The panels themselves.
+    /// Its panels, one after another.
     pub panels: Panels<'w>,
 }
 

@@ -166,7 +166,7 @@ fn files_that_are_no_images_are_told() {
         old[8..12].copy_from_slice(&2_u32.to_le_bytes());
         assert_eq!(
             message(&old, any),
-            "FILE: image header: format version: found 2, expected 5: pack the model again"
+            "FILE: image header: format version: found 2, expected 6: pack the model again"
         );
         // An image that nobody hashed is no file to serve.
         let told = message(loaded.image(), any);
