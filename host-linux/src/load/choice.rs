@@ -4,7 +4,7 @@
 //! A choice has a name: that of a format for all weights, or of a format and what differs from it:
 //! `int4:value=int8,down=int8`. A few weights are worth more bits than the others: rounding the
 //! values and the head to 4 bits costs as much as rounding all other weights (docs/performance.md
-//! has the measurements), so `int4`, `int5` and `int6` alone keep those two in 8.
+//! has the measurements), so `int4` alone keeps those two in 8.
 use crate::text::quote::quote;
 use std::fmt::Write;
 use verbatim_core::dtype::WeightFormat;
@@ -18,11 +18,10 @@ pub struct WeightChoice {
     /// The format of the weights; `None` is the source's own: int8 if any of its matrices is of a
     /// GGUF file's blocks, else f32 if any is, else bf16.
     pub format: Option<WeightFormat>,
-    /// The format of the output head; `None` is int8 with int4, int5 and int6 weights, else that of
-    /// the weights.
+    /// The format of the output head; `None` is int8 with int4 weights, else that of the weights.
     pub head: Option<WeightFormat>,
     /// The products of the layers that have a format of their own; `None` is values in int8 with
-    /// int4, int5 and int6 weights, else no product.
+    /// int4 weights, else no product.
     pub mix: Option<FormatMix>,
     /// Whether bf16 takes 12 bits a weight; it changes no result.
     pub compress: Compress,
@@ -87,11 +86,11 @@ impl WeightChoice {
     /// Sets a model's formats; `own` is that of its source.
     pub(super) fn apply(&self, own: WeightFormat, model: &mut ModelConfig) {
         let format = self.format.unwrap_or(own);
-        let has_few_bits = matches!(format, WeightFormat::Int4 | WeightFormat::Int5 | WeightFormat::Int6);
+        let is_int4 = format == WeightFormat::Int4;
         model.weight_format = format;
-        model.head_format = self.head.unwrap_or(if has_few_bits { WeightFormat::Int8 } else { format });
+        model.head_format = self.head.unwrap_or(if is_int4 { WeightFormat::Int8 } else { format });
         let has_panels = (model.q_size() + model.kv_size()).is_multiple_of(PANEL);
-        let value = (has_few_bits && has_panels).then_some(WeightFormat::Int8);
+        let value = (is_int4 && has_panels).then_some(WeightFormat::Int8);
         let mix = self.mix.unwrap_or(FormatMix { value, ..FormatMix::NONE });
         let other = |product: Option<WeightFormat>| product.filter(|product| *product != format);
         model.mix = FormatMix {

@@ -48,10 +48,7 @@ fn config(weights: WeightFormat, layer_count: usize) -> ModelConfig {
         features: LayerFeatures::PLAIN,
         weight_format: weights,
         head_format: weights,
-        mix: FormatMix {
-            value: (weights == WeightFormat::Int4).then_some(WeightFormat::Int8),
-            ..FormatMix::NONE
-        },
+        mix: FormatMix::NONE,
     }
 }
 
