@@ -17,7 +17,7 @@ use verbatim_core::memory::bytes_mut;
 pub(super) struct Buffers {
     /// The rows in hand, as the file has them.
     rows: Vec<u8>,
-    /// The same as floats, where they are packed so.
+    /// The rows in hand as floats, where they are packed from those.
     floats: Vec<f32>,
     /// A leaf that lies across two panels.
     leaf: Vec<u8>,

@@ -103,8 +103,8 @@ pub enum Schema {
     Map(&'static Schema),
     /// An object with these fields; what stands under other names is ignored.
     Table(&'static [Parameter]),
-    /// The same, but any other name is judged as if it stood at the top of the body, where it does
-    /// not stand: what has an effect there is refused here.
+    /// An object with these fields; any other name is judged as if it stood at the top of the body,
+    /// where it does not stand: what has an effect there is refused here.
     Options(&'static [Parameter]),
     /// A value of one of these kinds, which differ in their JSON types.
     OneOf(&'static [Schema]),
