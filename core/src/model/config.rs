@@ -79,6 +79,12 @@ impl FormatMix {
     /// All products in the model's weight format.
     pub const NONE: Self = Self { value: None, attention_output: None, down: None };
 
+    /// The formats of the values, the attention output and down in a model whose weights have the
+    /// format `base`.
+    pub fn formats(&self, base: WeightFormat) -> [WeightFormat; 3] {
+        self.products().map(|(_, own)| own.unwrap_or(base))
+    }
+
     /// The products that can have a format of their own, by the names of their flags, and what they
     /// have.
     pub const fn products(&self) -> [(&'static str, Option<WeightFormat>); 3] {
@@ -166,14 +172,12 @@ impl ModelConfig {
     /// Refuses formats of products whose activations would have to be rounded otherwise, and values
     /// in a format of their own whose panels Q and K would share.
     fn check_mix(&self) -> Result<(), ConfigError> {
-        let operands = self.weight_format.operands();
-        for (_, format) in self.mix.products() {
-            if format.is_some_and(|format| format.operands() != operands) {
-                let expected = "formats of products whose activations are rounded as those of the others";
-                return Err(ConfigError { field: "format mix", expected });
-            }
+        let formats = self.mix.formats(self.weight_format);
+        if formats.iter().any(|format| format.operands() != self.weight_format.operands()) {
+            let expected = "formats of products whose activations are rounded as those of the others";
+            return Err(ConfigError { field: "format mix", expected });
         }
-        let value = self.mix.value.unwrap_or(self.weight_format);
+        let [value, ..] = formats;
         if value != self.weight_format && !(self.q_size() + self.kv_size()).is_multiple_of(PANEL) {
             let expected = "values of the other weights' format where Q and K are no whole panels";
             return Err(ConfigError { field: "format mix", expected });
@@ -183,7 +187,7 @@ impl ModelConfig {
 
     /// Refuses products with more inputs than their format can sum or encode.
     fn check_inputs(&self) -> Result<(), ConfigError> {
-        let mixed = self.mix.products().map(|(_, format)| format.unwrap_or(self.weight_format));
+        let mixed = self.mix.formats(self.weight_format);
         let formats = [self.weight_format, self.head_format].into_iter().chain(mixed);
         let inputs = self.intermediate_size.max(self.hidden_size).max(self.q_size());
         let Some(format) = { formats }.find(|format| inputs > inputs_max(*format)) else {
@@ -205,12 +209,12 @@ impl ModelConfig {
             outputs.div_ceil(PANEL) * panel_len(format, inputs) * format.element_bytes()
         };
         let (hidden, wide) = (self.hidden_size, self.intermediate_size);
-        let of = |format: Option<WeightFormat>| format.unwrap_or(self.weight_format);
+        let [value, attention_output, down] = self.mix.formats(self.weight_format);
         let layer = bytes(self.weight_format, self.q_size() + self.kv_size(), hidden)
-            + bytes(of(self.mix.value), self.kv_size(), hidden)
-            + bytes(of(self.mix.attention_output), hidden, self.q_size())
+            + bytes(value, self.kv_size(), hidden)
+            + bytes(attention_output, hidden, self.q_size())
             + bytes(self.weight_format, 2 * padded(wide), hidden)
-            + bytes(of(self.mix.down), hidden, wide);
+            + bytes(down, hidden, wide);
         self.layer_count * layer + bytes(self.head_format, self.vocab_size, hidden)
     }
 

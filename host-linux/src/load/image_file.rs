@@ -255,7 +255,7 @@ impl<'p> ImageFile<'p> {
 /// Compares an image's formats with those that are chosen; whether any is of 12 bits.
 fn check_formats(path: &Path, config: &ModelConfig, weights: WeightChoice) -> Result<bool, LoadError> {
     let formats = |config: &ModelConfig| {
-        let [value, output, down] = config.mix.products().map(|(_, own)| own.unwrap_or(config.weight_format));
+        let [value, output, down] = config.mix.formats(config.weight_format);
         [
             ("weight format", config.weight_format),
             ("head format", config.head_format),

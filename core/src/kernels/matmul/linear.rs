@@ -101,7 +101,7 @@ pub struct Segment<'w> {
 pub struct Linear<'w> {
     outputs: usize,
     inputs: usize,
-    /// The first `segment_count` are the weight's; those behind them repeat the last.
+    /// The first `segment_count` are the weight's.
     segments: [Segment<'w>; SEGMENTS_MAX],
     segment_count: usize,
     bias: Option<&'w [f32]>,
@@ -137,13 +137,13 @@ impl<'w> Linear<'w> {
             if !(fits && is_whole) {
                 return None;
             }
-            segments.get_mut(i..)?.fill(Segment { first, end, panels: *panels });
+            *segments.get_mut(i)? = Segment { first, end, panels: *panels };
             outputs = outputs.checked_add(*part_outputs)?;
             first = end;
         }
         let bias_fits = bias.is_none_or(|b| b.len() == padded(outputs));
         let weight = Self { outputs, inputs, segments, segment_count: parts.len(), bias };
-        (parts.len() <= SEGMENTS_MAX && bias_fits && inputs > 0).then_some(weight)
+        (bias_fits && inputs > 0).then_some(weight)
     }
 
     /// The number of output columns, N.

@@ -151,18 +151,16 @@ impl TensorKind {
     /// Outputs and format of the segments of a tensor that is stored as panels: one, or two where
     /// the values have a format of their own.
     fn parts(self, config: &ModelConfig, outputs: usize) -> [Option<(usize, WeightFormat)>; SEGMENTS_MAX] {
-        let (base, mix) = (config.weight_format, config.mix);
+        let base = config.weight_format;
+        let [value, attention_output, down] = config.mix.formats(base);
         let one = |format| [Some((outputs, format)), None, None];
         match self {
-            Self::Qkv => match mix.value.filter(|value| *value != base) {
-                Some(value) => {
-                    let values = config.kv_size();
-                    [Some((outputs - values, base)), Some((values, value)), None]
-                }
-                None => one(base),
-            },
-            Self::AttentionOutput => one(mix.attention_output.unwrap_or(base)),
-            Self::Down => one(mix.down.unwrap_or(base)),
+            Self::Qkv if value != base => {
+                let values = config.kv_size();
+                [Some((outputs - values, base)), Some((values, value)), None]
+            }
+            Self::AttentionOutput => one(attention_output),
+            Self::Down => one(down),
             Self::Head => one(config.head_format),
             _ => one(base),
         }
