@@ -135,24 +135,8 @@ enum Command {
     /// a streamed token.
     Http,
     /// Perplexity on a text, and the mean KL divergence of the next token's distribution from
-    /// f32's, for each weight and KV format.
-    Quality {
-        /// A checkpoint's directory [default: the built-in model].
-        path: Option<PathBuf>,
-        /// A text file, of which the beginning is used.
-        #[arg(long)]
-        text: PathBuf,
-        /// Number of tokens that are scored.
-        #[arg(long, default_value_t = 1024)]
-        tokens: usize,
-        /// Tokens of a window; each window begins with an empty context.
-        #[arg(long, default_value_t = 256)]
-        window: usize,
-        /// Only f32 and this choice of weight formats, as for serving: int4, or
-        /// int4:value=int8,down=int8. May be given several times.
-        #[arg(long)]
-        weights: Vec<String>,
-    },
+    /// f32's, for each weight and KV format, or beside llama.cpp's.
+    Quality(quality::QualityArgs),
     /// Speed of llama.cpp and torch on the same machine, in turns with ours.
     Peer {
         #[command(flatten)]
@@ -223,9 +207,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         }
         Command::Http => http::report(json),
         Command::Load { model, weights, threads } => load::report(model, weights.choice()?, *threads, json),
-        Command::Quality { path, text, tokens, window, weights } => {
-            quality::report(path.clone(), (text, *tokens, *window), weights, json)
-        }
+        Command::Quality(args) => quality::report(args, json),
         Command::Peer { model, weights, peers, threads } => {
             peer::report(model, weights.choice()?, peers, *threads, json)
         }

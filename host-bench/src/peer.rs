@@ -42,7 +42,8 @@ pub(crate) struct PeerArgs {
     pub(crate) rounds: usize,
 }
 
-fn output(command: &mut Command) -> Result<String, String> {
+/// What a program prints; an error is the last line that it wrote about one.
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{program}: {error}"))?;
     if !output.status.success() {

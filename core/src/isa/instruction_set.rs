@@ -12,6 +12,9 @@ impl<S: Dequantized + UnpackInt4 + DecodeBf16x12> InstructionSet for S {}
 pub trait SimdOp {
     /// The result of the work.
     type Output;
+    /// Whether the work multiplies pairs of bf16. Other work is compiled once for AVX-512, be there
+    /// instructions for such pairs or not: only the time to compile depends on this.
+    const MULTIPLIES_PAIRS: bool = true;
     /// Does the work with the operations of `simd`. Implement it `#[inline(always)]`, and so
     /// everything it calls on the hot path. An implementation may ask for less than all operations:
     /// `eval<S: Simd>`.

@@ -211,8 +211,10 @@ impl Isa {
             // SAFETY: as above.
             Level::Avx512 => unsafe { avx512::enter_fma(op) },
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-            // SAFETY: as above.
-            Level::Avx512Bf16 => unsafe { avx512::enter_bf16(op) },
+            // SAFETY: as above; this level has all instructions of `Avx512` too.
+            Level::Avx512Bf16 => unsafe {
+                if const { O::MULTIPLIES_PAIRS } { avx512::enter_bf16(op) } else { avx512::enter_fma(op) }
+            },
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Level::Neon => neon::enter(op),
             _ => op.eval(Portable),

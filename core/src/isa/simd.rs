@@ -101,10 +101,16 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// cannot hold.
     ///
     /// # Panics
-    /// For other numbers of rows.
+    /// For other numbers of rows, and for more than [`RowTile::ROWS_MAX`].
     fn run_tile<T: RowTile<Self>>(self, rows: usize, row: usize, tile: &mut T);
-    /// Calls `tile.run` for the `Strategy::dequantizing_rows` rows from 0 on.
+    /// Calls `tile.run` for the `Strategy::dequantizing_rows` rows from 0 on; no other size is
+    /// compiled.
     fn run_dequantizing_tile<T: RowTile<Self>>(self, tile: &mut T);
+    /// Calls `tile.run` for ROWS rows in a function of its own, compiled for the instruction set.
+    ///
+    /// # Panics
+    /// For more rows than [`RowTile::ROWS_MAX`].
+    fn run_tile_of<T: RowTile<Self>, const ROWS: usize>(self, row: usize, tile: &mut T);
     /// Hints that the cache line at `p` will be read soon. Any address is allowed.
     #[inline(always)]
     fn prefetch(self, p: *const u8) {
@@ -154,12 +160,14 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
 
 /// Something done for a tile of rows, whose number is known when it is compiled.
 pub trait RowTile<S: Simd> {
+    /// The maximum of rows that are asked for: larger sizes are not compiled.
+    const ROWS_MAX: usize = usize::MAX;
     /// Does it for the rows `row..row + ROWS`.
     fn run<const ROWS: usize>(&mut self, simd: S, row: usize);
 }
 
-/// Writes `Simd::STRATEGY` and `Simd::run_tile` for the sizes `1..=` the last one listed, and
-/// `Simd::run_dequantizing_tile`.
+/// Writes `Simd::STRATEGY` and the methods of `Simd` that run tiles, for the sizes `1..=` the last
+/// one listed.
 ///
 /// Every size is a function of its own, compiled as the attributes say: inlined into one, the
 /// tiles' loops compete for registers, and the largest lose.
@@ -172,12 +180,21 @@ macro_rules! tile_sizes {
             Strategy { tile_rows: $max, dequantizing_rows: $dequantizing, ..$strategy };
 
         #[inline(always)]
-        fn run_dequantizing_tile<T: $crate::isa::RowTile<Self>>(self, tile: &mut T) {
-            self.run_tile($dequantizing, 0, tile);
+        fn run_tile<T: $crate::isa::RowTile<Self>>(self, rows: usize, row: usize, tile: &mut T) {
+            match rows {
+                $($rows => self.run_tile_of::<T, $rows>(row, tile),)*
+                $max => self.run_tile_of::<T, $max>(row, tile),
+                _ => unreachable!("a tile has 1 to `tile_rows` rows"),
+            }
         }
 
         #[inline(always)]
-        fn run_tile<T: $crate::isa::RowTile<Self>>(self, rows: usize, row: usize, tile: &mut T) {
+        fn run_dequantizing_tile<T: $crate::isa::RowTile<Self>>(self, tile: &mut T) {
+            self.run_tile_of::<T, $dequantizing>(0, tile);
+        }
+
+        #[inline(always)]
+        fn run_tile_of<T: $crate::isa::RowTile<Self>, const ROWS: usize>(self, row: usize, tile: &mut T) {
             $(#[$attribute])*
             #[inline(never)]
             unsafe fn apart<T: $crate::isa::RowTile<$simd>, const ROWS: usize>(
@@ -187,13 +204,11 @@ macro_rules! tile_sizes {
             ) {
                 tile.run::<ROWS>(simd, row);
             }
-            // SAFETY: `self` proves the instructions.
-            unsafe {
-                match rows {
-                    $($rows => apart::<T, $rows>(self, row, tile),)*
-                    $max => apart::<T, $max>(self, row, tile),
-                    _ => unreachable!("a tile has 1 to `tile_rows` rows"),
-                }
+            if const { ROWS <= T::ROWS_MAX } {
+                // SAFETY: `self` proves the instructions.
+                unsafe { apart::<T, ROWS>(self, row, tile) }
+            } else {
+                unreachable!("the tile has no more than `ROWS_MAX` rows");
             }
         }
     };

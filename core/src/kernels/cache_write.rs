@@ -104,6 +104,7 @@ struct Op<'a> {
 
 impl SimdOp for Op<'_> {
     type Output = ();
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         let Self { kv, queries, row, write: w } = self;

@@ -30,6 +30,7 @@ struct Quantize<'a> {
 
 impl SimdOp for Quantize<'_> {
     type Output = f32;
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> f32 {
         let Self { width, x, out } = self;

@@ -66,6 +66,7 @@ fn normed_part<S: Simd>(s: S, x: &[f32], w: &[f32], inv: S::F, i: usize) -> S::F
 
 impl SimdOp for RmsNorm<'_> {
     type Output = ();
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         let Self { x, w, n, eps, out } = self;

@@ -56,6 +56,7 @@ fn finite_max<S: Simd>(s: S, x: &[f32]) -> Option<f32> {
 
 impl SimdOp for LogSumExp<'_> {
     type Output = Option<Normaliser>;
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> Option<Normaliser> {
         let max = finite_max(s, self.0)?;
@@ -79,6 +80,7 @@ struct ExpWeights<'a>(&'a mut [f32], f32);
 
 impl SimdOp for ExpWeights<'_> {
     type Output = f32;
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> f32 {
         let mut sum = s.splat(0.0);

@@ -132,6 +132,7 @@ struct NoisyArgmax<'a> {
 
 impl SimdOp for NoisyArgmax<'_> {
     type Output = u32;
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> u32 {
         let count = self.ids.map_or(self.z.len(), <[u32]>::len);

@@ -221,6 +221,7 @@ struct Merge<'a, 'p, 'q> {
 
 impl SimdOp for Merge<'_, '_, '_> {
     type Output = ();
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: InstructionSet>(self, s: S) {
         online::merge(s, self.total, self.part, self.first);
@@ -236,6 +237,7 @@ struct Finish<'a, 'p> {
 
 impl SimdOp for Finish<'_, '_> {
     type Output = ();
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: InstructionSet>(self, s: S) {
         online::finish(s, self.a, self.total, self.out, self.stride);

@@ -12,7 +12,7 @@ use super::panel::PANEL;
 use super::source::float::{Element, FloatRows, SourceVisitor, Values, chunk, count, floats, operands};
 use super::source::{CHUNK, Found, PanelRows, SourceType, any};
 use crate::dtype::WeightFormat;
-use crate::isa::{Isa, Portable, Simd, SimdOp};
+use crate::isa::{Isa, Simd, SimdOp};
 use core::marker::PhantomData;
 
 /// A weight that is infinite, NaN, or too large for the format it is packed to.
@@ -62,8 +62,7 @@ pub fn pack_panel(
         type Output = Result<usize, PackError>;
         fn visit<E: Element>(self) -> Self::Output {
             let Self { isa, format, panel, k, rows } = self;
-            let rows = FloatRows::<E>::new(rows, k);
-            visit(format, Packing { isa: Some(isa), panel, rows: &rows })
+            visit(format, Packing { isa, panel, rows: &FloatRows::<E>::new(isa, rows, k) })
         }
     }
     source.visit(Typed { isa, format, panel, k, rows })
@@ -74,43 +73,40 @@ pub fn pack_panel(
 /// # Panics
 /// If the panel has another length than the rows say.
 pub fn pack_values(format: WeightFormat, panel: &mut [u8], rows: &Values<'_>) -> Result<usize, PackError> {
-    visit(format, Packing { isa: None, panel, rows })
+    visit(format, Packing { isa: Isa::PORTABLE, panel, rows })
 }
 
 /// Packing a panel of a format.
-struct Packing<'p, R> {
-    /// `None`: portable code, so that a source for tests and small models is not compiled for all.
-    isa: Option<Isa>,
+struct Packing<'p> {
+    isa: Isa,
     panel: &'p mut [u8],
-    rows: &'p R,
+    rows: &'p dyn PanelRows,
 }
 
-impl<R: PanelRows> FormatVisitor for Packing<'_, R> {
+impl FormatVisitor for Packing<'_> {
     type Output = Result<usize, PackError>;
     fn visit<F: Format>(self) -> Self::Output {
         let Self { isa, panel, rows } = self;
         let k = rows.inputs();
         assert_eq!(panel.len(), panel_len(F::FORMAT, k) * size_of::<F>());
         assert!(k > 0 && rows.count() <= PANEL);
-        let packed = match isa {
-            Some(isa) => isa.run(PackOp::<F, R> { panel, rows, format: PhantomData }),
-            None => F::pack(Portable, rows, panel),
-        };
+        let packed = isa.run(PackOp::<F> { panel, rows, format: PhantomData });
         packed.map_err(|error| match error {
             Unpackable::TooManyExponents => PackError::TooManyExponents,
-            Unpackable::NonFinite => PackError::NonFinite(find_bad::<F, R>(rows)),
+            Unpackable::NonFinite => PackError::NonFinite(find_bad::<F>(rows)),
         })
     }
 }
 
-struct PackOp<'p, F, R> {
+struct PackOp<'p, F> {
     panel: &'p mut [u8],
-    rows: &'p R,
+    rows: &'p dyn PanelRows,
     format: PhantomData<F>,
 }
 
-impl<F: Format, R: PanelRows> SimdOp for PackOp<'_, F, R> {
+impl<F: Format> SimdOp for PackOp<'_, F> {
     type Output = Result<usize, Unpackable>;
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> Self::Output {
         F::pack(s, self.rows, self.panel)
@@ -122,7 +118,7 @@ impl<F: Format, R: PanelRows> SimdOp for PackOp<'_, F, R> {
 /// # Panics
 /// If there is none.
 #[cold]
-fn find_bad<F: Format, R: PanelRows>(rows: &R) -> NonFinite {
+fn find_bad<F: Format>(rows: &dyn PanelRows) -> NonFinite {
     for lane in 0..rows.count() {
         for start in (0..rows.inputs()).step_by(CHUNK) {
             let mut bits = [0; CHUNK];
@@ -146,6 +142,7 @@ struct ConvertOp<'p, 'a, E> {
 
 impl<E: Element> SimdOp for ConvertOp<'_, '_, E> {
     type Output = Found;
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: Simd>(self, _s: S) -> Found {
         let mut found = Found::default();
@@ -206,7 +203,7 @@ pub fn convert(
             if !found.bad {
                 return Ok(found.flushed);
             }
-            let row = FloatRows::<E>::new(bytes, bytes.len() / E::BYTES);
+            let row = FloatRows::<E>::new(isa, bytes, bytes.len() / E::BYTES);
             Err(visit(format, FindBad(&row)))
         }
     }
@@ -214,12 +211,12 @@ pub fn convert(
 }
 
 /// [`find_bad`] for a format.
-struct FindBad<'r, R>(&'r R);
+struct FindBad<'r>(&'r dyn PanelRows);
 
-impl<R: PanelRows> FormatVisitor for FindBad<'_, R> {
+impl FormatVisitor for FindBad<'_> {
     type Output = NonFinite;
     fn visit<F: Format>(self) -> NonFinite {
-        find_bad::<F, R>(self.0)
+        find_bad::<F>(self.0)
     }
 }
 

@@ -29,7 +29,7 @@ use super::linear::{Linear, Panels};
 use super::micro::{Element, TileRows, each_tile};
 use super::panel::PANEL;
 use super::prefetch::{Ahead, BURST_BYTES};
-use crate::dtype::weight_formats;
+use crate::dtype::{OperandFormat, WeightFormat, weight_formats};
 use crate::isa::matrix::ByteRows;
 use crate::isa::{InstructionSet, Isa, Matrix, RowTile, SimdOp, Tiles};
 use crate::memory::{bytes_mut, cast_mut};
@@ -134,6 +134,8 @@ macro_rules! products {
             $(#[cfg($cfg)])?
             impl SimdOp for Product<'_, $element> {
                 type Output = ();
+                const MULTIPLIES_PAIRS: bool =
+                    matches!(WeightFormat::$variant.operands(), OperandFormat::Bf16);
                 #[inline(always)]
                 fn eval<S: InstructionSet>(self, s: S) {
                     product::<S, $element>(s, self);
@@ -181,15 +183,17 @@ fn product<S: InstructionSet, W: Weight<S>>(s: S, product: Product<'_, W>) {
                 // SAFETY: there is room for the sums of so many rows of so many panels, which
                 // `multiply` asked for.
                 let sums = unsafe { sums.add(i * rows) };
-                let cursor = &mut cursors[i];
-                let mut tile = SliceTile { job: &job, slice, sums, dequantized, cursor, ahead };
+                let begin = W::begin(s, slice.panel);
+                let tile = SliceTile { job: &job, first, len: W::read_len(slice.len), begin, sums, ahead };
+                let (cursor, out) = (&mut cursors[i], &mut *dequantized);
                 if let Some(tiles) = &mut tiles {
-                    tile.run_tiles(s, tiles);
+                    Dequantizing { tile, slice, cursor, out }.run_tiles(s, tiles);
                 } else if W::DEQUANTIZES && !one_tile {
-                    s.run_dequantizing_tile(&mut Dequantizing(tile.reborrow()));
-                    each_tile(s, S::STRATEGY.dequantizing_rows..rows, &mut Dequantized(tile));
+                    s.run_dequantizing_tile(&mut Dequantizing { tile, slice, cursor, out });
+                    let rest = S::STRATEGY.dequantizing_rows..rows;
+                    each_tile(s, rest, &mut Dequantized { tile, columns: dequantized });
                 } else {
-                    each_tile(s, 0..rows, &mut Stored(tile));
+                    each_tile(s, 0..rows, &mut Stored { tile, slice, cursor });
                 }
             }
         }
@@ -216,35 +220,61 @@ fn next<W: Format>(slice: Slice<'_, W>, panels_per_output: usize) -> Ahead {
     Ahead::new(panel.as_ptr().wrapping_add(at).cast(), bytes)
 }
 
-/// A slice of a panel for tiles of rows.
-struct SliceTile<'t, 'w, 'a, S: InstructionSet, W: Weight<S>> {
-    job: &'t Job<'a, W::Operand>,
-    slice: Slice<'w, W>,
+/// What tiles of rows share in a slice, whatever format its columns have: `O` is that of the
+/// operands.
+struct SliceTile<'t, 'a, S: InstructionSet, O: Element<S>> {
+    job: &'t Job<'a, O>,
+    /// The first input of the slice, and the elements of a row from there that it multiplies.
+    first: usize,
+    len: usize,
+    /// What the sums of every row are before the first slice.
+    begin: [O::Sums; 2],
     /// The sums of each row from the slices before, `[rows]`.
-    sums: *mut ColumnSums<S, W>,
-    /// Room for the dequantized columns of a slice.
-    dequantized: &'t mut [W::Operand],
-    cursor: &'t mut W::Cursor<'w>,
+    sums: *mut [O::Sums; 2],
     /// Memory of the next slice, of which each tile fetches its share.
     ahead: Ahead,
 }
 
-/// A tile that multiplies stored columns.
-struct Stored<'t, 'w, 'a, S: InstructionSet, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
-/// The tile that leaves the slice dequantized.
-struct Dequantizing<'t, 'w, 'a, S: InstructionSet, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
-/// A tile that multiplies dequantized columns.
-struct Dequantized<'t, 'w, 'a, S: InstructionSet, W: Weight<S>>(SliceTile<'t, 'w, 'a, S, W>);
+impl<S: InstructionSet, O: Element<S>> Clone for SliceTile<'_, '_, S, O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<S: InstructionSet, O: Element<S>> Copy for SliceTile<'_, '_, S, O> {}
+
+/// Tiles that multiply stored columns.
+struct Stored<'t, 'w, 'a, S: InstructionSet, W: Weight<S>> {
+    tile: SliceTile<'t, 'a, S, W::Operand>,
+    slice: Slice<'w, W>,
+    cursor: &'t mut W::Cursor<'w>,
+}
+
+/// The tile that leaves the slice dequantized in `out`.
+struct Dequantizing<'t, 'w, 'a, S: InstructionSet, W: Weight<S>> {
+    tile: SliceTile<'t, 'a, S, W::Operand>,
+    slice: Slice<'w, W>,
+    cursor: &'t mut W::Cursor<'w>,
+    out: &'t mut [W::Operand],
+}
+
+/// Tiles that multiply dequantized columns: the same for all formats with such operands.
+struct Dequantized<'t, 'a, S: InstructionSet, O: Element<S>> {
+    tile: SliceTile<'t, 'a, S, O>,
+    columns: &'t [O],
+}
 
 impl<S: InstructionSet, W: Weight<S>> RowTile<S> for Stored<'_, '_, '_, S, W> {
+    // More rows meet dequantized columns, where there are such.
+    const ROWS_MAX: usize = if W::DEQUANTIZES { S::STRATEGY.dequantizing_rows } else { usize::MAX };
+
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
-        self.0.run(
-            s,
+        let Self { tile, slice, cursor } = self;
+        tile.run(
             row,
             #[inline(always)]
-            |tile, rows, sums: &mut [_; MR], ahead| {
-                W::accumulate::<MR, false>(s, tile.slice, tile.cursor, rows, sums, &mut [], ahead);
+            |rows, sums: &mut [_; MR], ahead| {
+                W::accumulate::<MR, false>(s, *slice, cursor, rows, sums, &mut [], ahead);
             },
         );
     }
@@ -253,84 +283,77 @@ impl<S: InstructionSet, W: Weight<S>> RowTile<S> for Stored<'_, '_, '_, S, W> {
 impl<S: InstructionSet, W: Weight<S>> RowTile<S> for Dequantizing<'_, '_, '_, S, W> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
-        self.0.run(
-            s,
+        let Self { tile, slice, cursor, out } = self;
+        tile.run(
             row,
             #[inline(always)]
-            |tile, rows, sums: &mut [_; MR], ahead| {
-                W::accumulate::<MR, true>(s, tile.slice, tile.cursor, rows, sums, tile.dequantized, ahead);
+            |rows, sums: &mut [_; MR], ahead| {
+                W::accumulate::<MR, true>(s, *slice, cursor, rows, sums, out, ahead);
             },
         );
     }
 }
 
-impl<S: InstructionSet, W: Weight<S>> RowTile<S> for Dequantized<'_, '_, '_, S, W> {
+impl<S: InstructionSet, O: Element<S>> RowTile<S> for Dequantized<'_, '_, S, O> {
     #[inline(always)]
     fn run<const MR: usize>(&mut self, s: S, row: usize) {
-        self.0.run(
-            s,
+        let Self { tile, columns } = *self;
+        tile.run(
             row,
             #[inline(always)]
-            |tile, rows, sums: &mut [_; MR], ahead| {
-                slice_tile(s, W::read_len(tile.slice.len), tile.dequantized, rows, sums, ahead);
-            },
+            |rows, sums: &mut [_; MR], ahead| slice_tile(s, tile.len, columns, rows, sums, ahead),
         );
     }
 }
 
-impl<'w, 'a, S: InstructionSet, W: Weight<S>> SliceTile<'_, 'w, 'a, S, W> {
-    /// The slice again, borrowed for one tile.
-    #[inline(always)]
-    fn reborrow(&mut self) -> SliceTile<'_, 'w, 'a, S, W> {
-        let Self { job, slice, sums, ref mut dequantized, ref mut cursor, ahead } = *self;
-        SliceTile { job, slice, sums, dequantized, cursor, ahead }
-    }
-
+impl<S: InstructionSet, W: Weight<S>> Dequantizing<'_, '_, '_, S, W> {
     /// Takes the sums of all rows on, by a unit that multiplies tiles of bytes.
     #[inline(always)]
-    fn run_tiles(&mut self, s: S, tiles: &mut Tiles) {
-        let (rows, slice, mut ahead) = (self.job.rows, self.slice, self.ahead);
-        let quads = W::read_len(slice.len) / 4;
+    fn run_tiles(self, s: S, tiles: &mut Tiles) {
+        let Self { tile, slice, cursor, out } = self;
+        let (rows, mut ahead) = (tile.job.rows, tile.ahead);
+        let quads = tile.len / 4;
         let columns = if W::DEQUANTIZES {
             // Dequantized for no row yet.
             let none = TileRows::<_, 0>::new(rows, 0, 0, 0);
-            W::accumulate::<0, true>(s, slice, self.cursor, none, &mut [], self.dequantized, ahead);
+            W::accumulate::<0, true>(s, slice, cursor, none, &mut [], out, ahead);
             ahead = Ahead::NOTHING;
-            bytes_mut(self.dequantized)[..quads * 4 * PANEL].as_ptr()
+            bytes_mut(out)[..quads * 4 * PANEL].as_ptr()
         } else {
             slice.panel[W::offset(slice.first)..][..quads * 4 * PANEL].as_ptr().cast()
         };
         let stride = rows.stride();
         let from = &rows.data()[slice.first..][..(rows.count() - 1) * stride + 4 * quads];
         let bytes = ByteRows { data: from.as_ptr().cast(), stride, count: rows.count() };
-        let begin = [W::begin(s, slice.panel)];
-        let sums = self.sums.cast::<u8>();
+        let begin = [tile.begin];
+        let sums = tile.sums.cast::<u8>();
         let start =
             if slice.first == 0 { (begin.as_ptr().cast(), 0) } else { (sums.cast_const(), SUMS_BYTES) };
         // SAFETY: rows and columns were just sliced; sums of bytes are 32 `i32` (`Element::BYTES`),
         // for which there is room.
         unsafe { tiles.add_products(bytes, (columns, quads), start, sums, ahead.parts()) };
     }
+}
 
+impl<'a, S: InstructionSet, O: Element<S>> SliceTile<'_, 'a, S, O> {
     /// Takes the sums of MR rows on from where the slice before left them.
     #[inline(always)]
     fn run<const MR: usize>(
-        &mut self,
-        s: S,
+        &self,
         row: usize,
-        accumulate: impl FnOnce(&mut Self, TileRows<'a, W::Operand, MR>, &mut [ColumnSums<S, W>; MR], Ahead),
+        accumulate: impl FnOnce(TileRows<'a, O, MR>, &mut [[O::Sums; 2]; MR], Ahead),
     ) {
-        let (rows, slice) = (self.job.rows, self.slice);
-        let operands = TileRows::new(rows, row, slice.first, W::read_len(slice.len));
+        let rows = self.job.rows;
+        let operands = TileRows::new(rows, row, self.first, self.len);
         let ahead = self.ahead.share(row..row + MR, rows.count());
-        let mut sums = [W::begin(s, slice.panel); MR];
-        if slice.first > 0 {
+        let mut sums = [self.begin; MR];
+        if self.first > 0 {
             for (r, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: the first slice left the sums of every row there.
                 *sums = unsafe { self.sums.add(row + r).read() };
             }
         }
-        accumulate(self, operands, &mut sums, ahead);
+        accumulate(operands, &mut sums, ahead);
         for (r, sums) in sums.iter().enumerate() {
             // SAFETY: there is room for the sums of every row, aligned; nobody else has the
             // worker's scratch.

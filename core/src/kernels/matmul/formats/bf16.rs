@@ -35,7 +35,7 @@ impl Format for bf16 {
     }
 
     #[inline(always)]
-    fn pack<S: Simd, R: PanelRows>(s: S, rows: &R, panel: &mut [u8]) -> Result<usize, Unpackable> {
+    fn pack<S: Simd>(s: S, rows: &dyn PanelRows, panel: &mut [u8]) -> Result<usize, Unpackable> {
         let mut found = Found::default();
         let mut tile = [[0_u8; TILE_ROW_BYTES]; PANEL];
         // Whole tiles of rows that are operands already go straight to the panel.
@@ -81,8 +81,8 @@ impl Format for bf16 {
 
 /// The operands of all rows for 32 inputs, from `start` on.
 #[inline(always)]
-pub(super) fn fill_tile<R: PanelRows>(
-    rows: &R,
+pub(super) fn fill_tile(
+    rows: &dyn PanelRows,
     start: usize,
     tile: &mut [[u8; TILE_ROW_BYTES]; PANEL],
     found: &mut Found,

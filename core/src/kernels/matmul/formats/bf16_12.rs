@@ -97,7 +97,7 @@ impl Format for Bf16x12 {
     }
 
     #[inline(always)]
-    fn pack<S: Simd, R: PanelRows>(s: S, rows: &R, panel: &mut [u8]) -> Result<usize, Unpackable> {
+    fn pack<S: Simd>(s: S, rows: &dyn PanelRows, panel: &mut [u8]) -> Result<usize, Unpackable> {
         assert!(rows.inputs() <= INPUTS_MAX);
         // Of many pairs of inputs every fourth is counted: what those do not show is rare, but for
         // a rare panel.
@@ -146,7 +146,7 @@ impl Table {
     /// The 15 most frequent exponents, counted in every `stride`th pair of inputs; the lower one of
     /// two that are equally frequent comes first.
     #[inline(always)]
-    fn count<R: PanelRows>(rows: &R, stride: usize) -> Self {
+    fn count(rows: &dyn PanelRows, stride: usize) -> Self {
         // Two counters for each exponent: neighbours often have the same one.
         let mut counts = [[0_u32; 256]; 2];
         let (k, pairs) = (rows.inputs(), pair_count(rows.inputs()));
@@ -185,9 +185,9 @@ const _: () = assert!(TILE_PAIRS.is_multiple_of(4));
 
 /// Packs a panel with a table of exponents from every `stride`th pair of inputs.
 #[inline(always)]
-fn pack_counting<S: Simd, R: PanelRows>(
+fn pack_counting<S: Simd>(
     s: S,
-    rows: &R,
+    rows: &dyn PanelRows,
     stride: usize,
     panel: &mut [u8],
 ) -> Result<usize, Unpackable> {

@@ -26,7 +26,7 @@ impl Format for f32 {
     }
 
     #[inline(always)]
-    fn pack<S: Simd, R: PanelRows>(s: S, rows: &R, panel: &mut [u8]) -> Result<usize, Unpackable> {
+    fn pack<S: Simd>(s: S, rows: &dyn PanelRows, panel: &mut [u8]) -> Result<usize, Unpackable> {
         let mut bad = [0; CHUNK];
         let mut tiles = [[[0_u8; TILE_ROW_BYTES]; PANEL]; CHUNK / LANES];
         for (block, out) in panel.chunks_mut(CHUNK / LANES * TILE_BYTES).enumerate() {

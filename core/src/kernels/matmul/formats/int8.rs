@@ -32,7 +32,7 @@ impl Format for Int8 {
     }
 
     #[inline(always)]
-    fn pack<S: Simd, R: PanelRows>(s: S, rows: &R, panel: &mut [u8]) -> Result<usize, Unpackable> {
+    fn pack<S: Simd>(s: S, rows: &dyn PanelRows, panel: &mut [u8]) -> Result<usize, Unpackable> {
         let max = scaled::max_magnitudes(s, rows).ok_or(Unpackable::NonFinite)?;
         let mut sums = [0_i32; PANEL];
         let mut bytes = [[0_u8; BLOCK]; PANEL];

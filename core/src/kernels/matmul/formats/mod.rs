@@ -51,7 +51,7 @@ pub trait Format: AnyBits {
     /// Elements of a row that the first `k` inputs are multiplied with.
     fn read_len(k: usize) -> usize;
     /// Packs rows into a panel's bytes; returns how many nonzero elements were flushed to zero.
-    fn pack<S: Simd, R: PanelRows>(s: S, rows: &R, panel: &mut [u8]) -> Result<usize, Unpackable>;
+    fn pack<S: Simd>(s: S, rows: &dyn PanelRows, panel: &mut [u8]) -> Result<usize, Unpackable>;
     /// Whether an element of a row can be packed: it is finite, and stays so.
     fn takes(x: f32) -> bool;
     /// Column `lane` of a panel widened to f32, for a tied embedding; as many inputs as `out` has.

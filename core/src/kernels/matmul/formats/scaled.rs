@@ -32,20 +32,21 @@ pub(super) fn takes(x: f32) -> bool {
 /// end. `max` becomes the maximum of itself and the row's elements, as the bits of their
 /// magnitudes.
 #[inline(always)]
-pub(super) fn rotated<S: Simd, R: PanelRows>(
+pub(super) fn rotated<S: Simd>(
     s: S,
-    rows: &R,
+    rows: &dyn PanelRows,
     lane: usize,
     start: usize,
     max: &mut [u32; CHUNK],
 ) -> [f32; BLOCK] {
     let len = (rows.inputs() - start).min(BLOCK);
     let mut block = [0.0; BLOCK];
-    for (i, out) in block[..len.next_multiple_of(CHUNK)].chunks_exact_mut(CHUNK).enumerate() {
-        let mut bits = [0; CHUNK];
-        rows.floats(lane, start + i * CHUNK, &mut bits);
+    let mut bits = [0; BLOCK];
+    let bits = &mut bits[..len.next_multiple_of(CHUNK)];
+    rows.floats(lane, start, bits);
+    for (out, bits) in block.chunks_exact_mut(CHUNK).zip(bits.chunks_exact(CHUNK)) {
         for ((x, max), bits) in out.iter_mut().zip(&mut *max).zip(bits) {
-            *x = f32::from_bits(bits);
+            *x = f32::from_bits(*bits);
             // Magnitudes are ordered as their bits are, infinity and NaN behind all numbers.
             *max = (*max).max(bits & 0x7fff_ffff);
         }
@@ -56,7 +57,7 @@ pub(super) fn rotated<S: Simd, R: PanelRows>(
 
 /// The maximal magnitude of each row once it is rotated, or `None` where an element cannot be.
 #[inline(always)]
-pub(super) fn max_magnitudes<S: Simd, R: PanelRows>(s: S, rows: &R) -> Option<[f32; PANEL]> {
+pub(super) fn max_magnitudes<S: Simd>(s: S, rows: &dyn PanelRows) -> Option<[f32; PANEL]> {
     let mut magnitudes = [0.0; PANEL];
     let mut bits = [0; CHUNK];
     for (lane, magnitude) in magnitudes.iter_mut().enumerate().take(rows.count()) {

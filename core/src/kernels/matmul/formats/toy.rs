@@ -73,7 +73,7 @@ impl Format for Toy {
         x.abs() < 1e30
     }
 
-    fn pack<S: Simd, R: PanelRows>(_s: S, rows: &R, panel: &mut [u8]) -> Result<usize, Unpackable> {
+    fn pack<S: Simd>(_s: S, rows: &dyn PanelRows, panel: &mut [u8]) -> Result<usize, Unpackable> {
         panel.fill(0);
         for lane in 0..rows.count() {
             for block in 0..rows.inputs().div_ceil(BLOCK) {
@@ -95,7 +95,7 @@ impl Format for Toy {
 }
 
 /// Packs a block of one column.
-fn pack_column<R: PanelRows>(rows: &R, lane: usize, block: usize, out: &mut [u8]) -> Result<(), Unpackable> {
+fn pack_column(rows: &dyn PanelRows, lane: usize, block: usize, out: &mut [u8]) -> Result<(), Unpackable> {
     let groups: [[f32; GROUP]; BLOCK / GROUP] = core::array::from_fn(|group| {
         let (start, mut bits) = (block * BLOCK + group * GROUP, [0; CHUNK]);
         if start < rows.inputs() {

@@ -10,6 +10,8 @@
 //! already, which a look at their extremes tells, are packed as bytes.
 use super::{CHUNK, Found, OPERAND_BYTES, PanelRows};
 use crate::dtype::FLUSH_BELOW;
+use crate::isa::{Isa, Simd, SimdOp};
+use core::marker::PhantomData;
 
 /// What is done for a type of element that is known when it is compiled.
 pub(in super::super) trait SourceVisitor {
@@ -62,9 +64,11 @@ source_types! {
 
 /// Rows of a checkpoint, one after another, as little-endian bytes of any alignment.
 pub(in super::super) struct FloatRows<'a, E> {
+    /// What the conversion of a chunk is compiled for.
+    isa: Isa,
     bytes: &'a [u8],
     inputs: usize,
-    element: core::marker::PhantomData<E>,
+    element: PhantomData<E>,
 }
 
 impl<'a, E: Element> FloatRows<'a, E> {
@@ -72,12 +76,11 @@ impl<'a, E: Element> FloatRows<'a, E> {
     ///
     /// # Panics
     /// If the bytes are not whole rows.
-    pub(in super::super) fn new(bytes: &'a [u8], inputs: usize) -> Self {
+    pub(in super::super) fn new(isa: Isa, bytes: &'a [u8], inputs: usize) -> Self {
         assert!(inputs > 0 && bytes.len().is_multiple_of(inputs * E::BYTES));
-        Self { bytes, inputs, element: core::marker::PhantomData }
+        Self { isa, bytes, inputs, element: PhantomData }
     }
 
-    #[inline(always)]
     fn chunk<'t>(&'t self, row: usize, start: usize, tail: &'t mut [u8; CHUNK * 4]) -> &'t [u8] {
         let row_bytes = self.inputs * E::BYTES;
         chunk::<E>(&self.bytes[row * row_bytes..][..row_bytes], start, tail)
@@ -85,29 +88,80 @@ impl<'a, E: Element> FloatRows<'a, E> {
 }
 
 impl<E: Element> PanelRows for FloatRows<'_, E> {
-    #[inline(always)]
     fn count(&self) -> usize {
         self.bytes.len() / (self.inputs * E::BYTES)
     }
-    #[inline(always)]
     fn inputs(&self) -> usize {
         self.inputs
     }
-    #[inline(always)]
-    fn floats(&self, row: usize, start: usize, out: &mut [u32; CHUNK]) {
-        floats::<E>(self.chunk(row, start, &mut [0; CHUNK * 4]), out);
+    fn floats(&self, row: usize, start: usize, out: &mut [u32]) {
+        let row_bytes = self.inputs * E::BYTES;
+        let row = &self.bytes[row * row_bytes..][..row_bytes];
+        self.isa.run(ToFloats::<E> { row, start, out, element: PhantomData });
     }
-    #[inline(always)]
     fn operands(&self, row: usize, start: usize, out: &mut [u8; OPERAND_BYTES], rare: &mut [u16; CHUNK]) {
-        operands::<E>(self.chunk(row, start, &mut [0; CHUNK * 4]), out, rare);
+        let mut tail = [0; CHUNK * 4];
+        let bytes = self.chunk(row, start, &mut tail);
+        self.isa.run(ToOperands::<E> { bytes, out, rare, element: PhantomData });
     }
-    #[inline(always)]
     fn count_rare(&self, row: usize, start: usize, found: &mut Found) {
         count::<E>(self.chunk(row, start, &mut [0; CHUNK * 4]), found);
     }
-    #[inline(always)]
     fn as_operands(&self) -> Option<(&[u8], usize)> {
-        E::are_operands(self.bytes).then_some((self.bytes, self.inputs * E::BYTES))
+        let are_operands = self.isa.run(AreOperands::<E> { rows: self.bytes, element: PhantomData });
+        are_operands.then_some((self.bytes, self.inputs * E::BYTES))
+    }
+}
+
+/// [`PanelRows::floats`] of a row's bytes.
+struct ToFloats<'a, E> {
+    row: &'a [u8],
+    start: usize,
+    out: &'a mut [u32],
+    element: PhantomData<E>,
+}
+
+impl<E: Element> SimdOp for ToFloats<'_, E> {
+    type Output = ();
+    const MULTIPLIES_PAIRS: bool = false;
+    #[inline(always)]
+    fn eval<S: Simd>(self, _s: S) {
+        let mut tail = [0; CHUNK * 4];
+        for (i, out) in self.out.as_chunks_mut().0.iter_mut().enumerate() {
+            floats::<E>(chunk::<E>(self.row, self.start + i * CHUNK, &mut tail), out);
+        }
+    }
+}
+
+/// [`PanelRows::operands`] of a chunk's bytes.
+struct ToOperands<'a, E> {
+    bytes: &'a [u8],
+    out: &'a mut [u8; OPERAND_BYTES],
+    rare: &'a mut [u16; CHUNK],
+    element: PhantomData<E>,
+}
+
+impl<E: Element> SimdOp for ToOperands<'_, E> {
+    type Output = ();
+    const MULTIPLIES_PAIRS: bool = false;
+    #[inline(always)]
+    fn eval<S: Simd>(self, _s: S) {
+        operands::<E>(self.bytes, self.out, self.rare);
+    }
+}
+
+/// [`Element::are_operands`].
+struct AreOperands<'a, E> {
+    rows: &'a [u8],
+    element: PhantomData<E>,
+}
+
+impl<E: Element> SimdOp for AreOperands<'_, E> {
+    type Output = bool;
+    const MULTIPLIES_PAIRS: bool = false;
+    #[inline(always)]
+    fn eval<S: Simd>(self, _s: S) -> bool {
+        E::are_operands(self.rows)
     }
 }
 
@@ -145,8 +199,10 @@ impl PanelRows for Values<'_> {
     fn inputs(&self) -> usize {
         self.inputs
     }
-    fn floats(&self, row: usize, start: usize, out: &mut [u32; CHUNK]) {
-        floats::<F32>(&self.chunk(row, start), out);
+    fn floats(&self, row: usize, start: usize, out: &mut [u32]) {
+        for (i, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
+            floats::<F32>(&self.chunk(row, start + i * CHUNK), out);
+        }
     }
     fn operands(&self, row: usize, start: usize, out: &mut [u8; OPERAND_BYTES], rare: &mut [u16; CHUNK]) {
         operands::<F32>(&self.chunk(row, start), out, rare);

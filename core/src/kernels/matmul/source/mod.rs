@@ -15,15 +15,16 @@ pub(super) const OPERAND_BYTES: usize = 2 * CHUNK;
 
 /// Up to 32 rows of a weight, which become the columns of a panel.
 ///
-/// The methods are called within compiled code, for whole chunks; loops over a chunk become
-/// vectors. Elements past the end of a row are zeros.
+/// Each call converts whole chunks, in code of its own: formats are compiled for any rows, not once
+/// for each type of element. Elements past the end of a row are zeros.
 pub trait PanelRows {
     /// How many rows, 32 at most.
     fn count(&self) -> usize;
     /// Elements of a row, K.
     fn inputs(&self) -> usize;
-    /// The 32 elements of a row from `start` on, a multiple of 32, as bits of f32.
-    fn floats(&self, row: usize, start: usize, out: &mut [u32; CHUNK]);
+    /// The elements of a row from `start` on, a multiple of 32, as bits of f32: as many as `out`
+    /// has, whole chunks, of which the row has at least the beginning.
+    fn floats(&self, row: usize, start: usize, out: &mut [u32]);
     /// Converts the elements to bytes of bf16 operands. Where one was flushed or is not finite, its
     /// place in `rare` is not 0; other places of `rare` are left as they are.
     fn operands(&self, row: usize, start: usize, out: &mut [u8; OPERAND_BYTES], rare: &mut [u16; CHUNK]);

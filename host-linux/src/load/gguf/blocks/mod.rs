@@ -148,6 +148,7 @@ struct Dequantize<'a, B> {
 
 impl<B: Block> SimdOp for Dequantize<'_, B> {
     type Output = ();
+    const MULTIPLIES_PAIRS: bool = false;
     #[inline(always)]
     fn eval<S: Simd>(self, _s: S) {
         let groups = ELEMENTS_MAX / GROUP_MIN;
