@@ -41,10 +41,12 @@ pub(super) struct Perplexity<'p> {
     pub(super) threads: usize,
 }
 
-/// What llama-perplexity wrote, in a folder that lives as long.
+/// What llama-perplexity found and wrote, in a folder that lives as long.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) logits: LogitsFile,
+    /// The perplexity of the tokens that it scored, of more digits than its file has.
+    pub(super) perplexity: f64,
     _folder: TemporaryDirectory,
 }
 
@@ -62,11 +64,20 @@ impl Perplexity<'_> {
             command.arg(flag).arg(number.to_string());
         }
         command.args(["-ctk", "f32", "-ctv", "f32", "-fa", "off", "--no-escape", "--no-warmup"]);
-        output(&mut command)?;
+        let printed = output(&mut command)?;
         let logits = LogitsFile::open(&path, self.window)
             .map_err(|error| format!("{error} (the text must have twice the tokens of a window)"))?;
-        Ok(Written { logits, _folder: folder })
+        let perplexity = last_perplexity(&printed).ok_or_else(|| {
+            format!("{} printed no perplexity such as \"[8]12.3456,\"", self.program.display())
+        })?;
+        Ok(Written { logits, perplexity, _folder: folder })
     }
+}
+
+/// The perplexity after the last window in `[1]120.2661,[2]121.7045,`.
+fn last_perplexity(printed: &str) -> Option<f64> {
+    let (_, last) = printed.rsplit_once(']')?;
+    last.split_once(',')?.0.trim().parse().ok()
 }
 
 /// The windows that llama-perplexity feeds to a model, from its own tokens; an error if these are
@@ -116,4 +127,17 @@ pub(super) fn size(gguf: &Path) -> Result<(f64, u64), String> {
 pub(super) fn name_of(gguf: &Path) -> String {
     let stem = gguf.file_stem().unwrap_or_default().to_string_lossy();
     format!("llama.cpp, {stem}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_windows_perplexity_is_taken() {
+        assert_eq!(last_perplexity("a [b] line\n[1]120.2661,[2]121.7045,\n\nFinal\n"), Some(121.7045));
+        for wrong in ["", "[1]", "[1]x,", "1.0,"] {
+            assert_eq!(last_perplexity(wrong), None, "{wrong}");
+        }
+    }
 }

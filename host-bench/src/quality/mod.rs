@@ -146,10 +146,10 @@ struct Table<'t> {
 
 impl Table<'_> {
     /// Prints the three lines of a format that takes so many bytes, and so many bits a weight.
-    fn lines(&self, name: &str, score: &Score, (bytes, bits): (u64, f64)) {
+    fn lines(&self, name: &str, perplexity: f64, score: &Score, (bytes, bits): (u64, f64)) {
         let (scored, megabytes) = (score.predicted, bytes as f64 / 1e6);
         let note = format!("over {scored} tokens; {megabytes:.1} MB, {bits:.2} bits a weight of the layers");
-        self.report.line(&Line::new(format!("{name}: perplexity"), score.perplexity(), "").note(note));
+        self.report.line(&Line::new(format!("{name}: perplexity"), perplexity, "").note(note));
         let divergence = score.mean_divergence();
         let (scale, unit) = if divergence < 1e-4 { (1e6, "1e-6") } else { (1e3, "1e-3") };
         let to = format!("{name}: KL to {}", self.exact.name());
@@ -199,7 +199,12 @@ impl Table<'_> {
                 })?;
             }
         }
-        self.lines(name, &score, (loaded.model().weight_bytes() as u64, layer_bits(&loaded)));
+        self.lines(
+            name,
+            score.perplexity(),
+            &score,
+            (loaded.model().weight_bytes() as u64, layer_bits(&loaded)),
+        );
         Ok(())
     }
 }
@@ -249,20 +254,20 @@ pub(crate) fn report(args: &QualityArgs, json: bool) -> Result<(), String> {
         return Err(format!("--tokens {}, --window {window}: at least a window of 4", args.tokens));
     }
     let windows = args.tokens / window;
-    let perplexity = Perplexity { program, text: &args.text, window, windows, threads: workers };
-    let exact = perplexity.run(first)?;
-    let score = score_of(&exact, None)?;
+    let llama = Perplexity { program, text: &args.text, window, windows, threads: workers };
+    let exact = llama.run(first)?;
+    let (score, perplexity) = (score_of(&exact, None)?, exact.perplexity);
     let mut table = Table { report: &report, exact: Exact::Theirs(exact, llama::name_of(first)) };
     let size = |gguf: &Path| llama::size(gguf).map(|(bits, bytes)| (bytes, bits));
-    table.lines(&llama::name_of(first), &score, size(first)?);
+    table.lines(&llama::name_of(first), perplexity, &score, size(first)?);
     let all = FORMATS.iter().map(|format| format.name().to_owned()).skip(1).collect();
     let weights = if args.weights.is_empty() { &all } else { &args.weights };
     chosen_cases(&folder, weights)?.iter().try_for_each(|case| table.ours(case, args, &pool))?;
     let Exact::Theirs(exact, _) = &table.exact else { unreachable!("it was made of theirs") };
     for gguf in others {
-        let score = score_of(&perplexity.run(gguf)?, Some(exact));
-        let score = score.map_err(|error| format!("{}: {error}", gguf.display()))?;
-        table.lines(&llama::name_of(gguf), &score, size(gguf)?);
+        let here = llama.run(gguf)?;
+        let score = score_of(&here, Some(exact)).map_err(|error| format!("{}: {error}", gguf.display()))?;
+        table.lines(&llama::name_of(gguf), here.perplexity, &score, size(gguf)?);
     }
     Ok(())
 }
