@@ -51,6 +51,14 @@ crate::memory::byte_types! {
     /// A byte of an int4 panel: two 4-bit weights, or the scale and zero of a group of them.
     Int4;
 
+    /// A byte of an int5 panel: the low 4 bits of two weights, a bit of eight, or the scale and
+    /// zero of a group of them.
+    Int5;
+
+    /// A byte of an int6 panel: the low 4 bits of two weights, two bits of four, or the scale and
+    /// zero of a group of them.
+    Int6;
+
     /// A byte of a panel of 12-bit bf16 (`kernels::matmul::formats::bf16_12`).
     Bf16x12;
 }
@@ -114,6 +122,10 @@ macro_rules! weight_formats {
             Bf16x12 = 4 {
                 element: crate::dtype::Bf16x12, name: "bf16-12", operands: Bf16, rows: Bf16, results: Bf16
             }
+            /// 5.25 bits a weight: as [`WeightFormat::Int4`], with 5 bits each.
+            Int5 = 5 { element: crate::dtype::Int5, name: "int5", operands: Int8, rows: Bf16, results: Int5 }
+            /// 6.25 bits a weight: as [`WeightFormat::Int4`], with 6 bits each.
+            Int6 = 6 { element: crate::dtype::Int6, name: "int6", operands: Int8, rows: Bf16, results: Int6 }
             /// A format of tests alone: scales and minima for blocks of 32 and 256 inputs.
             #[cfg(test)]
             Toy = 1000 {

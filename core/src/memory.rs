@@ -150,6 +150,13 @@ pub fn cast_mut<T: AnyBits>(bytes: &mut [u8]) -> Option<&mut [T]> {
     Some(unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), len) })
 }
 
+/// The bytes of elements that are bytes.
+pub fn bytes<B: ByteLike>(elements: &[B]) -> &[u8] {
+    const { assert!(size_of::<B>() == 1) };
+    // SAFETY: the elements' own bytes, initialised (`Plain`); the lifetime is the same.
+    unsafe { core::slice::from_raw_parts(elements.as_ptr().cast(), elements.len()) }
+}
+
 /// The bytes of elements, to be written.
 pub fn bytes_mut<T: AnyBits>(elements: &mut [T]) -> &mut [u8] {
     let len = size_of_val(elements);

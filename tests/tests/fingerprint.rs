@@ -97,6 +97,7 @@ fn every_ingredient_changes_it() {
         ("weights bf16", Options { weights: WeightChoice::all(WeightFormat::Bf16), ..options() }),
         ("weights int8", Options { weights: WeightChoice::all(WeightFormat::Int8), ..options() }),
         ("weights int4", Options { weights: WeightChoice::all(WeightFormat::Int4), ..options() }),
+        ("weights int6", Options { weights: WeightChoice::all(WeightFormat::Int6), ..options() }),
         ("head int8", Options { weights: named("f32:head=int8"), ..options() }),
         ("int4 with values and head in int8", Options { weights: named("int4"), ..options() }),
         ("down int8 too", Options { weights: named("int4:value=int8,down=int8,head=int8"), ..options() }),

@@ -123,7 +123,7 @@ fn int4_is_no_worse_than_q4_0(name: &str, model: &Folder, texts: &[Vec<u32>]) {
 
 /// Each format is closer to f32 than those of fewer bits; `int4` keeps values and head in int8.
 fn more_bits_are_closer(name: &str, model: &Folder, texts: &[Vec<u32>]) {
-    let choices = ["int4:value=int4,head=int4", "int4", "int4:value=int8,down=int8", "int8"];
+    let choices = ["int4:value=int4,head=int4", "int4", "int5", "int6", "int8"];
     let far = choices.map(|choice| {
         let choice = WeightChoice::named(Some(choice), None).expect("a choice");
         between(model, model, (choice, KvFormat::F32), texts)

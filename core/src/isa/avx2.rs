@@ -2,11 +2,11 @@
 use super::bf16_12::DecodeBf16x12;
 use super::dequantized::Dequantized;
 use super::dot::Dot;
+use super::grouped::{GroupBits, UnpackGroup};
 use super::instruction_set::SimdOp;
-use super::int4::UnpackInt4;
 use super::simd::{LANES, Simd, tile_sizes};
 use super::tuning::Strategy;
-use crate::dtype::{Bf16x12, Int4, Int8};
+use crate::dtype::{Bf16x12, Int8};
 use core::arch::x86_64::*;
 use half::bf16;
 
@@ -519,21 +519,23 @@ impl Dequantized for Avx2 {
     }
 }
 
-impl UnpackInt4 for Avx2 {
+impl UnpackGroup for Avx2 {
     /// The scale in both halves of a lane, and scale times zero in all four bytes, for each
     /// register.
     type GroupScales = ([__m256i; 2], [__m256i; 2]);
     #[inline(always)]
-    fn load_group_scales(self, bytes: &[Int4; LANES]) -> Self::GroupScales {
+    fn load_group_scales<G: GroupBits>(self, bytes: &[u8; LANES]) -> Self::GroupScales {
         // SAFETY: 8 of the 16 bytes.
         let both = both!(i => unsafe {
             _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().add(8 * i).cast()))
         });
+        let scale_max = i32::from(G::SCALE_MAX);
         // SAFETY: self proves AVX2.
-        let scales = both!(i => unsafe { _mm256_and_si256(both[i], _mm256_set1_epi32(15)) });
+        let scales = both!(i => unsafe { _mm256_and_si256(both[i], _mm256_set1_epi32(scale_max)) });
         // SAFETY: self proves AVX2.
         let offsets = both!(i => unsafe {
-            let product = _mm256_mullo_epi16(scales[i], _mm256_srli_epi32::<4>(both[i]));
+            let zeros = _mm256_srl_epi32(both[i], _mm_cvtsi32_si128(G::SCALE_BITS as i32));
+            let product = _mm256_mullo_epi16(scales[i], zeros);
             let twice = _mm256_or_si256(product, _mm256_slli_epi32::<16>(product));
             _mm256_mullo_epi16(twice, _mm256_set1_epi16(0x0101))
         });
@@ -542,25 +544,36 @@ impl UnpackInt4 for Avx2 {
         (scales, offsets)
     }
     #[inline(always)]
-    fn load_nibbles(
+    fn load_group_quads<G: GroupBits>(
         self,
-        bytes: &[Int4; 4 * LANES],
+        low: &[u8; 4 * LANES],
+        (plane, first): (&[u8; 4 * LANES], u32),
         scales: Self::GroupScales,
     ) -> (Self::Quads, Self::Quads) {
-        // A 16-bit product is two 8-bit ones: 15 · 15 has no carry.
         // SAFETY: 32 of the 64 bytes.
-        let raw = both!(i => unsafe { _mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast()) });
-        // SAFETY: self proves AVX2.
-        let low = both!(i => unsafe {
-            let q = _mm256_and_si256(raw[i], _mm256_set1_epi8(15));
-            _mm256_sub_epi8(_mm256_mullo_epi16(q, scales.0[i]), scales.1[i])
+        let raw = both!(i => unsafe { _mm256_loadu_si256(low.as_ptr().add(32 * i).cast()) });
+        // Shifts are of 16 bits: what comes from the byte above does not pass the mask.
+        // SAFETY: 32 of the 64 bytes; self proves AVX2.
+        let bits = both!(i => unsafe {
+            let bits = _mm256_loadu_si256(plane.as_ptr().add(32 * i).cast());
+            _mm256_srl_epi16(bits, _mm_cvtsi32_si128(first as i32))
         });
-        // SAFETY: self proves AVX2.
-        let high = both!(i => unsafe {
-            let q = _mm256_and_si256(_mm256_srli_epi16::<4>(raw[i]), _mm256_set1_epi8(15));
-            _mm256_sub_epi8(_mm256_mullo_epi16(q, scales.0[i]), scales.1[i])
-        });
-        (low, high)
+        // A 16-bit product is two 8-bit ones: the maximal scale times the maximal weight is below
+        // 256, so there is no carry.
+        let quads = |second: i32| {
+            // SAFETY: self proves AVX2.
+            both!(i => unsafe {
+                let low = _mm256_srl_epi16(raw[i], _mm_cvtsi32_si128(4 * second));
+                let mut q = _mm256_and_si256(low, _mm256_set1_epi8(15));
+                if G::HIGH > 0 {
+                    let high = _mm256_srl_epi16(bits[i], _mm_cvtsi32_si128(second * G::HIGH as i32));
+                    let high = _mm256_and_si256(high, _mm256_set1_epi8((1 << G::HIGH) - 1));
+                    q = _mm256_or_si256(q, _mm256_slli_epi16::<4>(high));
+                }
+                _mm256_sub_epi8(_mm256_mullo_epi16(q, scales.0[i]), scales.1[i])
+            })
+        };
+        (quads(0), quads(1))
     }
 }
 

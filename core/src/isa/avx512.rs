@@ -3,8 +3,8 @@ use super::avx2::{max_of_8, sum_of_8};
 use super::bf16_12::DecodeBf16x12;
 use super::dequantized::Dequantized;
 use super::dot::Dot;
+use super::grouped::{Group, GroupBits, UnpackGroup};
 use super::instruction_set::{InstructionSet, SimdOp};
-use super::int4::{Int4Group, UnpackInt4};
 use super::simd::{LANES, Simd, tile_sizes};
 use super::tuning::Strategy;
 use crate::dtype::{Bf16x12, FLUSH_BELOW, Int4, Int8};
@@ -42,7 +42,7 @@ pub(super) unsafe fn enter_bf16<O: SimdOp>(op: O) -> O::Output {
 /// # Safety
 /// The CPU has AVX-512 BW.
 #[inline(always)]
-unsafe fn load_halves(bytes: &[Int4; 4 * LANES]) -> (__m512i, __m512i) {
+unsafe fn load_halves(bytes: &[u8; 4 * LANES]) -> (__m512i, __m512i) {
     // SAFETY: the caller vouches for the CPU; 64 bytes are borrowed.
     unsafe {
         let raw = _mm512_loadu_si512(bytes.as_ptr().cast());
@@ -56,11 +56,31 @@ unsafe fn load_halves(bytes: &[Int4; 4 * LANES]) -> (__m512i, __m512i) {
 /// # Safety
 /// The CPU has AVX-512 F.
 #[inline(always)]
-unsafe fn load_scales_and_zeros(bytes: &[Int4; LANES]) -> (__m512i, __m512i) {
+unsafe fn load_scales_and_zeros<G: GroupBits>(bytes: &[u8; LANES]) -> (__m512i, __m512i) {
     // SAFETY: the caller vouches for the CPU; 16 bytes are borrowed.
     unsafe {
         let both = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
-        (_mm512_and_si512(both, _mm512_set1_epi32(15)), _mm512_srli_epi32::<4>(both))
+        let scales = _mm512_and_si512(both, _mm512_set1_epi32(i32::from(G::SCALE_MAX)));
+        (scales, _mm512_srl_epi32(both, _mm_cvtsi32_si128(G::SCALE_BITS as i32)))
+    }
+}
+
+/// The high bits of two quads, from a plane whose bits begin at `first`, in their places above the
+/// low four.
+///
+/// # Safety
+/// The CPU has AVX-512 F and BW.
+#[inline(always)]
+unsafe fn load_high_bits<G: GroupBits>((plane, first): (&[u8; 4 * LANES], u32)) -> (__m512i, __m512i) {
+    // Shifts are of 16 bits: what comes from the byte above does not pass the mask.
+    // SAFETY: the caller vouches for the CPU; 64 bytes are borrowed.
+    unsafe {
+        let bits = _mm512_loadu_si512(plane.as_ptr().cast());
+        let bits = _mm512_srl_epi16(bits, _mm_cvtsi32_si128(first as i32));
+        let mask = _mm512_set1_epi8((1 << G::HIGH) - 1);
+        let second = _mm512_srl_epi16(bits, _mm_cvtsi32_si128(G::HIGH as i32));
+        let [low, high] = [_mm512_and_si512(bits, mask), _mm512_and_si512(second, mask)];
+        (_mm512_slli_epi16::<4>(low), _mm512_slli_epi16::<4>(high))
     }
 }
 
@@ -293,14 +313,14 @@ macro_rules! quads {
 /// What the packed formats need, for one of the two proofs.
 macro_rules! packed {
     ($simd:ty) => {
-        impl UnpackInt4 for $simd {
+        impl UnpackGroup for $simd {
             /// The scale in both halves of a lane; scale times zero in all four bytes.
             type GroupScales = (__m512i, __m512i);
             #[inline(always)]
-            fn load_group_scales(self, bytes: &[Int4; LANES]) -> Self::GroupScales {
+            fn load_group_scales<G: GroupBits>(self, bytes: &[u8; LANES]) -> Self::GroupScales {
                 // SAFETY: self proves AVX-512 F and BW.
                 unsafe {
-                    let (scale, zero) = load_scales_and_zeros(bytes);
+                    let (scale, zero) = load_scales_and_zeros::<G>(bytes);
                     let product = _mm512_mullo_epi16(scale, zero);
                     let bytes = _mm512_mullo_epi16(
                         _mm512_or_si512(product, _mm512_slli_epi32::<16>(product)),
@@ -310,15 +330,21 @@ macro_rules! packed {
                 }
             }
             #[inline(always)]
-            fn load_nibbles(
+            fn load_group_quads<G: GroupBits>(
                 self,
-                bytes: &[Int4; 4 * LANES],
+                low: &[u8; 4 * LANES],
+                plane: (&[u8; 4 * LANES], u32),
                 scales: Self::GroupScales,
             ) -> (Self::Quads, Self::Quads) {
-                // A 16-bit product is two 8-bit ones: 15 · 15 has no carry.
+                // A 16-bit product is two 8-bit ones: the maximal scale times the maximal weight
+                // is below 256, so there is no carry.
                 // SAFETY: self proves AVX-512 BW.
                 unsafe {
-                    let (low, high) = load_halves(bytes);
+                    let (mut low, mut high) = load_halves(low);
+                    if G::HIGH > 0 {
+                        let bits = load_high_bits::<G>(plane);
+                        (low, high) = (_mm512_or_si512(low, bits.0), _mm512_or_si512(high, bits.1));
+                    }
                     (
                         _mm512_sub_epi8(_mm512_mullo_epi16(low, scales.0), scales.1),
                         _mm512_sub_epi8(_mm512_mullo_epi16(high, scales.0), scales.1),
@@ -326,10 +352,10 @@ macro_rules! packed {
                 }
             }
             #[inline(always)]
-            fn add_group(
+            fn add_int4_group(
                 self,
                 row: &[Int8; 2 * LANES],
-                group: Int4Group<'_>,
+                group: Group<'_>,
                 sums: [Self::Ints; 2],
             ) -> [Self::Ints; 2] {
                 // A row's sum is at most 32 · 255 < 2^15, so the 16-bit products of zeros are
@@ -351,7 +377,7 @@ macro_rules! packed {
                     }
                     let mut sums = sums;
                     for half in 0..2 {
-                        let (scale, zero) = load_scales_and_zeros(group.scales(half));
+                        let (scale, zero) = load_scales_and_zeros::<Int4>(group.scales(half));
                         let of_zero = _mm512_madd_epi16(zero, row_sum);
                         let scaled = _mm512_mullo_epi32(_mm512_sub_epi32(products[half], of_zero), scale);
                         sums[half] = _mm512_add_epi32(sums[half], scaled);

@@ -1,12 +1,12 @@
 //! An instruction set with all its operations, and the work that is compiled for one.
 use super::bf16_12::DecodeBf16x12;
 use super::dequantized::Dequantized;
-use super::int4::UnpackInt4;
+use super::grouped::UnpackGroup;
 
 /// All operations: [`Simd`](super::Simd) and its extensions.
-pub trait InstructionSet: Dequantized + UnpackInt4 + DecodeBf16x12 {}
+pub trait InstructionSet: Dequantized + UnpackGroup + DecodeBf16x12 {}
 
-impl<S: Dequantized + UnpackInt4 + DecodeBf16x12> InstructionSet for S {}
+impl<S: Dequantized + UnpackGroup + DecodeBf16x12> InstructionSet for S {}
 
 /// A piece of work that can be compiled for every instruction set.
 pub trait SimdOp {

@@ -7,7 +7,7 @@
 //! operation by operation: that is what makes the answers independent of the CPU.
 //!
 //! * [`simd`]: the general operations, and tiles of rows.
-//! * [`dot`], [`dequantized`], [`int4`], [`bf16_12`]: what matrix products need beside them, and
+//! * [`dot`], [`dequantized`], [`grouped`], [`bf16_12`]: what matrix products need beside them, and
 //!   what one weight format needs.
 //! * [`slices`]: safe loads and stores.
 //! * [`tuning`]: what is chosen for speed alone.
@@ -22,8 +22,8 @@
 pub mod bf16_12;
 pub mod dequantized;
 pub mod dot;
+pub mod grouped;
 pub mod instruction_set;
-pub mod int4;
 pub(crate) mod matrix;
 pub mod portable;
 pub mod simd;

@@ -4,11 +4,11 @@
 use super::bf16_12::DecodeBf16x12;
 use super::dequantized::Dequantized;
 use super::dot::Dot;
+use super::grouped::{GroupBits, UnpackGroup};
 use super::instruction_set::SimdOp;
-use super::int4::UnpackInt4;
 use super::simd::{LANES, Simd, tile_sizes};
 use super::tuning::Strategy;
-use crate::dtype::{Bf16x12, FLUSH_BELOW, Int4, Int8};
+use crate::dtype::{Bf16x12, FLUSH_BELOW, Int8};
 use core::arch::aarch64::*;
 use half::bf16;
 
@@ -263,41 +263,48 @@ impl Dot for Neon {
 
 impl Dequantized for Neon {}
 
-impl UnpackInt4 for Neon {
+impl UnpackGroup for Neon {
     /// The scale, and scale times zero, in all four bytes of a lane.
     type GroupScales = ([uint8x16_t; 4], [uint8x16_t; 4]);
     #[inline(always)]
-    fn load_group_scales(self, bytes: &[Int4; LANES]) -> Self::GroupScales {
+    fn load_group_scales<G: GroupBits>(self, bytes: &[u8; LANES]) -> Self::GroupScales {
         const SPREAD: [u8; 16] = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3];
         // SAFETY: 16 bytes are borrowed.
-        let (both, spread) = unsafe { (vld1q_u8(bytes.as_ptr().cast()), vld1q_u8(SPREAD.as_ptr())) };
+        let (both, spread) = unsafe { (vld1q_u8(bytes.as_ptr()), vld1q_u8(SPREAD.as_ptr())) };
         // SAFETY: self proves NEON.
         let wide = four!(i => unsafe { vqtbl1q_u8(both, vaddq_u8(spread, vdupq_n_u8(4 * i as u8))) });
         // SAFETY: self proves NEON.
-        let scales = four!(i => unsafe { vandq_u8(wide[i], vdupq_n_u8(15)) });
+        let scales = four!(i => unsafe { vandq_u8(wide[i], vdupq_n_u8(G::SCALE_MAX)) });
+        let right = -(G::SCALE_BITS as i8);
         // SAFETY: self proves NEON.
-        let offsets = four!(i => unsafe { vmulq_u8(scales[i], vshrq_n_u8::<4>(wide[i])) });
+        let offsets = four!(i => unsafe { vmulq_u8(scales[i], vshlq_u8(wide[i], vdupq_n_s8(right))) });
         (scales, offsets)
     }
     #[inline(always)]
-    fn load_nibbles(
+    fn load_group_quads<G: GroupBits>(
         self,
-        bytes: &[Int4; 4 * LANES],
+        low: &[u8; 4 * LANES],
+        (plane, first): (&[u8; 4 * LANES], u32),
         scales: Self::GroupScales,
     ) -> (Self::Quads, Self::Quads) {
         // SAFETY: 16 of the 64 bytes.
-        let raw = four!(i => unsafe { vld1q_u8(bytes.as_ptr().add(16 * i).cast()) });
-        // SAFETY: self proves NEON.
-        let low = four!(i => unsafe {
-            let q = vandq_u8(raw[i], vdupq_n_u8(15));
-            vreinterpretq_s8_u8(vsubq_u8(vmulq_u8(q, scales.0[i]), scales.1[i]))
-        });
-        // SAFETY: self proves NEON.
-        let high = four!(i => unsafe {
-            let q = vshrq_n_u8::<4>(raw[i]);
-            vreinterpretq_s8_u8(vsubq_u8(vmulq_u8(q, scales.0[i]), scales.1[i]))
-        });
-        (low, high)
+        let raw = four!(i => unsafe { vld1q_u8(low.as_ptr().add(16 * i)) });
+        // SAFETY: 16 of the 64 bytes.
+        let bits = four!(i => unsafe { vld1q_u8(plane.as_ptr().add(16 * i)) });
+        let quads = |second: u32| {
+            let right = -((first + second * G::HIGH as u32) as i8);
+            // SAFETY: self proves NEON.
+            four!(i => unsafe {
+                let low = if second == 0 { vandq_u8(raw[i], vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(raw[i]) };
+                let mut q = low;
+                if G::HIGH > 0 {
+                    let high = vandq_u8(vshlq_u8(bits[i], vdupq_n_s8(right)), vdupq_n_u8((1 << G::HIGH) - 1));
+                    q = vorrq_u8(low, vshlq_n_u8::<4>(high));
+                }
+                vreinterpretq_s8_u8(vsubq_u8(vmulq_u8(q, scales.0[i]), scales.1[i]))
+            })
+        };
+        (quads(0), quads(1))
     }
 }
 

@@ -8,10 +8,10 @@
 use super::bf16_12::DecodeBf16x12;
 use super::dequantized::Dequantized;
 use super::dot::Dot;
-use super::int4::UnpackInt4;
+use super::grouped::{GroupBits, UnpackGroup};
 use super::simd::{LANES, Simd, tile_sizes};
 use super::tuning::Strategy;
-use crate::dtype::{Bf16x12, Int4, Int8, bf16_operand, bf16_widen};
+use crate::dtype::{Bf16x12, Int8, bf16_operand, bf16_widen};
 use half::bf16;
 
 /// `a * b + c` with one rounding, subnormal results included.
@@ -206,27 +206,32 @@ impl Dot for Portable {
 
 impl Dequantized for Portable {}
 
-impl UnpackInt4 for Portable {
+impl UnpackGroup for Portable {
     type GroupScales = [u8; LANES];
     #[inline(always)]
-    fn load_group_scales(self, bytes: &[Int4; LANES]) -> Self::GroupScales {
-        bytes.map(|byte| byte.0)
+    fn load_group_scales<G: GroupBits>(self, bytes: &[u8; LANES]) -> Self::GroupScales {
+        *bytes
     }
     #[inline(always)]
-    fn load_nibbles(
+    fn load_group_quads<G: GroupBits>(
         self,
-        bytes: &[Int4; 4 * LANES],
+        low: &[u8; 4 * LANES],
+        (plane, first): (&[u8; 4 * LANES], u32),
         scales: Self::GroupScales,
     ) -> (Self::Quads, Self::Quads) {
-        let raw: [[u8; 4]; LANES] =
-            core::array::from_fn(|lane| core::array::from_fn(|i| bytes[4 * lane + i].0));
-        let weight = |q: u8, i: usize| {
-            let (scale, zero) = (scales[i] & 15, scales[i] >> 4);
-            (scale * q).wrapping_sub(scale * zero) as i8
+        let high_max = (1 << G::HIGH) - 1;
+        let quads = |second: u32| {
+            core::array::from_fn(|lane| {
+                let (scale, zero) = (scales[lane] & G::SCALE_MAX, scales[lane] >> G::SCALE_BITS);
+                core::array::from_fn(|j| {
+                    let at = 4 * lane + j;
+                    let high = (plane[at] >> (first + second * G::HIGH as u32)) & high_max;
+                    let q = (low[at] >> (4 * second)) & 15 | high << 4;
+                    (scale * q).wrapping_sub(scale * zero) as i8
+                })
+            })
         };
-        let low = core::array::from_fn(|i| raw[i].map(|byte| weight(byte & 15, i)));
-        let high = core::array::from_fn(|i| raw[i].map(|byte| weight(byte >> 4, i)));
-        (low, high)
+        (quads(0), quads(1))
     }
 }
 

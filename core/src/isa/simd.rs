@@ -9,7 +9,7 @@ pub const LANES: usize = 16;
 /// Sixteen lanes of `f32`.
 ///
 /// Every operation is IEEE 754 binary32, round to nearest even, subnormals kept, lane by lane.
-/// Operations that few kernels need stand in extensions: `Dot`, `Dequantized`, `UnpackInt4`,
+/// Operations that few kernels need stand in extensions: `Dot`, `Dequantized`, `UnpackGroup`,
 /// `DecodeBf16x12`; an [`InstructionSet`](super::InstructionSet) has them all.
 ///
 /// # Safety

@@ -1,7 +1,8 @@
 //! Every instruction set against the portable definition, operation by operation, bit by bit.
-use super::int4::Int4Group;
+use super::grouped::{Group as WeightGroup, GroupBits};
 use super::*;
-use crate::dtype::{FLUSH_BELOW, Int4, Int8, bf16_operand};
+use crate::dtype::{FLUSH_BELOW, Int4, Int5, Int6, Int8, bf16_operand};
+use core::marker::PhantomData;
 use half::bf16;
 use std::vec::Vec;
 
@@ -264,24 +265,24 @@ fn products_of_quads_are_exact_at_their_extremes() {
     }
 }
 
-/// A group of 4-bit weights times a row, by scaled sums or, where an instruction set has none, by
-/// scaled weights.
-struct Group<'a>(&'a [Int8; 32], &'a [Int4; 32], &'a [Int4; 512], &'a [i32; 2 * LANES]);
+/// A group of weights times a row, by scaled sums or, where an instruction set has none, by scaled
+/// weights.
+struct Group<'a, G>(&'a [Int8; 32], WeightGroup<'a>, &'a [i32; 2 * LANES], PhantomData<G>);
 
-impl SimdOp for Group<'_> {
+impl<G: GroupBits> SimdOp for Group<'_, G> {
     type Output = [[f32; LANES]; 2];
     #[inline(always)]
     fn eval<S: InstructionSet>(self, s: S) -> [[f32; LANES]; 2] {
-        let Self(row, scales, weights, first) = self;
-        let group = Int4Group { scales, weights };
+        let Self(row, group, first, _) = self;
         let mut sums = [0, 1].map(|half| slices::load_ints(s, &first.as_chunks().0[half]));
-        if S::STRATEGY.int4_scales_sums {
-            sums = s.add_group(row, group, sums);
+        if G::HIGH == 0 && S::STRATEGY.int4_scales_sums {
+            sums = s.add_int4_group(row, group, sums);
         } else {
             for (half, sums) in sums.iter_mut().enumerate() {
-                let scales = s.load_group_scales(group.scales(half));
+                let scales = s.load_group_scales::<G>(group.scales(half));
                 for (pair, row) in row.chunks(8).enumerate() {
-                    let (low, high) = s.load_nibbles(group.quads(pair, half), scales);
+                    let plane = group.plane::<G>(pair, half);
+                    let (low, high) = s.load_group_quads::<G>(group.quads(pair, half), plane, scales);
                     // SAFETY: 8 elements of the row.
                     let rows = unsafe { [s.splat_quad(row.as_ptr()), s.splat_quad(row.as_ptr().add(4))] };
                     *sums = s.dot_quads(rows[0], low, *sums);
@@ -294,38 +295,54 @@ impl SimdOp for Group<'_> {
 }
 
 #[test]
-fn a_group_of_4_bit_weights_is_exact_at_its_extremes() {
+fn a_group_of_weights_is_exact_at_its_extremes() {
+    extremes_of_a_group::<Int4>();
+    extremes_of_a_group::<Int5>();
+    extremes_of_a_group::<Int6>();
+}
+
+fn extremes_of_a_group<G: GroupBits>() {
     let first: [i32; 2 * LANES] = core::array::from_fn(|i| i as i32 * 7 - 100);
+    let (scale_max, weight_max) = (u64::from(G::SCALE_MAX), u64::from(G::WEIGHT_MAX));
     let mut draw = draws(11);
     for round in 0..300 {
         let row: [Int8; 32] = core::array::from_fn(|_| {
             Int8(if round % 4 == 0 || draw(2) == 0 { 255 } else { draw(256) as u8 })
         });
         // Every `s (q − z)` must be an 8-bit number, as a packer sees to.
-        let scales: [Int4; 32] = core::array::from_fn(|_| {
-            let s = if round < 2 { 15 } else { 1 + draw(15) };
-            let zeros = (0..16).filter(|z| s * z <= 128 && s * (15 - z) <= 127);
+        let scales: [u8; 32] = core::array::from_fn(|_| {
+            let s = if round < 2 { scale_max } else { 1 + draw(scale_max) };
+            let zeros = (0..=weight_max).filter(|z| s * z <= 128 && s * (weight_max - z) <= 127);
             let zeros: Vec<u64> = zeros.collect();
-            Int4((s | zeros[draw(zeros.len() as u64) as usize] << 4) as u8)
+            (s | zeros[draw(zeros.len() as u64) as usize] << G::SCALE_BITS) as u8
         });
-        let weights: [Int4; 512] = core::array::from_fn(|_| {
-            Int4(if round == 0 || draw(4) == 0 { 255 * draw(2) as u8 } else { draw(256) as u8 })
-        });
+        let mut byte = || if round == 0 || draw(4) == 0 { 255 * draw(2) as u8 } else { draw(256) as u8 };
+        let weights: [u8; 512] = core::array::from_fn(|_| byte());
+        let high: Vec<u8> = (0..128 * G::HIGH).map(|_| byte()).collect();
+        let group = WeightGroup { scales: &scales, weights: &weights, high: &high };
+        let weight = |column: usize, i: usize| {
+            let (half, lane, quad) = (column / LANES, column % LANES, i / 4);
+            let low = weights[128 * (i / 8) + 64 * half + 4 * lane + i % 4] >> (4 * (quad % 2)) & 15;
+            if G::HIGH == 0 {
+                return low;
+            }
+            let planes = 64 * G::HIGH * half + 64 * (quad * G::HIGH / 8);
+            let bits = high[planes + 4 * lane + i % 4] >> (quad * G::HIGH % 8);
+            low | (bits & ((1 << G::HIGH) - 1)) << 4
+        };
         let expected = [0, 1].map(|half| {
             core::array::from_fn(|lane| {
-                let scale = scales[16 * half + lane].0;
-                let (s, z) = (i32::from(scale & 15), i32::from(scale >> 4));
-                let sum: i32 = (0..32)
-                    .map(|i| {
-                        let byte = weights[128 * (i / 8) + 64 * half + 4 * lane + i % 4].0;
-                        i32::from(row[i].0) * s * (i32::from(byte >> (4 * (i / 4 % 2)) & 15) - z)
-                    })
-                    .sum();
-                (sum + first[16 * half + lane]) as f32
+                let column = 16 * half + lane;
+                let (s, z) = (scales[column] & G::SCALE_MAX, scales[column] >> G::SCALE_BITS);
+                let product = |i: usize| {
+                    i32::from(row[i].0) * i32::from(s) * (i32::from(weight(column, i)) - i32::from(z))
+                };
+                ((0..32).map(product).sum::<i32>() + first[column]) as f32
             })
         });
         for isa in Isa::available().iter() {
-            assert_eq!(isa.run(Group(&row, &scales, &weights, &first)), expected, "{}", isa.name());
+            let got = isa.run(Group(&row, group, &first, PhantomData::<G>));
+            assert_eq!(got, expected, "{} {} bits", isa.name(), G::BITS);
         }
     }
 }

@@ -194,8 +194,8 @@ impl ModelConfig {
             return Ok(());
         };
         let expected = match format {
-            WeightFormat::Int8 | WeightFormat::Int4 => {
-                "products with at most 65536 inputs for int8 and int4 weights"
+            WeightFormat::Int8 | WeightFormat::Int4 | WeightFormat::Int5 | WeightFormat::Int6 => {
+                "products with at most 65536 inputs for int8, int6, int5 and int4 weights"
             }
             WeightFormat::Bf16x12 => "products with at most 524284 inputs for 12-bit bf16 weights",
             _ => "products with no more inputs than the weight format can add up",

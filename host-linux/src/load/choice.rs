@@ -2,9 +2,9 @@
 //! 12 bits.
 //!
 //! A choice has a name: that of a format for all weights, or of a format and what differs from it:
-//! `int4:value=int8,down=int8`. A few weights are worth more bits than the others: rounding the
+//! `int4:down=int8`. A few weights are worth more bits than the others: rounding the
 //! values and the head to 4 bits costs as much as rounding all other weights (docs/performance.md
-//! has the measurements), so `int4` alone keeps those two in 8.
+//! has the measurements), so `int4`, `int5` and `int6` alone keep those two in 8.
 use crate::text::quote::quote;
 use std::fmt::Write;
 use verbatim_core::dtype::WeightFormat;
@@ -18,11 +18,12 @@ pub struct WeightChoice {
     /// The format of the weights; `None` is the source's own: int8 if any of its matrices is of a
     /// GGUF file's blocks, else f32 if any is, else bf16.
     pub format: Option<WeightFormat>,
-    /// The format of the output head; `None` is int8 with int4 weights, else that of the weights.
+    /// The format of the output head; `None` is int8 with int4, int5 and int6 weights, else that of
+    /// the weights.
     pub head: Option<WeightFormat>,
-    /// The products of the layers that have a format of their own; `None` is values in int8 with
-    /// int4 weights, else no product.
-    pub mix: Option<FormatMix>,
+    /// The products of the layers that have a format of their own; where none is said for the
+    /// values, they are int8 with int4, int5 and int6 weights.
+    pub mix: FormatMix,
     /// Whether bf16 takes 12 bits a weight; it changes no result.
     pub compress: Compress,
     /// The instruction set that will serve the model; `None` is the best of this CPU. With
@@ -39,7 +40,7 @@ impl WeightChoice {
         Self {
             format: Some(format),
             head: Some(format),
-            mix: Some(FormatMix::NONE),
+            mix: FormatMix { value: Some(format), ..FormatMix::NONE },
             compress: Compress::Auto,
             isa: None,
             sequences: None,
@@ -64,7 +65,7 @@ impl WeightChoice {
         let (format, rest) = weights.split_once(':').map_or((weights, None), |(f, rest)| (f, Some(rest)));
         let mut choice = Self { format: Some(format_of(field, format)?), ..Self::default() };
         for part in rest.into_iter().flat_map(|rest| rest.split(',')) {
-            let mix = choice.mix.get_or_insert_default();
+            let mix = &mut choice.mix;
             let Some((product, name)) = part.split_once('=') else {
                 return Err(format!("{field} …{}: expected PRODUCT=FORMAT, such as value=int8", quote(part)));
             };
@@ -86,17 +87,16 @@ impl WeightChoice {
     /// Sets a model's formats; `own` is that of its source.
     pub(super) fn apply(&self, own: WeightFormat, model: &mut ModelConfig) {
         let format = self.format.unwrap_or(own);
-        let is_int4 = format == WeightFormat::Int4;
+        let has_few_bits = matches!(format, WeightFormat::Int4 | WeightFormat::Int5 | WeightFormat::Int6);
         model.weight_format = format;
-        model.head_format = self.head.unwrap_or(if is_int4 { WeightFormat::Int8 } else { format });
+        model.head_format = self.head.unwrap_or(if has_few_bits { WeightFormat::Int8 } else { format });
         let has_panels = (model.q_size() + model.kv_size()).is_multiple_of(PANEL);
-        let value = (is_int4 && has_panels).then_some(WeightFormat::Int8);
-        let mix = self.mix.unwrap_or(FormatMix { value, ..FormatMix::NONE });
+        let value = (has_few_bits && has_panels).then_some(WeightFormat::Int8);
         let other = |product: Option<WeightFormat>| product.filter(|product| *product != format);
         model.mix = FormatMix {
-            value: other(mix.value),
-            attention_output: other(mix.attention_output),
-            down: other(mix.down),
+            value: other(self.mix.value.or(value)),
+            attention_output: other(self.mix.attention_output),
+            down: other(self.mix.down),
         };
     }
 }
@@ -187,6 +187,16 @@ fn no_gain_beyond(max: usize, served: Option<usize>, isa: &'static str) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn products_that_are_not_named_keep_their_default() {
+        let named = |name| WeightChoice::named(Some(name), None).unwrap();
+        let [int4, int8] = [Some(WeightFormat::Int4), Some(WeightFormat::Int8)];
+        let mix = named("int4:down=int8").mix;
+        assert_eq!(mix, FormatMix { down: int8, ..FormatMix::NONE }, "values: the default of int4");
+        assert_eq!(named("int4:value=int4").mix.value, int4, "values in 4 bits only where that is said");
+        assert_eq!(WeightChoice::all(WeightFormat::Int4).mix.value, int4);
+    }
 
     #[test]
     fn whether_12_bits_pay_depends_on_how_many_are_served() {

@@ -48,6 +48,12 @@ pub(super) fn rounding(format: WeightFormat) -> Option<&'static str> {
         WeightFormat::Int4 => Some(
             "weights are rounded to 4 bits with a scale and a zero for 32 of them, activations to 8 bits",
         ),
+        WeightFormat::Int5 => Some(
+            "weights are rounded to 5 bits with a scale and a zero for 32 of them, activations to 8 bits",
+        ),
+        WeightFormat::Int6 => Some(
+            "weights are rounded to 6 bits with a scale and a zero for 32 of them, activations to 8 bits",
+        ),
     }
 }
 

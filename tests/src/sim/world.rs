@@ -48,7 +48,10 @@ fn config(weights: WeightFormat, layer_count: usize) -> ModelConfig {
         features: LayerFeatures::PLAIN,
         weight_format: weights,
         head_format: weights,
-        mix: FormatMix::NONE,
+        mix: FormatMix {
+            value: (weights == WeightFormat::Int4).then_some(WeightFormat::Int8),
+            ..FormatMix::NONE
+        },
     }
 }
 

@@ -201,15 +201,13 @@ proptest! {
 
 #[test]
 fn a_run_of_segments_has_the_columns_of_each() {
-    use WeightFormat::{Bf16, Bf16x12, F32, Int4, Int8};
+    use WeightFormat::{Bf16, Bf16x12, F32, Int4, Int6, Int8};
     for (rows, k) in [(1, 70), (9, 200), (40, 333)] {
         let case = Case::new(5, rows, 5 * PANEL + 7, k, true);
-        for segments in [
-            &[(2_usize, Int4), (4, Int8)][..],
-            &[(1, Int8), (3, Int4), (2, Int8)],
-            &[(4, Bf16), (2, Bf16x12)],
-        ] {
-            let weight = case.of_segments(segments).unwrap();
+        for segments in
+            [vec![(2, Int4), (4, Int8)], vec![(1, Int8), (3, Int4), (2, Int6)], vec![(4, Bf16), (2, Bf16x12)]]
+        {
+            let weight = case.of_segments(&segments).unwrap();
             assert_eq!(weight.panel_count(), 6);
             let format_of: Vec<_> =
                 segments.iter().flat_map(|(panels, format)| vec![*format; *panels]).collect();
@@ -219,7 +217,7 @@ fn a_run_of_segments_has_the_columns_of_each() {
             let (act, _) = case.operands(segments[0].1);
             let stride = padded(case.n);
             for isa in Isa::available().iter() {
-                for cuts in [&[0_usize, 6][..], &[0, 1, 3, 5, 6], &[0, 4, 6]] {
+                for cuts in [vec![0, 6], vec![0, 1, 3, 5, 6], vec![0, 4, 6]] {
                     let mut out = vec![f32::NAN; rows * stride];
                     let shared = Shared::new(&mut out);
                     let mut scratch = Bytes::new(scratch_bytes(rows, 2));

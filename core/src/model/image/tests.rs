@@ -288,8 +288,8 @@ fn lies_are_named() {
         "image header: hidden_size must be between 1 and 16777216"
     );
     assert_eq!(
-        message(&put64(config_offset("weight format"), 5)),
-        "image header: weight format: found 5, which is unknown"
+        message(&put64(config_offset("weight format"), 99)),
+        "image header: weight format: found 99, which is unknown"
     );
     assert_eq!(
         message(&|b| b[header::AUX_COUNT.offset] = 200),

@@ -11,7 +11,7 @@
 //! | [`f32`](mod@float32) | 32 bits | f32 |
 //! | [`bf16`](mod@bfloat16) | 16 bits | bf16 |
 //! | [`int8`] | 8 bits, and a scale for each column | 8-bit integers |
-//! | [`int4`] | 4.25 bits, and a scale for each column | 8-bit integers |
+//! | [`grouped`] | 4.25, 5.25 or 6.25 bits, and a scale for each column | 8-bit integers |
 //! | [`bf16_12`] | 12 bits, and a few exceptions | bf16 |
 //!
 //! The list becomes the enum `Panels` (`linear`), the dispatch of a product (`product`) and that of
@@ -21,7 +21,7 @@ pub mod bf16_12;
 pub mod bfloat16;
 #[path = "f32.rs"]
 pub mod float32;
-pub mod int4;
+pub mod grouped;
 pub mod int8;
 pub(super) mod scaled;
 #[cfg(test)]
