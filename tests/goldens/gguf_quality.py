@@ -80,9 +80,9 @@ def server(command, log):
 
 
 def by_llama(url, ids, tokens):
-    """Greedy ids by llama.cpp, and how far the best log-probability of each is above the second."""
+    """Greedy ids by llama.cpp, to the end of its answer, and how far the best log-probability of each is above the second."""
     answer = post(url + "/completion", {
-        "prompt": ids, "n_predict": tokens, "temperature": 0, "n_probs": 2, "ignore_eos": True, "cache_prompt": False,
+        "prompt": ids, "n_predict": tokens, "temperature": 0, "n_probs": 2, "cache_prompt": False,
     })
     rows = answer["completion_probabilities"]
     gaps = [row["top_logprobs"][0]["logprob"] - row["top_logprobs"][1]["logprob"] for row in rows]
