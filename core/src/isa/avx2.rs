@@ -23,6 +23,19 @@ pub(super) unsafe fn enter<O: SimdOp>(op: O) -> O::Output {
     op.eval(Avx2(()))
 }
 
+/// The vector of each row `0..MR`, in an unsafe block. `core::array::from_fn` would call its
+/// closure, compiled for no instruction set.
+macro_rules! each_row {
+    ($r:ident => $e:expr) => {{
+        // Zeros are a vector.
+        let mut rows = [core::mem::zeroed(); MR];
+        for ($r, row) in rows.iter_mut().enumerate() {
+            *row = $e;
+        }
+        rows
+    }};
+}
+
 /// One expression for each register. A macro, since a closure might not be inlined into code that
 /// is compiled for the instruction set.
 macro_rules! both {
@@ -480,10 +493,11 @@ impl Dequantized for Avx2 {
         b: *const f32,
         sums: &mut [[Self::F; 2]; MR],
     ) {
-        // SAFETY: the caller vouches for an element of each row.
-        let rows = core::array::from_fn(|r| unsafe { _mm256_broadcast_ss(&*a.add(r * stride)) });
-        // SAFETY: the caller vouches for 32 columns.
-        unsafe { add_columns(rows, b, sums) };
+        // SAFETY: the caller vouches for an element of each row, and for 32 columns.
+        unsafe {
+            let rows = each_row!(r => _mm256_broadcast_ss(&*a.add(r * stride)));
+            add_columns::<MR>(rows, b, sums);
+        }
     }
     #[inline(always)]
     unsafe fn add_dequantized_pairs<const MR: usize>(
@@ -495,9 +509,9 @@ impl Dequantized for Avx2 {
         let b = b.cast::<f32>();
         // SAFETY: the caller vouches for a pair of each row, and for 32 odd and 32 even columns.
         unsafe {
-            let rows = core::array::from_fn(|r| widened([spread::<_, 0>(a.add(r * stride)); 2]).1[0]);
+            let rows = each_row!(r => widened([spread::<_, 0>(a.add(r * stride)); 2]).1[0]);
             add_columns::<MR>(rows, b, sums);
-            let rows = core::array::from_fn(|r| widened([spread::<_, 1>(a.add(r * stride)); 2]).0[0]);
+            let rows = each_row!(r => widened([spread::<_, 1>(a.add(r * stride)); 2]).0[0]);
             add_columns::<MR>(rows, b.add(32), sums);
         }
     }
@@ -511,9 +525,9 @@ impl Dequantized for Avx2 {
         // SAFETY: the caller vouches for a quad of each row, and for 32 columns of even elements
         // and of odd ones.
         unsafe {
-            let rows = core::array::from_fn(|r| parted_quad(spread::<_, 0>(a.add(r * stride))).0);
+            let rows = each_row!(r => parted_quad(spread::<_, 0>(a.add(r * stride))).0);
             add_int_columns::<MR>(rows, b, sums);
-            let rows = core::array::from_fn(|r| parted_quad(spread::<_, 1>(a.add(r * stride))).1);
+            let rows = each_row!(r => parted_quad(spread::<_, 1>(a.add(r * stride))).1);
             add_int_columns::<MR>(rows, b.add(128), sums);
         }
     }
@@ -560,20 +574,21 @@ impl UnpackGroup for Avx2 {
         });
         // A 16-bit product is two 8-bit ones: the maximal scale times the maximal weight is below
         // 256, so there is no carry.
-        let quads = |second: i32| {
+        let mut quads = [raw; 2];
+        for (second, quads) in quads.iter_mut().enumerate() {
             // SAFETY: self proves AVX2.
-            both!(i => unsafe {
-                let low = _mm256_srl_epi16(raw[i], _mm_cvtsi32_si128(4 * second));
+            *quads = both!(i => unsafe {
+                let low = _mm256_srl_epi16(raw[i], _mm_cvtsi32_si128(4 * second as i32));
                 let mut q = _mm256_and_si256(low, _mm256_set1_epi8(15));
                 if G::HIGH > 0 {
-                    let high = _mm256_srl_epi16(bits[i], _mm_cvtsi32_si128(second * G::HIGH as i32));
+                    let high = _mm256_srl_epi16(bits[i], _mm_cvtsi32_si128((second * G::HIGH) as i32));
                     let high = _mm256_and_si256(high, _mm256_set1_epi8((1 << G::HIGH) - 1));
                     q = _mm256_or_si256(q, _mm256_slli_epi16::<4>(high));
                 }
                 _mm256_sub_epi8(_mm256_mullo_epi16(q, scales.0[i]), scales.1[i])
-            })
-        };
-        (quads(0), quads(1))
+            });
+        }
+        (quads[0], quads[1])
     }
 }
 

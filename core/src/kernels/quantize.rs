@@ -34,7 +34,14 @@ impl SimdOp for Quantize<'_> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> f32 {
         let Self { width, x, out } = self;
-        quantize_from(s, width, x, out, |block, _, i| load_part(s, &block[i..]))
+        quantize_from(
+            s,
+            width,
+            x,
+            out,
+            #[inline(always)]
+            |block, _, i| load_part(s, &block[i..]),
+        )
     }
 }
 
@@ -51,7 +58,12 @@ pub(crate) fn quantize_from<S: Simd>(
     assert!(x.len() == out.len() && x.len().is_multiple_of(LANES) && width <= x.len());
     let (mut max, mut poison) = (s.splat(0.0), s.splat(0.0));
     for (number, block) in x[..width].chunks_mut(BLOCK).enumerate() {
-        rotation::rows::rotate_from(s, block, |block, i| part(block, number * BLOCK, i));
+        rotation::rows::rotate_from(
+            s,
+            block,
+            #[inline(always)]
+            |block, i| part(block, number * BLOCK, i),
+        );
         for part in block.chunks(LANES) {
             let x = load_part(s, part);
             max = s.max(s.abs(x), max);

@@ -87,8 +87,14 @@ impl SimdOp for RmsNorm<'_> {
             }
             Normed::Int8 { floats, rounded, scale } => {
                 assert!(floats.len() == x.len());
-                *scale =
-                    quantize_from(s, n, floats, rounded, |_, start, i| normed_part(s, x, w, inv, start + i));
+                *scale = quantize_from(
+                    s,
+                    n,
+                    floats,
+                    rounded,
+                    #[inline(always)]
+                    |_, start, i| normed_part(s, x, w, inv, start + i),
+                );
             }
         }
     }

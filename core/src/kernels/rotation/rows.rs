@@ -65,7 +65,12 @@ fn blocks(len: usize) -> impl Iterator<Item = (usize, usize)> {
 /// with the row.
 #[inline(always)]
 pub(crate) fn rotate<S: Simd>(s: S, x: &mut [f32]) {
-    rotate_from(s, x, |x, i| load_part(s, &x[i..]));
+    rotate_from(
+        s,
+        x,
+        #[inline(always)]
+        |x, i| load_part(s, &x[i..]),
+    );
 }
 
 /// [`rotate`] for a row that is read by `part(x, i)`: the 16 elements from `i` on, those past the

@@ -397,11 +397,10 @@ impl<S: InstructionSet, G: Grouped> Unpack<S> for G {
 
     #[inline(always)]
     fn unpack(s: S, unit: Unit<'_, S>, pair: usize, (): &mut ()) -> [[S::Quads; 2]; 2] {
-        let quads = |half: usize| {
-            let (low, plane) = (unit.group.quads(pair, half), unit.group.plane::<G>(pair, half));
-            s.load_group_quads::<G>(low, plane, unit.scales[half])
-        };
-        let (first, second) = (quads(0), quads(1));
+        // Twice, by hand: a closure would be a call, compiled for no instruction set.
+        let Unit { group, scales } = unit;
+        let first = s.load_group_quads::<G>(group.quads(pair, 0), group.plane::<G>(pair, 0), scales[0]);
+        let second = s.load_group_quads::<G>(group.quads(pair, 1), group.plane::<G>(pair, 1), scales[1]);
         [[first.0, second.0], [first.1, second.1]]
     }
 
