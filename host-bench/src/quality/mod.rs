@@ -30,7 +30,7 @@ use verbatim_tests::q4_0;
 
 const FORMATS: &[WeightFormat] = &WeightFormat::ALL;
 
-/// What is measured.
+/// The flags of `verbatim-bench quality`: the model, the text, and what is compared.
 #[derive(Debug, clap::Args)]
 pub(crate) struct QualityArgs {
     /// A checkpoint's directory, a GGUF file, or either's name in the Hugging Face cache [default:
