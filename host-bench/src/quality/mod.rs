@@ -251,7 +251,10 @@ pub(crate) fn report(args: &QualityArgs, json: bool) -> Result<(), String> {
     };
     let window = args.window;
     if window < 4 || args.tokens < window {
-        return Err(format!("--tokens {}, --window {window}: at least a window of 4", args.tokens));
+        let tokens = args.tokens;
+        return Err(format!(
+            "--tokens {tokens}, --window {window}: one window of at least 4 tokens is needed"
+        ));
     }
     let windows = args.tokens / window;
     let llama = Perplexity { program, text: &args.text, window, windows, threads: workers };
