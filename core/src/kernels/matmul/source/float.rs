@@ -150,7 +150,7 @@ impl<E: Element> SimdOp for ToOperands<'_, E> {
     }
 }
 
-/// [`Element::are_operands`].
+/// [`Element::are_operands`], compiled for the instruction set that packs.
 struct AreOperands<'a, E> {
     rows: &'a [u8],
     element: PhantomData<E>,
