@@ -10,12 +10,12 @@ machine gives, whoever computes them, in whatever order, and whatever is killed 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
     from ray.data import Dataset
 
     from verbatim_ray.batch.folder import Folder
@@ -79,14 +79,16 @@ def batch(
     output: str | os.PathLike[str],
     *,
     parameters: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
     **servers: Any,
 ) -> Report:
     """Answers all of `source`, a data set or a file of lines, into the folder `output`.
 
     What the folder has already is not asked for again, so a run that was killed is begun again by
-    the same call. A line is answered by the bytes that `verbatim batch` writes for it. For the
-    rest, see `answers`; a file needs no processor to be read. Raises a FolderError where the folder
-    has something else, answers of another model, or answers to other requests of that name.
+    the same call. A line is answered by the bytes that `verbatim batch` writes for it. `progress`
+    is called with how many lines are done, and of how many, if that is known. For the rest, see
+    `answers`; a file needs no processor to be read. Raises a FolderError where the folder has
+    something else, answers of another model, or answers to other requests of that name.
     """
     from ray.data import from_arrow  # noqa: PLC0415
 
@@ -94,12 +96,13 @@ def batch(
 
     wanted = Servers(**servers)
     with Folder(output) as folder:
-        before, refused, unanswered = len(folder.done), 0, 0
+        before, refused, unanswered, total = len(folder.done), 0, 0, None
         if isinstance(source, (str, os.PathLike)):
             tables, refused = _blocks(source, folder, wanted.max_seqs)
             if not tables:
                 return Report(before, before, folder.failed, refused, 0)
             answered = _answers(from_arrow(tables), wanted, {})
+            total = refused + before + sum(table.num_rows for table in tables)
         else:
             answered = _answers(source, wanted, parameters or {}, folder.done, spare=1)
         for custom_id, status, answer in _rows(answered):
@@ -111,6 +114,8 @@ def batch(
             else:
                 name = answer.removeprefix('{"id":"batch_req_').partition('"')[0]
                 folder.append(custom_id, name, status, answer)
+            if progress:
+                progress(len(folder.done) + refused + unanswered, total)
         return Report(len(folder.done), before, folder.failed, refused, unanswered)
 
 

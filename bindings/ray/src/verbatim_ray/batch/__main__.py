@@ -1,9 +1,12 @@
 """`python -m verbatim_ray.batch`: a file of requests, answered by a cluster into a folder."""
 
 import argparse
+import logging
 import sys
+import time
 
 import ray
+from ray.data import DataContext
 from ray.exceptions import RayError
 
 from verbatim_ray.batch import batch
@@ -12,6 +15,32 @@ from verbatim_ray.batch.folder import FolderError
 
 LONGEST = 2000
 """Characters of an error that are shown, at most."""
+
+
+class Bar:
+    """How far a batch is: on a terminal a bar in a line of its own, else a line now and then."""
+
+    def __init__(self) -> None:
+        self.is_terminal = sys.stderr.isatty()
+        self.pause_s = 0.1 if self.is_terminal else 10.0
+        self.next = 0.0
+        self.first: tuple[float, int] | None = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Shows it, if that is due."""
+        now = time.monotonic()
+        self.first = self.first or (now, done)
+        if now < self.next and done != total:
+            return
+        self.next = now + self.pause_s
+        rate = (done - self.first[1]) / max(now - self.first[0], 0.001)
+        text = f"{done}/{total} lines, {rate:.1f}/s" if total else f"{done} lines, {rate:.1f}/s"
+        if self.is_terminal and total:
+            full = 40 * done // total
+            text = f"{'█' * full}{'░' * (40 - full)} {text}"
+        print(f"\r{text}\x1b[K" if self.is_terminal else text, end="", file=sys.stderr, flush=True)
+        if not self.is_terminal or done == total:
+            print(file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -49,7 +78,11 @@ def main() -> int:
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
     asked, flags = parser.parse_args(words[:cut]), words[cut + 1 :]
-    ray.init(address=asked.address, log_to_driver=False, ignore_reinit_error=True)
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    DataContext.get_current().enable_progress_bars = (
+        False  # it counts blocks, where lines are known
+    )
+    ray.init(address=asked.address, log_to_driver=False, logging_level=logging.WARNING)
     try:
         report = batch(
             asked.input,
@@ -60,6 +93,7 @@ def main() -> int:
             max_seqs=asked.max_seqs,
             binary=asked.binary,
             args=flags,
+            progress=Bar(),
             wait_s=asked.wait,
         )
     except (CapacityError, FolderError, RayError, OSError, ValueError) as error:

@@ -25,8 +25,7 @@ def check(servers: Servers, spare: int = 0, sleep: Callable[[float], None] = tim
     replicas, threads = servers.replicas, servers.threads
     needed, until = replicas * threads + spare, time.monotonic() + servers.wait_s
     while True:
-        # Ray has no types for what these tell.
-        nodes, resources = ray.nodes(), ray.available_resources()  # type: ignore[no-untyped-call]
+        nodes, resources = ray.nodes(), ray.available_resources()
         alive = [node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]]
         free = resources.get("CPU", 0.0)
         if free >= needed and _places(alive, threads) >= replicas:

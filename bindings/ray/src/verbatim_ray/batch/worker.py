@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import aiohttp
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 
 from verbatim_ray.batch import Servers
 from verbatim_ray.batch.lines import Line, LineError, answered, of_row, read, refused
