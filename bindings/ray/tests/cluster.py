@@ -63,6 +63,11 @@ class Nodes:
         found: list[dict[str, Any]] = until(f"{replicas} replicas", all_run, 60)
         return found
 
+    def stop_app(self) -> None:
+        """Ends the application, so that the next one begins with empty caches."""
+        if "verbatim" in serve.status().applications:
+            serve.delete("verbatim")
+
     def stop(self) -> None:
 
         serve.shutdown()

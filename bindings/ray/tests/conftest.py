@@ -1,5 +1,6 @@
 """Fixtures: a server alone, fronts without Ray, and a cluster with it."""
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -43,9 +44,10 @@ def local(binary: str) -> Iterator["Local"]:
 
 @pytest.fixture(scope="session")
 def nodes(binary: str) -> Iterator["Nodes"]:
-    """A cluster of a head and two nodes."""
+    """A cluster of a head and two nodes. Raylets inherit this environment, and replicas theirs."""
     from cluster import Nodes
 
+    os.environ.update(VERBATIM_REAL=binary, VERBATIM_SLOW_MS="40")
     made = Nodes()
     yield made
     made.stop()

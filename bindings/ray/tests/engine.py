@@ -40,7 +40,8 @@ def events(path: str, body: dict[str, Any], count: int = 7, created: int = 5) ->
     sent: list[bytes] = []
 
     def send(choice: dict[str, Any] | None, **more: Any) -> None:
-        first = {"verbatim": {"seed": body["seed"], "ignored": []}} if not sent else {}
+        is_told = not sent or choice is None  # in the first event, and with the usage
+        first = {"verbatim": {"seed": body["seed"], "ignored": []}} if is_told else {}
         event = {**shell, "choices": [choice] if choice else [], **first, **more}
         sent.append(b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n")
 

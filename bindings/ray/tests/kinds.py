@@ -98,12 +98,12 @@ def compared(raw: bytes) -> dict[int, list[Any]]:
     seen = events(raw)
     assert len({(at["id"], at["created"], at["system_fingerprint"]) for at in seen}) == 1
     assert "verbatim" in seen[0]
-    assert not any("verbatim" in at for at in seen[1:])
+    assert not any("verbatim" in at for at in seen[1:] if at["choices"])
     for event in seen:
         choice = event["choices"][0] if event["choices"] else {"index": -1}
         usage = event.get("usage") or {}
         usage.pop("prompt_tokens_details", None)
-        told[choice["index"]].append([choice, usage, event["id"]])
+        told[choice["index"]].append([choice, usage, event["id"], event.get("verbatim")])
     return dict(told)
 
 

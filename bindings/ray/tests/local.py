@@ -6,7 +6,7 @@ Between front and engines stands a wire that can be cut behind any token.
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -20,66 +20,9 @@ from verbatim_ray.child import Child
 from verbatim_ray.front import Front
 from verbatim_ray.options import FrontOptions
 from verbatim_ray.router import Ask, rank
+from wire import Wire
 
 T = TypeVar("T")
-
-
-class Wire:
-    """Passes bytes between the front and one engine, until it is cut."""
-
-    def __init__(self, child: Child) -> None:
-        self.child = child
-        self.url = ""
-        self.cut_after: int | None = None
-        """Tokens of one reply after which both connections end."""
-        self.on_cut: Callable[[Child], None] = lambda _: None
-        self.asked = 0
-        self.cuts = 0
-
-    async def listen(self) -> None:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    async def _serve(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        host, _, port = self.child.url.removeprefix("http://").partition(":")
-        writers = [back]
-        self.asked += 1
-        try:
-            far, forth = await asyncio.open_connection(host, int(port))
-            writers.append(forth)
-            there = asyncio.create_task(self._pump(near, forth))
-            await self._replies(far, back)
-            there.cancel()
-        except OSError:
-            pass
-        finally:
-            for writer in writers:
-                writer.transport.abort()
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-
-    async def _replies(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        """Passes a chunked reply on, chunk by chunk: an engine sends each event as one."""
-        tokens = 0
-        while True:
-            if self.cut_after is not None and tokens >= self.cut_after:
-                self.cut_after = None
-                self.cuts += 1
-                self.on_cut(self.child)
-                return
-            line = await source.readline()
-            if not line:
-                return
-            with contextlib.suppress(ValueError):
-                if size := int(line, 16):
-                    line += await source.readexactly(size + 2)
-            tokens += line.count(b'"token_ids":[') - line.count(b'"prompt_token_ids":[')
-            sink.write(line)
-            await sink.drain()
 
 
 class Local:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import get, post, until
 
+from helpers import get, post, until
 from verbatim_ray import binary as binaries
 from verbatim_ray.child import Child, ChildError
 

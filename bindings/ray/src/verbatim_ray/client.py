@@ -31,7 +31,7 @@ async def stream(
     a request is refused: its `reply` is what was said.
     """
     places = [urls] if isinstance(urls, str) else list(urls)
-    sent = {**(headers or {}), "x-request-id": f"{random.getrandbits(64):016x}"}
+    sent = {"x-request-id": f"{random.getrandbits(64):016x}", **(headers or {})}
     seeded = {"seed": random.getrandbits(53), **{at: v for at, v in body.items() if v is not None}}
     told, fails = Told(path, seeded), 0
     async with aiohttp.ClientSession(headers=sent) as session:

@@ -115,6 +115,7 @@ class Engines:
                 async with asked as reply:
                     await _check(reply)
                     told = {at: value for at in _TELLS if (value := reply.headers.get(at))}
+                    told["x-verbatim-replica"] = name
                     yield Head(reply.status, told)
                     rest = b""
                     is_events = told.get("content-type", "").startswith(SSE)

@@ -1,6 +1,7 @@
 """One stream, from whichever engines bring it to its end."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator
@@ -45,11 +46,11 @@ class Relay:
         return self._engines.metrics
 
     async def run(self) -> Source:
-        """The head of a reply, then what the client gets. A head that begins no stream is an error.
+        """The head of a reply, then what the client gets: an error, where no stream begins.
 
         Whoever stops to listen must close it, and then no engine computes any more for it.
         """
-        head: Head | None = None
+        has_head = False
         try:
             self._ask()
             while self._told.over is None:
@@ -59,29 +60,38 @@ class Relay:
                     continue
                 source, item = turn
                 try:
-                    said = item.result()
-                    if isinstance(said, bytes):
-                        out = await self._take(source, said)
-                    elif is_stream(said):
-                        out = b""
-                    else:
-                        raise Broken("refused", await _refusal(said, source))
+                    said = await self._hear(source, item.result())
                 except (Broken, StopAsyncIteration) as error:
                     await source.aclose()
                     if end := await self._broke(error):
-                        if head is None:
+                        if not has_head:
                             yield Head(end[0], end[1])
-                        yield end[2] if head is None else b"data: " + end[2] + b"\n\n"
+                        yield b"data: " + end[2] + b"\n\n" if has_head else end[2]
                         return
                     continue
-                if head is None and isinstance(said, Head):
+                if said and not (has_head and isinstance(said, Head)):
+                    has_head = True  # the first that is said
                     yield said
-                    head = said
-                if out:
-                    yield out
-                self._race.add(source)
+                await self._go_on(source)
         finally:
             await self._alone()
+
+    async def _hear(self, source: Source, said: Head | bytes) -> Head | bytes:
+        """What the client gets of what an engine said."""
+        if isinstance(said, bytes):
+            return await self._take(source, said)
+        if not is_stream(said):
+            raise Broken("refused", await _refusal(said, source))
+        return said
+
+    async def _go_on(self, source: Source) -> None:
+        """Hears more of an engine; of its reply's end, so that the connection can be used again."""
+        if self._told.over is None:
+            self._race.add(source)
+            return
+        with contextlib.suppress(Broken):
+            async for _ in source:
+                pass
 
     def _ask(self) -> None:
         """Asks one more engine for what the client was not told yet."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import ray
+from ray import serve
 
 from verbatim_ray.child import Child
 from verbatim_ray.metrics import EngineGauges
@@ -56,10 +57,16 @@ class Replica:
 
     async def who(self) -> dict[str, Any]:
         """Processes and node, for tests and operators."""
-        node = ray.get_runtime_context().get_node_id()
-        return {"url": self.child.url, "pid": self.child.pid, "actor": os.getpid(), "node": node}
+        return {
+            "replica": serve.get_replica_context().replica_id.unique_id,
+            "url": self.child.url,
+            "pid": self.child.pid,
+            "actor": os.getpid(),
+            "node": ray.get_runtime_context().get_node_id(),
+        }
 
     def __del__(self) -> None:
         """Ends the server once Ray has waited for the requests that it knows of."""
         self._is_closing = True
-        self.child.stop()
+        if hasattr(self, "child"):  # a server that did not start is no replica to end
+            self.child.stop()

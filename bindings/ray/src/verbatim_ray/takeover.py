@@ -162,7 +162,7 @@ class Told:
         if self._created is None:
             found = _CREATED.search(event)
             self._created = found[1] if found else b""
-        if self._has_begun and "verbatim" in said:
+        if self._has_begun and "verbatim" in said and said.get("choices"):
             del said["verbatim"]
             event = b"data: " + json.dumps(said, separators=(",", ":")).encode() + b"\n\n"
         if b'"created":' + self._created + b"," not in event:
