@@ -63,7 +63,7 @@ fn answer(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiE
         let stream = AssertUnwindSafe(|| answer.stream(&mut generation, &mut queued, &mut room, &mut events));
         if catch_unwind(stream).is_err() {
             // The status is sent, so the error is the last event.
-            let _ = events.send(&dialect.error(&ApiError::panicked())).and_then(|()| events.done());
+            let _ = events.fail(&dialect.error(&ApiError::panicked()));
         }
         record::note(&parsed, &generation, server, &mut exchange.record);
     } else {

@@ -238,11 +238,11 @@ pub trait AnswerWriter {
     /// Sends what comes after all choices, and ends the answer by [`Events::done`].
     fn close(&mut self, usage: Usage, events: &mut Events) -> io::Result<()>;
 
-    /// Ends an answer that an error has cut; `body` is the error in the dialect's words.
+    /// Ends an answer that an error has cut, as [`Events::fail`] does; `body` is the error in the
+    /// dialect's words.
     fn fail(&mut self, error: &ApiError, body: &Value, events: &mut Events) -> io::Result<()> {
         let _ = error;
-        events.send(body)?;
-        events.done()
+        events.fail(body)
     }
 
     /// The body of an answer that is not streamed.
