@@ -28,6 +28,8 @@ UNANSWERED = -1
 
 TRIES = 8
 """How often a row is asked for whose server breaks, at most."""
+WAITS = 600
+"""How often a row is asked for that a server has no room for, at most: for about ten minutes."""
 STARTS = 3
 """How often in a row a server is started that does not come up."""
 LOOK_S = 5.0
@@ -144,11 +146,10 @@ class Worker:
         if line.body.get("stream") is True:
             return 400, STREAM_REFUSED
         body = json.dumps(line.body).encode()
-        broken, asked = 0, 0
-        while broken < TRIES:
-            if asked:
-                await asyncio.sleep(min(SHORT_S * 2**asked, 1.0))
-            asked = min(asked + 1, 10)
+        broken, full = 0, 0
+        while broken < TRIES and full < WAITS:
+            if broken or full:
+                await asyncio.sleep(min(SHORT_S * 2 ** min(broken + full, 10), 1.0))
             child = await self._alive()
             about = {**child.headers, "Content-Type": "application/json", "x-request-id": line.name}
             try:
@@ -158,7 +159,8 @@ class Worker:
                 broken += 1
                 continue
             if reply.status == 429:
-                continue  # its queue is full for the moment
+                full += 1  # with other rows, which end
+                continue
             if reply.status < 500 or reply.headers.get("x-should-retry") == "false":
                 return reply.status, answer
             broken += 1
