@@ -1,5 +1,7 @@
 //! The simulator of clusters: it agrees with formulas where there are some, its checks find bugs
 //! that are planted, and the policies differ as they should.
+use clap::Parser;
+use verbatim_tests::cluster::arguments::ClusterArguments;
 use verbatim_tests::cluster::outcome::Outcome;
 use verbatim_tests::cluster::policy::Policy;
 use verbatim_tests::cluster::report::{Run, json, sum, table};
@@ -194,6 +196,52 @@ fn planted_bugs_are_found() {
     found(Wrong::CancelLeaks, "blocks belong to nobody");
     found(Wrong::DeathForgotten, "are forgotten");
     found(Wrong::EndsTwice, "ends twice");
+}
+
+/// The flags of `verbatim-sim` that describe a cluster.
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+}
+
+fn told(flags: &str) -> Result<String, String> {
+    let words = ["verbatim-sim"].into_iter().chain(flags.split_whitespace());
+    let flags = Flags::try_parse_from(words).map_err(|error| error.to_string())?;
+    assert!(flags.cluster.is_asked());
+    flags.cluster.simulate(1, 2)
+}
+
+#[test]
+fn flags_make_tables_objects_and_pictures() {
+    let plot = std::env::temp_dir().join(format!("verbatim-sim-{}.svg", std::process::id()));
+    let flags = format!("--cluster 2,3 --requests 50 --policy random,conversation --plot {}", plot.display());
+    let table = told(&flags).expect("the flags are right");
+    assert_eq!(table.lines().count(), 2 + 4);
+    assert!(table.contains("| 3 | conversation |") && !table.contains("takeovers"), "{table}");
+    let picture = std::fs::read_to_string(&plot).expect("it was written");
+    std::fs::remove_file(&plot).expect("it was there");
+    assert_eq!((picture.matches("<polyline").count(), picture.contains("NaN")), (4, false));
+    let faulty = "--cluster 4 --requests 100 --policy prefix --faults 100 --hedge-ms 500 --upgrade-at 60 --bursty --json";
+    let object: serde_json::Value =
+        serde_json::from_str(&told(faulty).expect("they are right")).expect("an object");
+    assert!(object["faults"]["kills"].as_u64() > Some(0) && object["hedges"].as_u64() > Some(0), "{object}");
+    assert_eq!(object["requests"], 400);
+    let found =
+        told("--cluster 2 --requests 60 --policy random --first-within 8000 --users 1000").expect("a rate");
+    assert!(found.contains("requests/s a replica |") && found.contains("1000 users"), "{found}");
+    for (flags, why) in [
+        ("--cluster 2 --policy best", "policies are random"),
+        ("--cluster 0", "replicas: 0"),
+        ("--cluster 2 --rate 0", "--rate 0"),
+        ("--cluster 2 --front-us 5", "--front-us"),
+        ("--cluster 2 --kv-tokens 100", "KV blocks: 6"),
+        ("--cluster 2 --hedge-ms 18446744073709551615", "until a hedge"),
+        ("--cluster 2 --times /nowhere", "--times /nowhere"),
+        ("--cluster 2 --requests 9999999", "requests: 19999998"),
+    ] {
+        assert!(told(flags).expect_err("they are wrong").contains(why), "{flags}");
+    }
 }
 
 #[test]

@@ -87,7 +87,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.cluster.is_asked() {
         return match arguments.cluster.simulate(arguments.seed, arguments.jobs) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
             Err(why) => {
                 eprintln!("{why}");
                 ExitCode::FAILURE

@@ -1,11 +1,11 @@
 //! The flags of `verbatim-sim --cluster`, and what it does with them.
+use super::plot;
 use super::policy::Policy;
-use super::report::{Run, json, sum, table};
+use super::report::{Run, json, rates, sum, table};
 use super::run::{Failure, run};
 use super::search::greatest;
 use super::settings::{Arrivals, FaultSettings, MILLISECOND, SECOND, Settings};
 use super::times::Times;
-use super::{plot, report};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ pub struct ClusterArguments {
     report_ms: u64,
     /// Streams by which a replica may exceed the least loaded one before affinity gives way.
     #[arg(long, requires = "cluster", default_value_t = 4)]
-    slack: i32,
+    slack: u32,
     /// Milliseconds between two events of a stream, at least.
     #[arg(long, requires = "cluster", default_value_t = 0)]
     interval_ms: u64,
@@ -95,9 +95,9 @@ impl ClusterArguments {
         !self.cluster.is_empty()
     }
 
-    /// Simulates all clusters by all policies, `jobs` at a time, and prints what came of it. An
-    /// error says what is wrong with the flags, or what happened that may not.
-    pub fn simulate(&self, seed: u64, jobs: usize) -> Result<(), String> {
+    /// Simulates all clusters by all policies, `jobs` at a time, and returns what came of it as
+    /// text. An error says what is wrong with the flags, or what happened that may not.
+    pub fn simulate(&self, seed: u64, jobs: usize) -> Result<String, String> {
         let policies = if self.policy.is_empty() { Policy::ALL.to_vec() } else { self.policy.clone() };
         let mut all = Vec::new();
         for replicas in &self.cluster {
@@ -108,21 +108,22 @@ impl ClusterArguments {
             }
         }
         let runs = self.runs(&all, jobs)?;
+        let mut text = String::new();
         if self.json {
-            runs.iter().for_each(|run| println!("{}", json(run)));
+            runs.iter().for_each(|run| text.push_str(&format!("{}\n", json(run))));
         } else {
-            print!("{}", table(&runs));
+            text.push_str(&table(&runs));
             if self.first_within.is_some() {
-                print!("{}", report::rates(&runs));
+                text.push_str(&rates(&runs));
             }
-        }
-        if let (Some(users), Some(last), false) = (self.users, runs.last(), self.json) {
-            print!("{}", sum(last, users));
+            if let (Some(users), Some(last)) = (self.users, runs.last()) {
+                text.push_str(&sum(last, users));
+            }
         }
         if let Some(path) = &self.plot {
             std::fs::write(path, plot::svg(&runs)).map_err(|error| format!("{}: {error}", path.display()))?;
         }
-        Ok(())
+        Ok(text)
     }
 
     fn runs(&self, all: &[Settings], jobs: usize) -> Result<Vec<Run>, String> {
@@ -168,7 +169,7 @@ impl ClusterArguments {
             engine.times = Times::measured(&text).map_err(name)?;
         }
         engine.seqs_max = self.seqs;
-        engine.queue_max = 8 * self.seqs;
+        engine.queue_max = self.seqs.saturating_mul(8);
         engine.blocks = self.kv_tokens / 16;
         engine.interval_ns = self.interval_ms.saturating_mul(MILLISECOND);
         front.count = self.fronts.unwrap_or(front.count);

@@ -8,6 +8,9 @@ use std::fmt;
 /// How long nothing may happen to requests before they count as forgotten.
 const SILENCE_NS: u64 = 600 * SECOND;
 
+/// How long after the last question all answers must have ended.
+const ENDLESS_NS: u64 = 3600 * SECOND;
+
 /// A simulation in which something happened that may not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -46,6 +49,10 @@ pub fn run(settings: &Settings) -> Result<Outcome, Failure> {
         happen(&mut world, event, &mut drew).map_err(|what| failed(&world, what))?;
         if world.open > 0 && world.now_ns - world.progress_ns > SILENCE_NS {
             let what = format!("{} requests are forgotten", world.open);
+            return Err(failed(&world, what));
+        }
+        if world.now_ns - world.last_ask_ns > ENDLESS_NS {
+            let what = format!("{} requests come to no end", world.open);
             return Err(failed(&world, what));
         }
     }

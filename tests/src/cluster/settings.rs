@@ -78,7 +78,7 @@ pub struct FrontSettings {
     /// reports a front knows only its own streams.
     pub report_ns: u64,
     /// Streams by which a replica may exceed the least loaded one before affinity gives way.
-    pub slack: i32,
+    pub slack: u32,
     /// A stream without an event for so long is asked for from another replica too; 0 is never.
     pub hedge_ns: u64,
     /// The same before the first event, if streams are hedged at all.
@@ -183,7 +183,19 @@ impl Settings {
 
     /// Says what is out of range, by name.
     pub fn check(&self) -> Result<(), String> {
+        let (hour, year) = (3600 * SECOND, 365 * 24 * 3600 * SECOND);
+        let (front, faults) = (&self.front, &self.faults);
         let bounds = [
+            ("nanoseconds of a front's work for a request", front.request_ns, 0, hour),
+            ("nanoseconds of a front's work for an event", front.event_ns, 0, hour),
+            ("nanoseconds between reports", front.report_ns, 0, hour),
+            ("nanoseconds until a hedge", front.hedge_ns.max(front.hedge_first_ns), 0, 4 * hour),
+            ("slack", u64::from(front.slack), 0, 1 << 20),
+            ("nanoseconds between events", self.engine.interval_ns, 0, hour),
+            ("nanoseconds between kills", faults.kill_every_ns, 0, year),
+            ("nanoseconds between stops", faults.stop_every_ns, 0, year),
+            ("nanoseconds between slow phases", faults.slow_every_ns, 0, year),
+            ("nanoseconds until an upgrade", faults.upgrade_at_ns, 0, year),
             ("replicas", self.replicas as u64, 1, REPLICAS_MAX as u64),
             ("fronts", self.front.count as u64, 1, 10_000),
             ("requests", self.load.requests as u64, 1, REQUESTS_MAX as u64),

@@ -29,11 +29,11 @@ pub const TINYLLAMA: &str = include_str!("../../data/cluster/tinyllama-int8.json
 const BATCH_CONTEXT: u64 = 72;
 
 impl Times {
-    /// Reads what `verbatim-bench model --json` printed, a JSON object a line. An error says which
-    /// figure is missing.
+    /// Reads what `verbatim-bench model --json` printed, a JSON object a line; other lines, which
+    /// tell that a model was made, are passed over. An error says which figure is missing.
     pub fn measured(lines: &str) -> Result<Self, String> {
         let mut values = Vec::new();
-        for (i, line) in lines.lines().filter(|line| !line.trim().is_empty()).enumerate() {
+        for (i, line) in lines.lines().enumerate().filter(|(_, line)| line.starts_with('{')) {
             let value: Value =
                 serde_json::from_str(line).map_err(|error| format!("line {}: {error}", i + 1))?;
             values.push(value);
@@ -150,6 +150,7 @@ mod tests {
             Times::measured(&kept.join("\n")).expect_err("it is missing")
         };
         assert!(without("batch 12").contains("batch 12"));
+        assert!(Times::measured(&format!("writing a model\n{}", lines(19.0))).is_ok());
         assert!(without("bench").contains("first line"));
         assert!(Times::measured("{").expect_err("no JSON").contains("line 1"));
         // A machine that was disturbed may seem faster at depth: then depth costs nothing.

@@ -122,7 +122,7 @@ impl World {
         let (replicas, fronts, seed) = (settings.replicas, settings.front.count, settings.seed);
         let router = Router::new(
             settings.policy,
-            settings.front.slack,
+            settings.front.slack as i32,
             (fronts, replicas),
             settings.front.report_ns == 0,
             Dice::new(seed, Purpose::Route, 0),
