@@ -32,14 +32,15 @@ class Nodes:
     def add(self) -> None:
         self.engines.append(self.cluster.add_node(num_cpus=2, resources={"engine": 2.0}))
 
-    def remove(self, node_id: str) -> None:
-        """A node is gone, with all that ran on it."""
-        pids = [at["pid"] for at in self.who() if at["node"] == node_id]
+    def remove(self, node_id: str, pids: list[int] | None = None) -> None:
+        """A node is gone, with the processes that ran on it."""
+        if pids is None:
+            pids = [at["pid"] for at in self.who() if at["node"] == node_id]
         node = next(at for at in self.engines if at.node_id == node_id)
         self.engines.remove(node)
-        self.cluster.remove_node(node, allow_graceful=False)
         for pid in pids:
             kill(pid)
+        self.cluster.remove_node(node, allow_graceful=False)
 
     def run(self, **options: Any) -> None:
         """Deploys the application with one replica a node, and waits for it."""

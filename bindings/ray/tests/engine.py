@@ -38,9 +38,14 @@ def events(path: str, body: dict[str, Any], count: int = 7, created: int = 5) ->
         "system_fingerprint": FINGERPRINT,
     }
     sent: list[bytes] = []
+    left = [at for at in range(len(ids)) if ids[at] is not None]
+    wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
 
     def send(choice: dict[str, Any] | None, **more: Any) -> None:
-        is_told = not sent or choice is None  # in the first event, and with the usage
+        if choice and choice["finish_reason"]:
+            left.pop()
+        # In the first event, and in the last.
+        is_told = not sent or choice is None or not (left or wants_usage)
         first = {"verbatim": {"seed": body["seed"], "ignored": []}} if is_told else {}
         event = {**shell, "choices": [choice] if choice else [], **first, **more}
         sent.append(b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n")
@@ -80,7 +85,7 @@ def events(path: str, body: dict[str, Any], count: int = 7, created: int = 5) ->
                 if step == 0:
                     more["prompt_token_ids"] = [7, 8, at // n]
             send(one(at, text, None, **more))
-    if (body.get("stream_options") or {}).get("include_usage"):
+    if wants_usage:
         output = sum(count for _ in told)
         send(None, usage={"prompt_tokens": 3 * prompts, "completion_tokens": output})
     sent.append(DONE)

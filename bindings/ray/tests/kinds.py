@@ -98,13 +98,19 @@ def compared(raw: bytes) -> dict[int, list[Any]]:
     seen = events(raw)
     assert len({(at["id"], at["created"], at["system_fingerprint"]) for at in seen}) == 1
     assert "verbatim" in seen[0]
-    assert not any("verbatim" in at for at in seen[1:] if at["choices"])
+    assert "verbatim" in seen[-1], "the seed is told with the last event, too"
+    assert len({json.dumps(at["verbatim"]) for at in seen if "verbatim" in at}) == 1
+    assert not any("verbatim" in at for at in seen[1:] if not _is_end(at))
     for event in seen:
         choice = event["choices"][0] if event["choices"] else {"index": -1}
         usage = event.get("usage") or {}
         usage.pop("prompt_tokens_details", None)
-        told[choice["index"]].append([choice, usage, event["id"], event.get("verbatim")])
+        told[choice["index"]].append([choice, usage, event["id"]])
     return dict(told)
+
+
+def _is_end(event: dict[str, Any]) -> bool:
+    return not event["choices"] or event["choices"][0]["finish_reason"] is not None
 
 
 def tokens(path: str, body: dict[str, Any], raw: bytes) -> int:

@@ -5,6 +5,7 @@ Between front and engines stands a wire that can be cut behind any token.
 
 import asyncio
 import contextlib
+import itertools
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
@@ -34,19 +35,20 @@ class Local:
         self._thread.start()
         self.binary, self.args = binary, args or []
         self.wires: dict[str, Wire] = {}
+        self._names = itertools.count()
         router.SUSPECTS.clear()
         router.LOAD.clear()
         for _ in range(engines):
             self.add()
         self._servers: list[uvicorn.Server] = []
         self.port = 0
-        self.front: Front | None = None
+        self.fronts: list[Front] = []
 
     def add(self, args: list[str] | None = None) -> Wire:
         """One more engine."""
         wire = Wire(Child(self.binary, ["--threads", "1", *(self.args if args is None else args)]))
         self.run(wire.listen())
-        self.wires[f"engine-{len(self.wires)}"] = wire
+        self.wires[f"engine-{next(self._names)}"] = wire
         return wire
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -69,8 +71,9 @@ class Local:
         yield SimpleNamespace(replica_id=names[0], replica_metadata=told)
 
     def serve(self, **options: Any) -> str:
-        """Starts a front, in place of the one before; its address."""
-        front = self.front = Front(self, FrontOptions(**options))  # type: ignore[arg-type]
+        """Starts a front; its address."""
+        front = Front(self, FrontOptions(**options))  # type: ignore[arg-type]
+        self.fronts.append(front)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             response = await front(Request(scope, receive))
@@ -87,10 +90,19 @@ class Local:
 
     def stop(self) -> None:
         """Ends fronts and engines."""
-        for server in self._servers:
-            server.should_exit = server.force_exit = True
+        self.run(self._stop())
         for wire in self.wires.values():
             wire.child.process.kill()
             wire.child.wait()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=10)
+
+    async def _stop(self) -> None:
+        for server in self._servers:
+            server.should_exit = server.force_exit = True
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        for front in self.fronts:
+            await front._engines.close()

@@ -14,10 +14,11 @@ import random
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 from cluster import Nodes
-from helpers import get, post
+from helpers import get, kill, post
 from verbatim_ray.child import Child
 
 TEXT = "/v1/completions"
@@ -152,9 +153,44 @@ def prefix(nodes: Nodes, model: str | None) -> None:
         print(f"prefix {name}: {hits} tokens from caches")
 
 
+def gaps(nodes: Nodes, model: str | None) -> None:
+    """The longest silence of a stream when what computes it is killed, three times each."""
+    args = ["--max-seqs", "8"]
+    nodes.run(model=model, cache="", threads=1, args=" ".join(args), hedge_s=0)
+
+    def listen(strike: str) -> float:
+        body = {"prompt": "Once " * 50, "max_tokens": 150, "ignore_eos": True, "seed": 1}
+        connection = http.client.HTTPConnection("127.0.0.1", nodes.port)
+        sent = {"Content-Type": "application/json"}
+        connection.request("POST", TEXT, json.dumps({**body, "stream": True}), sent)
+        reply = connection.getresponse()
+        one = next(at for at in nodes.who() if at["replica"] == reply.headers["x-verbatim-replica"])
+        times = []
+        while line := reply.readline():
+            if line.startswith(b"data: {"):
+                times.append(time.perf_counter())
+            if len(times) == 50 and strike:
+                if strike == "node":
+                    nodes.remove(one["node"], [one["pid"]])
+                elif strike != "none":
+                    kill(one[strike])
+                strike = ""
+        assert len(times) >= 150
+        return max(b - a for a, b in pairwise(times))
+
+    for strike in ("none", "pid", "actor", "node"):
+        longest = []
+        for _ in range(3):
+            longest.append(f"{listen(strike):.3f}")
+            if strike == "node":
+                nodes.add()
+            nodes.ready(2)
+        print(f"gaps {strike}: {', '.join(longest)} s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", nargs="+", choices=["overhead", "cpu", "prefix"])
+    parser.add_argument("what", nargs="+", choices=["overhead", "cpu", "gaps", "prefix"])
     parser.add_argument("--model")
     given = parser.parse_args()
     solo, nodes = Child(args=["--threads", "1"]), Nodes()
@@ -163,7 +199,7 @@ def main() -> None:
             if what == "overhead":
                 overhead(nodes, solo)
             else:
-                {"cpu": cpu, "prefix": prefix}[what](nodes, given.model)
+                {"cpu": cpu, "gaps": gaps, "prefix": prefix}[what](nodes, given.model)
     finally:
         nodes.stop()
         solo.stop()

@@ -97,6 +97,15 @@ def test_a_disk_that_is_full_is_no_error(tmp_path: Path) -> None:
         subprocess.run(["umount", small], check=True)
 
 
+def test_an_answer_of_another_model_is_not_kept() -> None:
+    store = Cache(Memory(1000))
+    place = cache.Place(store, "vb-1", "/v1/completions", {"prompt": "a", "seed": 1}, "")
+    asyncio.run(place.put("text/event-stream", b"new", "vb-2"))
+    assert asyncio.run(place.get()) is None
+    asyncio.run(place.put("text/event-stream", b"old", "vb-1"))
+    assert asyncio.run(place.get()) == ("text/event-stream", b"old")
+
+
 def test_a_store_that_fails_or_hangs_is_a_miss() -> None:
     class Broken:
         async def get(self, key: str) -> bytes | None:

@@ -18,6 +18,8 @@ class Wire:
         self.cut_after: int | None = None
         """Tokens of one reply after which both connections end."""
         self.on_cut: Callable[[Any], object] = lambda _: None
+        self.hangs = False
+        """Whether a cut is silence instead of an end."""
         self.delay = 0.0
         """Seconds before each chunk of a reply."""
         self.asked = self.open = self.cuts = 0
@@ -30,19 +32,22 @@ class Wire:
     async def _serve(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         host, _, port = self.child.url.removeprefix("http://").partition(":")
         writers = [back]
-        self.asked += 1
         self.open += 1
         try:
             far, forth = await asyncio.open_connection(host, int(port))
             writers.append(forth)
             there = asyncio.create_task(self._pump(near, forth))
             is_cut = await self._replies(far, back)
+            if is_cut and self.hangs:
+                await there  # until the other side has had enough
+            elif is_cut:
+                await asyncio.sleep(0.05)  # what was sent arrives
             there.cancel()
             if not is_cut:
                 await back.drain()
                 back.close()
                 writers.remove(back)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self.open -= 1
@@ -52,6 +57,7 @@ class Wire:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
+                self.asked += data.count(b" HTTP/1.1\r\n")
                 sink.write(data)
                 await sink.drain()
 
@@ -76,5 +82,9 @@ class Wire:
                     line += await source.readexactly(size + 2)
                     await asyncio.sleep(self.delay)
             tokens += line.count(b'"token_ids":[') - line.count(b'"prompt_token_ids":[')
+            if line.startswith(b"HTTP/"):
+                tokens = 0
             sink.write(line)
             await sink.drain()
+            if line == b"0\r\n":
+                tokens = 0  # the end of a reply; the connection may serve another

@@ -164,6 +164,27 @@ class Cache:
             self.failures += 1
 
 
+class Place:
+    """Where the answer to one request may be kept."""
+
+    def __init__(
+        self, cache: Cache, fingerprint: str, path: str, body: dict[str, Any], tenant: str
+    ) -> None:
+        """For answers of this fingerprint; the rest as for `key`."""
+        self._cache, self._fingerprint = cache, fingerprint
+        self._key = key(fingerprint, path, body, tenant)
+        self.max_answer = cache.max_answer
+
+    async def get(self) -> tuple[str, bytes] | None:
+        """The media type and bytes of the answer."""
+        return await self._cache.get(self._key)
+
+    async def put(self, kind: str, answer: bytes, fingerprint: str | None) -> None:
+        """Keeps the answer, unless another model gave it: replicas may just be replaced."""
+        if fingerprint == self._fingerprint:
+            await self._cache.put(self._key, kind, answer)
+
+
 def open_cache(where: str | None, max_bytes: int) -> Cache | None:
     """`memory`, a folder, redis://…, or a URL that fsspec knows; None where nothing is kept."""
     if not where:

@@ -15,7 +15,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from verbatim_ray import router
-from verbatim_ray.errors import Broken
+from verbatim_ray.errors import Broken, NoReplica
 from verbatim_ray.metrics import FrontMetrics
 from verbatim_ray.router import Ask
 
@@ -64,11 +64,16 @@ class Engines:
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         return self._session
 
+    async def close(self) -> None:
+        """Ends all connections."""
+        if self._session is not None:
+            await self._session.close()
+
     @contextlib.asynccontextmanager
     async def chosen(self, ask: Ask) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """The name of a replica and what it told of itself. It counts as busy meanwhile.
 
-        Raises Broken where none may be asked within the time to wait.
+        Raises NoReplica where none may be asked within the time to wait.
         """
 
         async def enter() -> tuple[Any, Any]:
@@ -83,7 +88,7 @@ class Engines:
             choice, selection = await asyncio.wait_for(task, self._wait_s)
         except TimeoutError:
             wanted = f" with fingerprint {ask.fingerprint}" if ask.fingerprint else ""
-            raise Broken(f"no replica{wanted} could be asked in {self._wait_s:g} s") from None
+            raise NoReplica(f"no replica{wanted} could be asked in {self._wait_s:g} s") from None
         except (RayError, RayServeException) as error:
             raise Broken(type(error).__name__) from error
         name = selection.replica_id

@@ -16,6 +16,10 @@ class Broken(Exception):
         self.reply = reply
 
 
+class NoReplica(Broken):
+    """There was no replica to ask, for as long as a request may wait."""
+
+
 class Refused(Exception):
     """A request that the front itself does not take."""
 

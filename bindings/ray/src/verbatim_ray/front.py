@@ -8,6 +8,7 @@ serves is passed through. Nothing is kept but answers in the cache.
 import asyncio
 import json
 import random
+import re
 from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any
 
@@ -17,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from verbatim_ray import cache
 from verbatim_ray.engines import SSE, Call, Engines, Head, is_stream
-from verbatim_ray.errors import Broken, Refused, Reply, gave_up
+from verbatim_ray.errors import Broken, NoReplica, Refused, Reply, gave_up
 from verbatim_ray.hedge import Budget
 from verbatim_ray.keys import Key, Keys
 from verbatim_ray.options import FrontOptions
@@ -76,9 +77,8 @@ class Front:
     async def _answer(self, request: Request, raw: bytes, use: "_Use") -> Response:
         self._metrics.count("requests")
         path, query = request.url.path, request.url.query
-        headers = dict(request.headers)
-        headers.setdefault("x-request-id", f"{random.getrandbits(64):016x}")
         body = _object(raw) if request.method == "POST" else None
+        headers = {**request.headers, "x-request-id": _name(request, body or {})}
         ask = Ask(_beginning(headers, body or {}), self._options.fingerprint)
         target = f"{path}?{query}" if query else path
         call = Call(request.method, target, headers, raw, ask)
@@ -89,34 +89,39 @@ class Front:
         condition = body.get("system_fingerprint")
         if isinstance(condition, str):
             ask.fingerprint = condition
-        is_same = body.get("seed") is not None
-        if not is_same:
-            # Drawn here, so that whoever goes on draws the same noise; at 0 there is none.
-            is_same = body.get("temperature") == 0
-            body["seed"] = 0 if is_same else random.getrandbits(53)
-        name = None
-        if self._cache and is_same and (has := ask.fingerprint or self._engines.fingerprint):
-            name = cache.key(has, full, body, use.name)
-            if kept := await self._cache.get(name):
-                self._metrics.count("cache_hits")
-                told = {"x-verbatim-cache": "hit", "x-request-id": headers["x-request-id"]}
-                return Response(kept[1], 200, told, kept[0])
-            self._metrics.count("cache_misses")
+        place = self._place(call, body, use.name)
+        if place and (kept := await place.get()):
+            self._metrics.count("cache_hits")
+            told = {"content-type": kept[0], "x-request-id": headers["x-request-id"]}
+            told |= {"x-verbatim-cache": "hit", "x-verbatim-seed": str(body["seed"])}
+            return Response(kept[1], 200, told)
         if body.get("stream") is True:
-            response = await self._stream(call, body, name, use)
+            response = await self._stream(call, body, place, use)
         else:
             call.body = json.dumps(body).encode()
             response = await self._whole(call)
             if response.status_code == 200:
                 answer = bytes(response.body)
-                use.count(_usage(answer))
-                await self._keep(name, response.headers["content-type"], answer)
-        response.headers["x-verbatim-cache"] = "miss" if name else "off"
+                said = _object(answer) or {}
+                use.count((said.get("usage") or {}).get("total_tokens", 0))
+                if place:
+                    kind = response.headers["content-type"]
+                    await place.put(kind, answer, said.get("system_fingerprint"))
+        response.headers["x-verbatim-cache"] = "miss" if place else "off"
+        self._metrics.count("cache_misses" if place else "cache_off")
         return response
 
-    async def _keep(self, name: str | None, kind: str, answer: bytes) -> None:
-        if name and self._cache:
-            await self._cache.put(name, kind, answer)
+    def _place(self, call: Call, body: dict[str, Any], tenant: str) -> cache.Place | None:
+        """Where the answer may be kept. A body without a seed gets one."""
+        is_same = body.get("seed") is not None
+        if not is_same:
+            # Drawn here, so that whoever goes on draws the same noise; at 0 there is none.
+            is_same = body.get("temperature") == 0
+            body["seed"] = 0 if is_same else random.getrandbits(53)
+        fingerprint = call.ask.fingerprint or self._engines.fingerprint
+        if not (self._cache and is_same and fingerprint):
+            return None
+        return cache.Place(self._cache, fingerprint, call.path, body, tenant)
 
     async def _whole(self, call: Call) -> Response:
         """An answer from whichever engine brings it to its end, or a stream of another kind."""
@@ -133,14 +138,14 @@ class Front:
             except Broken as error:
                 self._metrics.failed(error)
                 fails += 1
-                if fails >= self._options.attempts:
+                if fails >= self._options.attempts or isinstance(error, NoReplica):
                     return _response(gave_up(error))
                 await asyncio.sleep(backoff(fails))
 
     async def _stream(
-        self, call: Call, body: dict[str, Any], name: str | None, use: "_Use"
+        self, call: Call, body: dict[str, Any], place: cache.Place | None, use: "_Use"
     ) -> Response:
-        """A stream that is taken over; `name` is its key in the cache."""
+        """A stream that is taken over, and kept if it has a place."""
         options = body.get("stream_options") or {}
         if self._options.interval_ms and isinstance(options, dict):
             options = {"interval_ms": self._options.interval_ms, **options}
@@ -161,14 +166,14 @@ class Front:
                     assert isinstance(data, bytes)
                     yield data
                     size += len(data)
-                    if name and self._cache and size <= self._cache.max_answer:
+                    if place and size <= place.max_answer:
                         sent.append(data)
             finally:
                 self._budget.streams -= 1
                 use.count(told.count())
                 await events.aclose()
-            if told.over == "done" and size == sum(map(len, sent)):
-                await self._keep(name, SSE, b"".join(sent))
+            if place and told.over == "done" and size <= place.max_answer:
+                await place.put(SSE, b"".join(sent), told.fingerprint)
 
         return StreamingResponse(relay(), 200, head.headers)
 
@@ -232,12 +237,12 @@ def _beginning(headers: dict[str, str], body: dict[str, Any]) -> str:
     return json.dumps([salt, start])[: 64 << 10]
 
 
-def _usage(answer: bytes) -> int:
-    """Tokens of prompt and output of a whole answer."""
-    try:
-        return int(json.loads(answer)["usage"]["total_tokens"])
-    except (ValueError, KeyError, TypeError):
-        return 0
+def _name(request: Request, body: dict[str, Any]) -> str:
+    """The id of a request, of which each engine makes the answer's, if it is one it would take."""
+    for name in (body.get("request_id"), request.headers.get("x-request-id")):
+        if isinstance(name, str) and re.fullmatch(r"[!-~]{1,128}", name):
+            return name
+    return f"{random.getrandbits(64):016x}"
 
 
 async def _rest(source: AsyncGenerator[Head | bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 from verbatim_ray import router
 from verbatim_ray.engines import Call, Engines, Head, is_stream
-from verbatim_ray.errors import Broken, Reply, gave_up
+from verbatim_ray.errors import Broken, NoReplica, Reply, gave_up
 from verbatim_ray.hedge import Budget, Race
 from verbatim_ray.metrics import FrontMetrics
 from verbatim_ray.options import FrontOptions
@@ -146,7 +146,8 @@ class Relay:
             if len(self._race):
                 return None
             self._fails += 1
-        if is_refused or self._fails >= self._options.attempts:
+        is_over = is_refused or isinstance(broken, NoReplica)
+        if is_over or self._fails >= self._options.attempts:
             return gave_up(broken, in_stream=self._told.progress > 0 and not is_refused)
         if self._told.progress:
             self._metrics.count("takeovers")

@@ -45,6 +45,8 @@ class Told:
         self._has_role: set[int] = set()
         # Whether an event was passed on, and the usage.
         self._has_begun = self._has_usage = False
+        options = body.get("stream_options")
+        self._wants_usage = isinstance(options, dict) and bool(options.get("include_usage"))
         self._created: bytes | None = None
         self._begin(body.get("resume"))
 
@@ -157,12 +159,19 @@ class Told:
         delta = choice.get("delta")
         return not choice.get("text") if delta is None else delta in ({}, {"content": ""})
 
+    def _is_last(self, choices: list[dict[str, Any]] | None) -> bool:
+        """Whether an event is the stream's last: that one tells the seed again."""
+        if not choices:
+            return True
+        is_end = choices[0].get("finish_reason") is not None and not self._wants_usage
+        return is_end and len(self.ended | {choices[0]["index"]}) == self.choices
+
     def _same_head(self, event: bytes, said: dict[str, Any]) -> bytes:
         """An event of whichever engine, as the one that began would have sent it."""
         if self._created is None:
             found = _CREATED.search(event)
             self._created = found[1] if found else b""
-        if self._has_begun and "verbatim" in said and said.get("choices"):
+        if self._has_begun and "verbatim" in said and not self._is_last(said.get("choices")):
             del said["verbatim"]
             event = b"data: " + json.dumps(said, separators=(",", ":")).encode() + b"\n\n"
         if b'"created":' + self._created + b"," not in event:
