@@ -32,16 +32,25 @@ def eventually(what, condition) -> None:
 
 def ask(url: str, path: str, body=None, headers=None) -> tuple[int, dict, bytes]:
     """Status, headers and body of an answer. Raises OSError or HTTPException where it was cut."""
-    at = urlsplit(url)
-    connection = http.client.HTTPConnection(at.hostname, at.port, timeout=DEADLINE)
+    connection = connect(url)
     try:
-        data = None if body is None else json.dumps(body)
-        method = "GET" if body is None else "POST"
-        connection.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
-        answer = connection.getresponse()
-        return answer.status, {name.lower(): text for name, text in answer.getheaders()}, answer.read()
+        return ask_on(connection, path, body, headers)
     finally:
         connection.close()
+
+
+def connect(url: str) -> http.client.HTTPConnection:
+    at = urlsplit(url)
+    return http.client.HTTPConnection(at.hostname, at.port, timeout=DEADLINE)
+
+
+def ask_on(connection, path: str, body=None, headers=None) -> tuple[int, dict, bytes]:
+    """As `ask`, on a connection that may have others behind it."""
+    data = None if body is None else json.dumps(body)
+    method = "GET" if body is None else "POST"
+    connection.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
+    answer = connection.getresponse()
+    return answer.status, {name.lower(): text for name, text in answer.getheaders()}, answer.read()
 
 
 def is_well(url: str, path: str) -> bool:
@@ -56,8 +65,7 @@ class Stream:
 
     def __init__(self, url: str, path: str, body: dict, on_event=lambda count: None) -> None:
         self.status, self.events, self.is_done, self.error = 0, [], False, None
-        at = urlsplit(url)
-        connection = http.client.HTTPConnection(at.hostname, at.port, timeout=DEADLINE)
+        connection = connect(url)
         try:
             data = json.dumps({**body, "stream": True})
             connection.request("POST", path, data, {"Content-Type": "application/json"})
