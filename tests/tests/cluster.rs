@@ -230,6 +230,11 @@ fn flags_make_tables_objects_and_pictures() {
     let found =
         told("--cluster 2 --requests 60 --policy random --first-within 8000 --users 1000").expect("a rate");
     assert!(found.contains("requests/s a replica |") && found.contains("1000 users"), "{found}");
+    assert!(
+        told("--cluster 2 --requests 60 --policy random --first-within 9")
+            .expect("none")
+            .contains("under 0.02")
+    );
     for (flags, why) in [
         ("--cluster 2 --policy best", "policies are random"),
         ("--cluster 0", "replicas: 0"),

@@ -3,7 +3,7 @@ use super::plot;
 use super::policy::Policy;
 use super::report::{Run, json, rates, sum, table};
 use super::run::{Failure, run};
-use super::search::greatest;
+use super::search::{greatest, holds};
 use super::settings::{Arrivals, FaultSettings, MILLISECOND, SECOND, Settings};
 use super::times::Times;
 use std::path::PathBuf;
@@ -113,8 +113,8 @@ impl ClusterArguments {
             runs.iter().for_each(|run| text.push_str(&format!("{}\n", json(run))));
         } else {
             text.push_str(&table(&runs));
-            if self.first_within.is_some() {
-                text.push_str(&rates(&runs));
+            if let Some(first_ns) = self.first_within_ns() {
+                text.push_str(&rates(&runs, &|run| holds(run, first_ns)));
             }
             if let (Some(users), Some(last)) = (self.users, runs.last()) {
                 text.push_str(&sum(last, users));
@@ -126,6 +126,10 @@ impl ClusterArguments {
         Ok(text)
     }
 
+    fn first_within_ns(&self) -> Option<u64> {
+        self.first_within.map(|ms| ms.saturating_mul(MILLISECOND))
+    }
+
     fn runs(&self, all: &[Settings], jobs: usize) -> Result<Vec<Run>, String> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<Run, Failure>>>> =
@@ -134,8 +138,8 @@ impl ClusterArguments {
             for _ in 0..jobs.clamp(1, all.len()) {
                 scope.spawn(|| {
                     while let Some(settings) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let result = match self.first_within {
-                            Some(ms) => greatest(settings, ms.saturating_mul(MILLISECOND)),
+                        let result = match self.first_within_ns() {
+                            Some(first_ns) => greatest(settings, first_ns),
                             None => run(settings).map(|outcome| Run { settings: settings.clone(), outcome }),
                         };
                         let place = all.iter().position(|other| std::ptr::eq(other, settings)).unwrap_or(0);

@@ -126,12 +126,14 @@ pub fn json(run: &Run) -> Value {
     })
 }
 
-/// The greatest rates that were found, a line for each run.
-pub fn rates(runs: &[Run]) -> String {
+/// The greatest rates that were found, a line for each run; `is_within` tells whether a rate is
+/// one at which the bound holds, or the least of those that were tried.
+pub fn rates(runs: &[Run], is_within: &dyn Fn(&Run) -> bool) -> String {
     let mut text = String::from("\n| replicas | policy | requests/s a replica |\n|---|---|---|\n");
-    for Run { settings, .. } in runs {
+    for run in runs {
+        let (settings, under) = (&run.settings, if is_within(run) { "" } else { "under " });
         let rate = SECOND as f64 / (settings.load.between_ns as f64 * settings.replicas as f64);
-        let _ = writeln!(text, "| {} | {} | {rate:.2} |", settings.replicas, settings.policy.name());
+        let _ = writeln!(text, "| {} | {} | {under}{rate:.2} |", settings.replicas, settings.policy.name());
     }
     text
 }

@@ -89,7 +89,7 @@ pub struct FrontSettings {
     pub patience_ns: u64,
 }
 
-/// How conversations come.
+/// The way in which conversations come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrivals {
     /// Independently of each other.
