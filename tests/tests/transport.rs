@@ -473,7 +473,8 @@ fn a_server_that_loads_its_model_is_not_ended_by_a_reload_and_ended_well_by_a_st
         let file = path.to_str().expect("UTF-8");
         let mut server = command();
         server.args(["serve", "--port", "0", "--threads", "1", "--log", "off", "--uds", file]);
-        let mut server = server.stderr(Stdio::null()).spawn().expect("the server starts");
+        let mut server =
+            server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts");
         // It listens before it loads.
         while !path.exists() {
             assert_eq!(server.try_wait().expect("a child"), None);

@@ -52,8 +52,8 @@ impl Signals {
             }
             stop.store(true, Ordering::SeqCst);
         };
-        // SAFETY: asking for the parent, ending without cleaning up, and reading and setting atomics
-        // may all be done where a signal is handled, and nothing in it panics.
+        // SAFETY: asking for the parent, ending without cleaning up, and reading and setting
+        // atomics may all be done where a signal is handled, and nothing in it panics.
         unsafe { low_level::register(END_SIGNAL, ask) }?;
         pipe::register(END_SIGNAL, wake.try_clone()?)?;
         parent::tell_of_end()?;

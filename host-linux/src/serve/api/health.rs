@@ -1,6 +1,6 @@
 //! `GET /health`: that the server is alive, what it serves, what the engine does now, and what it
-//! has done, so that whoever spreads requests asks no more than this. `GET /` answers alike, `/ping`
-//! without a word. `GET /ready`: whether requests are taken.
+//! has done, so that whoever spreads requests asks no more than this. `GET /` answers alike,
+//! `/ping` without a word. `GET /ready`: whether requests are taken.
 use crate::runtime::EngineGauges;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;

@@ -21,7 +21,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 pub struct Teller<'t> {
     /// Makes events of what it is told.
     pub writer: Box<dyn AnswerWriter + 't>,
-    /// Where they go.
+    /// The stream to the client, on which nothing else sends in the meantime.
     pub events: &'t mut Events,
     parsed: &'t ParsedBody,
     gathered: Gathered,
