@@ -151,7 +151,7 @@ pub fn sum(run: &Run, users: u64) -> String {
     format!(
         "{users} users, {ASKS_A_DAY:.0} requests a day each, a tenth of them in the busiest hour: {asks_per_s:.0} \
          requests/s.\nAt {each_per_s:.2} requests/s a replica ({}, {}; first token p95 {} s): {replicas:.0} replicas, \
-         {cores:.0} cores of fronts, {:.1} MB/s through them.\n",
+         {cores:.1} cores of fronts, {:.1} MB/s through them.\n",
         settings.policy.name(),
         settings.engine.times.machine(),
         short(outcome.first.per_mille_us(950) as f64 / 1e6),
