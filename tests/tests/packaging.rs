@@ -11,7 +11,6 @@ use yaml_rust2::{Yaml, YamlLoader};
 const FILES: &[&str] = &[
     "SECURITY.md",
     "docs/operating.md",
-    "docs/scale.md",
     "packaging/docker/Dockerfile",
     "packaging/docker/compose.yaml",
     "packaging/kubernetes/kserve.yaml",
