@@ -7,6 +7,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from helpers import SCALE, free_port, kill, until
 from verbatim_ray import Options, app
@@ -23,6 +24,7 @@ class Nodes:
         head = {"num_cpus": 1, "resources": {"head": 8.0}, "include_dashboard": False}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.engines: list[Any] = []
+        self._given: dict[str, Any] | None = None
         for _ in range(2):
             self.add()
         ray.init(self.cluster.address, log_to_driver=bool(os.environ.get("VERBATIM_TEST_LOG")))
@@ -44,14 +46,24 @@ class Nodes:
 
     def run(self, **options: Any) -> None:
         """Deploys the application with one replica a node, and waits for it."""
-        given = {"front_resources": {"head": 1.0}, "front_cpus": 0.1, "threads": 2, **options}
-        serve.run(app(Options(**given)), name="verbatim", route_prefix="/")
+        given: dict[str, Any] = {
+            "front_resources": {"head": 1.0},
+            "front_cpus": 0.1,
+            "threads": 2,
+            **options,
+        }
+        if given != self._given:  # else it is there, but for what a test has ended
+            serve.run(app(Options(**given)), name="verbatim", route_prefix="/")
+        self._given = given
         self.ready(given.get("replicas", 2))
 
     def who(self) -> list[dict[str, Any]]:
         """Processes and node of each replica that answers."""
         handle = serve.get_deployment_handle("Replica", "verbatim")
-        told = handle.broadcast("who").results(timeout_s=10 * SCALE, return_exceptions=True)
+        try:
+            told = handle.broadcast("who").results(timeout_s=10 * SCALE, return_exceptions=True)
+        except DeploymentUnavailableError:
+            return []  # none of them lives just now
         return [at for at in told if isinstance(at, dict)]
 
     def ready(self, replicas: int) -> list[dict[str, Any]]:
@@ -66,6 +78,7 @@ class Nodes:
 
     def stop_app(self) -> None:
         """Ends the application, so that the next one begins with empty caches."""
+        self._given = None
         if "verbatim" in serve.status().applications:
             serve.delete("verbatim")
 

@@ -55,7 +55,8 @@ def alone(solo: Child, kind: str) -> dict[int, list[Any]]:
 
 
 def begin(nodes: Any, **options: Any) -> None:
-    given: dict[str, Any] = {"binary": SLOW, "cache": "", "hedge_s": 0, **options}
+    given: dict[str, Any] = {"binary": SLOW, "cache": "", "hedge_s": 0, "drain_s": 15}
+    given |= options
     nodes.run(**given)
 
 
@@ -156,7 +157,8 @@ def test_replicas_that_leave_end_no_stream(nodes: Any, solo: Child) -> None:
 
 def test_all_replicas_are_dead(nodes: Any) -> None:
     begin(nodes, wait_s=0.5, attempts=2)
-    for one in nodes.who():
+    all_of_them = nodes.who()
+    for one in all_of_them:
         kill(one["actor"], signal.SIGSTOP)
         kill(one["pid"])
     try:
@@ -166,22 +168,9 @@ def test_all_replicas_are_dead(nodes: Any) -> None:
         assert "retry-after" in headers
         assert json.loads(raw)["error"]["resumable"] is True
     finally:
-        for pid in _actors():
-            kill(pid, signal.SIGCONT)
+        for one in all_of_them:
+            kill(one["actor"], signal.SIGCONT)
     nodes.ready(2)
-
-
-def _actors() -> list[int]:
-    """Processes of replicas that are stopped."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = path.read_text()
-        except OSError:
-            continue
-        if "ServeReplica" in text and text.rpartition(")")[2].split()[0] == "T":
-            found.append(int(path.parent.name))
-    return found
 
 
 def test_the_front_is_started_again_and_the_client_goes_on(nodes: Any, solo: Child) -> None:
