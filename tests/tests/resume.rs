@@ -293,13 +293,17 @@ const TEMPLATE: &str = "{{ bos_token }}{% for t in tools or [] %}{{ t.function.n
     {% for m in messages %}{{ m.role }}:{{ m.content }}{{ eos_token }}{% endfor %}\
     {% if add_generation_prompt %}assistant:{% if enable_thinking %}<think>\n{% endif %}{% endif %}";
 
+fn schema() -> Value {
+    json!({"type": "object", "properties": {"a": {"enum": ["aab", "é日"]}, "b": {"type": "integer"}},
+           "required": ["a", "b"], "additionalProperties": false})
+}
+
 /// Requests of every kind with their paths, prompts and choices.
 fn of_every_kind() -> Vec<(&'static str, Value, usize, usize)> {
     let of = |more: Value| with(&ask(), &more);
     let text = ["Hello", "Héllo 日本, Hello"];
     let stops = json!(["é ", "b日", "nowhere"]);
-    let schema = json!({"type": "object", "properties": {"a": {"enum": ["aab", "é日"]}, "b": {"type": "integer"}},
-                        "required": ["a", "b"], "additionalProperties": false});
+    let schema = schema();
     let mut chat =
         of(json!({"messages": [{"role": "user", "content": "hé"}], "logprobs": true, "top_logprobs": 3,
                              "max_tokens": 20}));
@@ -336,8 +340,10 @@ fn of_every_kind() -> Vec<(&'static str, Value, usize, usize)> {
 /// Cuts streams of such requests and resumes them at another server, each choice elsewhere.
 fn cut_all(requests: Vec<(&'static str, Value, usize, usize)>, (one, other): &(Running, Running)) {
     for (path, body, prompts, count) in requests {
-        let stream = Stream::new(&one.stream(path, &body), count);
-        stream.check_everywhere(other, (path, &body), prompts);
+        let events = one.stream(path, &body);
+        // One that was drawn is told, so that the rest can be asked for.
+        let body = with(&body, &json!({"seed": events[0]["verbatim"]["seed"]}));
+        Stream::new(&events, count).check_everywhere(other, (path, &body), prompts);
     }
 }
 
@@ -346,19 +352,25 @@ fn choices_that_are_cut_each_elsewhere_go_on_in_one_request() {
     cut_all(of_every_kind(), &two_of(TEMPLATE, &["--reasoning-parser", "think"]));
 }
 
-/// The built-in model's tokens are of several letters.
+/// The built-in model's tokens are of several letters, and the seeds here are drawn.
 #[test]
 fn the_built_in_model_goes_on_too() {
-    let body = json!({"max_tokens": 24, "seed": 7, "temperature": 1, "n": 2, "return_token_ids": true,
+    let body = json!({"max_tokens": 24, "temperature": 1, "n": 2, "return_token_ids": true,
                       "stream": true, "stream_options": {"include_usage": true}});
     let chat = json!({"messages": [{"role": "user", "content": "Wie heißt 日本?"}], "logprobs": true,
                       "top_logprobs": 2});
     let text = json!({"prompt": ["Once upon a time", "Es war einmal"], "logprobs": 2});
+    let form = json!({"type": "json_schema", "json_schema": {"name": "s", "schema": schema()}});
+    let formed = with(&chat, &json!({"response_format": form, "max_tokens": 60}));
     let requests = vec![
         ("/v1/chat/completions", with(&body, &chat), 1, 2),
+        ("/v1/chat/completions", with(&body, &formed), 1, 2),
         ("/v1/completions", with(&body, &text), 2, 4),
     ];
-    cut_all(requests, &(Running::start(&[]), Running::start(&["--threads", "1", "--isa", "portable"])));
+    cut_all(
+        requests,
+        &(Running::start(&[]), Running::start(&["--threads", "1", "--max-rows", "7", "--step-ms", "0"])),
+    );
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub struct Plan {
     pub places: Vec<Place>,
     /// Tokens of the prompts that have no request, since all their choices had ended.
     pub ended_prompt_tokens: usize,
-    /// Prompts so far.
+    /// How many prompts were added.
     prompts: usize,
 }
 

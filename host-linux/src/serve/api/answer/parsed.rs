@@ -69,7 +69,8 @@ impl ParsedBody {
         self.ended_prompt_tokens + firsts.map(|(_, request)| request.prompt.len()).sum::<usize>()
     }
 
-    /// For each request its choices, and the tokens with which each begins: what waits in the queue.
+    /// For each request its choices, and the tokens with which each begins: what waits in the
+    /// queue.
     pub fn waiting(&self) -> impl Iterator<Item = (u32, usize)> {
         self.requests.iter().map(|request| (request.choices, request.prompt.len() + request.generated.len()))
     }

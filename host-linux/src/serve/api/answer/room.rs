@@ -6,7 +6,7 @@ use crate::runtime::Delta;
 
 /// Bytes of one token in lists of logprobs: its name, its bytes as numbers, and its logprob, which
 /// completions list again by its text, as JSON values and as text.
-const LOGPROB_BYTES: usize = 1000;
+const LOGPROB_BYTES: usize = 1100;
 /// Bytes of one id in a list of ids.
 const ID_BYTES: usize = 96;
 

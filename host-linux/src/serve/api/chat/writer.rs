@@ -266,3 +266,41 @@ impl AnswerWriter for Writer<'_> {
         body
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::serve::api::chat::Chat;
+    use crate::serve::api::played::Play;
+    use serde_json::{Value, json};
+
+    /// Whoever was told a token was told all that it brought, and one that brought nothing yet
+    /// costs no event.
+    #[test]
+    fn what_a_token_brings_is_one_event() {
+        let streamed = Play::of_all_parts().streamed(&Chat);
+        let data = streamed.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        let deltas: Vec<Value> = events.map(|mut event| event["choices"][0]["delta"].take()).collect();
+        let id = |at: usize| deltas[at]["tool_calls"][0]["id"].clone();
+        let begins = |at: usize, index: usize, arguments: &str| {
+            let function = json!({"name": "look", "arguments": arguments});
+            json!([{"index": index, "id": id(at), "type": "function", "function": function}])
+        };
+        assert_eq!(
+            json!(deltas),
+            json!([
+                {"role": "assistant", "content": ""},
+                {"reasoning_content": "So"},
+                {"reasoning_content": ", hm"},
+                {"content": "\n\n"},
+                {"content": "Hi"},
+                {"content": ".", "tool_calls": begins(5, 0, "{\"a\"")},
+                {"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]},
+                {"content": "\n"},
+                {"tool_calls": begins(8, 1, "{}")},
+                {},
+            ])
+        );
+        assert_ne!(id(5), id(8));
+    }
+}

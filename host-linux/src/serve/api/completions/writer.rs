@@ -93,8 +93,8 @@ impl<'a> Writer<'a> {
         lists.value()
     }
 
-    /// The choice in the event of some tokens, which may be its last; none where there is nothing to
-    /// tell.
+    /// The choice in the event of some tokens, which may be its last; none where there is nothing
+    /// to tell.
     fn piece_value(
         &mut self,
         choice: &ChoiceHead<'_>,
