@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 use verbatim_tests::choices::{joined, of_whole, with};
+use verbatim_tests::http::connection::{Connection, request};
 use verbatim_tests::process::{Running, binary, command, output};
 use verbatim_tests::temporary::TemporaryDirectory;
 
@@ -137,6 +138,39 @@ fn the_exit_code_says_what_is_to_blame() {
     }
     let told = output(&["serve", "--threads", "1", "--port", &port]);
     assert_eq!(told.status.code(), Some(4), "{told:?}");
+}
+
+/// Streams are cut in `transport.rs`.
+#[test]
+fn a_whole_answer_that_the_end_cuts_is_refused_as_one_for_another_server() {
+    let mut server = Running::start(&["--threads", "1", "--max-queue", "200", "--drain-seconds", "0"]);
+    let body = json!({"prompt": "Once", "max_tokens": 480, "ignore_eos": true, "n": 8}).to_string();
+    let request = request("POST", COMPLETIONS, &[], body.as_bytes());
+    let connect = |_| Connection::open(server.socket_address()).expect("it connects");
+    let mut clients: Vec<_> = (0..16).map(connect).collect();
+    clients.iter_mut().for_each(|client| client.send(&request).expect("sent"));
+    while health(&server)["running"] == json!(0) {}
+    server.signal("TERM");
+    let mut codes = Vec::new();
+    for mut client in clients {
+        // A connection from which nothing was read yet is closed as one without a request.
+        let Ok(answer) = client.answer() else { continue };
+        if answer.head.status == 200 {
+            continue;
+        }
+        let error: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let error = &error["error"];
+        assert_eq!((answer.head.status, &error["type"]), (503, &json!("server_error")), "{error}");
+        assert_eq!(
+            (answer.head.header("retry-after"), &error["resumable"]),
+            (Some("1"), &json!(true)),
+            "{error}"
+        );
+        codes.push(error["code"].as_str().expect("a word").to_owned());
+    }
+    assert!(codes.iter().any(|code| code == "engine_stopped"), "{codes:?}");
+    assert!(codes.iter().all(|code| ["engine_stopped", "draining"].contains(&code.as_str())), "{codes:?}");
+    assert_eq!(server.exit_code(PATIENCE), Some(0));
 }
 
 #[test]
