@@ -84,7 +84,8 @@ def load(urls: list[tuple[str, dict[str, str]]], streams: int, tokens: int) -> t
     def one(at: int) -> int:
         url, headers = urls[at % len(urls)]
         body = {"prompt": f"Once {at}", "max_tokens": tokens, "ignore_eos": True, "seed": at}
-        raw = post(url, TEXT, {**body, "stream": True}, headers, 600)[2]
+        body |= {"stream": True, "return_token_ids": True}  # an event for each token
+        raw = post(url, TEXT, body, headers, 600)[2]
         return raw.count(b"data: {")
 
     begun = time.perf_counter()

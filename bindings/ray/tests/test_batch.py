@@ -268,7 +268,7 @@ def test_a_worker_outlives_its_server(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.fixture(scope="module")
 def cluster() -> collections.abc.Iterator[str]:
     """A Ray of three processors, as Ray counts them."""
-    context = ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    context = ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
     yield context.address_info["gcs_address"]
     ray.shutdown()
 
