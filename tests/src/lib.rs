@@ -3,7 +3,9 @@
 //! * [`recipe`]: random models from a formula; [`checkpoint`]: their files; [`temporary`]:
 //!   directories for them. [`q4_0`]: another engine's rounding, as a yardstick.
 //! * [`chat`]: messages as the built-in model's template renders them.
-//! * [`choices`]: the choices of answers in one form, whole or streamed.
+//! * [`choices`]: the choices of answers in one form, whole or streamed. [`cut`]: streams that are
+//!   cut and resumed.
+//! * [`cluster`]: many replicas in simulation, which `verbatim-sim --cluster` and a test run.
 //! * [`data`]: files that are not in the repository; a test that needs one is skipped by name
 //!   without it.
 //! * [`fixture`]: a tiny model as files, to be spoiled; [`process`]: the program, and requests to
@@ -17,12 +19,15 @@
 //! * [`runner`]: sequences through the forward pass with no engine around it.
 //! * [`draws`]: random numbers of a seed; [`mutate`]: spoils bytes and JSON by them.
 //! * [`mutants`]: planted bugs, and the copy of the tree in which they are built.
+//! * [`panel`]: curves in a frame, as SVG.
 //! * [`pools`]: pools that permute what they are given.
 //! * [`sim`]: the simulator, which `verbatim-sim` and a test run.
 //! * [`source`]: Rust sources as text, for the test that keeps the tree tidy.
 pub mod chat;
 pub mod checkpoint;
 pub mod choices;
+pub mod cluster;
+pub mod cut;
 pub mod data;
 pub mod draws;
 pub mod fixture;
@@ -33,6 +38,7 @@ pub mod http;
 pub mod late;
 pub mod mutants;
 pub mod mutate;
+pub mod panel;
 pub mod pools;
 pub mod process;
 pub mod q4_0;

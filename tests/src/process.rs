@@ -117,6 +117,7 @@ impl Running {
         let mut child = command
             .args(["serve", "--port", "0"])
             .args(args)
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server starts");

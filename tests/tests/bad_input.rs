@@ -13,8 +13,13 @@ use verbatim_tests::temporary::TemporaryDirectory;
 
 /// Asserts that `output` is one line of error with all of `parts` in it, and nothing else.
 fn assert_refused(case: &str, output: &Output, parts: &[&str]) {
+    assert_refused_with(1, case, output, parts);
+}
+
+/// The same, with another exit code, as only `serve` has.
+fn assert_refused_with(code: i32, case: &str, output: &Output, parts: &[&str]) {
     let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{case}: {error}");
+    assert_eq!(output.status.code(), Some(code), "{case}: {error}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{case}");
     let line = error.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n'));
     let line = line.unwrap_or_else(|| panic!("{case}: not a line of error: {error}"));
@@ -348,7 +353,6 @@ fn wrong_flags_and_prompts_are_refused_in_one_line() {
             &["/no/dir/x: cannot write", "No such file"],
         ),
         ("two models to pack", &["pack", "one", "-o", "x"], &["two models", "one", "--model"]),
-        ("an address that is none", &["serve", "--host", "256.0.0.1"], &["256.0.0.1"]),
     ];
     for (case, args, parts) in cases {
         let mut args = args.to_vec();
@@ -358,6 +362,8 @@ fn wrong_flags_and_prompts_are_refused_in_one_line() {
         args.extend(["--threads", "1"]);
         assert_refused(case, &output(&args), parts);
     }
+    let no_address = output(&["serve", "--host", "256.0.0.1"]);
+    assert_refused_with(4, "an address that is none", &no_address, &["256.0.0.1"]);
 }
 
 #[test]
@@ -447,7 +453,7 @@ fn a_port_in_use_is_told_before_the_model_is_loaded() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let refused = output(&["serve", "--model", "/no/such/model", "--port", &port]);
-    assert_refused("a port in use", &refused, &[&format!("127.0.0.1:{port}"), "in use"]);
+    assert_refused_with(4, "a port in use", &refused, &[&format!("127.0.0.1:{port}"), "in use"]);
 }
 
 #[test]

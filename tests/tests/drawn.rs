@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 use std::sync::Mutex;
 use verbatim_tests::choices::{joined, of_whole, with};
+use verbatim_tests::cut::{Cut, Stream};
 use verbatim_tests::draws::Draws;
 use verbatim_tests::fixture::Files;
 use verbatim_tests::process::Running;
@@ -40,9 +41,10 @@ fn serve(more: &[&str]) -> Running {
 struct Drawn {
     path: &'static str,
     body: Value,
+    prompts: usize,
     choices: usize,
-    /// Where its stream is cut, if it can be, as a fraction of its tokens in percent.
-    cut: Option<u64>,
+    /// Where its stream is cut, as a fraction of its tokens in percent.
+    cut: u64,
 }
 
 struct Source(Draws);
@@ -141,9 +143,8 @@ impl Source {
         body.insert("n".to_owned(), json!(n));
         self.maybe(&mut body, 50, "logprobs", |s| json!(s.below(4)));
         self.maybe(&mut body, 40, "echo", |_| json!(true));
-        let choices = count * n;
-        let cut = (choices == 1).then(|| self.below(100));
-        Drawn { path: COMPLETIONS, body: Value::Object(body), choices, cut }
+        let cut = self.below(100);
+        Drawn { path: COMPLETIONS, body: Value::Object(body), prompts: count, choices: count * n, cut }
     }
 
     /// Functions that the answer may or must call, in some cases.
@@ -180,8 +181,8 @@ impl Source {
             self.maybe(&mut body, 50, "top_logprobs", |s| json!(s.below(4)));
         }
         self.maybe(&mut body, 25, "add_generation_prompt", |_| json!(false));
-        let cut = (n == 1).then(|| self.below(100));
-        Drawn { path: CHAT, body: Value::Object(body), choices: n, cut }
+        let cut = self.below(100);
+        Drawn { path: CHAT, body: Value::Object(body), prompts: 1, choices: n, cut }
     }
 }
 
@@ -195,14 +196,34 @@ fn drawn() -> Vec<Drawn> {
     (0..number("VERBATIM_DRAWN", COUNT)).map(one).collect()
 }
 
-/// Cuts a stream behind some token, and compares the rest with what another server makes of it.
-fn resumes(at: &Running, request: &Drawn, events: &[Value], percent: u64) {
+/// Cuts a stream behind some token of each choice, and compares the rest with what another server
+/// makes of it.
+fn resumes(at: &Running, request: &Drawn, events: &[Value]) {
+    let stream = Stream::new(events, request.choices);
+    let cut = |choice: usize| {
+        let percent = (request.cut as usize + 37 * choice) % 110;
+        if percent < 100 { Cut::Behind(1 + stream.tokens(choice) * percent / 100) } else { Cut::Ended }
+    };
+    let at_most = |choice: usize| match cut(choice) {
+        Cut::Behind(tokens) => Cut::Behind(tokens.min(stream.tokens(choice))),
+        Cut::Ended => Cut::Ended,
+    };
+    let cuts: Vec<Cut> = (0..request.choices).map(at_most).collect();
+    let prompts = request.cut.is_multiple_of(2).then_some(request.prompts);
+    stream.check(at, (request.path, &request.body), &cuts, prompts);
+    if request.choices == 1 {
+        resumes_in_one_list(at, request, events);
+    }
+}
+
+/// The same for one choice, whose ids go behind those of its prompt.
+fn resumes_in_one_list(at: &Running, request: &Drawn, events: &[Value]) {
     let told = |event: &Value| event["choices"][0]["token_ids"].as_array().map_or(0, Vec::len);
     let tokens: usize = events.iter().map(told).sum();
     if tokens == 0 {
         return;
     }
-    let wanted = 1 + tokens * percent as usize / 100;
+    let wanted = 1 + tokens * request.cut as usize / 100;
     let mut ids = Vec::new();
     let mut last = 0;
     for (at, event) in events.iter().enumerate() {
@@ -269,9 +290,7 @@ fn drawn_requests_have_one_answer_each() {
                         }
                     };
                     assert_eq!(joined(&events, request.choices), *expected, "{}", request.body);
-                    if let Some(percent) = request.cut {
-                        resumes(&one, request, &events, percent);
-                    }
+                    resumes(&one, request, &events);
                 }
             });
         }

@@ -26,7 +26,8 @@ impl Drop for Server {
 impl Server {
     fn start(args: &[&str]) -> Self {
         let mut started = command();
-        started.args(["serve", "--port", "0", "--threads", "1"]).args(args).stderr(Stdio::piped());
+        started.args(["serve", "--port", "0", "--threads", "1"]).args(args);
+        started.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = started.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
         let said = Arc::new(Mutex::new(Vec::new()));

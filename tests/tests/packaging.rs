@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "docs/operating.md",
     "packaging/docker/Dockerfile",
     "packaging/docker/compose.yaml",
+    "packaging/kubernetes/kserve.yaml",
     "packaging/kubernetes/verbatim.yaml",
     "packaging/systemd/model.conf",
     "packaging/systemd/verbatim.service",

@@ -3,6 +3,7 @@
 //! is alone.
 use serde_json::{Value, json};
 use verbatim_tests::choices::{joined, with};
+use verbatim_tests::cut::Stream;
 use verbatim_tests::fixture::Files;
 use verbatim_tests::process::Running;
 
@@ -284,4 +285,166 @@ fn reasoning_that_the_prompt_has_opened_is_open_when_resumed_by_ids() {
         assert_eq!((rest[told].as_str(), &rest[empty]), (text.get(5..), &json!("")), "{messages}");
         assert_eq!(rest["end"], whole["end"]);
     }
+}
+
+/// A template with functions, turns that begin behind a special token, and reasoning that a
+/// variable opens.
+const TEMPLATE: &str = "{{ bos_token }}{% for t in tools or [] %}{{ t.function.name }};{% endfor %}\
+    {% for m in messages %}{{ m.role }}:{{ m.content }}{{ eos_token }}{% endfor %}\
+    {% if add_generation_prompt %}assistant:{% if enable_thinking %}<think>\n{% endif %}{% endif %}";
+
+fn schema() -> Value {
+    json!({"type": "object", "properties": {"a": {"enum": ["aab", "é日"]}, "b": {"type": "integer"}},
+           "required": ["a", "b"], "additionalProperties": false})
+}
+
+/// Requests of every kind with their paths, prompts and choices.
+fn of_every_kind() -> Vec<(&'static str, Value, usize, usize)> {
+    let of = |more: Value| with(&ask(), &more);
+    let text = ["Hello", "Héllo 日本, Hello"];
+    let stops = json!(["é ", "b日", "nowhere"]);
+    let schema = schema();
+    let mut chat =
+        of(json!({"messages": [{"role": "user", "content": "hé"}], "logprobs": true, "top_logprobs": 3,
+                             "max_tokens": 20}));
+    chat.as_object_mut().expect("an object").remove("prompt");
+    let chat = |more: Value| with(&chat, &more);
+    let functions = json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]);
+    let form = json!({"type": "json_schema", "json_schema": {"name": "s", "schema": schema}});
+    let chats = "/v1/chat/completions";
+    let completions = "/v1/completions";
+    vec![
+        (completions, of(json!({"stop": stops, "include_stop_str_in_output": true})), 1, 1),
+        (completions, of(json!({"prompt": text[1], "n": 3, "stop": stops, "max_tokens": 20})), 1, 3),
+        (completions, of(json!({"prompt": text, "n": 2, "echo": true, "max_tokens": 12})), 2, 4),
+        (completions, of(json!({"response_format": form, "min_tokens": 0, "max_tokens": 40, "n": 2})), 1, 2),
+        (chats, chat(json!({"n": 2, "stop": stops})), 1, 2),
+        (chats, chat(json!({"response_format": form, "n": 2, "max_tokens": 40})), 1, 2),
+        (
+            chats,
+            chat(json!({"tools": functions, "tool_choice": "required", "n": 2, "max_tokens": 90,
+                            "stop": null, "min_tokens": 0})),
+            1,
+            2,
+        ),
+        (
+            chats,
+            chat(json!({"chat_template_kwargs": {"enable_thinking": true}, "stream_options": null,
+                            "logprobs": false, "top_logprobs": null, "n": 2})),
+            1,
+            2,
+        ),
+    ]
+}
+
+/// Cuts streams of such requests and resumes them at another server, each choice elsewhere.
+fn cut_all(requests: Vec<(&'static str, Value, usize, usize)>, (one, other): &(Running, Running)) {
+    for (path, body, prompts, count) in requests {
+        let events = one.stream(path, &body);
+        // One that was drawn is told, so that the rest can be asked for.
+        let body = with(&body, &json!({"seed": events[0]["verbatim"]["seed"]}));
+        Stream::new(&events, count).check_everywhere(other, (path, &body), prompts);
+    }
+}
+
+#[test]
+fn choices_that_are_cut_each_elsewhere_go_on_in_one_request() {
+    cut_all(of_every_kind(), &two_of(TEMPLATE, &["--reasoning-parser", "think"]));
+}
+
+/// The built-in model's tokens are of several letters, and the seeds here are drawn.
+#[test]
+fn the_built_in_model_goes_on_too() {
+    let body = json!({"max_tokens": 24, "temperature": 1, "n": 2, "return_token_ids": true,
+                      "stream": true, "stream_options": {"include_usage": true}});
+    let chat = json!({"messages": [{"role": "user", "content": "Wie heißt 日本?"}], "logprobs": true,
+                      "top_logprobs": 2});
+    let text = json!({"prompt": ["Once upon a time", "Es war einmal"], "logprobs": 2});
+    let form = json!({"type": "json_schema", "json_schema": {"name": "s", "schema": schema()}});
+    let formed = with(&chat, &json!({"response_format": form, "max_tokens": 60}));
+    let requests = vec![
+        ("/v1/chat/completions", with(&body, &chat), 1, 2),
+        ("/v1/chat/completions", with(&body, &formed), 1, 2),
+        ("/v1/completions", with(&body, &text), 2, 4),
+    ];
+    cut_all(
+        requests,
+        &(Running::start(&[]), Running::start(&["--threads", "1", "--max-rows", "7", "--step-ms", "0"])),
+    );
+}
+
+#[test]
+fn what_cannot_be_resumed_is_refused_by_name() {
+    let server = serve(&[]);
+    let base = json!({"prompt": [1, 2], "seed": 3, "max_tokens": 4, "n": 2});
+    let resume = |resume: Value| json!({"resume": resume});
+    let chat = json!({"messages": [{"role": "user", "content": "hi"}], "prompt": null});
+    let (chats, completions) = ("/v1/chat/completions", "/v1/completions");
+    for (path, more, param, word) in [
+        (completions, resume(json!({})), "resume", "token_ids"),
+        (completions, resume(json!({"token_ids": [5]})), "resume", "2 are asked for"),
+        (completions, resume(json!({"token_ids": [[5], [6], [7]]})), "resume", "3 choices"),
+        (completions, resume(json!({"token_ids": [null, null]})), "resume", "all of token_ids are null"),
+        (completions, resume(json!({"token_ids": [[5], "x"]})), "resume", "neither"),
+        (completions, resume(json!({"token_ids": [[5], [9999]]})), "resume", "9999"),
+        (completions, resume(json!({"token_ids": [[5], [1, 2, 3, 4, 5]]})), "resume", "5 tokens"),
+        (completions, resume(json!({"token_ids": [[], []], "choices": 1})), "resume", "choices"),
+        (completions, resume(json!({"token_ids": [[], []], "prompt_token_ids": []})), "resume", "empty"),
+        (
+            completions,
+            resume(json!({"token_ids": [[], []], "prompt_token_ids": [[1], [2]]})),
+            "resume",
+            "2 prompts",
+        ),
+        (chats, resume(json!({"token_ids": [[], []], "prompt_token_ids": [[1], [2]]})), "resume", "several"),
+        (chats, resume(json!({"token_ids": [[5], null], "prompt_tokens": 1})), "resume", "n must be 1"),
+        (
+            completions,
+            json!({"resume": {"token_ids": [[], [5]]}, "prompt_logprobs": 1}),
+            "prompt_logprobs",
+            "none",
+        ),
+        (completions, json!({"resume": {"token_ids": [[], [5]]}, "seed": null}), "seed", "verbatim.seed"),
+        ("/v1/responses", json!({"input": "hi", "resume": {"token_ids": []}}), "resume", "/v1/completions"),
+    ] {
+        let body = match path {
+            "/v1/responses" => json!({}),
+            _ if path == chats => with(&base, &chat),
+            _ => base.clone(),
+        };
+        let (status, answer) = server.post(path, &with(&body, &more));
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!((status, &answer["error"]["param"]), (400, &json!(param)), "{more}: {answer}");
+        assert!(message.contains(word), "{more}: {message}");
+    }
+}
+
+/// Whoever asks for the bits of a model gets no other's, in any dialect.
+#[test]
+fn another_fingerprint_is_refused_everywhere() {
+    let server = serve(&[]);
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    let chat = json!({"messages": messages, "max_tokens": 2, "stream": false});
+    let own = server.post("/v1/chat/completions", &chat).1["system_fingerprint"].clone();
+    for (path, body) in [
+        ("/v1/completions", json!({"prompt": "hi", "max_tokens": 2})),
+        ("/v1/chat/completions", chat.clone()),
+        ("/v1/responses", json!({"input": "hi", "max_output_tokens": 2})),
+        ("/v1/messages", chat.clone()),
+        ("/api/chat", json!({"messages": messages, "stream": false, "options": {"num_predict": 2}})),
+        ("/api/generate", json!({"prompt": "hi", "stream": false, "options": {"num_predict": 2}})),
+    ] {
+        let (status, answer) = server.post(path, &with(&body, &json!({"system_fingerprint": own})));
+        assert_eq!(status, 200, "{path}: {answer}");
+        let (status, answer) = server.post(path, &with(&body, &json!({"system_fingerprint": "vb-0"})));
+        let told = answer.to_string();
+        assert_eq!(status, 409, "{path}: {answer}");
+        assert!(told.contains("vb-0") && told.contains(own.as_str().expect("text")), "{answer}");
+        if path.ends_with("completions") {
+            assert_eq!(answer["error"]["code"], "fingerprint_mismatch");
+        }
+    }
+    let resume = json!({"resume": {"token_ids": [[5]], "fingerprint": "vb-0"}, "seed": 1});
+    let (status, answer) = server.post("/v1/chat/completions", &with(&chat, &resume));
+    assert_eq!((status, &answer["error"]["param"]), (409, &json!("resume.fingerprint")));
 }

@@ -70,14 +70,14 @@ impl Stream {
             return;
         }
         let data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-        assert_eq!(data.last(), Some(&"[DONE]"), "every stream ends as it should: {text}");
-        for event in &data[..data.len() - 1] {
+        let (last, events) = data.split_last().expect("an event");
+        if *last != "[DONE]" {
+            self.error = Some(error(last)).filter(|error| !error.is_null());
+            assert!(self.error.is_some(), "a stream that is not whole ends with an error: {text}");
+        }
+        for event in events {
             let event: Value = serde_json::from_str(event).expect("JSON");
-            if !event["error"].is_null() {
-                self.error = Some(event["error"].clone());
-                continue;
-            }
-            assert!(self.error.is_none(), "an error is the last event");
+            assert!(event["error"].is_null(), "an error is the last event");
             let choice = &event["choices"][0];
             self.text.push_str(choice["text"].as_str().unwrap_or_default());
             self.ids.extend(choice["token_ids"].as_array().into_iter().flatten().cloned());
@@ -148,6 +148,7 @@ fn streams_are_cut_by_a_restart_and_resume() {
                     (&error["code"], &error["type"]),
                     (&json!("engine_restarted"), &json!("server_error"))
                 );
+                assert_eq!(error["resumable"], true, "{error}");
             }
             stream.finish(&server, &stream_of(seed, 64));
         }
@@ -266,6 +267,9 @@ fn the_server_ends_with_an_error_after_too_many_panics() {
     }
     let (status, head, text) = ask(&server, "/v1/completions", &body);
     assert!(status == 503 && head.contains("x-should-retry: true"), "another server may do it: {text}");
+    assert!(head.contains("retry-after: 1"), "{head}");
+    let failed = error(&text);
+    assert_eq!((&failed["code"], &failed["resumable"]), (&json!("engine_failed"), &json!(true)), "{text}");
     assert_eq!(server.exit_code(PATIENCE), Some(1));
     let said = server.said();
     let reason = "the engine panicked after 2 restarts";

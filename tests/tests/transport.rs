@@ -441,18 +441,27 @@ fn a_server_that_drains_begins_nothing_and_cuts_what_is_late() {
     server.signal("TERM");
     let since = Instant::now();
     let refused = loop {
-        let (status, body) = server.send("POST", "/v1/completions", &json!({"prompt": "a"}).to_string());
-        if status == 503 {
-            break body;
+        let answer = raw(&server, &post("1.1", "", &json!({"prompt": "a"})));
+        if answer.starts_with("HTTP/1.1 503 ") {
+            break answer;
         }
         assert!(since.elapsed() < Duration::from_secs(60), "it takes requests");
     };
-    assert!(refused.contains("\"stopping\""), "{refused}");
-    assert_eq!(server.send("GET", "/ready", "").0, 503);
+    for part in ["\"code\":\"draining\"", "\"resumable\":true", "Retry-After: 1\r\n", "Connection: close\r\n"]
+    {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    let ready = raw(&server, b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("Retry-After: 1\r\n"), "{ready}");
     assert_eq!(health(&server)["status"], "draining");
     let texts: Vec<String> = readers.iter_mut().map(rest).collect();
-    let cut = texts.iter().filter(|text| text.contains("\"code\":\"stopping\"")).count();
-    assert!(cut > 0, "a request of each of 16 was over within a second");
+    let is_cut = |text: &&String| text.contains("\"code\":\"engine_stopped\"");
+    let cut: Vec<_> = texts.iter().filter(is_cut).collect();
+    assert!(!cut.is_empty(), "a request of each of 16 was over within a second");
+    for text in cut {
+        assert!(text.contains("\"resumable\":true") && text.contains("\"type\":\"server_error\""), "{text}");
+        assert!(!text.contains("[DONE]"), "what was cut is not taken for whole: {text}");
+    }
     assert!(texts.iter().all(|text| text.ends_with("0\r\n\r\n")), "every stream says that it ends");
     assert_eq!(server.wait().code(), Some(0));
 }
@@ -464,7 +473,8 @@ fn a_server_that_loads_its_model_is_not_ended_by_a_reload_and_ended_well_by_a_st
         let file = path.to_str().expect("UTF-8");
         let mut server = command();
         server.args(["serve", "--port", "0", "--threads", "1", "--log", "off", "--uds", file]);
-        let mut server = server.stderr(Stdio::null()).spawn().expect("the server starts");
+        let mut server =
+            server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts");
         // It listens before it loads.
         while !path.exists() {
             assert_eq!(server.try_wait().expect("a child"), None);

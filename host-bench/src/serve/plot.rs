@@ -1,7 +1,7 @@
 //! A plot of a load as SVG: how times to the first token and gaps are distributed, and tokens over
 //! time.
 use super::measure::{Sample, Summary, Times};
-use std::fmt::Write;
+use verbatim_tests::panel::{Panel, begin, key};
 
 const WIDTH: f64 = 720.0;
 const PANEL: f64 = 240.0;
@@ -12,58 +12,9 @@ const BETWEEN: f64 = 74.0;
 /// Points of a curve, at most.
 const POINTS: usize = 400;
 
-/// The frame of one panel: what its edges mean.
-struct Panel {
-    top: f64,
-    /// Decades of milliseconds at the left and the right edge, or seconds.
-    x: (f64, f64),
-    y_max: f64,
-}
-
-impl Panel {
-    fn place(&self, x: f64, y: f64) -> (f64, f64) {
-        let across = (x - self.x.0) / (self.x.1 - self.x.0);
-        let x = LEFT + across.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT);
-        (x, self.top + PANEL * (1.0 - (y / self.y_max).clamp(0.0, 1.0)))
-    }
-
-    fn curve(&self, svg: &mut String, points: impl Iterator<Item = (f64, f64)>, colour: &str) {
-        let mut line = String::new();
-        for (x, y) in points {
-            let (x, y) = self.place(x, y);
-            let _ = write!(line, "{x:.1},{y:.1} ");
-        }
-        let _ =
-            writeln!(svg, r#"<polyline fill="none" stroke="{colour}" stroke-width="2" points="{line}"/>"#);
-    }
-
-    fn frame(&self, svg: &mut String, title: &str, ticks: &[(f64, String)], y_label: &dyn Fn(f64) -> String) {
-        text(svg, (LEFT, self.top - 12.0), "start", title);
-        for (x, label) in ticks {
-            let (x, bottom) = self.place(*x, 0.0);
-            line(svg, (x, self.top), (x, bottom));
-            text(svg, (x, bottom + 16.0), "middle", label);
-        }
-        for part in 0..=4 {
-            let y = self.y_max * f64::from(part) / 4.0;
-            let (_, at) = self.place(self.x.0, y);
-            line(svg, (LEFT, at), (WIDTH - RIGHT, at));
-            text(svg, (LEFT - 6.0, at + 4.0), "end", &y_label(y));
-        }
-    }
-}
-
-fn line(svg: &mut String, from: (f64, f64), to: (f64, f64)) {
-    let _ = writeln!(
-        svg,
-        r##"<line x1="{:.1}" y1="{:.1}" x2="{:.1}" y2="{:.1}" stroke="#ddd"/>"##,
-        from.0, from.1, to.0, to.1
-    );
-}
-
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(svg, r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#);
+/// A panel over the whole width.
+fn wide(top: f64, x: (f64, f64), y_max: f64) -> Panel {
+    Panel { left: LEFT, top, width: WIDTH - LEFT - RIGHT, height: PANEL, x, y_max }
 }
 
 /// The share of values up to each, over the logarithm of milliseconds.
@@ -78,16 +29,12 @@ fn distribution(times: &Times) -> impl Iterator<Item = (f64, f64)> + '_ {
 /// The plot of a load.
 pub(super) fn svg(title: &str, summary: &Summary, samples: &[Sample]) -> String {
     let height = 2.0 * (PANEL + BETWEEN) + TOP;
-    let mut svg = format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="12">
-<rect width="100%" height="100%" fill="#fff"/>
-"##
-    );
+    let mut svg = begin((WIDTH, height));
     let all = [&summary.ttft, &summary.gaps];
     let least = all.iter().filter_map(|times| times.values().first()).fold(f64::MAX, |a, b| a.min(*b));
     let most = all.iter().filter_map(|times| times.values().last()).fold(1.0_f64, |a, b| a.max(*b));
     let x = (least.clamp(1e-3, most).log10().floor(), most.log10().ceil().max(least.log10().floor() + 1.0));
-    let panel = Panel { top: TOP + 16.0, x, y_max: 1.0 };
+    let panel = wide(TOP + 16.0, x, 1.0);
     let decade = |at: i32| (f64::from(at), format!("{} ms", 10_f64.powi(at)));
     let ticks: Vec<_> = (x.0 as i32..=x.1 as i32).map(decade).collect();
     panel.frame(&mut svg, title, &ticks, &|share| format!("{:.0}%", 100.0 * share));
@@ -97,7 +44,7 @@ pub(super) fn svg(title: &str, summary: &Summary, samples: &[Sample]) -> String 
     let top = TOP + PANEL + BETWEEN;
     let rates = tokens_over_time(samples, summary.seconds);
     let most = rates.iter().map(|(_, rate)| *rate).fold(1.0, f64::max);
-    let panel = Panel { top, x: (0.0, summary.seconds), y_max: most };
+    let panel = wide(top, (0.0, summary.seconds), most);
     let ticks: Vec<_> = (0..=4).map(|part| f64::from(part) * summary.seconds / 4.0).collect();
     let ticks: Vec<_> = ticks.into_iter().map(|at| (at, format!("{at:.1} s"))).collect();
     panel.frame(&mut svg, "tokens a second, over time", &ticks, &|rate| format!("{rate:.0}"));
@@ -106,13 +53,7 @@ pub(super) fn svg(title: &str, summary: &Summary, samples: &[Sample]) -> String 
     for (at, colour, label) in
         [(0.0, "#c04020", "time to the first token"), (200.0, "#2060c0", "gap between tokens")]
     {
-        let _ = writeln!(
-            svg,
-            r#"<rect x="{:.1}" y="{:.1}" width="10" height="10" fill="{colour}"/>"#,
-            LEFT + at,
-            legend - 9.0
-        );
-        text(&mut svg, (LEFT + at + 16.0, legend), "start", label);
+        key(&mut svg, (LEFT + at, legend), colour, label);
     }
     svg.push_str("</svg>\n");
     svg

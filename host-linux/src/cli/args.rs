@@ -4,6 +4,7 @@ use super::serve_args::batches::BatchDirArgs;
 use super::serve_args::connections::ConnectionArgs;
 use super::serve_args::guard::GuardArgs;
 use super::serve_args::limits::LimitArgs;
+use super::serve_args::starter::StarterArgs;
 use super::serve_args::supervision::SupervisionArgs;
 use super::serve_args::tools::ToolArgs;
 use super::serve_args::watch::WatchArgs;
@@ -237,6 +238,8 @@ pub(super) struct ServeArgs {
     pub(super) limits: LimitArgs,
     #[command(flatten)]
     pub(super) supervision: SupervisionArgs,
+    #[command(flatten)]
+    pub(super) starter: StarterArgs,
     #[command(flatten)]
     pub(super) watch: WatchArgs,
     #[command(flatten)]

@@ -1,7 +1,9 @@
 //! The command line: the only part of this crate that prints, and that knows flags.
 //!
-//! * `args`: flags to options. `errors`: errors of the library in words of flags.
-//! * `serve_args`: flags of the server alone. `panics`: what is said of a panic.
+//! * `args`: flags to options. `errors`: errors of the library in words of flags. `failure`: the
+//!   exit codes.
+//! * `serve_args`: flags of the server alone. `panics`: what is said of a panic. `ready`: what the
+//!   program that started a server hears of it.
 //! * `session`: a model with its engine running. `progress`: the bar while it loads.
 //! * One file a command: `serve`, `generate`, `chat`, `batch`, `inspect`, `pack`,
 //!   `selftest`, `health`.
@@ -10,6 +12,7 @@ mod args;
 mod batch;
 mod chat;
 mod errors;
+mod failure;
 #[cfg(test)]
 mod flags_doc;
 mod generate;
@@ -18,6 +21,7 @@ mod inspect;
 mod pack;
 mod panics;
 mod progress;
+mod ready;
 mod selftest;
 mod serve;
 mod serve_args;
@@ -25,9 +29,11 @@ mod session;
 
 use args::{Arguments, Command};
 use clap::Parser;
+use failure::Failure;
 use std::process::ExitCode;
 
-/// Runs the program; an error is one line on standard error and exit code 1.
+/// Runs the program; an error is one line on standard error, and an exit code that says what is to
+/// blame.
 pub fn main() -> ExitCode {
     panics::tell_in_one_line();
     let arguments = Arguments::parse();
@@ -39,19 +45,13 @@ pub fn main() -> ExitCode {
     }
     let result = match command {
         Command::Serve(args) => serve::serve(&args),
-        Command::Generate(args) => generate::generate(&args),
-        Command::Chat(args) => chat::chat(&args),
-        Command::Inspect(args) => inspect::inspect(&args),
-        Command::Pack(args) => pack::pack(&args),
-        Command::Batch(args) => batch::batch(&args),
-        Command::Selftest(args) => selftest::selftest(&args),
-        Command::Health(args) => health::health(&args),
+        Command::Generate(args) => generate::generate(&args).map_err(Failure::from),
+        Command::Chat(args) => chat::chat(&args).map_err(Failure::from),
+        Command::Inspect(args) => inspect::inspect(&args).map_err(Failure::from),
+        Command::Pack(args) => pack::pack(&args).map_err(Failure::from),
+        Command::Batch(args) => batch::batch(&args).map_err(Failure::from),
+        Command::Selftest(args) => selftest::selftest(&args).map_err(Failure::from),
+        Command::Health(args) => health::health(&args).map_err(Failure::from),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    result.map_or_else(|failure| failure.tell(), |()| ExitCode::SUCCESS)
 }

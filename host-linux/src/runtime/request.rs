@@ -10,8 +10,8 @@ use verbatim_core::sampling::SamplingParams;
 /// A request that owns what it holds. [`Request`], which borrows it, says more of each field.
 #[derive(Clone, Debug)]
 pub struct OwnedRequest {
-    /// Token ids of the prompt.
-    pub prompt: Vec<u32>,
+    /// Token ids of the prompt, which requests for other choices of it share.
+    pub prompt: Arc<[u32]>,
     /// Token ids that were generated before, elsewhere; generation resumes after them.
     pub generated: Vec<u32>,
     /// The number of its first choice; the noise that draws tokens depends on it.
@@ -52,7 +52,7 @@ impl OwnedRequest {
     /// A request for one choice of at most `max_tokens` after `prompt`, all else as by default.
     pub fn new(prompt: Vec<u32>, params: SamplingParams, max_tokens: usize) -> Self {
         Self {
-            prompt,
+            prompt: prompt.into(),
             generated: Vec::new(),
             first_choice: 0,
             choices: 1,

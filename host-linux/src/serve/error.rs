@@ -12,6 +12,17 @@ use verbatim_core::engine::Refusal;
 const MESSAGE_MAX: usize = 400;
 /// The word for a prompt that is too long.
 const CONTEXT_EXCEEDED: &str = "context_length_exceeded";
+/// The code of an error after which the engine was started again.
+const ENGINE_RESTARTED: &str = "engine_restarted";
+/// The code of an error for which the engine was told to stop, or its server was.
+const ENGINE_STOPPED: &str = "engine_stopped";
+/// The code of an error after which the engine, or its device, is gone for good.
+const ENGINE_FAILED: &str = "engine_failed";
+/// The code of a refusal by a server that waits for its end.
+const DRAINING: &str = "draining";
+/// The codes of errors after which another server with the same fingerprint can go on with a
+/// request from what was told of its answer, or begin it where nothing was.
+const RESUMABLE: [&str; 4] = [ENGINE_RESTARTED, ENGINE_STOPPED, ENGINE_FAILED, DRAINING];
 /// Characters of the name of a parameter.
 const PARAM_MAX: usize = 64;
 
@@ -98,6 +109,27 @@ impl ApiError {
         Self::server(CLIENT_LEFT, "the client has left")
     }
 
+    /// The error for a request that came when the server was about to end.
+    pub fn draining(message: impl Into<String>) -> Self {
+        Self { code: Some(DRAINING), retry: Retry::Soon, ..Self::server(503, message) }
+    }
+
+    /// The error of a generation that was told to end before it was done.
+    pub fn engine_stopped(message: impl Into<String>) -> Self {
+        Self { code: Some(ENGINE_STOPPED), retry: Retry::Soon, ..Self::server(503, message) }
+    }
+
+    /// The error of a generation whose engine, or its device, is gone.
+    fn engine_failed(message: impl Into<String>) -> Self {
+        Self { code: Some(ENGINE_FAILED), retry: Retry::Soon, ..Self::server(503, message) }
+    }
+
+    /// Whether another server with the same fingerprint can go on with the request from what was
+    /// told of its answer: the request is not to blame, and what was told of it holds.
+    pub fn is_resumable(&self) -> bool {
+        self.code.is_some_and(|code| RESUMABLE.contains(&code))
+    }
+
     /// The error of a request on whose way something panicked: it would again.
     pub fn panicked() -> Self {
         let message = "an internal error was reported on standard error";
@@ -122,11 +154,15 @@ impl ApiError {
     }
 
     /// The body of the response, which is also the event of an error within a stream. A context
-    /// that was exceeded is told in numbers too, in llama-server's names.
+    /// that was exceeded is told in numbers too, in llama-server's names, and programs between
+    /// client and server are told where another server can go on.
     pub fn body(&self) -> Value {
         let mut error = json!({
             "message": self.message, "type": self.kind(), "param": self.param, "code": self.code,
         });
+        if self.is_resumable() {
+            error["resumable"] = json!(true);
+        }
         if let Some(Detail::Context { prompt_tokens, context }) = self.detail.as_deref() {
             error["n_prompt_tokens"] = json!(prompt_tokens);
             error["n_ctx"] = json!(context);
@@ -161,7 +197,7 @@ impl From<SubmitError> for ApiError {
         let refusal = match error {
             SubmitError::Refused(refusal) => refusal,
             // Another server, or this one when it is back, may take it.
-            SubmitError::EngineGone => return Self { retry: Retry::Soon, ..Self::server(503, message) },
+            SubmitError::EngineGone => return Self::engine_stopped(message),
             SubmitError::Panicked => return Self { message, ..Self::panicked() },
         };
         match refusal {
@@ -194,11 +230,12 @@ impl From<GenerationError> for ApiError {
         let message = error.to_string();
         match error {
             GenerationError::EngineRestarted => {
-                Self { code: Some("engine_restarted"), retry: Retry::Soon, ..Self::server(500, message) }
+                Self { code: Some(ENGINE_RESTARTED), retry: Retry::Soon, ..Self::server(500, message) }
             }
-            GenerationError::DeviceLost | GenerationError::EngineStopped(_) => {
-                Self { retry: Retry::Soon, ..Self::server(503, message) }
+            GenerationError::DeviceLost | GenerationError::EngineStopped(Some(_)) => {
+                Self::engine_failed(message)
             }
+            GenerationError::EngineStopped(None) => Self::engine_stopped(message),
             GenerationError::Unwanted => Self::server(CLIENT_LEFT, message),
             GenerationError::Refused(refusal) => SubmitError::Refused(refusal).into(),
             // Only what a request asks for can forbid every token.
@@ -214,6 +251,7 @@ impl From<GenerationError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::EngineFailure;
     use crate::text::TextPart;
 
     #[test]
@@ -224,10 +262,21 @@ mod tests {
         assert_eq!(restarted.body()["error"]["code"], "engine_restarted");
         assert_eq!(restarted.body()["error"]["type"], "server_error");
         assert_eq!((restarted.status, restarted.headers()), (500, soon.clone()));
-        for error in [GenerationError::DeviceLost, GenerationError::EngineStopped(None)] {
-            let error = ApiError::from(error);
+        let failure = EngineFailure::TooManyPanics { restarts: 1, panic: "x".to_owned() };
+        for (error, code) in [
+            (ApiError::from(GenerationError::DeviceLost), "engine_failed"),
+            (ApiError::from(GenerationError::EngineStopped(Some(failure))), "engine_failed"),
+            (ApiError::from(GenerationError::EngineStopped(None)), "engine_stopped"),
+            (ApiError::from(SubmitError::EngineGone), "engine_stopped"),
+            (ApiError::draining("later"), "draining"),
+        ] {
             assert_eq!((error.status, error.headers()), (503, soon.clone()));
+            let body = &error.body()["error"];
+            assert_eq!((&body["code"], &body["type"]), (&json!(code), &json!("server_error")));
+            assert_eq!(body["resumable"], true, "{body}");
         }
+        assert_eq!(restarted.body()["error"]["resumable"], true);
+        assert!(ApiError::panicked().body()["error"].get("resumable").is_none());
         let panicked = TextError::Panicked(TextPart::Tokenizer);
         for error in [
             ApiError::from(GenerationError::NonFinite { position: 3 }),
@@ -241,8 +290,6 @@ mod tests {
         for status in [429, 503] {
             assert_eq!(ApiError::server(status, "busy").headers(), [("Retry-After", "1")]);
         }
-        let gone = ApiError::from(SubmitError::EngineGone);
-        assert_eq!((gone.status, gone.headers()), (503, soon));
         assert_eq!(ApiError::from(GenerationError::Unwanted).status, 499);
         assert_eq!(ApiError::from(GenerationError::NoTokenAllowed).status, 400);
         let wrong = ApiError::text("messages", &TextError::EmptyPrompt);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How the values of a stream stand behind each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
-    /// Server-sent events that are data alone; the last one is `[DONE]`.
+    /// Server-sent events that are data alone; the last one of an answer that is whole is `[DONE]`.
     #[default]
     Sse,
     /// Server-sent events, each with a line that names it. The stream just ends.
@@ -93,11 +93,23 @@ impl Events {
         self.write(false, |buffer| buffer.extend_from_slice(filler))
     }
 
-    /// Ends the answer, with the event that ends every stream where the framing has one. Without it
-    /// the connection is closed, so that the client sees that the stream is not whole.
+    /// Ends an answer that is whole, with the event that says so where the framing has one.
     pub fn done(&mut self) -> io::Result<()> {
         let last: &[u8] = if self.framing == Framing::Sse { b"data: [DONE]\n\n" } else { b"" };
         self.write(true, |buffer| buffer.extend_from_slice(last))
+    }
+
+    /// Sends `error` as the last value of an answer that is not whole, and ends it. No `[DONE]`
+    /// follows: a client or a program before it would take what came for all there is.
+    pub fn fail(&mut self, error: &Value) -> io::Result<()> {
+        self.send(error)?;
+        self.end()
+    }
+
+    /// Ends an answer without a word. Where it is not ended at all the connection is closed, so
+    /// that the client sees that the stream is not whole.
+    pub fn end(&mut self) -> io::Result<()> {
+        self.write(true, |_| {})
     }
 }
 
@@ -144,6 +156,18 @@ mod tests {
             (Framing::Document, " {\"type\":\"a\",\"x\":\"\\n\"}1"),
         ] {
             assert_eq!(sent(framing, send), expected);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_fails_is_not_taken_for_a_whole_one() {
+        let fail = |events: &mut Events| events.fail(&json!({"error": 1}));
+        for (framing, expected) in [
+            (Framing::Sse, "data: {\"error\":1}\n\n"),
+            (Framing::NamedSse, "data: {\"error\":1}\n\n"),
+            (Framing::Ndjson, "{\"error\":1}\n"),
+        ] {
+            assert_eq!(sent(framing, fail), expected);
         }
     }
 

@@ -1,4 +1,5 @@
 //! Where a server stands between its start and its end, and how it is told to go on.
+use crate::sys::parent::Parent;
 use crate::sys::signals::Signals;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -93,6 +94,14 @@ impl Lifecycle {
             let _ = self.signals.set(Signals::catch(&self.wake.0)?);
         }
         Ok(())
+    }
+
+    /// From now on the server stops when `parent` has ended, as on SIGTERM; signals are for the
+    /// server, as after [`catch_signals`](Self::catch_signals). To be called on a thread that lives
+    /// as long as the process. An error is the system's.
+    pub fn stop_with(&self, parent: Parent) -> std::io::Result<()> {
+        self.catch_signals()?;
+        self.signals.get().map_or(Ok(()), |signals| signals.end_with(parent, &self.wake.0))
     }
 
     /// Connections are accepted from now on.

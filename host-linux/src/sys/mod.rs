@@ -7,13 +7,16 @@
 //! * [`heap`]: what the allocator keeps. [`priority`]: of threads.
 //! * [`process`]: what the system says of this process.
 //! * [`entropy`]: random seeds. [`signals`]: requests to stop. [`sockets`]: readiness of sockets.
+//! * [`parent`], [`descriptors`]: who started the process, and what it has handed over.
 #![allow(unsafe_code)]
 pub mod cgroup;
 pub mod cpu;
+pub mod descriptors;
 pub mod entropy;
 pub mod heap;
 pub mod memory;
 pub mod mmap;
+pub mod parent;
 pub mod pool;
 pub mod priority;
 pub mod process;

@@ -1,7 +1,8 @@
 //! Signals: requests to stop and to open files again, and writing to a pipe that nobody reads.
+use super::parent::{self, END_SIGNAL, Parent};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
 use signal_hook::low_level::pipe;
+use signal_hook::{flag, low_level};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -35,6 +36,29 @@ impl Signals {
         flag::register(SIGHUP, Arc::clone(&signals.hang_up))?;
         pipe::register(SIGHUP, wake.try_clone()?)?;
         Ok(signals)
+    }
+
+    /// From now on the end of `parent` asks this process to stop, as its first SIGTERM does. To be
+    /// called on a thread that lives as long as the process.
+    pub fn end_with(&self, parent: Parent, wake: &UnixStream) -> io::Result<()> {
+        let (stop, is_starting) = (Arc::clone(&self.stop), Arc::clone(&self.is_starting));
+        let ask = move || {
+            // Only a thread of the parent may have ended.
+            if !parent.has_ended() {
+                return;
+            }
+            if is_starting.load(Ordering::SeqCst) {
+                low_level::exit(0);
+            }
+            stop.store(true, Ordering::SeqCst);
+        };
+        // SAFETY: asking for the parent, ending without cleaning up, and reading and setting
+        // atomics may all be done where a signal is handled, and nothing in it panics.
+        unsafe { low_level::register(END_SIGNAL, ask) }?;
+        pipe::register(END_SIGNAL, wake.try_clone()?)?;
+        parent::tell_of_end()?;
+        // A parent that has ended before the system knew of the wish sends no signal.
+        if parent.has_ended() { low_level::raise(END_SIGNAL) } else { Ok(()) }
     }
 
     /// There is something now that has to end in good order.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use verbatim_tests::cluster::arguments::ClusterArguments;
 use verbatim_tests::sim::options::{Feature, Options, Over, Setup, Without};
 use verbatim_tests::sim::report::{self, Summary};
 use verbatim_tests::sim::run::{Failure, run};
@@ -16,6 +17,9 @@ use verbatim_tests::sim::shrink::{Small, shrink};
 /// must equal, bit for bit, the one that the request gets alone. The program fails at the first
 /// answer that differs, and when the runs together missed a class of events that they are there to
 /// try.
+///
+/// With --cluster it simulates many replicas in place of the engine: what clients wait for and
+/// where the limits are, by who gets a request.
 #[derive(Debug, Parser)]
 #[command(name = "verbatim-sim")]
 struct Arguments {
@@ -55,6 +59,8 @@ struct Arguments {
     /// Prints the options that each seed draws.
     #[arg(long)]
     verbose: bool,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 fn feature(name: &str) -> Result<Feature, String> {
@@ -79,6 +85,18 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.cluster.is_asked() {
+        return match arguments.cluster.simulate(arguments.seed, arguments.jobs) {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     std::panic::set_hook(Box::new(|_| {})); // a panic is a failure with a story of its own
     if arguments.mutants || arguments.mutant.is_some() {
         match with_mutants(&arguments) {

@@ -3,6 +3,7 @@ pub(super) mod batches;
 pub(super) mod connections;
 pub(super) mod guard;
 pub(super) mod limits;
+pub(super) mod starter;
 pub(super) mod supervision;
 pub(super) mod tools;
 pub(super) mod watch;

@@ -12,6 +12,14 @@ pub struct EngineGauges {
     pub counters: Counters,
 }
 
+impl EngineGauges {
+    /// The share of the KV blocks that sequences hold, between 0 and 1; 0 before the first step.
+    pub fn kv_usage(&self) -> f64 {
+        let used = self.status.blocks.saturating_sub(self.status.free_blocks);
+        if self.status.blocks == 0 { 0.0 } else { used as f64 / self.status.blocks as f64 }
+    }
+}
+
 /// How many numbers [`EngineGauges`] has.
 const WORDS: usize = 39;
 

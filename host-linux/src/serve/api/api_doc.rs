@@ -33,9 +33,65 @@ const ENDINGS: &str = "
 `{\"error\": {\"message\", \"type\", \"param\", \"code\"}}`, in Anthropic's shape under `/v1/messages` and in Ollama's under
 `/api`. 400: the request makes no sense (`code` is `context_length_exceeded` where the prompt is too long). 401: the key
 is missing or wrong. 403: a page or a name of the server that is not allowed. 404: nothing there, or no such model
-(`model_not_found`). 405: another method. 408, 413, 417, 431, 501, 505: HTTP that is not taken. 415: not JSON. 429: the
-queue is full, or a quota is spent; `Retry-After` says when to come again. 500: a fault of the server. 503: starting,
-stopping, or full. `x-should-retry` tells clients whether the same request may succeed.
+(`model_not_found`). 405: another method. 408, 413, 417, 431, 501, 505: HTTP that is not taken. 409: the fingerprint that
+was asked for is another (`fingerprint_mismatch`). 415: not JSON. 429: the queue is full, or a quota is spent;
+`Retry-After` says when to come again. 500: a fault of the server. 503: starting, stopping, or full. `x-should-retry`
+tells clients whether the same request may succeed.
+";
+
+const RELAYS: &str = "
+## Programs between client and server
+
+**An error that another server can mend** has `\"resumable\": true` beside its `code`: with the same fingerprint it goes on
+from what was told of the answer, or begins it where nothing was. `engine_stopped`: the server was asked to stop, and the
+time to drain was over. `engine_failed`: the engine is gone for good. `engine_restarted` (status 500, the others 503): it
+panicked and runs again. `draining`: the server ends and begins nothing new. A stream has status 200 by then, and the
+error is its last event: **no stream that ends with an error has `[DONE]`**, whatever the error, nor `message_stop` or
+`response.completed`. One that has neither was broken with its connection, and can be resumed all the same.
+
+**Ids.** `x-request-id` of a request (1 to 128 visible characters of ASCII), or `request_id` in its body, is the `id` of
+the answer behind the endpoint's prefix (`cmpl-`, `chatcmpl-`, `msg_`, …), stands in the header `x-request-id` of whatever
+comes back, and in the log; without one it is drawn. Whoever resumes an answer and sends the id again gets the same `id`;
+`created` alone is another.
+
+**Where to send a request.** `GET /health` needs no key and waits for nothing: `status`, `model`, `system_fingerprint`,
+`running` and `waiting` sequences, of which there may be `max_seqs` and `max_queue`, and `kv_usage`, the share of the KV
+blocks that sequences hold. `GET /ready` has status 503 from the moment the server is asked to stop.
+
+**Fewer events.** What each event costs on its way is the same, however little it tells: with
+`\"stream_options\": {\"interval_ms\": 50}` a choice has an event in 50 ms at most, with the text, ids and log-probabilities
+of all tokens since the one before. The first token comes at once, and nothing waits for longer, nor for the end.
+";
+
+const RESUMING: &str = "
+## Answers that are resumed
+
+An answer of `/v1/completions` or `/v1/chat/completions` that was cut goes on at any server with the same fingerprint, bit
+for bit, streamed or whole. Ask for `return_token_ids`; then send the body again as it was, with the `seed` that the first
+event told in `verbatim`, and with
+
+    \"resume\": {\"token_ids\": [[5, 6], null, []], \"prompt_token_ids\": [1, 2], \"fingerprint\": \"vb-1234\"}
+
+`token_ids` has a list for each choice in the order of `index` (that of choice c of prompt p is p · n + c): the ids of its
+output so far. One that has ended is null: it takes no work, no event tells of it, and it is missing among the `choices` of
+a whole answer and in the tokens of `usage`. A list that is whole already gives the end of its choice, and what was held
+back until it. `prompt_token_ids` and `fingerprint` may be left out; with `prompt_token_ids` `prompt` or `messages` may be,
+too. Messages that come along tell then no more than whether the prompt has opened the reasoning.
+
+The events are those that would have followed the ids: no role, and `prompt_token_ids` and the prompt of `echo` for those
+choices alone that have no id yet. Texts, offsets, log-probabilities and calls go on where they were; `usage` is of the whole
+answer. A whole answer has what follows the ids: of a call that had begun it lists the id, an empty name and the rest of the
+arguments. `prompt_logprobs` are refused where a choice has ids.
+
+An event tells its tokens whole, and the one with `finish_reason` brings the text that was held back: the ids that were told
+of a choice, and whether its end was, are all that must be known. Which choice an event tells of is timing: each choice's own
+events are in order and the same everywhere, how those of several alternate is not. The other dialects do not take `resume`.
+
+## Log-probabilities of completions
+
+Beside the lists of OpenAI's API, `logprobs` has two more with an entry for each token: `bytes`, its bytes, and
+`top_tokens`, what `top_logprobs` has, in order and with bytes, as chat lists it. Tokens that are parts of characters have
+the same text, and `top_logprobs`, which goes by texts, has one entry for all of them.
 ";
 
 /// The endpoints of a row in words.
@@ -128,6 +184,8 @@ fn api_md() -> String {
     out.push_str(CALLS);
     OPERATIONS.iter().for_each(|at| operation(&mut out, at));
     out.push_str(ENDINGS);
+    out.push_str(RESUMING);
+    out.push_str(RELAYS);
     out.push_str("\n## Parameters with an effect\n");
     table(&mut out, |kind| matches!(kind, Kind::Used));
     out.push_str("\n## Parameters without effect\n\nThey are taken, and their names come back in `verbatim.ignored`.\n");

@@ -4,7 +4,7 @@ use super::fields::Fields;
 use super::forbidden;
 use super::limits::Reading;
 use super::params::{self, Common};
-use super::resume::Resume;
+use super::runs::{Plan, Run};
 use super::shown::Shown;
 use crate::runtime::{OwnedRequest, Restriction, ServedModel};
 use crate::serve::error::ApiError;
@@ -64,21 +64,16 @@ impl<'m> Asked<'m> {
         cut > 0
     }
 
-    /// The request for one prompt, and for the output so far of one that is resumed. `field` names
-    /// the parameter that the prompt came from.
+    /// The request for all choices of one prompt, none of which was begun. `field` names the
+    /// parameter that the prompt came from.
     pub fn request(
         &self,
         mut prompt: Vec<u32>,
-        resume: Option<Resume>,
         field: &str,
         default_max_tokens: usize,
     ) -> Result<OwnedRequest, ApiError> {
-        let generated = resume.map(|resume| resume.split(&mut prompt)).transpose()?;
         self.truncate(&mut prompt);
         let mut request = self.common.request(prompt, self.model, field, default_max_tokens)?;
-        if let (Some(resume), Some(generated)) = (resume, generated) {
-            resume.apply(&mut request, generated)?;
-        }
         for id in &self.stop_ids {
             if !request.stop_ids.contains(id) {
                 request.stop_ids.push(*id);
@@ -88,19 +83,35 @@ impl<'m> Asked<'m> {
         Ok(request)
     }
 
-    /// The body that was read. `echo` has for each request the text before its output, where
-    /// answers begin with one.
+    /// Adds a prompt to the plan: its request, for those of its choices that go on.
+    pub fn plan(&self, plan: &mut Plan, request: &OwnedRequest, runs: Vec<Run>) -> Result<(), ApiError> {
+        let has_begun = runs.iter().any(|run| !run.generated.is_empty());
+        if has_begun && self.shown.prompt_logprobs.is_some() {
+            let message = "prompt_logprobs are told before any token: an answer that is resumed behind some \
+                           tells none";
+            return Err(ApiError::invalid("prompt_logprobs", message));
+        }
+        plan.add(request, runs)
+    }
+
+    /// The body that was read. `echo` has for each prompt the text before its output, where answers
+    /// begin with one.
     pub fn body(
         self,
-        mut requests: Vec<OwnedRequest>,
+        plan: Plan,
+        is_resumed: bool,
         echo: Option<Vec<String>>,
         scores_echo: bool,
     ) -> ParsedBody {
+        let Plan { mut requests, places, ended_prompt_tokens, .. } = plan;
         for request in &mut requests {
             self.shown.apply(request, echo.is_some() && scores_echo);
         }
         ParsedBody {
             requests,
+            places,
+            is_resumed,
+            ended_prompt_tokens,
             seed: self.common.sampling.seed(),
             streaming: self.streaming,
             stop: self.stop,

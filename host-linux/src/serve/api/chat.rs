@@ -10,7 +10,8 @@ use super::limits::Reading;
 use super::parameters::{CHAT, Endpoints};
 use super::params::{self, ParsedBody, TOP_LOGPROBS_MAX};
 use super::prompt;
-use super::resume::Resume;
+use super::resume::{self, Resume};
+use super::runs::{Plan, Run};
 use super::tools;
 use crate::runtime::ServedModel;
 use crate::serve::error::ApiError;
@@ -45,17 +46,27 @@ impl Dialect for Chat {
         let asked = Asked::read(fields, reading, top_logprobs, 1)?;
         let model = reading.model;
         let tools = tools::tools(fields)?;
-        let resume = Resume::of_conversation(fields, asked.choices(), model)?;
-        // A conversation that is resumed may come with its messages, which its ids stand for.
-        let has_messages = resume.is_none() || fields.get("messages").is_some();
-        let rendered = has_messages.then(|| prompt::rendered(fields, &tools, reading)).transpose()?;
-        let (resume, ids) = match (resume, &rendered) {
-            (Some((resume, ids)), _) => (Some(resume), ids),
-            (None, Some(rendered)) => (None, prompt::ids(rendered, model, asked.truncates())?),
+        let choices = asked.choices();
+        let mut resume = Resume::of_conversation(fields, choices, model)?;
+        let given = match resume.as_mut().and_then(Resume::take_ids) {
+            Some(ids) => Some(ids),
+            None => given_prompt(fields, reading)?,
+        };
+        // Messages whose ids are given say no more than how their prompt has begun the reasoning.
+        let are_asked =
+            given.is_none() || (model.format.reasoning.is_some() && fields.get("messages").is_some());
+        let rendered = are_asked.then(|| prompt::rendered(fields, &tools, reading)).transpose()?;
+        let mut ids = match (given, &rendered) {
+            (Some(ids), _) => ids,
+            (None, Some(rendered)) => prompt::ids(rendered, model, asked.truncates())?,
             (None, None) => return Err(ApiError::invalid("messages", "messages is missing")),
         };
+        let runs = match &mut resume {
+            Some(resume) => resume.take_runs(0, choices, &mut ids)?,
+            None => vec![Run::all(choices)],
+        };
         // An answer may be as long as the context has room for.
-        let mut request = asked.request(ids, resume, "messages", usize::MAX)?;
+        let mut request = asked.request(ids, "messages", usize::MAX)?;
         let mut format = OutputFormat {
             reasoning: reasoning(model, rendered.as_ref(), &request.prompt)?,
             tools: tools.format(model.format),
@@ -65,7 +76,9 @@ impl Dialect for Chat {
         request.kept_special = format.kept_ids(&model.tokenizer).into();
         let echo = asked.shown.echo.then(|| echoed(fields)).flatten().map(|text| vec![text]);
         let ignored = form.ignored.map(str::to_owned).into_iter().collect();
-        Ok(ParsedBody { format, ignored, ..asked.body(vec![request], echo, false) })
+        let mut plan = Plan::default();
+        asked.plan(&mut plan, &request, runs)?;
+        Ok(ParsedBody { format, ignored, ..asked.body(plan, resume.is_some(), echo, false) })
     }
 
     fn id_prefix(&self) -> &'static str {
@@ -74,6 +87,18 @@ impl Dialect for Chat {
 
     fn writer<'a>(&self, head: Head<'a>) -> Box<dyn AnswerWriter + 'a> {
         Box::new(Writer::new(head))
+    }
+}
+
+/// The ids of the one prompt of a conversation, where `resume` gives them.
+fn given_prompt(fields: &Fields<'_>, reading: Reading<'_>) -> Result<Option<Vec<u32>>, ApiError> {
+    let Some(mut prompts) = resume::prompts(fields, reading)? else { return Ok(None) };
+    match (prompts.pop(), prompts.is_empty()) {
+        (prompt, true) => Ok(prompt),
+        _ => Err(ApiError::invalid(
+            "resume",
+            "resume has prompt_token_ids of several prompts, but there is one",
+        )),
     }
 }
 

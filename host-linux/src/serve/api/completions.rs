@@ -10,7 +10,8 @@ use super::fields::Fields;
 use super::limits::{Reading, RequestBounds};
 use super::parameters::{COMPLETIONS, Endpoints};
 use super::params::{self, ParsedBody, TOP_LOGPROBS_MAX};
-use super::resume::Resume;
+use super::resume::{self, Resume};
+use super::runs::{Plan, Run};
 use crate::runtime::{OwnedRequest, ServedModel};
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
@@ -37,23 +38,33 @@ impl Dialect for Completions {
     fn parse(&self, fields: &Fields<'_>, reading: Reading<'_>) -> Result<ParsedBody, ApiError> {
         params::check_model(fields, reading.model)?;
         let top_logprobs = fields.integer("logprobs", 0, TOP_LOGPROBS_MAX)?.map(|count| count as u32);
-        let prompt_count = prompt_count(fields, reading.bounds)?;
+        let given = resume::prompts(fields, reading)?;
+        let prompt_count = prompt_count(fields, given.as_deref(), reading.bounds)?;
         let asked = Asked::read(fields, reading, top_logprobs, prompt_count)?;
         let constraint = constraint(fields, reading)?;
-        let resume = Resume::of_prompt(fields, asked.choices())?;
-        let (mut requests, mut texts) = (Vec::new(), Vec::new());
-        for prompt in prompts(fields, reading.model, asked.truncates())? {
+        let choices = asked.choices();
+        let mut resume = Resume::of_prompts(fields, (prompt_count, choices), reading.model)?;
+        let prompts = match given {
+            Some(given) => with_texts(given, fields.get("prompt").filter(|_| !asked.truncates())),
+            None => prompts(fields, reading.model, asked.truncates())?,
+        };
+        let (mut plan, mut texts) = (Plan::default(), Vec::new());
+        for (number, mut prompt) in prompts.into_iter().enumerate() {
+            let runs = match &mut resume {
+                Some(resume) => resume.take_runs(number, choices, &mut prompt.ids)?,
+                None => vec![Run::all(choices)],
+            };
             let length = prompt.ids.len();
-            let mut request = asked.request(prompt.ids, resume, "prompt", DEFAULT_MAX_TOKENS)?;
+            let mut request = asked.request(prompt.ids, "prompt", DEFAULT_MAX_TOKENS)?;
             request.constraint.clone_from(&constraint);
             if asked.shown.echo {
                 let is_whole = request.prompt.len() == length;
                 texts.push(echo(prompt.text.filter(|_| is_whole), &request, reading.model)?);
             }
-            requests.push(request);
+            asked.plan(&mut plan, &request, runs)?;
         }
         let echo = asked.shown.echo.then_some(texts);
-        Ok(asked.body(requests, echo, true))
+        Ok(asked.body(plan, resume.is_some(), echo, true))
     }
 
     fn id_prefix(&self) -> &'static str {
@@ -84,16 +95,38 @@ fn echo(text: Option<&str>, request: &OwnedRequest, model: &ServedModel) -> Resu
     }
 }
 
-/// How many prompts there are, before any is read.
-fn prompt_count(fields: &Fields<'_>, bounds: &RequestBounds) -> Result<usize, ApiError> {
-    match fields.get("prompt") {
-        None => Err(ApiError::invalid("prompt", "prompt is missing")),
-        Some(Value::Array(list)) if matches!(list.first(), Some(Value::String(_) | Value::Array(_))) => {
+/// How many prompts there are, before any is read but those whose ids are `given`.
+fn prompt_count(
+    fields: &Fields<'_>,
+    given: Option<&[Vec<u32>]>,
+    bounds: &RequestBounds,
+) -> Result<usize, ApiError> {
+    let count = match (fields.get("prompt"), given) {
+        (None, None) => return Err(ApiError::invalid("prompt", "prompt is missing")),
+        (None, Some(given)) => given.len(),
+        (Some(Value::Array(list)), _) if matches!(list.first(), Some(Value::String(_) | Value::Array(_))) => {
             bounds.prompts.check("prompt", ("prompt has", list.len(), "prompts"))?;
-            Ok(list.len())
+            list.len()
         }
-        Some(_) => Ok(1),
+        (Some(_), _) => 1,
+    };
+    match given.map(<[_]>::len) {
+        Some(given) if given != count => {
+            let message = format!("resume has prompt_token_ids of {given} prompts, but prompt has {count}");
+            Err(ApiError::invalid("resume", message))
+        }
+        _ => Ok(count),
     }
+}
+
+/// Prompts whose ids are given, with the texts that the body has for them all the same.
+fn with_texts(given: Vec<Vec<u32>>, prompt: Option<&Value>) -> Vec<Prompt<'_>> {
+    let texts = prompt.map_or(&[][..], |prompt| match prompt {
+        Value::Array(list) => list,
+        one => std::slice::from_ref(one),
+    });
+    let texts = texts.iter().map(Value::as_str).chain(std::iter::repeat(None));
+    given.into_iter().zip(texts).map(|(ids, text)| Prompt { ids, text }).collect()
 }
 
 /// Each prompt, none of them empty. Where they will be cut they may be longer than the context.

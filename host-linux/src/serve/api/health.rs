@@ -1,9 +1,11 @@
-//! `GET /health`: that the server is alive, what the engine does now, and what it has done. `GET /`
-//! answers alike, `/ping` without a word. `GET /ready`: whether requests are taken.
-use crate::runtime::{EngineGauges, EngineHandle};
+//! `GET /health`: that the server is alive, what it serves, what the engine does now, and what it
+//! has done, so that whoever spreads requests asks no more than this. `GET /` answers alike,
+//! `/ping` without a word. `GET /ready`: whether requests are taken.
+use crate::runtime::EngineGauges;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
 use crate::serve::lifecycle::Phase;
+use crate::serve::server::Server;
 use serde_json::{Value, json};
 use verbatim_core::engine::DraftCounters;
 
@@ -12,7 +14,7 @@ use verbatim_core::engine::DraftCounters;
 pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let is_ending = exchange.server.lifecycle.is_ending();
     let status = if is_ending { exchange.server.lifecycle.phase().name() } else { "ok" };
-    let body = body(status, &exchange.server.engine);
+    let body = body(status, exchange.server);
     exchange.send_json(200, &body, &[]);
     Ok(())
 }
@@ -28,18 +30,24 @@ pub fn ping(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 pub fn ready(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let has_failed = exchange.server.engine.failure().is_some();
     let phase = if has_failed { Phase::Failed } else { exchange.server.lifecycle.phase() };
-    let status = if phase == Phase::Ready { 200 } else { 503 };
-    exchange.send_json(status, &json!({"status": phase.name()}), &[]);
+    let (status, headers) = match phase {
+        Phase::Ready => (200, &[][..]),
+        _ => (503, &[("Retry-After", "1")][..]),
+    };
+    exchange.send_json(status, &json!({"status": phase.name()}), headers);
     Ok(())
 }
 
-fn body(status_name: &str, engine: &EngineHandle) -> Value {
-    let EngineGauges { status, counters } = engine.gauges();
+fn body(status_name: &str, Server { engine, model, .. }: &Server) -> Value {
+    let gauges = engine.gauges();
+    let EngineGauges { status, counters } = gauges;
     // Null before the first step.
     let age = engine.last_step_age().map(|age| age.as_millis() as f64 / 1e3);
     let drafts = |of: &DraftCounters| json!({"verified": of.verified, "accepted": of.accepted});
     json!({
-        "status": status_name, "last_step_age_seconds": age,
+        "status": status_name, "model": model.name, "system_fingerprint": model.fingerprint,
+        "max_seqs": model.limits.sequences, "max_queue": model.limits.queue,
+        "kv_usage": gauges.kv_usage(), "last_step_age_seconds": age,
         "restarts": engine.restarts(), "overdue_steps": engine.overdue_steps(),
         "running": status.running, "waiting": status.waiting, "steps": status.steps,
         "preemptions": status.preemptions, "cached_tokens": counters.hit_tokens,

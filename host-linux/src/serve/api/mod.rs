@@ -12,7 +12,8 @@
 //!   [`parameters`]: the table of all parameters, by which bodies are checked; [`openapi`] tells it
 //!   to programs. [`fields`]: typed readers of a JSON object.
 //! * [`prompt`]: a conversation as a prompt. [`tools`]: the functions that it offers.
-//! * `asked`: what completions and chat read alike: `shown`, `forbidden`, `resume`.
+//! * `asked`: what completions and chat read alike: `shown`, `forbidden`, `resume`; `runs`: the
+//!   requests that come of it. `fingerprint`: the model as a condition.
 //! * [`limits`]: what a request may ask for. `json_limits`: how large its JSON may be.
 pub mod answer;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub mod dialect;
 pub mod embeddings;
 pub mod fields;
 pub mod files;
+pub mod fingerprint;
 pub mod forbidden;
 pub mod health;
 mod json_limits;
@@ -48,6 +50,7 @@ pub mod prompt;
 pub mod rerank;
 pub mod responses;
 pub mod resume;
+pub mod runs;
 pub mod shown;
 pub mod tokenize;
 pub mod tools;

@@ -12,10 +12,14 @@ use crate::serve::server::draw_seed;
 use crate::text::quote::{quote, quote_value};
 use serde_json::Value;
 use std::fmt::Display;
+use std::time::Duration;
 use verbatim_core::sampling::SamplingParams;
 
 /// Alternatives that may be listed for a token.
 pub const TOP_LOGPROBS_MAX: i64 = 20;
+
+/// Milliseconds for which events may be held, at most.
+const INTERVAL_MS_MAX: i64 = 10_000;
 
 /// Checks that `model`, if it is given, is a name of the model that is served.
 pub fn check_model(fields: &Fields<'_>, model: &ServedModel) -> Result<(), ApiError> {
@@ -34,16 +38,24 @@ pub fn unknown_model(name: &str, model: &ServedModel) -> ApiError {
 pub fn streaming(fields: &Fields<'_>) -> Result<Streaming, ApiError> {
     let wrong = |message: &str| Err(ApiError::invalid("stream_options", message));
     let stream = fields.flag("stream")?;
-    let (include_usage, continuous_usage) = match fields.get("stream_options") {
-        None => (false, false),
+    let (include_usage, continuous_usage, interval_ms) = match fields.get("stream_options") {
+        None => (false, false, 0),
         Some(_) if !stream => return wrong("stream_options needs stream to be true"),
         Some(Value::Object(options)) => {
             let options = Fields::new(options);
-            (options.flag("include_usage")?, options.flag("continuous_usage_stats")?)
+            let interval_ms = options.integer("interval_ms", 0, INTERVAL_MS_MAX)?;
+            let (usage, continuous) =
+                (options.flag("include_usage")?, options.flag("continuous_usage_stats")?);
+            (usage, continuous, interval_ms.unwrap_or(0) as u64)
         }
         Some(_) => return wrong("stream_options must be an object"),
     };
-    Ok(Streaming { stream, include_usage, continuous_usage: include_usage && continuous_usage })
+    Ok(Streaming {
+        stream,
+        include_usage,
+        continuous_usage: include_usage && continuous_usage,
+        interval: Duration::from_millis(interval_ms),
+    })
 }
 
 /// How tokens are drawn, and which end the output.

@@ -230,6 +230,7 @@ pub(super) fn tool(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::api::fingerprint;
     use crate::serve::api::parameters::{COUNT_TOKENS, MESSAGES, OLLAMA_CHAT, OLLAMA_GENERATE, RESPONSES};
 
     fn error(param: &str, message: &str) -> (Option<String>, String) {
@@ -303,7 +304,7 @@ mod tests {
             for row in parameters::rows_of(endpoint).filter(|row| matches!(row.kind, Kind::Used)) {
                 let is_read = own.contains(&row.name)
                     || SHARED.contains(&row.name)
-                    || row.name == parameters::REQUEST_ID;
+                    || [parameters::REQUEST_ID, fingerprint::NAME].contains(&row.name);
                 assert!(is_read, "{}: {endpoint:b}", row.name);
             }
         }

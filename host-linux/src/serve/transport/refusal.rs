@@ -50,14 +50,14 @@ pub(super) fn cut_short(part: &str) -> ApiError {
 /// The server is about to end, and begins nothing new.
 pub(in crate::serve) fn ending() -> ApiError {
     let message = "the server is stopping; send the request to another one, or try again later";
-    ApiError { code: Some("stopping"), ..ApiError::server(503, message) }
+    ApiError::draining(message)
 }
 
 /// The server ends before the generation did. What was generated can be resumed elsewhere.
 pub(in crate::serve) fn cut_off() -> ApiError {
     let message =
         "the server stopped before the output was complete; resume it at another one, or try again later";
-    ApiError { code: Some("stopping"), ..ApiError::server(503, message) }
+    ApiError::engine_stopped(message)
 }
 
 impl From<HeadError> for ApiError {

@@ -85,7 +85,7 @@ families! {
     "vllm:num_requests_waiting" Gauge [] "Sequences that wait to run, new ones and preempted ones."
         => |from, to| to.count(&[], from.gauges.status.waiting as u64);
     "vllm:kv_cache_usage_perc" Gauge [] "Share of the KV blocks that sequences hold, 0 to 1."
-        => |from, to| to.put(&[], used_share(&from.gauges));
+        => |from, to| to.put(&[], from.gauges.kv_usage());
     "vllm:cache_config_info" Gauge ["block_size" "num_gpu_blocks" "cache_dtype"] "The KV cache: tokens of a block, blocks, and format; always 1."
         => |from, to| cache_config(from, to);
     "vllm:prefix_cache_queries_total" Counter [] "Tokens of admitted sequences that were looked for in the prefix cache."
@@ -212,12 +212,6 @@ fn known(to: &mut Samples<'_>, number: Option<u64>) {
     if let Some(number) = number {
         to.count(&[], number);
     }
-}
-
-fn used_share(gauges: &EngineGauges) -> f64 {
-    let status = &gauges.status;
-    let used = status.blocks.saturating_sub(status.free_blocks);
-    if status.blocks == 0 { 0.0 } else { used as f64 / status.blocks as f64 }
 }
 
 fn cache_config(from: &Sources<'_>, to: &mut Samples<'_>) {

@@ -146,8 +146,8 @@ mod tests {
         }
         let edits: [Edit; 22] = [
             |_| {},
-            |r| r.prompt = vec![1, 2, 3],
-            |r| r.prompt = vec![2, 1],
+            |r| r.prompt = [1, 2, 3].into(),
+            |r| r.prompt = [2, 1].into(),
             |r| r.params.temperature = 0.5,
             |r| r.params.top_k = 1,
             |r| r.params.top_p = 0.5,

@@ -10,8 +10,10 @@ use crate::text::parts::{Part, PartReader};
 pub struct ChoiceState<'p> {
     /// Which choice of the answer it is.
     pub head: ChoiceHead<'p>,
-    /// The number of its request.
+    /// The number of its prompt.
     pub prompt: usize,
+    /// The place of the first choice of the same prompt among those of the answer.
+    pub leader: usize,
     /// Reads the choice's text as parts.
     pub reader: PartReader,
     /// Counts its tokens of reasoning.
@@ -23,14 +25,18 @@ pub struct ChoiceState<'p> {
 impl<'p> ChoiceState<'p> {
     /// The choices of all requests of a body, in order.
     pub fn all(parsed: &'p ParsedBody, fingerprint: &str, generation: &Generation) -> Vec<Self> {
-        let mut choices = Vec::new();
-        for (prompt, request) in parsed.requests.iter().enumerate() {
-            let first = choices.len();
-            let call_ids = CallIds::new(fingerprint, request, &parsed.stop);
+        let mut choices: Vec<Self> = Vec::new();
+        for (at, request) in parsed.requests.iter().enumerate() {
+            let (first, place) = (choices.len(), parsed.place(at));
+            // All requests of a prompt ask for the same of it.
+            let sibling = choices.last().filter(|_| !parsed.begins_prompt(at));
+            let (leader, call_ids) = match sibling {
+                Some(sibling) => (sibling.leader, sibling.head.call_ids),
+                None => (first, CallIds::new(fingerprint, request, &parsed.stop)),
+            };
             for i in 0..request.choices as usize {
                 let number = request.first_choice.wrapping_add(i as u32);
-                // A choice that is resumed keeps its number.
-                let (at, index) = (first + i, first + number as usize);
+                let (at, index, prompt) = (first + i, place.index + i, place.prompt);
                 let head = ChoiceHead { at, index, request, number, call_ids };
                 let mut reader = PartReader::new(parsed.format.clone());
                 // What was given out before it was resumed is read again, and given out no more.
@@ -38,7 +44,7 @@ impl<'p> ChoiceState<'p> {
                 reader.push(generation.replayed(at), &mut told);
                 let mut reasoning = ReasoningCount::default();
                 reasoning.note(request.generated.len(), &told);
-                choices.push(Self { head, prompt, reader, reasoning, has_prompt: false });
+                choices.push(Self { head, prompt, leader, reader, reasoning, has_prompt: false });
             }
         }
         choices

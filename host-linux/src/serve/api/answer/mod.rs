@@ -3,12 +3,14 @@
 //!
 //! * [`reading`]: a body to a [`parsed`] one, by the dialect.
 //! * [`run`]: the events of the generation, by [`choices`], to the calls of a [`writer`], which the
-//!   dialect makes, with ids of calls from [`call_ids`]. [`heartbeat`]: what keeps clients of whole
+//!   dialect makes, with ids of calls from [`call_ids`]. [`teller`]: the calls of a stream, those
+//!   that are [`gathered`] for a while among them. [`heartbeat`]: what keeps clients of whole
 //!   answers waiting.
 //! * [`tokens`], [`scored`], [`usage`], [`openai`]: what writers have in common. [`record`]: what
 //!   is noted. `room`: the memory of an answer.
 pub mod call_ids;
 pub mod choices;
+pub mod gathered;
 pub mod heartbeat;
 pub mod openai;
 pub mod parsed;
@@ -17,6 +19,7 @@ pub mod record;
 mod room;
 pub mod run;
 pub mod scored;
+pub mod teller;
 pub mod tokens;
 pub mod usage;
 pub mod writer;
@@ -63,7 +66,7 @@ fn answer(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiE
         let stream = AssertUnwindSafe(|| answer.stream(&mut generation, &mut queued, &mut room, &mut events));
         if catch_unwind(stream).is_err() {
             // The status is sent, so the error is the last event.
-            let _ = events.send(&dialect.error(&ApiError::panicked())).and_then(|()| events.done());
+            let _ = events.fail(&dialect.error(&ApiError::panicked()));
         }
         record::note(&parsed, &generation, server, &mut exchange.record);
     } else {

@@ -4,6 +4,7 @@ use crate::runtime::ServedModel;
 use crate::serve::api::body::read_in_turn;
 use crate::serve::api::dialect::Dialect;
 use crate::serve::api::fields::{self, Fields};
+use crate::serve::api::fingerprint;
 use crate::serve::api::limits::{Reading, RequestBounds, RequestLimits};
 use crate::serve::api::parameters::checked;
 use crate::serve::error::ApiError;
@@ -41,15 +42,25 @@ pub fn parse_object(
     ignored: &mut Vec<String>,
 ) -> Result<ParsedBody, ApiError> {
     ignored.extend(checked(dialect.endpoint(), object, reading.bounds.is_strict)?);
-    let parsed = dialect.parse(&Fields::new(object), reading)?;
+    let parsed = of_fields(dialect, &Fields::new(object), reading)?;
     Ok(with_ignored(parsed, ignored))
 }
 
 /// Reads the body of a request when it is its turn.
 pub fn read(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<ParsedBody, ApiError> {
     let parsed =
-        read_in_turn(exchange, dialect.endpoint(), |fields, reading| dialect.parse(fields, reading))?;
+        read_in_turn(exchange, dialect.endpoint(), |fields, reading| of_fields(dialect, fields, reading))?;
     Ok(with_ignored(parsed, &exchange.record.ignored))
+}
+
+/// Reads fields whose names were checked, if they are for the model that is served.
+fn of_fields(
+    dialect: &dyn Dialect,
+    fields: &Fields<'_>,
+    reading: Reading<'_>,
+) -> Result<ParsedBody, ApiError> {
+    fingerprint::check(fields, &reading.model.fingerprint)?;
+    dialect.parse(fields, reading)
 }
 
 /// The names that mean nothing, before those that the dialect itself has found.

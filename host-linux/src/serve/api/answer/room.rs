@@ -4,9 +4,9 @@ use super::parsed::ParsedBody;
 use super::writer::Listed;
 use crate::runtime::Delta;
 
-/// Bytes of one token in a list of logprobs: its name, its bytes as numbers, and its logprob, as
-/// JSON values and as text.
-const LOGPROB_BYTES: usize = 1000;
+/// Bytes of one token in lists of logprobs: its name, its bytes as numbers, and its logprob, which
+/// completions list again by its text, as JSON values and as text.
+const LOGPROB_BYTES: usize = 1100;
 /// Bytes of one id in a list of ids.
 const ID_BYTES: usize = 96;
 
@@ -42,6 +42,7 @@ mod tests {
         let tree = 3 * (value + size_of::<String>() + 32) + 8 + bytes.len() * value;
         let text = json!({"token": "token", "logprob": -12.345_678, "bytes": bytes}).to_string().len();
         let brought = size_of::<Brought>() + size_of::<Part>() + "token".len();
-        assert!(tree + text + brought <= LOGPROB_BYTES, "{tree}, {text} and {brought}");
+        let by_text = size_of::<String>() + "token".len() + value + 32 + "\"token\":-12.345678,".len();
+        assert!(tree + text + brought + by_text <= LOGPROB_BYTES, "{tree}, {text}, {brought} and {by_text}");
     }
 }

@@ -2,10 +2,11 @@
 use super::choices::ChoiceState;
 use super::parsed::ParsedBody;
 use super::room;
+use super::teller::Teller;
 use super::tokens::listed_tokens;
 use super::usage::{Tally, usage};
 use super::writer::{
-    AnswerWriter, Brought, Finish, Head, Listed, Piece, PromptReport, Reason, StopReason, WholeChoice, append,
+    AnswerWriter, Brought, Finish, Head, Listed, PromptReport, Reason, StopReason, WholeChoice, append,
 };
 use crate::faults::{self, Point};
 use crate::runtime::{
@@ -23,8 +24,13 @@ use serde_json::Value;
 use std::io;
 use std::time::Duration;
 
-/// How long a stream may be silent: proxies cut connections on which nothing comes.
-const PING_EVERY: Duration = Duration::from_secs(10);
+/// What came of a choice of an answer that is streamed.
+enum Came {
+    /// A token, and the parts that it brought.
+    More(Delta, Vec<Part>),
+    /// The parts that were held back, and the end.
+    Last(Vec<Part>, Finish),
+}
 
 /// What came of a choice of an answer that is sent in one body.
 #[derive(Debug, Default)]
@@ -206,54 +212,46 @@ impl<'a> Answer<'a> {
     ) -> io::Result<()> {
         let mut choices = self.choices(generation);
         let mut tally = Tally::new(self.parsed, &choices, generation);
-        let mut writer = self.writer();
-        let kept = writer.keeps();
-        writer.open(events)?;
-        if let Err(error) = room.grow(room::prompt_bytes(kept, self.parsed)) {
-            return writer.fail(&error, &self.dialect.error(&error), events);
-        }
-        loop {
-            let TextEvent { choice: at, kind } = match generation.next_within(events.rest(PING_EVERY)) {
+        let mut teller = Teller::new(self.writer(), events, self.parsed, choices.len());
+        let kept = teller.writer.keeps();
+        teller.writer.open(teller.events)?;
+        let begun = room.grow(room::prompt_bytes(kept, self.parsed));
+        let mut error = begun.err();
+        while error.is_none() {
+            let TextEvent { choice: at, kind } = match generation.next_within(teller.rest()) {
                 Heard::Event(event) => event,
                 Heard::Silence => {
-                    events.ping()?;
+                    teller.after_silence(&choices, tally.usage())?;
                     continue;
                 }
-                Heard::End => break,
+                Heard::End => return teller.writer.close(usage(self.parsed, generation), teller.events),
             };
             queued.heard_of(at);
             faults::point(Point::Stream);
             let choice = &mut choices[at];
             let usage = tally.heard(choice, generation);
-            let ended = match kind {
-                TextEventKind::Delta(delta) => {
-                    if let Err(error) = room.grow(room::delta_bytes(kept, &delta)) {
-                        return writer.fail(&error, &self.dialect.error(&error), events);
-                    }
-                    self.tell_prompt(choice, generation, writer.as_mut(), events)?;
+            let came = match kind {
+                TextEventKind::Delta(delta) => room.grow(room::delta_bytes(kept, &delta)).map(|()| {
                     let mut parts = Vec::new();
                     choice.push(&delta, &mut parts);
-                    let deltas = [delta];
-                    let tokens = listed_tokens(&deltas, self.parsed.top_logprobs);
-                    let piece = Piece { parts: &parts, tokens: &tokens, usage };
-                    writer.piece(&choice.head, &piece, events)?;
-                    continue;
+                    Came::More(delta, parts)
+                }),
+                TextEventKind::End(ending) => {
+                    let ended = self.end(ending, choice, (usage, generation));
+                    ended.map(|(parts, finish)| Came::Last(parts, finish))
                 }
-                TextEventKind::End(ending) => self.end(ending, choice, (usage, generation)),
             };
-            match ended {
-                Ok((parts, finish)) => {
-                    self.tell_prompt(choice, generation, writer.as_mut(), events)?;
-                    if !parts.is_empty() {
-                        let piece = Piece { parts: &parts, tokens: &[], usage: finish.usage };
-                        writer.piece(&choice.head, &piece, events)?;
-                    }
-                    writer.end(&choice.head, &finish, events)?;
-                }
-                Err(error) => return writer.fail(&error, &self.dialect.error(&error), events),
+            if came.is_ok() {
+                self.tell_prompt(choice, generation, &mut teller)?;
+            }
+            match came {
+                Ok(Came::More(delta, parts)) => teller.take(&choices, at, (delta, parts), usage)?,
+                Ok(Came::Last(parts, finish)) => teller.end(&choice.head, parts, &finish)?,
+                Err(cut) => error = Some(cut),
             }
         }
-        writer.close(usage(self.parsed, generation), events)
+        let Some(error) = error else { return Ok(()) };
+        teller.fail(&choices, tally.usage(), &error, &self.dialect.error(&error))
     }
 
     /// Sends what is told of a choice's prompt, once and if anything is: not where a stream is
@@ -262,13 +260,12 @@ impl<'a> Answer<'a> {
         &self,
         choice: &mut ChoiceState<'_>,
         generation: &Generation,
-        writer: &mut dyn AnswerWriter,
-        events: &mut Events,
+        teller: &mut Teller<'_>,
     ) -> io::Result<()> {
         let is_told = self.parsed.echo.is_some() && choice.head.request.generated.is_empty();
         if !is_told || std::mem::replace(&mut choice.has_prompt, true) {
             return Ok(());
         }
-        writer.prompt(&choice.head, &self.prompt(choice, generation), events)
+        teller.writer.prompt(&choice.head, &self.prompt(choice, generation), teller.events)
     }
 }

@@ -68,6 +68,11 @@ impl TokenTexts<'_> {
         if self.as_ids { format!("token_id:{token}") } else { self.text(token) }
     }
 
+    /// A token as an entry of a list: its name, its log-probability and its bytes.
+    pub fn entry(self, at: &TokenLogprob) -> Value {
+        json!({"token": self.name(at.token), "logprob": number(at.logprob), "bytes": self.bytes(at.token)})
+    }
+
     /// The number of characters in [`TokenTexts::text`].
     pub fn char_count(self, token: u32) -> usize {
         self.text(token).chars().count()

@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 /// The usage of an answer so far. What was generated elsewhere counts as if it had been generated
 /// here.
 pub fn usage(parsed: &ParsedBody, generation: &Generation) -> Usage {
-    let mut usage = Usage::default();
+    let mut usage = Usage { prompt_tokens: parsed.prompt_tokens(), ..Usage::default() };
     let mut first = 0;
-    for request in &parsed.requests {
+    for (at, request) in parsed.requests.iter().enumerate() {
         let choices = first..first + request.choices as usize;
         first = choices.end;
-        usage.prompt_tokens += request.prompt.len();
         usage.completion_tokens += choices.clone().map(|at| generation.tokens(at)).sum::<usize>();
-        // What the other choices found in the cache, the first one may have put there.
-        usage.cached_tokens += generation.cached_tokens(choices.start).min(request.prompt.len());
+        if parsed.begins_prompt(at) {
+            // What the other choices found in the cache, the first one may have put there.
+            usage.cached_tokens += generation.cached_tokens(choices.start).min(request.prompt.len());
+        }
     }
     usage
 }
@@ -28,21 +29,21 @@ pub struct Tally {
     usage: Usage,
     /// The tokens of each choice that are counted.
     tokens: Vec<usize>,
-    /// For each prompt its first choice, and the tokens that are counted as cached.
-    cached: Vec<(usize, usize)>,
+    /// For each choice that is the first of its prompt the tokens that are counted as cached.
+    cached: Vec<usize>,
 }
 
 impl Tally {
     /// The usage before the first event.
     pub fn new(parsed: &ParsedBody, choices: &[ChoiceState<'_>], generation: &Generation) -> Self {
-        let mut cached = Vec::new();
-        for choice in choices {
-            if choice.prompt == cached.len() {
-                cached.push((choice.head.at, cached_tokens(choice, choice.head.at, generation)));
-            }
-        }
+        let cached = choices.iter().map(|choice| cached_tokens(choice, choice.head.at, generation)).collect();
         let tokens = choices.iter().map(|choice| generation.tokens(choice.head.at)).collect();
         Self { usage: usage(parsed, generation), tokens, cached }
+    }
+
+    /// The usage after the events so far.
+    pub fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// The usage after an event of a choice: the others count as when they were last heard of.
@@ -50,9 +51,8 @@ impl Tally {
         let tokens = generation.tokens(choice.head.at);
         let before = std::mem::replace(&mut self.tokens[choice.head.at], tokens);
         self.usage.completion_tokens = self.usage.completion_tokens + tokens - before;
-        let (first, cached) = &mut self.cached[choice.prompt];
-        let now = cached_tokens(choice, *first, generation);
-        let before = std::mem::replace(cached, now);
+        let now = cached_tokens(choice, choice.leader, generation);
+        let before = std::mem::replace(&mut self.cached[choice.leader], now);
         self.usage.cached_tokens = self.usage.cached_tokens + now - before;
         self.usage
     }
@@ -66,12 +66,8 @@ fn cached_tokens(choice: &ChoiceState<'_>, first: usize, generation: &Generation
 /// The usage before anything was generated here.
 pub fn usage_before(parsed: &ParsedBody) -> Usage {
     let of = parsed.requests.iter();
-    let generated = of.clone().map(|request| request.generated.len() * request.choices as usize);
-    Usage {
-        prompt_tokens: of.map(|request| request.prompt.len()).sum(),
-        completion_tokens: generated.sum(),
-        ..Usage::default()
-    }
+    let generated = of.map(|request| request.generated.len() * request.choices as usize);
+    Usage { prompt_tokens: parsed.prompt_tokens(), completion_tokens: generated.sum(), ..Usage::default() }
 }
 
 /// The usage as OpenAI's API tells it.

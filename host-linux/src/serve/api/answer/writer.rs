@@ -44,7 +44,8 @@ impl Head<'_> {
     pub fn verbatim_with_ids(&self, tokens: &[u32]) -> Value {
         let mut verbatim = self.verbatim();
         if self.parsed.token_ids {
-            verbatim["prompt_token_ids"] = json!(self.parsed.requests.first().map(|request| &request.prompt));
+            verbatim["prompt_token_ids"] =
+                json!(self.parsed.requests.first().map(|request| &*request.prompt));
             verbatim["token_ids"] = json!(tokens);
         }
         verbatim
@@ -82,7 +83,8 @@ pub struct PromptReport<'p> {
     pub tokens: &'p [PromptToken],
 }
 
-/// What came of a choice at once.
+/// What came of a choice at once. OpenAI's dialects tell it in one event, so that a token is told
+/// whole or not at all.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'p> {
     /// Parts of the output; none while text is held back.
@@ -232,17 +234,32 @@ pub trait AnswerWriter {
     /// Sends what came of a choice. There may be nothing to tell of it yet.
     fn piece(&mut self, choice: &ChoiceHead<'_>, piece: &Piece<'_>, events: &mut Events) -> io::Result<()>;
 
+    /// Sends what is left of a choice, which may be nothing, and its end. Where both come in one
+    /// event, it is never in doubt whether text that was held back was told.
+    fn end_with(
+        &mut self,
+        choice: &ChoiceHead<'_>,
+        piece: &Piece<'_>,
+        finish: &Finish,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        if !piece.parts.is_empty() || !piece.tokens.is_empty() {
+            self.piece(choice, piece, events)?;
+        }
+        self.end(choice, finish, events)
+    }
+
     /// Sends the end of a choice.
     fn end(&mut self, choice: &ChoiceHead<'_>, finish: &Finish, events: &mut Events) -> io::Result<()>;
 
     /// Sends what comes after all choices, and ends the answer by [`Events::done`].
     fn close(&mut self, usage: Usage, events: &mut Events) -> io::Result<()>;
 
-    /// Ends an answer that an error has cut; `body` is the error in the dialect's words.
+    /// Ends an answer that an error has cut, as [`Events::fail`] does; `body` is the error in the
+    /// dialect's words.
     fn fail(&mut self, error: &ApiError, body: &Value, events: &mut Events) -> io::Result<()> {
         let _ = error;
-        events.send(body)?;
-        events.done()
+        events.fail(body)
     }
 
     /// The body of an answer that is not streamed.

@@ -60,7 +60,7 @@ impl<'a> Writer<'a> {
             first.is_some_and(|first| texts.text(*first).starts_with(' ')) && !decoded.starts_with(' ');
         let mut end = 0;
         let mut offsets = Vec::with_capacity(request.prompt.len());
-        for token in &request.prompt {
+        for token in &*request.prompt {
             offsets.push(end - usize::from(strips && end > 0));
             end += if is_shown(*token) { texts.char_count(*token) } else { 0 };
         }
@@ -91,6 +91,32 @@ impl<'a> Writer<'a> {
             *offset += texts.char_count(listed.token.token);
         }
         lists.value()
+    }
+
+    /// The choice in the event of some tokens, which may be its last; none where there is nothing
+    /// to tell.
+    fn piece_value(
+        &mut self,
+        choice: &ChoiceHead<'_>,
+        piece: &Piece<'_>,
+        finish: Option<&Finish>,
+    ) -> Option<Value> {
+        let parsed = self.shell.head.parsed;
+        let text = text_of(piece.parts);
+        let is_told = (parsed.logprobs || parsed.token_ids) && !piece.tokens.is_empty();
+        if text.is_empty() && !is_told && finish.is_none() {
+            return None;
+        }
+        let logprobs = if is_told { self.logprobs(choice, piece.tokens) } else { Value::Null };
+        let mut value = choice_value(choice, &text, logprobs, finish);
+        if parsed.token_ids && !piece.tokens.is_empty() {
+            value["token_ids"] = token_ids(piece.tokens);
+            let is_begun = !choice.request.generated.is_empty();
+            if !is_begun && std::mem::take(&mut self.progress(choice).is_first) {
+                value["prompt_token_ids"] = json!(&*choice.request.prompt);
+            }
+        }
+        Some(value)
     }
 
     /// The logprobs of a choice's prompt, and of some tokens after it.
@@ -130,6 +156,10 @@ struct Lists {
     logprobs: Vec<Value>,
     tops: Vec<Value>,
     offsets: Vec<usize>,
+    /// The bytes of each token, and the likeliest tokens in its place in order: names alone do not
+    /// tell tokens apart that are parts of characters.
+    bytes: Vec<Vec<u8>>,
+    top_tokens: Vec<Value>,
 }
 
 impl Lists {
@@ -143,6 +173,8 @@ impl Lists {
         self.logprobs.push(number(listed.token.logprob));
         self.tops.push(Value::Object(map));
         self.offsets.push(offset);
+        self.bytes.push(texts.bytes(listed.token.token));
+        self.top_tokens.push(listed.top.iter().map(|at| texts.entry(at)).collect());
     }
 
     fn add_unscored(&mut self, texts: TokenTexts<'_>, token: u32, offset: usize) {
@@ -150,6 +182,8 @@ impl Lists {
         self.logprobs.push(Value::Null);
         self.tops.push(Value::Null);
         self.offsets.push(offset);
+        self.bytes.push(texts.bytes(token));
+        self.top_tokens.push(Value::Null);
     }
 
     fn value(self) -> Value {
@@ -158,6 +192,8 @@ impl Lists {
             "token_logprobs": self.logprobs,
             "top_logprobs": self.tops,
             "text_offset": self.offsets,
+            "bytes": self.bytes,
+            "top_tokens": self.top_tokens,
         })
     }
 }
@@ -193,26 +229,24 @@ impl AnswerWriter for Writer<'_> {
     /// Text that is held back waits; what else is told of its token comes at once, so that tokens
     /// stay in order.
     fn piece(&mut self, choice: &ChoiceHead<'_>, piece: &Piece<'_>, events: &mut Events) -> io::Result<()> {
-        let parsed = self.shell.head.parsed;
-        let text = text_of(piece.parts);
-        let is_told = (parsed.logprobs || parsed.token_ids) && !piece.tokens.is_empty();
-        if text.is_empty() && !is_told {
-            return Ok(());
-        }
-        let logprobs = if is_told { self.logprobs(choice, piece.tokens) } else { Value::Null };
-        let mut value = choice_value(choice, &text, logprobs, None);
-        if parsed.token_ids {
-            value["token_ids"] = token_ids(piece.tokens);
-            if std::mem::take(&mut self.progress(choice).is_first) {
-                value["prompt_token_ids"] = json!(choice.request.prompt);
-            }
-        }
-        events.send(&self.shell.chunk(value, piece.usage))
+        let value = self.piece_value(choice, piece, None);
+        value.map_or(Ok(()), |value| events.send(&self.shell.chunk(value, piece.usage)))
+    }
+
+    fn end_with(
+        &mut self,
+        choice: &ChoiceHead<'_>,
+        piece: &Piece<'_>,
+        finish: &Finish,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        let value = self.piece_value(choice, piece, Some(finish));
+        value.map_or(Ok(()), |value| events.send(&self.shell.end_chunk(value, finish)))
     }
 
     fn end(&mut self, choice: &ChoiceHead<'_>, finish: &Finish, events: &mut Events) -> io::Result<()> {
-        let value = choice_value(choice, "", Value::Null, Some(finish));
-        events.send(&self.shell.end_chunk(value, finish))
+        let nothing = Piece { parts: &[], tokens: &[], usage: finish.usage };
+        self.end_with(choice, &nothing, finish, events)
     }
 
     fn close(&mut self, usage: Usage, events: &mut Events) -> io::Result<()> {
@@ -236,7 +270,7 @@ impl AnswerWriter for Writer<'_> {
             }
             if parsed.token_ids {
                 value["token_ids"] = token_ids(tokens);
-                value["prompt_token_ids"] = json!(head.request.prompt);
+                value["prompt_token_ids"] = json!(&*head.request.prompt);
             }
             values.push(value);
         }

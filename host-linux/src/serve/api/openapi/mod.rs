@@ -30,6 +30,7 @@ const ANYWHERE: &[(u16, &str)] = &[
 /// Errors that a request with a body may get besides.
 const WITH_BODY: &[(u16, &str)] = &[
     (404, "The model is not served here, or there is nothing at this path."),
+    (409, "The model that is served has another fingerprint than the one that is asked for."),
     (415, "The body is not said to be JSON."),
     (429, "The queue is full, or the key's quota is spent."),
 ];

@@ -17,6 +17,14 @@ pub(super) const STREAM_OPTIONS: &[Parameter] = &[
         Schema::Bool,
         "With `include_usage`, every event tells the usage so far.",
     ),
+    used(
+        "interval_ms",
+        INNER,
+        Schema::Integer(0, 10_000),
+        "Milliseconds between two events of a choice, at least: each tells all tokens since the one before, \
+         which costs whatever stands between server and client less. The first comes at once, and nothing \
+         waits longer than this. 0, as without it: each token is told as it comes.",
+    ),
     inert(
         "include_obfuscation",
         INNER,

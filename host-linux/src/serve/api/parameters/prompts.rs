@@ -13,25 +13,38 @@ pub(super) const PROMPT: Schema =
 /// A conversation of one message at least.
 pub(super) const CONVERSATION: Schema = Schema::List(&OBJECT, 1, MANY);
 
+/// Lists of ids, one for each of several, or the list of one alone.
+const LISTS: Schema = Schema::OneOf(&[TOKENS, Schema::List(&Schema::Any, 1, MANY)]);
+
 const RESUME: &[Parameter] = &[
+    used(
+        "token_ids",
+        INNER,
+        LISTS,
+        "The ids that each choice has so far, in the order of `index`; null for one that had ended. One \
+         choice may give its list alone. With `resume.prompt_tokens` in chat: prompt and output.",
+    ),
+    used(
+        "prompt_token_ids",
+        INNER,
+        LISTS,
+        "The ids of the prompt, or a list for each of several, as they were told. Neither tokenizer nor \
+         template is asked then.",
+    ),
+    used("fingerprint", INNER, Schema::Text, "As `system_fingerprint`."),
     used(
         "prompt_tokens",
         INNER,
         Schema::Integer(1, u32::MAX as i64),
-        "How many of the ids are the prompt; those after them were generated.",
+        "Of one choice, whose ids follow those of the prompt in one list: how many are the prompt. The \
+         list is `prompt`, or in chat `resume.token_ids`.",
     ),
-    used("choice", INNER, Schema::Integer(0, u32::MAX as i64), "The number that the choice had."),
-];
-
-const RESUME_CHAT: &[Parameter] = &[
     used(
-        "token_ids",
+        "choice",
         INNER,
-        TOKENS,
-        "The ids of the prompt, and then those of the output so far; `return_token_ids` tells both.",
+        Schema::Integer(0, u32::MAX as i64),
+        "Beside `resume.prompt_tokens`: the number that the choice had.",
     ),
-    RESUME[0],
-    RESUME[1],
 ];
 
 pub(super) const ROWS: &[Parameter] = &[
@@ -50,6 +63,13 @@ pub(super) const ROWS: &[Parameter] = &[
         Schema::Text,
         "The model that is asked: its name, or an alias. Without it, the one that is served.",
     ),
+    used(
+        "system_fingerprint",
+        GENERATES,
+        Schema::Text,
+        "Where the server's fingerprint is another, it answers with status 409 and `code` \
+         `fingerprint_mismatch`.",
+    ),
     used("prompt", COMPLETIONS, PROMPT, "The text or token ids to go on from, or a list of either."),
     used(
         "messages",
@@ -59,18 +79,10 @@ pub(super) const ROWS: &[Parameter] = &[
     ),
     used(
         "resume",
-        COMPLETIONS,
+        OPENAI,
         Schema::Table(RESUME),
-        "Goes on where a stream was cut, with the same bits: the prompt is the ids of the prompt and the \
-         output so far. `usage` counts the whole output, what was generated before too.",
-    ),
-    used(
-        "resume",
-        CHAT,
-        Schema::Table(RESUME_CHAT),
-        "Goes on where a stream was cut, with the same bits. The ids stand in place of `messages`; where \
-         those come along they must be right, and only say how reasoning was begun. `usage` counts the \
-         whole output, what was generated before too.",
+        "Goes on where an answer was cut, with the same bits; all else stands in the body as it did, and \
+         `seed` as it was told. See below.",
     ),
     refused(
         "suffix",

@@ -304,7 +304,7 @@ impl AnswerWriter for Response<'_> {
         event["response"]["status"] = json!("failed");
         event["response"]["error"] = json!({"code": code, "message": error.message});
         self.send("response.failed", event, events)?;
-        events.done()
+        events.end()
     }
 
     /// The steps of a stream, without its events.

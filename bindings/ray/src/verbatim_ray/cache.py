@@ -1,0 +1,198 @@
+"""Answers that were given before, kept byte for byte.
+
+With a seed an answer is a function of the fingerprint and the request, at any temperature. So it
+can be kept in any store for any time, and nothing in it is ever out of date. A store that fails,
+is slow or is full is a miss: no request ever fails by it.
+"""
+
+import asyncio
+import collections
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+# They change no byte of an answer. What else a server ignores it names in its answer.
+_WITHOUT_EFFECT = ("priority", "request_id")
+_CHECK = 32
+
+
+def key(fingerprint: str, path: str, body: dict[str, Any], tenant: str = "") -> str:
+    """The key of an answer, in hexadecimal: equal for bodies that ask for the same bytes.
+
+    `tenant` keeps answers apart, so that nobody learns from the time of an answer what others ask.
+    """
+    same = {name: at for name, at in body.items() if at is not None and name not in _WITHOUT_EFFECT}
+    asked = json.dumps([fingerprint, path, tenant, same], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(asked.encode()).hexdigest()
+
+
+class Store(Protocol):
+    """Bytes by key. What a store raises, `Cache` takes as a miss."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The bytes, or None."""
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keeps bytes, perhaps in place of others."""
+
+
+class Memory:
+    """In this process; those that were asked for longest ago go first."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._kept: collections.OrderedDict[str, bytes] = collections.OrderedDict()
+        self._room = max_bytes
+
+    async def get(self, key: str) -> bytes | None:
+        if (value := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+        return value
+
+    async def put(self, key: str, value: bytes) -> None:
+        self._room += len(self._kept.pop(key, b"")) - len(value)
+        self._kept[key] = value
+        while self._room < 0:
+            self._room += len(self._kept.popitem(last=False)[1])
+
+
+class Disk:
+    """A file for each answer in a folder, which several processes may share."""
+
+    def __init__(self, folder: str, max_bytes: int) -> None:
+        self._folder, self._max = Path(folder), max_bytes
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    async def get(self, key: str) -> bytes | None:
+        return await asyncio.to_thread(self._read, self._folder / key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        await asyncio.to_thread(self._write, self._folder / key, value)
+
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            os.utime(path)  # its time is when it was last asked for
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _write(self, path: Path, value: bytes) -> None:
+        handle, name = tempfile.mkstemp(prefix=".new-", dir=self._folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(value)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+        self._trim()
+
+    def _trim(self) -> None:
+        files = [(at.stat(), at) for at in os.scandir(self._folder) if not at.name.startswith(".")]
+        extra = sum(stat.st_size for stat, _ in files) - self._max
+        for stat, at in sorted(files, key=lambda file: file[0].st_mtime):
+            if extra <= 0:
+                break
+            Path(at).unlink(missing_ok=True)
+            extra -= stat.st_size
+
+
+class Redis:
+    """A Redis server, which has its own rule for what it drops (`maxmemory-policy`)."""
+
+    def __init__(self, url: str) -> None:
+        from redis import asyncio as redis  # noqa: PLC0415 (only for who uses it)
+
+        self._redis = redis.from_url(url)
+
+    async def get(self, key: str) -> bytes | None:
+        return cast(bytes | None, await self._redis.get("verbatim:" + key))
+
+    async def put(self, key: str, value: bytes) -> None:
+        await self._redis.set("verbatim:" + key, value)
+
+
+class Objects:
+    """Whatever fsspec has a filesystem for, such as s3://bucket/folder."""
+
+    def __init__(self, url: str) -> None:
+        from fsspec.core import url_to_fs  # noqa: PLC0415 (only for who uses it)
+
+        self._files, self._root = url_to_fs(url)
+
+    async def get(self, key: str) -> bytes | None:
+        try:
+            return cast(bytes, await asyncio.to_thread(self._files.cat_file, f"{self._root}/{key}"))
+        except FileNotFoundError:
+            return None
+
+    async def put(self, key: str, value: bytes) -> None:
+        await asyncio.to_thread(self._files.pipe_file, f"{self._root}/{key}", value)
+
+
+class Cache:
+    """A store whose contents are checked, and whose failures are misses."""
+
+    def __init__(self, store: Store, max_answer: int = 1 << 20, seconds: float = 0.5) -> None:
+        """`max_answer`: bytes of an answer that is kept; `seconds`: how long a store may take."""
+        self._store, self.max_answer, self._seconds = store, max_answer, seconds
+        self.failures = 0
+
+    async def get(self, key: str) -> tuple[str, bytes] | None:
+        """The media type and bytes of an answer."""
+        try:
+            kept = await asyncio.wait_for(self._store.get(key), self._seconds)
+        except Exception:
+            self.failures += 1
+            return None
+        if kept is None or hashlib.sha256(kept[_CHECK:]).digest() != kept[:_CHECK]:
+            return None
+        kind, _, answer = kept[_CHECK:].partition(b"\n")
+        return kind.decode(), answer
+
+    async def put(self, key: str, kind: str, answer: bytes) -> None:
+        """Keeps an answer, if it is not too large."""
+        if len(answer) > self.max_answer:
+            return
+        value = kind.encode() + b"\n" + answer
+        checked = hashlib.sha256(value).digest() + value
+        try:
+            await asyncio.wait_for(self._store.put(key, checked), self._seconds)
+        except Exception:
+            self.failures += 1
+
+
+class Place:
+    """Where the answer to one request may be kept."""
+
+    def __init__(
+        self, cache: Cache, fingerprint: str, path: str, body: dict[str, Any], tenant: str
+    ) -> None:
+        """For answers of this fingerprint; the rest as for `key`."""
+        self._cache, self._fingerprint = cache, fingerprint
+        self._key = key(fingerprint, path, body, tenant)
+        self.max_answer = cache.max_answer
+
+    async def get(self) -> tuple[str, bytes] | None:
+        """The media type and bytes of the answer."""
+        return await self._cache.get(self._key)
+
+    async def put(self, kind: str, answer: bytes, fingerprint: str | None) -> None:
+        """Keeps the answer, unless another model gave it: replicas may just be replaced."""
+        if fingerprint == self._fingerprint:
+            await self._cache.put(self._key, kind, answer)
+
+
+def open_cache(where: str | None, max_bytes: int) -> Cache | None:
+    """`memory`, a folder, redis://…, or a URL that fsspec knows; None where nothing is kept."""
+    if not where:
+        return None
+    if where == "memory":
+        return Cache(Memory(max_bytes))
+    if where.startswith(("redis://", "rediss://", "unix://")):
+        return Cache(Redis(where))
+    if "://" in where:
+        return Cache(Objects(where), seconds=2.0)
+    return Cache(Disk(where, max_bytes))

@@ -1,0 +1,259 @@
+"""The front: the OpenAI API over all replicas, whose clients see none of them die.
+
+Streams of completions and chat are taken over where their engine breaks, and run beside a second
+one where it is slow (`relay`). Whole answers are asked for again. Everything else that an engine
+serves is passed through. Nothing is kept but answers in the cache.
+"""
+
+import asyncio
+import json
+import random
+import re
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from verbatim_ray import cache
+from verbatim_ray.engines import SSE, Call, Engines, Head, is_stream
+from verbatim_ray.errors import Broken, NoReplica, Refused, Reply, gave_up
+from verbatim_ray.hedge import Budget
+from verbatim_ray.keys import Key, Keys
+from verbatim_ray.options import FrontOptions
+from verbatim_ray.relay import Relay, backoff
+from verbatim_ray.router import Ask
+from verbatim_ray.takeover import CHAT, TEXT, Told
+
+
+class Front:
+    """One front; there may be several, and they know nothing of each other."""
+
+    def __init__(self, replicas: DeploymentHandle[Any], options: FrontOptions) -> None:
+        """Raises ValueError or OSError where the file of keys or the cache is not right."""
+        self._options = options
+        self._engines = Engines(replicas, options.wait_s)
+        self._metrics = self._engines.metrics
+        self._cache = cache.open_cache(options.cache, options.cache_bytes)
+        self._keys = Keys.read(options.api_key_file)
+        self._budget = Budget()
+
+    async def __call__(self, request: Request) -> Response:
+        """Answers a request."""
+        if request.url.path == "/health":
+            counts = {"streams": self._budget.streams, **self._metrics.counts}
+            state = {"status": "ok", "fingerprint": self._engines.fingerprint, **counts}
+            return Response(json.dumps(state), media_type="application/json")
+        try:
+            key = self._keys.find(request.headers)
+            raw = await self._body(request)
+            if key is not None:
+                key.begin()
+        except Refused as error:
+            self._metrics.count("refused")
+            return _response(error.reply())
+        use = _Use(key)
+        try:
+            response = await self._answer(request, raw, use)
+        except BaseException:
+            use.end()
+            raise
+        if isinstance(response, StreamingResponse):
+            response.body_iterator = use.over(response.body_iterator)
+        else:
+            use.end()
+        return response
+
+    async def _body(self, request: Request) -> bytes:
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            if size > self._options.max_body_bytes:
+                raise Refused(413, "body_too_large", "the body is larger than max_body_bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    async def _answer(self, request: Request, raw: bytes, use: "_Use") -> Response:
+        self._metrics.count("requests")
+        path, query = request.url.path, request.url.query
+        body = _object(raw) if request.method == "POST" else None
+        headers = {**request.headers, "x-request-id": _name(request, body or {})}
+        ask = Ask(_beginning(headers, body or {}), self._options.fingerprint)
+        target = f"{path}?{query}" if query else path
+        call = Call(request.method, target, headers, raw, ask)
+        full = path if path.startswith("/v1/") else "/v1" + path
+        if body is None or full not in (TEXT, CHAT):
+            return await self._whole(call)
+        call.path = full
+        condition = body.get("system_fingerprint")
+        if isinstance(condition, str):
+            ask.fingerprint = condition
+        place = self._place(call, body, use.name)
+        if place and (kept := await place.get()):
+            self._metrics.count("cache_hits")
+            told = {"content-type": kept[0], "x-request-id": headers["x-request-id"]}
+            told |= {"x-verbatim-cache": "hit", "x-verbatim-seed": str(body["seed"])}
+            return Response(kept[1], 200, told)
+        if body.get("stream") is True:
+            response = await self._stream(call, body, place, use)
+        else:
+            call.body = json.dumps(body).encode()
+            response = await self._whole(call)
+            if response.status_code == 200:
+                answer = bytes(response.body)
+                said = _object(answer) or {}
+                use.count((said.get("usage") or {}).get("total_tokens", 0))
+                if place:
+                    kind = response.headers["content-type"]
+                    await place.put(kind, answer, said.get("system_fingerprint"))
+        response.headers["x-verbatim-cache"] = "miss" if place else "off"
+        self._metrics.count("cache_misses" if place else "cache_off")
+        return response
+
+    def _place(self, call: Call, body: dict[str, Any], tenant: str) -> cache.Place | None:
+        """Where the answer may be kept. A body without a seed gets one."""
+        is_same = body.get("seed") is not None
+        if not is_same:
+            # Drawn here, so that whoever goes on draws the same noise; at 0 there is none.
+            is_same = body.get("temperature") == 0
+            body["seed"] = 0 if is_same else random.getrandbits(53)
+        fingerprint = call.ask.fingerprint or self._engines.fingerprint
+        if not (self._cache and is_same and fingerprint):
+            return None
+        return cache.Place(self._cache, fingerprint, call.path, body, tenant)
+
+    async def _whole(self, call: Call) -> Response:
+        """An answer from whichever engine brings it to its end, or a stream of another kind."""
+        fails = 0
+        while True:
+            source = self._engines.reply(call, call.body)
+            try:
+                head = await anext(source)
+                assert isinstance(head, Head)
+                if is_stream(head):
+                    return StreamingResponse(_rest(source), head.status, head.headers)
+                body = [part async for part in source if isinstance(part, bytes)]
+                return Response(b"".join(body), head.status, head.headers)
+            except Broken as error:
+                self._metrics.failed(error)
+                fails += 1
+                if fails >= self._options.attempts or isinstance(error, NoReplica):
+                    return _response(gave_up(error))
+                await asyncio.sleep(backoff(fails))
+
+    async def _stream(
+        self, call: Call, body: dict[str, Any], place: cache.Place | None, use: "_Use"
+    ) -> Response:
+        """A stream that is taken over, and kept if it has a place."""
+        options = body.get("stream_options") or {}
+        if self._options.interval_ms and isinstance(options, dict):
+            options = {"interval_ms": self._options.interval_ms, **options}
+            body = {**body, "stream_options": options}
+        told = Told(call.path, body)
+        events = Relay(self._engines, call, told, self._options, self._budget).run()
+        head = await anext(events)
+        assert isinstance(head, Head)
+        if not is_stream(head):
+            rest = [part async for part in events if isinstance(part, bytes)]
+            return Response(b"".join(rest), head.status, head.headers)
+
+        async def relay() -> AsyncGenerator[bytes, None]:
+            sent, size = [], 0
+            self._budget.streams += 1
+            try:
+                async for data in events:
+                    assert isinstance(data, bytes)
+                    yield data
+                    size += len(data)
+                    if place and size <= place.max_answer:
+                        sent.append(data)
+            finally:
+                self._budget.streams -= 1
+                use.count(told.count())
+                await events.aclose()
+            if place and told.over == "done" and size <= place.max_answer:
+                await place.put(SSE, b"".join(sent), told.fingerprint)
+
+        return StreamingResponse(relay(), 200, head.headers)
+
+
+class _Use:
+    """What a request takes of its key's quotas."""
+
+    def __init__(self, key: Key | None) -> None:
+        self._key, self._tokens = key, 0
+        self.name = key.name if key else ""
+
+    def count(self, tokens: int) -> None:
+        """Tokens of prompt and output."""
+        self._tokens += tokens
+
+    def end(self) -> None:
+        """The request has ended."""
+        if self._key is not None:
+            self._key.end(self._tokens)
+            self._key = None
+
+    async def over(self, parts: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+        """Ends it when the last part was sent, or the client is gone."""
+        try:
+            async for part in parts:
+                yield part
+        finally:
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
+            self.end()
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    """The body, if it is an object; an engine says best what is wrong with any other."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _beginning(headers: dict[str, str], body: dict[str, Any]) -> str:
+    """What requests have in common that share a prefix: a conversation up to its first question.
+
+    A client that knows better says so in `prompt_cache_key` or `session_id`.
+    """
+    salt = [body.get("cache_salt")]
+    if named := body.get("prompt_cache_key") or body.get("session_id"):
+        return json.dumps([salt, named])[:4096]
+    if named := headers.get("x-session-id"):
+        return named[:4096]
+    messages, prompt = body.get("messages"), body.get("prompt")
+    start: list[Any] = []
+    if isinstance(messages, list):
+        for message in messages:
+            start.append(message)
+            if isinstance(message, dict) and message.get("role") == "user":
+                break
+    elif isinstance(prompt, (str, list)):
+        start.append(prompt[:1024])
+    return json.dumps([salt, start])[: 64 << 10]
+
+
+def _name(request: Request, body: dict[str, Any]) -> str:
+    """The id of a request, of which each engine makes the answer's, if it is one it would take."""
+    for name in (body.get("request_id"), request.headers.get("x-request-id")):
+        if isinstance(name, str) and re.fullmatch(r"[!-~]{1,128}", name):
+            return name
+    return f"{random.getrandbits(64):016x}"
+
+
+async def _rest(source: AsyncGenerator[Head | bytes, None]) -> AsyncGenerator[bytes, None]:
+    try:
+        async for part in source:
+            if isinstance(part, bytes):
+                yield part
+    finally:
+        await source.aclose()
+
+
+def _response(reply: Reply) -> Response:
+    status, headers, body = reply
+    return Response(body, status, headers)

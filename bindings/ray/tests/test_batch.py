@@ -1,0 +1,342 @@
+"""Batches: lines are those of `verbatim batch`, whatever dies while they are answered."""
+
+import collections
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray
+
+from verbatim_ray.batch import Servers, answers, batch
+from verbatim_ray.batch import worker as worker_module
+from verbatim_ray.batch.capacity import CapacityError, check
+from verbatim_ray.batch.folder import Folder, FolderError
+from verbatim_ray.batch.lines import LineError, canonical, of_row, read
+from verbatim_ray.batch.worker import UNANSWERED, Settings, Worker
+from verbatim_ray.binary import find
+
+NUMBERS = (
+    "1e16 1e15 1e21 12345678901234567890123 1.5e-5 0.0001 -2e-05 1e-6 1e-7 5e-324 -0 -0.0 1.0 1E5 "
+    "1.7976931348623157e308 18446744073709551615 18446744073709551616 -9223372036854775809"
+)
+
+
+def line(name: str, url: str = "/v1/completions", **body: object) -> str:
+    return json.dumps(
+        {"custom_id": name, "method": "POST", "url": url, "body": body}, ensure_ascii=False
+    )
+
+
+def some(count: int, tokens: int) -> list[str]:
+    """Requests of both endpoints, few of them with a seed."""
+    lines = []
+    for i in range(count):
+        how = {"max_tokens": tokens, "temperature": 1.0, "ignore_eos": True}
+        if i % 4 == 0:
+            how["seed"] = i
+        if i % 2:
+            lines.append(line(f"r{i}", prompt=f"Number {i} is", **how))
+        else:
+            messages = [{"role": "user", "content": f"Tell me {i}, é"}]
+            lines.append(
+                line(f"r{i}", "/v1/chat/completions", messages=messages, n=1 + i % 3 // 2, **how)
+            )
+    return lines
+
+
+def odd() -> list[str]:
+    """Lines with something that a hash, or an error, could get wrong."""
+    return [
+        line(
+            'é"\n\u2028\x7f',
+            prompt="x \u0001 😀",
+            max_tokens=3,
+            metadata={"b": [], "a": None, "": {}},
+        ),
+        *(
+            f'{{"custom_id":"n{i}","method":"POST","url":"/v1/completions",'
+            f'"body":{{"prompt":"x","max_tokens":1,"metadata":{{"x":{number}}}}}}}'
+            for i, number in enumerate(NUMBERS.split())
+        ),
+        line("long", prompt="x" * 100_000),
+        line("wrong", prompt="x", max_tokens=-5),
+        line("embedded", "/v1/embeddings", input="x"),
+        line("get", prompt="x").replace("POST", "GET"),
+        line("r0", prompt="the same custom_id"),
+        '{"custom_id": 5}',
+        '{"custom_id": "no body", "method": "POST", "url": "/v1/completions"}',
+        line("where", "/v1/models"),
+    ]
+
+
+def solo(folder: Path, lines: list[str], name: str) -> list[str]:
+    """What one machine answers."""
+    (folder / "in.jsonl").write_text("\n".join(lines) + "\n")
+    command = [find(), "batch", "in.jsonl", "-o", "solo.jsonl", "--served-model-name", name]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return sorted((folder / "solo.jsonl").read_text().splitlines())
+
+
+def written(folder: Path) -> list[str]:
+    parts = [*folder.glob("part-*.jsonl"), folder / "refused.jsonl"]
+    return sorted(answer for part in parts for answer in part.read_text().splitlines())
+
+
+def servers(name: str) -> list[int]:
+    """The process ids of the servers of a test, which are known by the name that they serve."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if name.encode() in words and b"serve" in words and b"python" not in words[0]:
+            found.append(int(entry.name))
+    return found
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+# Lines ------------------------------------------------------------------------------------------
+
+
+def test_a_row_is_the_line_that_it_stands_for() -> None:
+    text = '{"custom_id":"7","method":"POST","url":"/v1/completions","body":{"prompt":"x","n":2}}'
+    assert of_row({"line": text, "id": 3}, {}) == text
+    assert of_row({"id": 7, "prompt": "x"}, {"n": 2}) == text
+    body = {"prompt": "x", "n": 2, "stop": None}  # another row of the table has one
+    assert of_row({"custom_id": "7", "url": "/v1/completions", "body": body}, {}) == text
+    assert of_row({"id": 7, "url": "/v1/completions", "body": '{"prompt":"x","n":2}'}, {}) == text
+    messages = [{"role": "user", "content": "x", "name": None}]
+    chat = read(of_row({"id": "a", "messages": messages, "seed": 3}, {}))
+    assert chat.body == {"messages": [{"role": "user", "content": "x"}], "seed": 3}
+    for row in ({"prompt": "x"}, {"id": 1}, {"id": 1, "text": "x"}):
+        with pytest.raises(LineError, match="column"):
+            of_row(row, {})
+
+
+def test_a_line_that_is_no_request_says_why() -> None:
+    for text, param in [
+        ("{", None),
+        ("[]", None),
+        ("[" * 100_000, None),
+        ('{"custom_id": NaN}', None),
+        ('{"custom_id": "\udc80"}', None),
+        (line(""), "custom_id"),
+        (line("x" * 513), "custom_id"),
+        (line("x", "/v1/models"), "url"),
+        (line("x").replace('"body": {}', '"body": 5'), "body"),
+    ]:
+        with pytest.raises(LineError) as caught:
+            read(text)
+        assert caught.value.param == param
+        assert len(str(caught.value)) < 300
+
+
+def test_json_is_written_as_the_server_writes_it() -> None:
+    assert canonical({"a": [1e-5, 1e-7, 1e16, 0.1, True, None, 'é\x01\x7f"']}) == (
+        '{"a":[0.00001,1e-7,1e+16,0.1,true,null,"é\\u0001\x7f\\""]}'
+    )
+
+
+# Folder -----------------------------------------------------------------------------------------
+
+
+def answer(called: str, fingerprint: str = "vb-1", name: str | None = None) -> str:
+    response = {"status_code": 200, "body": {"system_fingerprint": fingerprint}}
+    return canonical(
+        {
+            "id": f"batch_req_{name or called}",
+            "custom_id": called,
+            "response": response,
+            "error": None,
+        }
+    )
+
+
+def test_a_folder_goes_on_behind_the_last_whole_line(tmp_path: Path) -> None:
+    with Folder(tmp_path) as folder:
+        folder.append("a", "a", 200, answer("a"))
+        folder.append("b", "b", 200, answer("b"))
+    part = tmp_path / "part-00001.jsonl"
+    part.write_bytes(part.read_bytes()[:-5])
+    with Folder(tmp_path) as folder:
+        assert folder.done == {"a": "a"}
+        with pytest.raises(FolderError, match="another batch"):
+            Folder(tmp_path)
+        with pytest.raises(FolderError, match="two requests"):
+            folder.append("a", "a", 200, answer("a"))
+        with pytest.raises(FolderError, match=r"vb-1.*vb-2"):
+            folder.append("c", "c", 200, answer("c", "vb-2"))
+        folder.append("b", "b", 200, answer("b"))
+    assert written(tmp_path) == [answer("a"), answer("b")]
+    part.write_text("{}\n")
+    with pytest.raises(FolderError, match="line 1 is no answer"):
+        Folder(tmp_path)
+
+
+def test_a_folder_of_another_input_is_left_alone(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    with Folder(tmp_path / "out") as folder:
+        name = read(line("a", prompt="x")).name
+        folder.append("a", name, 200, answer("a", name=name))
+    for lines, message in [
+        ([line("b", prompt="x")], "does not ask for"),
+        ([line("a", prompt="y")], "another request"),
+    ]:
+        source.write_text("\n".join(lines))
+        with pytest.raises(FolderError, match=message):
+            batch(source, tmp_path / "out")
+    source.write_text(line("a", prompt="x"))
+    assert batch(source, tmp_path / "out").before == 1  # and nobody asks for Ray
+
+
+# Processors -------------------------------------------------------------------------------------
+
+
+def test_too_few_processors_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"Alive": alive, "Resources": {"CPU": cpus}}
+        for alive, cpus in [(True, 2.0), (True, 3.0), (False, 64.0)]
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 4.0})
+    check(Servers(replicas=4, threads=1, wait_s=0))
+    check(Servers(replicas=2, threads=2, wait_s=0))
+    for replicas, threads, spare in [(5, 1, 0), (4, 1, 1), (1, 4, 0), (3, 2, 0)]:
+        with pytest.raises(CapacityError, match=f"{replicas} servers of {threads} threads"):
+            check(Servers(replicas=replicas, threads=threads, wait_s=0), spare)
+    nodes.append({"Alive": True, "Resources": {"CPU": 8.0}})
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 12.0 if slept else 4.0})
+    slept: list[float] = []
+    check(Servers(replicas=1, threads=8, wait_s=60), 0, slept.append)
+    assert len(slept) == 1
+
+
+# A server's end ---------------------------------------------------------------------------------
+
+
+@pytest.mark.cluster
+@pytest.mark.quick
+def test_a_worker_outlives_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "LOOK_S", 0.1)
+    monkeypatch.setattr(worker_module, "PATIENCE_S", 0.5)
+    name = f"test-{uuid.uuid4().hex}"
+    lines = some(24, 40)
+    expected = solo(tmp_path, lines, name)
+    worker = Worker(Settings(Servers(args=["--served-model-name", name, "--threads", "1"])))
+    told = []
+    for strike in (signal.SIGKILL, signal.SIGSTOP, None):
+        asked = threading.Thread(
+            target=lambda: told.append(worker(pa.table({"line": lines, "mine": lines})))
+        )
+        asked.start()
+        if strike:
+            os.kill(worker.child.pid, strike)
+        asked.join()
+    for table in told:
+        assert sorted(table["answer"].to_pylist()) == expected
+        assert table["mine"].to_pylist() == lines
+
+    monkeypatch.setattr(worker_module, "TRIES", 1)
+    monkeypatch.setattr(worker_module, "PATIENCE_S", 60)
+    os.kill(worker.child.pid, signal.SIGSTOP)
+    asked = threading.Thread(target=lambda: told.append(worker(pa.table({"line": lines}))))
+    asked.start()
+    time.sleep(0.2)  # a row that was not sent yet is answered by the next server
+    os.kill(worker.child.pid, signal.SIGKILL)
+    asked.join()
+    statuses = collections.Counter(told[-1]["status"].to_pylist())
+    assert statuses[UNANSWERED] > 0
+    assert statuses[UNANSWERED] + statuses[200] == len(lines)
+    worker.child.stop()
+
+
+# Over Ray ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster() -> collections.abc.Iterator[str]:
+    """A Ray of three processors, as Ray counts them."""
+    context = ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+
+
+@pytest.mark.cluster
+@pytest.mark.quick
+def test_kills_change_no_byte(tmp_path: Path, cluster: str) -> None:
+    name = f"test-{uuid.uuid4().hex}"
+    expected = solo(tmp_path, [*some(500, 100), *odd()], name)
+    ended, struck = threading.Event(), []
+
+    def strike() -> None:
+        """Kills a server a second, and of every third its actor, too."""
+        while len(struck) < 6 and not ended.wait(1):
+            for pid in servers(name)[:1]:
+                struck.append(pid)
+                os.kill(parent(pid) if len(struck) % 3 == 0 else pid, signal.SIGKILL)
+
+    striking = threading.Thread(target=strike)
+    striking.start()
+    try:
+        report = batch(tmp_path / "in.jsonl", tmp_path / "out", args=["--served-model-name", name])
+    finally:
+        ended.set()
+        striking.join()
+    assert struck
+    assert written(tmp_path / "out") == expected
+    assert (report.answered, report.failed, report.refused) == (522, 3, 5)
+    again = batch(tmp_path / "in.jsonl", tmp_path / "out")
+    assert (again.answered, again.before) == (522, 522)
+
+
+@pytest.mark.cluster
+def test_a_killed_driver_is_begun_again(tmp_path: Path, cluster: str) -> None:
+    name = f"test-{uuid.uuid4().hex}"
+    expected = solo(tmp_path, some(500, 100), name)
+    command = [sys.executable, "-m", "verbatim_ray.batch", "in.jsonl", "out", "--address", cluster]
+    command += ["--replicas", "1", "--wait", "60", "--", "--served-model-name", name]
+    part = tmp_path / "out" / "part-00001.jsonl"
+    with (tmp_path / "log").open("w") as log:
+        driver = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+        while not (part.exists() and part.stat().st_size) and driver.poll() is None:
+            time.sleep(0.01)
+        driver.kill()
+        driver.wait()
+        whole = part.read_text().splitlines(keepends=True)
+        subprocess.run(command, cwd=tmp_path, stdout=log, stderr=log, check=True)
+    assert 0 < len(whole) < 500
+    assert part.read_text() == "".join(whole), "what was answered is kept as it is"
+    assert written(tmp_path / "out") == expected
+
+
+@pytest.mark.cluster
+def test_a_data_set_has_the_answers_of_its_rows(tmp_path: Path, cluster: str) -> None:
+    name = f"test-{uuid.uuid4().hex}"
+    how = {"max_tokens": 8, "temperature": 1.0}
+    rows = [{"id": i, "prompt": f"Number {i} is", "mine": -i} for i in range(40)]
+    expected = solo(tmp_path, [of_row(row, how) for row in rows], name)
+    asked = {"parameters": how, "args": ["--served-model-name", name]}
+    table = answers(ray.data.from_items(rows), **asked).take_all()
+    assert sorted(row["answer"] for row in table) == expected
+    assert all(row["custom_id"] == str(-row["mine"]) for row in table)
+
+    out = tmp_path / "out"
+    assert batch(ray.data.from_items(rows[:10]), out, **asked).answered == 10
+    wrong = {"id": 99, "prompt": None}
+    report = batch(ray.data.from_items([*rows, wrong]), out, **asked)
+    assert (report.answered, report.before, report.refused) == (40, 10, 1)
+    assert [text for text in written(out) if '"response":null' not in text] == expected
+    with pytest.raises(CapacityError, match="4 servers of 1 threads need 4 processors"):
+        answers(ray.data.from_items(rows), replicas=4, wait_s=0)
