@@ -126,17 +126,15 @@ def _each(used: dict[str, float], count: int) -> str:
 def prefix(nodes: Nodes, model: str | None) -> None:
     """Eight conversations of six turns over two replicas: tokens that were in a cache."""
     drawn = random.Random(1)
-    words = ["one", "two", "the", "river", "green", "house", "sun", "walks", "slowly", "again"]
-    starts = [" ".join(drawn.choices(words, k=90)) for _ in range(8)]
-    turns = [" ".join(drawn.choices(words, k=10)) for _ in range(6)]
+    starts = [drawn.choices(range(5, 1000), k=200) for _ in range(8)]
+    turns = [drawn.choices(range(5, 1000), k=30) for _ in range(6)]
 
     def talk(url: str) -> None:
-        def one(start: str) -> None:
-            text = start
+        def one(start: list[int]) -> None:
+            ids = start
             for turn in turns:
-                text += " " + turn
-                body = {"prompt": text, "max_tokens": 4, "temperature": 0}
-                post(url, TEXT, body)
+                ids = ids + turn
+                post(url, TEXT, {"prompt": ids, "max_tokens": 4, "temperature": 0})
 
         with ThreadPoolExecutor(4) as many:
             list(many.map(one, starts))
@@ -157,10 +155,13 @@ def prefix(nodes: Nodes, model: str | None) -> None:
 def gaps(nodes: Nodes, model: str | None) -> None:
     """The longest silence of a stream when what computes it is killed, three times each."""
     args = ["--max-seqs", "8"]
-    nodes.run(model=model, cache="", threads=1, args=" ".join(args), hedge_s=0)
+    nodes.run(
+        model=model, cache="", threads=1, args=" ".join(args), hedge_s=0, max_replicas_per_node=1
+    )
 
     def listen(strike: str) -> float:
-        body = {"prompt": "Once " * 50, "max_tokens": 150, "ignore_eos": True, "seed": 1}
+        body = {"prompt": list(range(5, 105)), "max_tokens": 150, "ignore_eos": True, "seed": 1}
+        body["return_token_ids"] = True
         connection = http.client.HTTPConnection("127.0.0.1", nodes.port)
         sent = {"Content-Type": "application/json"}
         connection.request("POST", TEXT, json.dumps({**body, "stream": True}), sent)
