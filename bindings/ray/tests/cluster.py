@@ -21,7 +21,7 @@ class Nodes:
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        head = {"num_cpus": 1, "resources": {"head": 8.0}, "include_dashboard": False}
+        head = {"num_cpus": 0, "resources": {"head": 8.0}, "include_dashboard": False}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.engines: list[Any] = []
         self._given: dict[str, Any] | None = None
@@ -48,7 +48,7 @@ class Nodes:
         """Deploys the application with one replica a node, and waits for it."""
         given: dict[str, Any] = {
             "front_resources": {"head": 1.0},
-            "front_cpus": 0.1,
+            "front_cpus": 0,
             "threads": 2,
             **options,
         }

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
+import ray
+
 from cluster import Nodes
 from helpers import get, kill, post
 from verbatim_ray.child import Child
@@ -52,30 +54,42 @@ def overhead(nodes: Nodes, solo: Child) -> None:
             print(f"overhead stream={stream} {name}: p50 {half:.2f} ms, p95 {most:.2f} ms")
 
 
+KINDS = {
+    "verbatim serve": "engine",
+    "verbatim:Front": "front",
+    "verbatim:Replica": "replica",
+    "ProxyActor": "proxy",
+    "haproxy": "proxy",
+    "raylet": "ray",
+    "gcs_server": "ray",
+    "ServeController": "ray",
+}
+
+
 def seconds_by_kind() -> dict[str, float]:
-    """CPU seconds of all processes so far, by what they are."""
-    used: dict[str, float] = collections.defaultdict(float)
+    """CPU seconds so far of what belongs to this cluster and this process, by what it is."""
+    session = ray.get_runtime_context().get_session_name()
+    parents, names, used = {}, {}, {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            words = (path / "cmdline").read_text().replace("\0", " ")
+            names[path.name] = (path / "cmdline").read_text().replace("\0", " ")
             fields = (path / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        kinds = {
-            "verbatim serve": "engine",
-            "verbatim:Front": "front",
-            "verbatim:Replica": "replica",
-            "ProxyActor": "proxy",
-            "haproxy": "proxy",
-            "HAProxy": "proxy",
-            "raylet": "ray",
-            "gcs_server": "ray",
-            "ServeController": "ray",
-        }
-        kind = next((kind for word, kind in kinds.items() if word in words), None)
-        if kind:
-            used[kind] += (int(fields[11]) + int(fields[12])) / TICK
-    return used
+        parents[path.name] = fields[1]
+        used[path.name] = (int(fields[11]) + int(fields[12])) / TICK
+
+    def is_ours(pid: str) -> bool:
+        return pid in names and (
+            pid == str(os.getpid()) or session in names[pid] or is_ours(parents[pid])
+        )
+
+    total: dict[str, float] = collections.defaultdict(float)
+    for pid, seconds in used.items():
+        kind = next((kind for word, kind in KINDS.items() if word in names[pid]), None)
+        if kind and is_ours(pid):
+            total[kind] += seconds
+    return total
 
 
 def load(urls: list[tuple[str, dict[str, str]]], streams: int, tokens: int) -> tuple[int, float]:
@@ -97,7 +111,7 @@ def load(urls: list[tuple[str, dict[str, str]]], streams: int, tokens: int) -> t
 def cpu(nodes: Nodes, model: str | None) -> None:
     """CPU time of an event at 16 streams, by process, beside two servers that are asked alone."""
     args = ["--threads", "1", "--max-seqs", "8", *(["--model", model] if model else [])]
-    tokens = 150
+    tokens = 80
     pair = [Child(args=args) for _ in range(2)]
     try:
         before = seconds_by_kind()
@@ -126,17 +140,15 @@ def _each(used: dict[str, float], count: int) -> str:
 def prefix(nodes: Nodes, model: str | None) -> None:
     """Eight conversations of six turns over two replicas: tokens that were in a cache."""
     drawn = random.Random(1)
-    words = ["one", "two", "the", "river", "green", "house", "sun", "walks", "slowly", "again"]
-    starts = [" ".join(drawn.choices(words, k=90)) for _ in range(8)]
-    turns = [" ".join(drawn.choices(words, k=10)) for _ in range(6)]
+    starts = [drawn.choices(range(5, 1000), k=200) for _ in range(8)]
+    turns = [drawn.choices(range(5, 1000), k=30) for _ in range(6)]
 
     def talk(url: str) -> None:
-        def one(start: str) -> None:
-            text = start
+        def one(start: list[int]) -> None:
+            ids = start
             for turn in turns:
-                text += " " + turn
-                body = {"prompt": text, "max_tokens": 4, "temperature": 0}
-                post(url, TEXT, body)
+                ids = ids + turn
+                post(url, TEXT, {"prompt": ids, "max_tokens": 4, "temperature": 0})
 
         with ThreadPoolExecutor(4) as many:
             list(many.map(one, starts))
@@ -157,10 +169,13 @@ def prefix(nodes: Nodes, model: str | None) -> None:
 def gaps(nodes: Nodes, model: str | None) -> None:
     """The longest silence of a stream when what computes it is killed, three times each."""
     args = ["--max-seqs", "8"]
-    nodes.run(model=model, cache="", threads=1, args=" ".join(args), hedge_s=0)
+    nodes.run(
+        model=model, cache="", threads=1, args=" ".join(args), hedge_s=0, max_replicas_per_node=1
+    )
 
     def listen(strike: str) -> float:
-        body = {"prompt": "Once " * 50, "max_tokens": 150, "ignore_eos": True, "seed": 1}
+        body = {"prompt": list(range(5, 105)), "max_tokens": 150, "ignore_eos": True, "seed": 1}
+        body["return_token_ids"] = True
         connection = http.client.HTTPConnection("127.0.0.1", nodes.port)
         sent = {"Content-Type": "application/json"}
         connection.request("POST", TEXT, json.dumps({**body, "stream": True}), sent)

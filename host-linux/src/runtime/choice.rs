@@ -25,7 +25,9 @@ pub(super) struct Choice {
     /// Its prompt from the second token on, as far as it is scored.
     pub(super) prompt: Vec<PromptToken>,
     /// Its text that was given out before it was resumed.
-    pub(super) replayed: String,
+    replayed: String,
+    /// Where in that text each of the tokens ends that brought it.
+    replayed_ends: Vec<usize>,
     /// Why it ended, if it did.
     pub(super) ending: Option<Ending>,
     /// What stopped it, if anything did.
@@ -45,6 +47,7 @@ impl Choice {
             cached_tokens: None,
             prompt: Vec::new(),
             replayed: String::new(),
+            replayed_ends: Vec::new(),
             ending: None,
             stop_cause: None,
         }
@@ -58,6 +61,7 @@ impl Choice {
         for token in &request.generated {
             let text = self.text(*token);
             self.replayed.push_str(&text);
+            self.replayed_ends.push(self.replayed.len());
             if self.ending.is_some() {
                 return None;
             }
@@ -67,6 +71,12 @@ impl Choice {
         }
         let is_whole = !request.generated.is_empty() && self.tokens >= request.max_tokens;
         if is_whole && request.constraint.is_none() { self.finish(FinishReason::Length) } else { None }
+    }
+
+    /// What each token brought that was generated before.
+    pub(super) fn replayed(&self) -> impl Iterator<Item = &str> {
+        let begins = std::iter::once(&0).chain(&self.replayed_ends);
+        begins.zip(&self.replayed_ends).map(|(begin, end)| &self.replayed[*begin..*end])
     }
 
     /// Whether the latest token, which is this, ends the output.

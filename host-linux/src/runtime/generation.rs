@@ -380,9 +380,9 @@ impl Generation {
         &self.choices[self.leaders[choice]].prompt
     }
 
-    /// The text of a choice that was given out before it was resumed.
-    pub fn replayed(&self, choice: usize) -> &str {
-        &self.choices[choice].replayed
+    /// The texts of a choice that were given out before it was resumed, one for each token.
+    pub fn replayed(&self, choice: usize) -> impl Iterator<Item = &str> {
+        self.choices[choice].replayed()
     }
 
     /// What stopped a choice, if anything of its request did.

@@ -233,7 +233,7 @@ def _beginning(headers: dict[str, str], body: dict[str, Any]) -> str:
             if isinstance(message, dict) and message.get("role") == "user":
                 break
     elif isinstance(prompt, (str, list)):
-        start.append(prompt[:1024])
+        start.append(prompt[: 256 if isinstance(prompt, str) else 64])  # less than a first turn
     return json.dumps([salt, start])[: 64 << 10]
 
 

@@ -39,11 +39,13 @@ impl<'p> ChoiceState<'p> {
                 let (at, index, prompt) = (first + i, place.index + i, place.prompt);
                 let head = ChoiceHead { at, index, request, number, call_ids };
                 let mut reader = PartReader::new(parsed.format.clone());
-                // What was given out before it was resumed is read again, and given out no more.
-                let mut told = Vec::new();
-                reader.push(generation.replayed(at), &mut told);
                 let mut reasoning = ReasoningCount::default();
-                reasoning.note(request.generated.len(), &told);
+                // What was given out before it was resumed is read again, and given out no more.
+                for text in generation.replayed(at) {
+                    let mut told = Vec::new();
+                    reader.push(text, &mut told);
+                    reasoning.note(1, &told);
+                }
                 choices.push(Self { head, prompt, leader, reader, reasoning, has_prompt: false });
             }
         }
