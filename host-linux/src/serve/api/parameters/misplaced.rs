@@ -62,7 +62,13 @@ pub(super) const ROWS: &[Parameter] = &[
     refused("messages", COMPLETIONS | OLLAMA_GENERATE, &[EmptyList], Schema::Any, PLACE),
     refused("prompt", CHAT | OLLAMA_CHAT, &[Text("")], Schema::Any, PLACE),
     refused("instructions", GENERATES & !RESPONSES, &[Text("")], Schema::Text, "A system prompt of `input`."),
-    refused("resume", OTHERS, NONE, OBJECT, "Goes on where an answer was cut; /v1/completions and /v1/chat/completions take it."),
+    refused(
+        "resume",
+        OTHERS,
+        NONE,
+        OBJECT,
+        "Goes on where an answer was cut; /v1/completions and /v1/chat/completions take it.",
+    ),
     refused(
         "raw",
         GENERATES & !OLLAMA_GENERATE,
