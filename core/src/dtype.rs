@@ -122,9 +122,11 @@ macro_rules! weight_formats {
             Bf16x12 = 4 {
                 element: crate::dtype::Bf16x12, name: "bf16-12", operands: Bf16, rows: Bf16, results: Bf16
             }
-            /// 5.25 bits a weight: as [`WeightFormat::Int4`], with 5 bits each.
+            /// 5.25 bits a weight: as [`WeightFormat::Int4`], with 5 bits for a weight and a
+            /// zero, and 3 for a scale.
             Int5 = 5 { element: crate::dtype::Int5, name: "int5", operands: Int8, rows: Bf16, results: Int5 }
-            /// 6.25 bits a weight: as [`WeightFormat::Int4`], with 6 bits each.
+            /// 6.25 bits a weight: as [`WeightFormat::Int4`], with 6 bits for a weight and a
+            /// zero, and 2 for a scale.
             Int6 = 6 { element: crate::dtype::Int6, name: "int6", operands: Int8, rows: Bf16, results: Int6 }
             /// A format of tests alone: scales and minima for blocks of 32 and 256 inputs.
             #[cfg(test)]

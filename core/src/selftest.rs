@@ -134,7 +134,6 @@ const MODELS: [(ModelConfig, KvFormat); 4] = [
             qk_norm: false,
             features: LayerFeatures::PLAIN,
             weight_format: WeightFormat::Int4,
-            // The hash was the same when it was stored plainly.
             head_format: WeightFormat::Bf16x12,
             mix: FormatMix {
                 value: None,

@@ -56,7 +56,7 @@ struct Arguments {
 /// The flags that choose a weight format.
 #[derive(Debug, Args)]
 struct Weights {
-    /// Weight format: f32, bf16, int8 or int4 [default: the source's own].
+    /// Weight format: f32, bf16, int8, int6, int5 or int4 [default: the source's own].
     #[arg(long)]
     weights: Option<String>,
     /// Weight format of the output head: one of these, or same.

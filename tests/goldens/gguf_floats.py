@@ -16,8 +16,6 @@ from gguf import GGMLQuantizationType as T
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
-ALIGNMENT = 32
-
 
 def halves(data):
     return np.ascontiguousarray(data).view(np.float16).astype(np.float32)
@@ -62,6 +60,7 @@ def floats(tensor, rng):
 def convert(source, out, dither=None):
     """Writes the F32 file of `source`."""
     reader = GGUFReader(source)
+    alignment = reader.alignment
     rng = None if dither is None else np.random.default_rng(dither)
     keys_end = min(tensor.field.offset for tensor in reader.tensors)
     with open(source, "rb") as file:
@@ -73,13 +72,13 @@ def convert(source, out, dither=None):
         shape = [int(size) for size in tensor.shape]
         info = struct.pack(f"<Q{len(name)}sI", len(name), name, len(shape))
         infos.append(info + struct.pack(f"<{len(shape)}QIQ", *shape, T.F32, offset))
-        offset += -(-4 * tensor.n_elements // ALIGNMENT) * ALIGNMENT
+        offset += -(-4 * tensor.n_elements // alignment) * alignment
     with open(out, "wb") as file:
         head = struct.pack("<4sIQQ", b"GGUF", version, tensor_count, key_count) + keys + b"".join(infos)
-        file.write(head + b"\0" * (-len(head) % ALIGNMENT))
+        file.write(head + b"\0" * (-len(head) % alignment))
         for tensor in reader.tensors:
             data = floats(tensor, rng).tobytes()
-            file.write(data + b"\0" * (-len(data) % ALIGNMENT))
+            file.write(data + b"\0" * (-len(data) % alignment))
 
 
 def main():

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! All is little-endian. A token's log-probability is `floor + code · step`. The floor is 16 below
-//! the best token's, so the step is 2.4e-4 at most, and rounding to it takes a distribution 5e-9
-//! nats away; what a token at the floor, of code 0, really has is lost, so these are left out of
-//! comparisons.
+//! the best token's, so the step is 2.4e-4 at most, and rounding to it takes a distribution 2.5e-9
+//! nats away at most; what a token at the floor, of code 0, really has is lost, so these are left
+//! out of comparisons.
 use super::score::Distribution;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -100,7 +100,7 @@ impl LogitsFile {
         self.read(start + index as u64 * bytes.len() as u64, &mut bytes)?;
         let number = |at: usize| f32::from_bits(u32_at(&bytes, at));
         let (step, floor) = (number(0), number(4));
-        if !(step.is_finite() && step >= 0.0 && floor.is_finite()) {
+        if !(step.is_finite() && step > 0.0 && floor.is_finite()) {
             return Err(format!(
                 "{}: window {window}, position {position}: step {step} and floor {floor} are no numbers",
                 self.path.display()

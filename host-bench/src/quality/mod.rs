@@ -46,7 +46,7 @@ pub(crate) struct QualityArgs {
     #[arg(long, default_value_t = 256)]
     window: usize,
     /// Only f32 and this choice of weight formats, as for serving: int4, or
-    /// int4:value=int8,down=int8. May be given several times.
+    /// int4:down=int8. May be given several times.
     #[arg(long)]
     weights: Vec<String>,
     #[command(flatten)]
@@ -102,7 +102,9 @@ fn layer_bits(loaded: &LoadedModel) -> f64 {
 /// All lines of the table: the formats, and another engine's rounding beside them.
 fn cases(folder: &Folder) -> Vec<QualityCase> {
     let of = |name: &str, choice, kv| (name.to_owned(), folder.clone(), choice, kv);
-    let weights = |format: &WeightFormat| of(format.name(), WeightChoice::all(*format), KvFormat::F32);
+    // By name, as for serving: those of few bits keep the values and the head in int8.
+    let named = |name: &str| WeightChoice::named(Some(name), None).expect("the name of a format");
+    let weights = |format: &WeightFormat| of(format.name(), named(format.name()), KvFormat::F32);
     let mut cases: Vec<_> = FORMATS.iter().map(weights).collect();
     let int4_bf16 = WeightChoice { head: Some(WeightFormat::Bf16), ..WeightChoice::all(WeightFormat::Int4) };
     cases.push(of("int4, bf16 head", int4_bf16, KvFormat::F32));

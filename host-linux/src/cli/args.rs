@@ -75,9 +75,9 @@ pub(super) struct ModelArgs {
     #[arg(long, env = "VERBATIM_MODEL", value_name = "PATH|ORG/NAME")]
     model: Option<String>,
     /// Weight format: f32, bf16, int8, int6, int5 or int4 (the last three keep the values and the
-    /// head in int8) [default: the source's own, bf16 for f16, int8 for a quantized GGUF file].
-    /// Some products may differ: FORMAT:PRODUCT=FORMAT,… of value, output, down and head, such as
-    /// int4:down=int8.
+    /// head in int8). Some products may differ: FORMAT:PRODUCT=FORMAT,… of value, output, down and
+    /// head, such as int4:down=int8 [default: the source's own, bf16 for f16, int8 for a quantized
+    /// GGUF file].
     #[arg(long, env = "VERBATIM_WEIGHTS", value_name = "FORMAT")]
     weights: Option<String>,
     /// Weight format of the output head: one of these or same [default: int8 with int4, int5 and

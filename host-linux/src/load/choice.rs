@@ -2,9 +2,9 @@
 //! 12 bits.
 //!
 //! A choice has a name: that of a format for all weights, or of a format and what differs from it:
-//! `int4:down=int8`. A few weights are worth more bits than the others: rounding the
-//! values and the head to 4 bits costs as much as rounding all other weights (docs/performance.md
-//! has the measurements), so `int4`, `int5` and `int6` alone keep those two in 8.
+//! `int4:down=int8`. A few weights are worth more bits than the others: rounding the values and the
+//! head to 4 bits costs half as much as rounding all other weights (docs/performance.md has the
+//! measurements), so `int4`, `int5` and `int6` alone keep those two in 8.
 use crate::text::quote::quote;
 use std::fmt::Write;
 use verbatim_core::dtype::WeightFormat;
@@ -22,7 +22,7 @@ pub struct WeightChoice {
     /// the weights.
     pub head: Option<WeightFormat>,
     /// The products of the layers that have a format of their own; where none is said for the
-    /// values, they are int8 with int4, int5 and int6 weights.
+    /// values, they are int8 with int4, int5 and int6 weights, if Q and K are whole panels.
     pub mix: FormatMix,
     /// Whether bf16 takes 12 bits a weight; it changes no result.
     pub compress: Compress,

@@ -507,6 +507,8 @@ fn products_wider_than_a_format_can_hold_are_refused() {
     for (format, inputs_max) in [
         (WeightFormat::Int8, 1 << 16),
         (WeightFormat::Int4, 1 << 16),
+        (WeightFormat::Int5, 1 << 16),
+        (WeightFormat::Int6, 1 << 16),
         // One more pair, and escapes could name the pair that says that there are none.
         (WeightFormat::Bf16x12, (1 << 19) - 4),
     ] {

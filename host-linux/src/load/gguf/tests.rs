@@ -68,7 +68,7 @@ fn a_file_is_served_as_the_checkpoint_that_it_was_made_of() {
             same_model(&own[0], &own[1], "own format");
             assert_eq!(own[0].notes(), own[1].notes());
             assert_eq!(own[0].generation().eos_ids, own[1].generation().eos_ids);
-            for format in [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8, WeightFormat::Int4] {
+            for format in WeightFormat::ALL {
                 let choice = WeightChoice::all(format);
                 let what = format!("{model_type} {tied} {dtype} {}", format.name());
                 same_model(&loaded(&gguf, choice), &loaded(&checkpoint, choice), &what);

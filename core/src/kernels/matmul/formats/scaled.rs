@@ -1,5 +1,5 @@
-//! What int8 and int4 share: rows are rotated before they are packed, each column has a scale, and
-//! a panel ends with a tail of 32 `i32` and 32 `f32`.
+//! What the integer formats share: rows are rotated before they are packed, each column has a
+//! scale, and a panel ends with a tail of 32 `i32` and 32 `f32`.
 //!
 //! The integers are the **zero-point corrections**: rows of activations are offset by 128, so a sum
 //! of products is too large by `128 Σ w`, and begins with `−128 Σ w` of its column. The floats are
@@ -17,7 +17,7 @@ use crate::memory::ByteLike;
 /// Bytes of a panel's tail.
 pub(super) const TAIL_BYTES: usize = PANEL * (size_of::<i32>() + size_of::<f32>());
 
-/// Inputs that a weight can have: that many products of 255 and 127 fit 32 bits.
+/// Inputs that a weight can have: that many products of 255 and 128 fit 32 bits.
 pub(super) const INPUTS_MAX: usize = 1 << 16;
 
 /// Rotated elements that are packed together.

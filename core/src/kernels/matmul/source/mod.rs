@@ -23,7 +23,7 @@ pub trait PanelRows {
     /// Elements of a row, K.
     fn inputs(&self) -> usize;
     /// The elements of a row from `start` on, a multiple of 32, as bits of f32: as many as `out`
-    /// has, whole chunks, of which the row has at least the beginning.
+    /// has, whole chunks, each of which begins within the row.
     fn floats(&self, row: usize, start: usize, out: &mut [u32]);
     /// Converts the elements to bytes of bf16 operands. Where one was flushed or is not finite, its
     /// place in `rare` is not 0; other places of `rare` are left as they are.
