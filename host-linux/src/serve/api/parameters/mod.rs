@@ -72,7 +72,7 @@ pub const SOURCES: &[(&str, &str)] = &[
 ];
 
 /// The rows of all parameters, by subject. A name has one row for an endpoint at most.
-pub const TABLES: &[&[Parameter]] = &[
+pub static TABLES: &[&[Parameter]] = &[
     prompts::ROWS,
     sampling::ROWS,
     output::ROWS,
