@@ -16,7 +16,7 @@ fn assert_refused(case: &str, output: &Output, parts: &[&str]) {
     assert_refused_with(1, case, output, parts);
 }
 
-/// The same, with another exit code, as only `serve` has.
+/// [`assert_refused`] with an exit code that is not 1, as only `serve` has.
 fn assert_refused_with(code: i32, case: &str, output: &Output, parts: &[&str]) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{case}: {error}");

@@ -216,7 +216,7 @@ fn resumes(at: &Running, request: &Drawn, events: &[Value]) {
     }
 }
 
-/// The same for one choice, whose ids go behind those of its prompt.
+/// Resumes one choice in the older form, whose ids go behind those of its prompt.
 fn resumes_in_one_list(at: &Running, request: &Drawn, events: &[Value]) {
     let told = |event: &Value| event["choices"][0]["token_ids"].as_array().map_or(0, Vec::len);
     let tokens: usize = events.iter().map(told).sum();

@@ -81,7 +81,7 @@ pub struct FrontSettings {
     pub slack: u32,
     /// A stream without an event for so long is asked for from another replica too; 0 is never.
     pub hedge_ns: u64,
-    /// The same before the first event, if streams are hedged at all.
+    /// How long a stream may be without its first event, if streams are hedged at all.
     pub hedge_first_ns: u64,
     /// Of a hundred open streams, how many may be hedged at once.
     pub hedge_percent: usize,

@@ -156,7 +156,9 @@ impl Play {
                 let error = ApiError::server(500, "it broke");
                 return writer.fail(&error, &dialect.error(&error), events);
             }
-            writer.end(&choice, &self.finish(), events)?;
+            let finish = self.finish();
+            let rest = Piece { parts: &[], tokens: &[], usage: finish.usage };
+            writer.end(&choice, &rest, &finish, events)?;
         }
         writer.close(self.usage(self.parts.len()), events)
     }

@@ -92,7 +92,7 @@ impl<'t> Teller<'t> {
         parts.into_iter().for_each(|part| append(&mut held.parts, part));
         let tokens = listed_tokens(&held.deltas, self.parsed.top_logprobs);
         let piece = Piece { parts: &held.parts, tokens: &tokens, usage: finish.usage };
-        self.writer.end_with(choice, &piece, finish, self.events)
+        self.writer.end(choice, &piece, finish, self.events)
     }
 
     /// Tells all that is held, and the error that ends the answer; `body` is the error in the

@@ -95,6 +95,13 @@ pub struct Piece<'p> {
     pub usage: Usage,
 }
 
+impl Piece<'_> {
+    /// Whether it tells neither parts nor tokens.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.tokens.is_empty()
+    }
+}
+
 /// Why a choice ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -236,21 +243,13 @@ pub trait AnswerWriter {
 
     /// Sends what is left of a choice, which may be nothing, and its end. Where both come in one
     /// event, it is never in doubt whether text that was held back was told.
-    fn end_with(
+    fn end(
         &mut self,
         choice: &ChoiceHead<'_>,
         piece: &Piece<'_>,
         finish: &Finish,
         events: &mut Events,
-    ) -> io::Result<()> {
-        if !piece.parts.is_empty() || !piece.tokens.is_empty() {
-            self.piece(choice, piece, events)?;
-        }
-        self.end(choice, finish, events)
-    }
-
-    /// Sends the end of a choice.
-    fn end(&mut self, choice: &ChoiceHead<'_>, finish: &Finish, events: &mut Events) -> io::Result<()>;
+    ) -> io::Result<()>;
 
     /// Sends what comes after all choices, and ends the answer by [`Events::done`].
     fn close(&mut self, usage: Usage, events: &mut Events) -> io::Result<()>;

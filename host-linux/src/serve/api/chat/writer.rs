@@ -214,7 +214,7 @@ impl AnswerWriter for Writer<'_> {
         value.map_or(Ok(()), |value| events.send(&self.shell.chunk(value, piece.usage)))
     }
 
-    fn end_with(
+    fn end(
         &mut self,
         choice: &ChoiceHead<'_>,
         piece: &Piece<'_>,
@@ -225,11 +225,6 @@ impl AnswerWriter for Writer<'_> {
         let mut value = value.unwrap_or_else(|| delta_value(choice, &json!({})));
         set_finish(&mut value, finish);
         events.send(&self.shell.end_chunk(value, finish))
-    }
-
-    fn end(&mut self, choice: &ChoiceHead<'_>, finish: &Finish, events: &mut Events) -> io::Result<()> {
-        let nothing = Piece { parts: &[], tokens: &[], usage: finish.usage };
-        self.end_with(choice, &nothing, finish, events)
     }
 
     fn close(&mut self, usage: Usage, events: &mut Events) -> io::Result<()> {

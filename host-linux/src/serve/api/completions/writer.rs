@@ -233,7 +233,7 @@ impl AnswerWriter for Writer<'_> {
         value.map_or(Ok(()), |value| events.send(&self.shell.chunk(value, piece.usage)))
     }
 
-    fn end_with(
+    fn end(
         &mut self,
         choice: &ChoiceHead<'_>,
         piece: &Piece<'_>,
@@ -242,11 +242,6 @@ impl AnswerWriter for Writer<'_> {
     ) -> io::Result<()> {
         let value = self.piece_value(choice, piece, Some(finish));
         value.map_or(Ok(()), |value| events.send(&self.shell.end_chunk(value, finish)))
-    }
-
-    fn end(&mut self, choice: &ChoiceHead<'_>, finish: &Finish, events: &mut Events) -> io::Result<()> {
-        let nothing = Piece { parts: &[], tokens: &[], usage: finish.usage };
-        self.end_with(choice, &nothing, finish, events)
     }
 
     fn close(&mut self, usage: Usage, events: &mut Events) -> io::Result<()> {

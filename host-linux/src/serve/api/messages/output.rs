@@ -137,7 +137,16 @@ impl AnswerWriter for Message<'_> {
         self.send(&changes, choice, events)
     }
 
-    fn end(&mut self, choice: &ChoiceHead<'_>, finish: &Finish, events: &mut Events) -> io::Result<()> {
+    fn end(
+        &mut self,
+        choice: &ChoiceHead<'_>,
+        piece: &Piece<'_>,
+        finish: &Finish,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        if !piece.is_empty() {
+            self.piece(choice, piece, events)?;
+        }
         let mut changes = Vec::new();
         self.blocks.finish(&mut changes);
         self.finish = Some(finish.clone());

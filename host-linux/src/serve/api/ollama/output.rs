@@ -170,7 +170,16 @@ impl AnswerWriter for Lines<'_> {
         events.send(&self.line(content, false))
     }
 
-    fn end(&mut self, choice: &ChoiceHead<'_>, finish: &Finish, events: &mut Events) -> io::Result<()> {
+    fn end(
+        &mut self,
+        choice: &ChoiceHead<'_>,
+        piece: &Piece<'_>,
+        finish: &Finish,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        if !piece.is_empty() {
+            self.piece(choice, piece, events)?;
+        }
         let (mut changes, mut content) = (Vec::new(), Content::default());
         self.blocks.finish(&mut changes);
         self.finish = Some(finish.clone());

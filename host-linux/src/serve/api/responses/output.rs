@@ -275,7 +275,16 @@ impl AnswerWriter for Response<'_> {
         Ok(())
     }
 
-    fn end(&mut self, choice: &ChoiceHead<'_>, finish: &Finish, events: &mut Events) -> io::Result<()> {
+    fn end(
+        &mut self,
+        choice: &ChoiceHead<'_>,
+        piece: &Piece<'_>,
+        finish: &Finish,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        if !piece.is_empty() {
+            self.piece(choice, piece, events)?;
+        }
         self.finish = Some(finish.clone());
         let mut changes = Vec::new();
         self.blocks.finish(&mut changes);
