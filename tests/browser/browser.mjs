@@ -8,15 +8,22 @@ let browser;
 /** Opens the page, until `ready` is there; what it complains of fails the test that calls `done`. */
 export async function openPage(server, { ready = '#fingerprint:not(:empty)', ...options } = {}) {
   browser ??= await chromium.launch({ executablePath: process.env.CHROMIUM, args: ['--no-sandbox'] });
-  const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, acceptDownloads: true, ...options });
+  const context = await browser.newContext({
+    viewport: { width: 1200, height: 800 },
+    acceptDownloads: true,
+    ...options,
+  });
   const page = await context.newPage();
   page.complaints = [];
   const expected = /Failed to load resource|net::ERR/;
-  page.on('console', (m) => { if (m.type() === 'error' && !expected.test(m.text())) page.complaints.push(m.text()); });
+  page.on('console', (m) => {
+    if (m.type() === 'error' && !expected.test(m.text())) page.complaints.push(m.text());
+  });
   page.on('pageerror', (error) => page.complaints.push(String(error.stack)));
   page.on('request', (request) => {
     const { origin, protocol } = new URL(request.url());
-    if (origin !== new URL(server.page).origin && !['blob:', 'data:'].includes(protocol)) page.complaints.push(`asked for ${request.url()}`);
+    if (origin !== new URL(server.page).origin && !['blob:', 'data:'].includes(protocol))
+      page.complaints.push(`asked for ${request.url()}`);
   });
   page.done = async () => {
     await context.close();
@@ -34,7 +41,9 @@ export const closeBrowser = () => browser?.close();
 export async function setParameters(page, values) {
   await page.click('#settings-open');
   for (const [name, value] of Object.entries(values)) {
-    await page.evaluate((n) => { document.getElementById(`p-${n}`).closest('details').open = true; }, name);
+    await page.evaluate((n) => {
+      document.getElementById(`p-${n}`).closest('details').open = true;
+    }, name);
     const field = page.locator(`#p-${name}`);
     if (await field.evaluate((node) => node.tagName === 'SELECT')) await field.selectOption(value);
     else await field.fill(value);
@@ -59,7 +68,10 @@ export async function settled(page) {
 export async function ask(page, text) {
   const before = await page.locator('.message').count();
   await say(page, text);
-  await page.locator('.message').nth(before + 1).waitFor();
+  await page
+    .locator('.message')
+    .nth(before + 1)
+    .waitFor();
   await settled(page);
   return answerOf(page);
 }
@@ -68,13 +80,16 @@ export async function ask(page, text) {
 export const answerOf = (page) => page.locator('.message.assistant > .body').last().innerText();
 
 /** A button of the last answer. */
-export const tool = (page, name) => page.locator('.message.assistant').last().getByRole('button', { name, exact: true });
+export const tool = (page, name) =>
+  page.locator('.message.assistant').last().getByRole('button', { name, exact: true });
 
 /** Answers the page's next questions with a stream that is made here: deltas, one an event. */
 export async function answerWith(page, deltas, finish = 'stop') {
-  const chunk = (choices, more = {}) => `data: ${JSON.stringify({ system_fingerprint: 'vb-made', choices, ...more })}\n\n`;
-  const events = deltas.map((delta, i) => chunk([{ index: 0, delta, finish_reason: null, token_ids: [i + 10],
-    prompt_token_ids: i ? undefined : [1, 2, 3] }]));
+  const chunk = (choices, more = {}) =>
+    `data: ${JSON.stringify({ system_fingerprint: 'vb-made', choices, ...more })}\n\n`;
+  const events = deltas.map((delta, i) =>
+    chunk([{ index: 0, delta, finish_reason: null, token_ids: [i + 10], prompt_token_ids: i ? undefined : [1, 2, 3] }]),
+  );
   const body = `${events.join('')}${chunk([{ index: 0, delta: {}, finish_reason: finish }])}data: [DONE]\n\n`;
   await page.route('**/v1/chat/completions', (route) => route.fulfill({ contentType: 'text/event-stream', body }));
 }

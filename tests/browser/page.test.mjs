@@ -8,8 +8,8 @@ import { Server } from './server.mjs';
 
 const QUESTION = 'What is the capital of France?';
 /** Parameters of an answer that takes some seconds of a slow server. */
-const LONG = { max_tokens: '600', ignore_eos: 'true', temperature: '1.3', seed: '7' };
-const longBody = (messages) => ({ messages, max_tokens: 600, ignore_eos: true, temperature: 1.3, seed: 7 });
+const LONG = { max_tokens: '300', ignore_eos: 'true', temperature: '1.3', seed: '7' };
+const longBody = (messages) => ({ messages, max_tokens: 300, ignore_eos: true, temperature: 1.3, seed: 7 });
 const user = (content) => [{ role: 'user', content }];
 
 let server;
@@ -85,7 +85,23 @@ test('a stream goes on by itself when the server is killed and started again', a
   await settled(page);
   const whole = (await slow.ask(longBody(user('Tell me a story.')))).choices[0].message.content;
   assert.equal(dense(await answerOf(page)), dense(whole));
-  assert.match(await page.locator('.figures').last().innerText(), /^600 tokens · [\d.]+ tokens\/s .*went on after a cut/);
+  assert.match(
+    await page.locator('.figures').last().innerText(),
+    /^300 tokens · [\d.]+ tokens\/s .*went on after a cut/,
+  );
+  await page.done();
+});
+
+test('an answer that the page was reloaded in goes on where it was', async () => {
+  const page = await openPage(slow);
+  await setParameters(page, LONG);
+  await say(page, 'What is Verbatim?');
+  await grown(page, 10);
+  await page.reload();
+  await tool(page, 'Go on').click();
+  await settled(page);
+  const whole = (await slow.ask(longBody(user('What is Verbatim?')))).choices[0].message.content;
+  assert.equal(dense(await answerOf(page)), dense(whole));
   await page.done();
 });
 
@@ -101,7 +117,7 @@ test('an edited message and an answer that is asked for again are branches', asy
   await settled(page);
   assert.equal(await page.locator('.message').count(), 2);
   await page.getByRole('button', { name: 'Earlier branch' }).click();
-  assert.equal(await page.locator('.message').count(), 4);
+  await page.locator('.message').nth(3).waitFor();
   assert.match(await page.locator('#messages').innerText(), /Paris[^]*17 \+ 25 = 42/);
   await tool(page, 'Regenerate').click();
   await settled(page);
@@ -114,19 +130,27 @@ test('a click on another token takes the answer that way', async () => {
   await setParameters(page, { temperature: '0', seed: '1' });
   await ask(page, QUESTION);
   await tool(page, 'Tokens').click();
-  await page.locator('.token').nth(8).focus();
-  for (let i = 0; i < 3; i += 1) await page.keyboard.press('ArrowLeft');
+  await page.locator('.tokens .token').nth(4).focus();
+  for (let i = 0; i < 2; i += 1) await page.keyboard.press('ArrowLeft');
   const detail = page.locator('.raw-detail');
   await detail.locator('tbody tr').nth(1).waitFor();
   const id = Number(await detail.locator('tbody tr').nth(1).locator('td').nth(2).innerText());
   const at = Number(/Token (\d+) of/.exec(await detail.innerText())[1]) - 1;
-  await detail.getByRole('button', { name: /^Go on with/ }).first().click();
+  await detail
+    .getByRole('button', { name: /^Take / })
+    .first()
+    .click();
   await page.waitForSelector('.figures:has-text("chosen by hand")');
   await settled(page);
   const first = await server.ask({ messages: user(QUESTION), temperature: 0, seed: 1, return_token_ids: true });
   const { token_ids: ids, prompt_token_ids: prompt } = first.choices[0];
   const taken = [...ids.slice(0, at), id];
-  const rest = await server.ask({ messages: user(QUESTION), temperature: 0, seed: 1, resume: { token_ids: [taken], prompt_token_ids: prompt } });
+  const rest = await server.ask({
+    messages: user(QUESTION),
+    temperature: 0,
+    seed: 1,
+    resume: { token_ids: [taken], prompt_token_ids: prompt },
+  });
   const { prompt: before } = await server.ask({ tokens: taken }, 'detokenize');
   assert.equal(dense(await answerOf(page)), dense(before + rest.choices[0].message.content));
   await page.done();
@@ -172,15 +196,44 @@ test('conversations are kept, found, renamed, deleted, exported and imported', a
   const other = await openPage(server);
   await other.setInputFiles('#import-file', kept);
   await other.waitForSelector('#conversations .title >> nth=1');
+  await other.locator('#conversations li', { hasText: 'What is 17' }).hover();
   await other.getByRole('button', { name: /^Rename What is 17/ }).click();
   await other.getByLabel('Name of the conversation').fill('Sums');
   await other.keyboard.press('Enter');
   await other.locator('#conversations .title', { hasText: 'Sums' }).click();
   await other.waitForSelector('.body:has-text("42")');
   other.on('dialog', (dialog) => dialog.accept());
+  await other.locator('#conversations li', { hasText: 'Sums' }).hover();
   await other.getByRole('button', { name: 'Delete Sums' }).click();
   await other.waitForFunction(() => document.querySelectorAll('#conversations .title').length === 1);
   await other.done();
+  await page.done();
+});
+
+test('a file that is not as the page writes them is told, and changes nothing', async () => {
+  const page = await openPage(server);
+  const conversation = (messages) =>
+    JSON.stringify({ format: 'verbatim-conversations/1', conversations: [{ title: 'x', messages }] });
+  const files = [
+    '{',
+    '{}',
+    conversation([{ role: 'assistant', answer: { content: 5 } }]),
+    conversation([{ role: 'user', content: {} }]),
+    conversation([{ id: 'a', role: 'user', content: 'x' }, null]),
+    '{"format": "verbatim-answer/1", "conversation": {"messages": [7]}}',
+  ];
+  for (const text of files) {
+    await page.evaluate(() => {
+      document.getElementById('toast').textContent = '';
+    });
+    await page.setInputFiles('#import-file', {
+      name: 'a.json',
+      mimeType: 'application/json',
+      buffer: Buffer.from(text),
+    });
+    await page.waitForSelector('#toast:has-text("Nothing was imported: ")');
+  }
+  assert.equal(await page.locator('#conversations .title').count(), 0);
   await page.done();
 });
 
@@ -190,7 +243,12 @@ test('a shared answer has all that is needed to compute it again', async () => {
   const [download] = await Promise.all([page.waitForEvent('download'), tool(page, 'Share').click()]);
   const path = await download.path();
   const file = JSON.parse(await readFile(path, 'utf8'));
-  const told = await server.ask({ ...file.request, stream: false, stream_options: null, system_fingerprint: file.fingerprint });
+  const told = await server.ask({
+    ...file.request,
+    stream: false,
+    stream_options: null,
+    system_fingerprint: file.fingerprint,
+  });
   assert.deepEqual(told.choices[0].token_ids, file.token_ids);
   assert.equal(told.verbatim.seed, file.seed);
   const other = await openPage(server);

@@ -20,13 +20,29 @@ export class Server {
   static async start({ slow = false, args = [] } = {}) {
     const server = new Server();
     server.port = await freePort();
-    server.args = ['serve', '--model', process.env.MODEL, '--served-model-name', 'demo', '--port', String(server.port),
-      '--log', 'off', '--threads', '1', ...(slow ? ['--speculate', 'off', '--isa', 'portable', '--weights', 'f32'] : []), ...args];
+    server.args = [
+      'serve',
+      '--model',
+      process.env.MODEL,
+      '--served-model-name',
+      'demo',
+      '--port',
+      String(server.port),
+      '--log',
+      'off',
+      '--threads',
+      '1',
+      ...(slow ? ['--speculate', 'off', '--isa', 'portable', '--weights', 'f32'] : []),
+      ...args,
+    ];
     await server.up();
     server.page = `http://127.0.0.1:${server.port}/`;
     if (process.env.PAGE_PROXY) {
       const port = await freePort();
-      server.proxy = spawn(process.env.PAGE_PROXY, [String(port), String(server.port)], { shell: false, stdio: 'ignore' });
+      server.proxy = spawn(process.env.PAGE_PROXY, [String(port), String(server.port)], {
+        shell: false,
+        stdio: 'ignore',
+      });
       server.page = `http://127.0.0.1:${port}/`;
       await reached(server.page, { accept: 'text/html' });
     }
@@ -41,7 +57,9 @@ export class Server {
 
   /** Ends it at once, as a crash would. */
   kill() {
-    const ended = new Promise((resolve) => { this.process.once('exit', resolve); });
+    const ended = new Promise((resolve) => {
+      this.process.once('exit', resolve);
+    });
     this.process.kill('SIGKILL');
     return ended;
   }
@@ -55,7 +73,11 @@ export class Server {
   /** What the API itself answers to a body. */
   async ask(body, path = 'v1/chat/completions') {
     const headers = { 'Content-Type': 'application/json' };
-    const response = await fetch(`http://127.0.0.1:${this.port}/${path}`, { method: 'POST', headers, body: JSON.stringify(body) });
+    const response = await fetch(`http://127.0.0.1:${this.port}/${path}`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(body),
+    });
     return response.json();
   }
 }

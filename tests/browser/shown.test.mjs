@@ -46,7 +46,9 @@ const HOSTILE = `<script>window.broken = 1</script><img src=x onerror="window.br
 <svg onload="window.broken = 4"> $\\href{javascript:window.broken=5}{x}$ <style>body { display: none }</style>`;
 
 let server;
-before(async () => { server = await Server.start(); });
+before(async () => {
+  server = await Server.start();
+});
 after(async () => {
   await closeBrowser();
   await server.end();
@@ -59,8 +61,20 @@ test('Markdown, code and formulas become what they say', async () => {
   await answerWith(page, pieces(MARKDOWN));
   await ask(page, 'How do I sort?');
   const body = page.locator('.message.assistant > .body');
-  for (const selector of ['h4', 'strong', 'em', 'del', 'ol > li > ul > li', 'table tbody tr td.align-right math', '.hl-keyword',
-    '.hl-comment', 'blockquote math', '.math.block math', 'a[href="https://example.com/a_b"][rel~="noopener"]', 'li.task input:checked']) {
+  for (const selector of [
+    'h4',
+    'strong',
+    'em',
+    'del',
+    'ol > li > ul > li',
+    'table tbody tr td.align-right math',
+    '.hl-keyword',
+    '.hl-comment',
+    'blockquote math',
+    '.math.block math',
+    'a[href="https://example.com/a_b"][rel~="noopener"]',
+    'li.task input:checked',
+  ]) {
     await body.locator(selector).first().waitFor({ timeout: 3000 });
   }
   assert.match(await body.innerText(), /It costs \$5 or \$6 & <b>no<\/b> more\./);
@@ -76,7 +90,10 @@ test('no HTML of a model is ever run, and nothing is fetched for it', async () =
   await answerWith(page, pieces(HOSTILE));
   await ask(page, 'Break it');
   const body = page.locator('.message.assistant > .body');
-  assert.equal(await body.locator('script, img, iframe, svg, style, [onerror], [href^="javascript"], [href^="data"]').count(), 0);
+  assert.equal(
+    await body.locator('script, img, iframe, svg, style, [onerror], [href^="javascript"], [href^="data"]').count(),
+    0,
+  );
   assert.equal(await page.evaluate(() => window.broken), undefined);
   assert.match(await body.innerText(), /<script>window\.broken = 1<\/script><img src=x/);
   await page.done();
@@ -84,11 +101,16 @@ test('no HTML of a model is ever run, and nothing is fetched for it', async () =
 
 test('reasoning is folded, and calls of functions take results', async () => {
   const page = await openPage(server);
-  await answerWith(page, [
-    { reasoning_content: 'They ask for ' }, { reasoning_content: 'the weather.' },
-    { tool_calls: [{ index: 0, id: 'call_1', type: 'function', function: { name: 'weather', arguments: '' } }] },
-    { tool_calls: [{ index: 0, function: { arguments: '{"city":"Paris"}' } }] },
-  ], 'tool_calls');
+  await answerWith(
+    page,
+    [
+      { reasoning_content: 'They ask for ' },
+      { reasoning_content: 'the weather.' },
+      { tool_calls: [{ index: 0, id: 'call_1', type: 'function', function: { name: 'weather', arguments: '' } }] },
+      { tool_calls: [{ index: 0, function: { arguments: '{"city":"Paris"}' } }] },
+    ],
+    'tool_calls',
+  );
   await ask(page, 'What is the weather in Paris?');
   const thought = page.locator('details.reasoning');
   assert.equal(await thought.evaluate((node) => node.open), false);
@@ -101,7 +123,9 @@ test('reasoning is folded, and calls of functions take results', async () => {
   await page.getByLabel('Result of the call').fill('rain');
   await page.getByRole('button', { name: 'Send results' }).click();
   const { messages } = (await sent).postDataJSON();
-  assert.deepEqual(messages[1].tool_calls, [{ id: 'call_1', type: 'function', function: { name: 'weather', arguments: '{"city":"Paris"}' } }]);
+  assert.deepEqual(messages[1].tool_calls, [
+    { id: 'call_1', type: 'function', function: { name: 'weather', arguments: '{"city":"Paris"}' } },
+  ]);
   assert.deepEqual(messages[2], { role: 'tool', content: 'rain', tool_call_id: 'call_1' });
   await page.waitForSelector('.body:has-text("It rains.")');
   await page.done();
@@ -143,7 +167,10 @@ test('axe finds nothing serious, in light and in dark', async () => {
     const check = async (part) => {
       const { violations } = await page.evaluate(() => window.axe.run());
       const serious = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
-      assert.deepEqual(serious.map(({ id, nodes }) => [part, id, nodes.map((n) => n.html).slice(0, 3)]), []);
+      assert.deepEqual(
+        serious.map(({ id, nodes }) => [part, id, nodes.map((n) => n.html).slice(0, 3)]),
+        [],
+      );
     };
     await page.evaluate(axe);
     await check('empty');
@@ -151,19 +178,29 @@ test('axe finds nothing serious, in light and in dark', async () => {
     await answerWith(page, pieces(MARKDOWN));
     await ask(page, 'How do I sort?');
     await page.getByRole('button', { name: 'Tokens', exact: true }).first().click();
-    await page.locator('.token').first().click();
+    await page.locator('.tokens .token').first().click();
     await check('thread');
     await page.click('#settings-open');
-    await page.evaluate(() => { for (const group of document.querySelectorAll('.group')) group.open = true; });
+    await page.evaluate(() => {
+      for (const group of document.querySelectorAll('.group')) group.open = true;
+    });
     await check('settings');
     await page.done();
   }
 });
 
 test('pictures in light, dark and narrow', { skip: !process.env.SCREENSHOTS }, async () => {
-  const shapes = { light: { width: 1280, height: 860 }, dark: { width: 1280, height: 860 }, narrow: { width: 390, height: 800 } };
+  const shapes = {
+    light: { width: 1280, height: 860 },
+    dark: { width: 1280, height: 860 },
+    narrow: { width: 390, height: 800 },
+  };
   for (const [name, viewport] of Object.entries(shapes)) {
-    const page = await openPage(server, { viewport, colorScheme: name === 'dark' ? 'dark' : 'light', deviceScaleFactor: name === 'narrow' ? 2 : 1 });
+    const page = await openPage(server, {
+      viewport,
+      colorScheme: name === 'dark' ? 'dark' : 'light',
+      deviceScaleFactor: name === 'narrow' ? 2 : 1,
+    });
     const shot = (part) => page.screenshot({ path: `${process.env.SCREENSHOTS}/page-${name}-${part}.png` });
     await shot('empty');
     await setParameters(page, { temperature: '1.2', seed: '3', max_tokens: '80' });
@@ -172,7 +209,7 @@ test('pictures in light, dark and narrow', { skip: !process.env.SCREENSHOTS }, a
     await page.waitForSelector('.bits');
     await shot('bits');
     await tool(page, 'Tokens').click();
-    await page.locator('.token').nth(3).click();
+    await page.locator('.tokens .token').nth(3).click();
     await tool(page, 'Share').scrollIntoViewIfNeeded();
     await page.locator('.raw-detail').scrollIntoViewIfNeeded();
     await shot('tokens');

@@ -10,8 +10,18 @@ const SPEED_MS = 30;
 /** An answer of which nothing is known yet. Token i has id `ids[i]` and the entry `tokens[i]`. */
 export function emptyAnswer() {
   return {
-    content: '', reasoning: '', calls: [], ids: [], tokens: [], promptIds: null, forced: 0,
-    fingerprint: null, finish: null, usage: null, cuts: 0, times: { asked: 0, first: 0, last: 0, from: 0 },
+    content: '',
+    reasoning: '',
+    calls: [],
+    ids: [],
+    tokens: [],
+    promptIds: null,
+    forced: 0,
+    fingerprint: null,
+    finish: null,
+    usage: null,
+    cuts: 0,
+    times: { asked: 0, first: 0, last: 0, from: 0 },
   };
 }
 
@@ -67,13 +77,18 @@ export function speedOf(answer) {
   return told > 0 && ms > SPEED_MS ? (told * 1000) / ms : null;
 }
 
-const pause = (ms, signal) => new Promise((resolve, reject) => {
-  const timer = setTimeout(resolve, ms);
-  signal.addEventListener('abort', () => {
-    clearTimeout(timer);
-    reject(new DOMException('stopped', 'AbortError'));
-  }, { once: true });
-});
+const pause = (ms, signal) =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearTimeout(timer);
+        reject(new DOMException('stopped', 'AbortError'));
+      },
+      { once: true },
+    );
+  });
 
 /**
  * Fills an answer until it has ended. `body` has all that decides it, the seed too; `answer` may
@@ -101,7 +116,10 @@ export async function fill(answer, body, { signal, onChange = () => {}, onWait =
       if (!(error instanceof ApiError) || !error.isTransient || signal.aborted) throw error;
       since ??= performance.now();
       if (performance.now() - since > PATIENCE_MS) throw error;
-      if (answer.ids.length > known) { attempt = 0; answer.cuts += 1; }
+      if (answer.ids.length > known) {
+        attempt = 0;
+        answer.cuts += 1;
+      }
       onWait(error);
       await pause(error.retryAfter ? error.retryAfter * 1000 : Math.min(250 * 2 ** attempt, 4000), signal);
     }
@@ -135,7 +153,11 @@ export function branched(answer, k, [id, lp, bytes], isText) {
   other[thinks ? 'reasoning' : 'content'] += text;
   const entry = { ...answer.tokens[k], lp, bytes, at: [other.content.length, other.reasoning.length] };
   return {
-    ...other, ids: [...answer.ids.slice(0, k), id], tokens: [...before, entry], forced: k + 1,
-    promptIds: answer.promptIds, fingerprint: answer.fingerprint,
+    ...other,
+    ids: [...answer.ids.slice(0, k), id],
+    tokens: [...before, entry],
+    forced: k + 1,
+    promptIds: answer.promptIds,
+    fingerprint: answer.fingerprint,
   };
 }

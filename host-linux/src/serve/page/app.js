@@ -11,7 +11,12 @@ import * as store from './store.js';
 import { onOpened, showList } from './view/sidebar.js';
 import { readOut, showExamples, showMessage, showThread } from './view/thread.js';
 
-const EXAMPLES = ['What is the capital of France?', 'What is 17 + 25?', 'Write a function that reverses a list.', 'What is Verbatim?'];
+const EXAMPLES = [
+  'What is the capital of France?',
+  'What is 17 + 25?',
+  'Write a function that reverses a list.',
+  'What is Verbatim?',
+];
 const server = { name: 'Verbatim', room: null };
 
 const actions = {
@@ -22,7 +27,8 @@ const actions = {
   branch: (message, k, other) => chat.branch(message, k, other).catch((error) => toast(error.message)),
   giveResults: chat.giveResults,
   sameBits: (message) => sameBits(message.answer, chat.bodyOf(message), new AbortController().signal),
-  share: (message) => download(`verbatim-${message.answer.fingerprint}-${message.request.parameters.seed}.json`, receiptOf(message)),
+  share: (message) =>
+    download(`verbatim-${message.answer.fingerprint}-${message.request.parameters.seed}.json`, receiptOf(message)),
 };
 
 function show(ended = null) {
@@ -33,7 +39,10 @@ function show(ended = null) {
   $('system').value = chat.state.conversation.system;
   $('system-box').open ||= chat.state.conversation.system !== '';
   document.title = chat.path().length ? `${chat.state.conversation.title} – Verbatim` : 'Verbatim';
-  if (ended) readOut(ended);
+  if (!ended) return;
+  readOut(ended);
+  const { fingerprint } = ended.answer;
+  if (fingerprint && fingerprint !== $('fingerprint').textContent) connect();
 }
 
 /** The dialog with the key, where the server wants one. */
@@ -95,7 +104,12 @@ function showSidebar(isOpen) {
 
 function wireButtons() {
   const on = (id, handler, event = 'click') => $(id).addEventListener(event, handler);
-  on('new', () => { chat.startNew(); showList(); showSidebar(false); $('input').focus(); });
+  on('new', () => {
+    chat.startNew();
+    showList();
+    showSidebar(false);
+    $('input').focus();
+  });
   on('stop', chat.stop);
   on('sidebar-open', () => showSidebar(!document.body.classList.contains('sidebar-open')));
   on('sidebar-close', () => showSidebar(false));
@@ -113,10 +127,14 @@ function wireButtons() {
   on('system', () => chat.setSystem($('system').value), 'change');
   on('export', async () => download('verbatim-conversations.json', await store.exported()));
   on('import', () => $('import-file').click());
-  on('import-file', async () => {
-    if ($('import-file').files[0]) await importFile($('import-file').files[0]);
-    $('import-file').value = '';
-  }, 'change');
+  on(
+    'import-file',
+    async () => {
+      if ($('import-file').files[0]) await importFile($('import-file').files[0]);
+      $('import-file').value = '';
+    },
+    'change',
+  );
 }
 
 function wireKeys() {
@@ -126,9 +144,17 @@ function wireKeys() {
     const key = event.key.toLowerCase();
     let action;
     if (document.querySelector('dialog[open]')) return;
-    if (key === 'escape') action = () => { chat.stop(); showSidebar(false); };
+    if (key === 'escape')
+      action = () => {
+        chat.stop();
+        showSidebar(false);
+      };
     else if (ctrl && event.shiftKey && key === 'o') action = () => $('new').click();
-    else if (ctrl && key === 'k') action = () => { showSidebar(true); $('search').focus(); };
+    else if (ctrl && key === 'k')
+      action = () => {
+        showSidebar(true);
+        $('search').focus();
+      };
     else if (ctrl && key === ',') action = () => $('settings').showModal();
     else if (key === '/' && !isWriting()) action = () => $('input').focus();
     else if (key === '?' && !isWriting()) action = () => $('keys').showModal();
@@ -157,6 +183,11 @@ async function begin() {
     sessionStorage.setItem('verbatim-open', chat.state.conversation.id);
     showList();
   };
+  let isTold = false;
+  store.setProblem((error) => {
+    if (!isTold) toast(`The browser does not keep this conversation: ${error.message}`);
+    isTold = true;
+  });
   chat.setView({ show, showOne: showMessage, listChanged, needKey });
   await openLatest();
   showList();

@@ -38,7 +38,9 @@ async function startLoad(model, signal) {
   const started = performance.now();
   while (performance.now() - started < LOAD_WAIT_MS) {
     if ((await get('health')).running > 0) return;
-    await new Promise((resolve) => { setTimeout(resolve, 10); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, 10);
+    });
   }
   throw new Error('The load did not start.');
 }
@@ -47,15 +49,24 @@ async function startLoad(model, signal) {
 async function keepBusy(i, { model, n, room }, signal) {
   for (let round = 0; !signal.aborted; round += 1) {
     const body = {
-      ...(model ? { model } : {}), messages: [{ role: 'user', content: TOPICS[i % TOPICS.length] }], n, stream: true,
-      max_tokens: Math.max(16, Math.min(LOAD_TOKENS, room - 64)), ignore_eos: true, temperature: 1.2,
-      seed: 1000 * i + round, stream_options: { interval_ms: 200 },
+      ...(model ? { model } : {}),
+      messages: [{ role: 'user', content: TOPICS[i % TOPICS.length] }],
+      n,
+      stream: true,
+      max_tokens: Math.max(16, Math.min(LOAD_TOKENS, room - 64)),
+      ignore_eos: true,
+      temperature: 1.2,
+      seed: 1000 * i + round,
+      stream_options: { interval_ms: 200 },
     };
     try {
       const reader = (await post('v1/chat/completions', body, signal)).body.getReader();
       while (!(await reader.read()).done);
     } catch {
-      if (!signal.aborted) await new Promise((resolve) => { setTimeout(resolve, 300); });
+      if (!signal.aborted)
+        await new Promise((resolve) => {
+          setTimeout(resolve, 300);
+        });
     }
   }
 }
@@ -65,7 +76,9 @@ async function watchLoad(signal) {
   let most = 0;
   while (!signal.aborted) {
     most = Math.max(most, (await get('health').catch(() => ({ running: 0 }))).running);
-    await new Promise((resolve) => { setTimeout(resolve, 15); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, 15);
+    });
   }
   return most;
 }

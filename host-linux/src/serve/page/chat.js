@@ -16,7 +16,9 @@ export const state = { conversation: null, messages: new Map(), running: null };
 let view = { show() {}, showOne() {}, listChanged() {} };
 
 /** Sets what is told of changes. */
-export function setView(handlers) { view = handlers; }
+export function setView(handlers) {
+  view = handlers;
+}
 
 /** The messages that are shown and sent. */
 export const path = () => pathTo(state.messages, state.conversation.head);
@@ -37,6 +39,8 @@ export async function open(conversation) {
   const messages = await store.messagesOf(conversation.id);
   state.conversation = conversation;
   state.messages = new Map(messages.map((message) => [message.id, message]));
+  // The page may have been closed before the message that it was to show was written.
+  if (!state.messages.has(conversation.head)) conversation.head = messages.at(-1)?.id ?? null;
   view.show();
 }
 
@@ -97,9 +101,14 @@ function requestNow() {
 /** The body of the request that a message is the answer to, the same each time. */
 export function bodyOf({ parent, request }) {
   return {
-    messages: asMessages(request.system, pathTo(state.messages, parent)), ...request.parameters,
-    stream: true, stream_options: { include_usage: true }, logprobs: true, top_logprobs: request.alternatives,
-    return_token_ids: true, return_tokens_as_token_ids: true,
+    messages: asMessages(request.system, pathTo(state.messages, parent)),
+    ...request.parameters,
+    stream: true,
+    stream_options: { include_usage: true },
+    logprobs: true,
+    top_logprobs: request.alternatives,
+    return_token_ids: true,
+    return_tokens_as_token_ids: true,
   };
 }
 
@@ -156,12 +165,16 @@ async function run(message) {
   state.running = controller;
   message.running = true;
   view.show();
+  await save(message);
   await keep();
   let savedAt = 0;
   try {
     await fill(message.answer, bodyOf(message), {
       signal: controller.signal,
-      onWait: (error) => { message.wait = error?.message ?? null; view.showOne(message); },
+      onWait: (error) => {
+        message.wait = error?.message ?? null;
+        view.showOne(message);
+      },
       onChange: () => {
         view.showOne(message);
         if (performance.now() - savedAt < SAVE_MS) return;
@@ -176,8 +189,8 @@ async function run(message) {
   if (state.running === controller) state.running = null;
   delete message.running;
   delete message.wait;
-  if (messages === state.messages) view.show(message);
   await save(message);
+  if (messages === state.messages) view.show(message);
 }
 
 /** Writes a message without what is only true while it runs. */

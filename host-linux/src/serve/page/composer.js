@@ -8,10 +8,26 @@ const FILE_MAX = 1 << 20;
 let files = [];
 
 function showFiles() {
-  $('files').replaceChildren(...files.map((file) => h('span', { class: 'chip' }, file.name,
-    button('✕', () => { files = files.filter((other) => other !== file); showFiles(); }, {
-      class: 'small', 'aria-label': `Remove ${file.name}`,
-    }))));
+  $('files').replaceChildren(
+    ...files.map((file) =>
+      h(
+        'span',
+        { class: 'chip' },
+        file.name,
+        button(
+          '✕',
+          () => {
+            files = files.filter((other) => other !== file);
+            showFiles();
+          },
+          {
+            class: 'small',
+            'aria-label': `Remove ${file.name}`,
+          },
+        ),
+      ),
+    ),
+  );
 }
 
 /** Attaches files, if they are text of some size that a prompt can have. */
@@ -46,16 +62,25 @@ export function take() {
 /** Wires the field up; `onSend` is called to send, and `onEditLast` to edit what was said last. */
 export function wireComposer(onSend, onEditLast) {
   const input = $('input');
-  $('composer').addEventListener('submit', (event) => { event.preventDefault(); onSend(); });
+  $('composer').addEventListener('submit', (event) => {
+    event.preventDefault();
+    onSend();
+  });
   input.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       onSend();
     }
-    if (event.key === 'ArrowUp' && !input.value) { event.preventDefault(); onEditLast(); }
+    if (event.key === 'ArrowUp' && !input.value) {
+      event.preventDefault();
+      onEditLast();
+    }
   });
   input.addEventListener('paste', (event) => {
-    if (event.clipboardData.files.length) { event.preventDefault(); attach(event.clipboardData.files); }
+    if (event.clipboardData.files.length) {
+      event.preventDefault();
+      attach(event.clipboardData.files);
+    }
   });
   $('attach').addEventListener('click', () => $('attach-file').click());
   $('attach-file').addEventListener('change', async () => {

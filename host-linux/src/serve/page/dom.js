@@ -41,7 +41,9 @@ export function toast(text) {
   $('toast').textContent = text;
   $('toast').hidden = false;
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => { $('toast').hidden = true; }, 5000);
+  toastTimer = setTimeout(() => {
+    $('toast').hidden = true;
+  }, 5000);
 }
 
 /** Copies a text, also where a page without TLS has no clipboard. */

@@ -56,38 +56,72 @@ function onText(name, text) {
 export async function loadSettings(models, onKey) {
   const names = models.map((model) => model.id);
   if (!names.includes(settings.model)) settings.model = '';
-  const model = h('select', { id: 'model', onchange: () => { settings.model = model.value; save(); } },
-    h('option', { value: '' }, 'the one that is served'), names.map((name) => h('option', { value: name }, name)));
+  const model = h(
+    'select',
+    {
+      id: 'model',
+      onchange: () => {
+        settings.model = model.value;
+        save();
+      },
+    },
+    h('option', { value: '' }, 'the one that is served'),
+    names.map((name) => h('option', { value: name }, name)),
+  );
   model.value = settings.model;
   const count = h('input', {
-    id: 'alternatives', type: 'number', min: 0, max: 20, value: settings.alternatives,
-    onchange: () => { settings.alternatives = Math.min(20, Math.max(0, Math.trunc(Number(count.value)))); save(); },
+    id: 'alternatives',
+    type: 'number',
+    min: 0,
+    max: 20,
+    value: settings.alternatives,
+    onchange: () => {
+      settings.alternatives = Math.min(20, Math.max(0, Math.trunc(Number(count.value))));
+      save();
+    },
   });
   parameters = parametersOf(await get('openapi.json'));
   onText('', '');
   $('fields').replaceChildren(
     h('div', { class: 'field' }, h('label', { for: 'model' }, 'Model'), model),
     ...parameterFields(parameters, settings.texts, onText),
-    h('details', { class: 'group' }, h('summary', {}, 'This page'),
-      h('div', { class: 'field' }, h('label', { for: 'alternatives' }, 'Alternatives of each token',
-        h('span', { class: 'range' }, '0 to 20')), count,
-      h('p', { class: 'meaning' }, 'How many of the likeliest tokens the raw view shows in each place.'))),
+    h(
+      'details',
+      { class: 'group' },
+      h('summary', {}, 'This page'),
+      h(
+        'div',
+        { class: 'field' },
+        h('label', { for: 'alternatives' }, 'Alternatives of each token', h('span', { class: 'range' }, '0 to 20')),
+        count,
+        h('p', { class: 'meaning' }, 'How many of the likeliest tokens the raw view shows in each place.'),
+      ),
+    ),
     keyField(onKey),
     button('Set all parameters back', () => {
       settings.texts = {};
       save();
       loadSettings(models, onKey);
-    }));
+    }),
+  );
 }
 
 /** The field of the API key, which `onKey` is told of when it has changed. */
 export function keyField(onKey) {
   const key = h('input', { id: 'key', type: 'password', value: apiKey(), autocomplete: 'off' });
   const keep = h('input', { id: 'keep-key', type: 'checkbox', checked: keepsKey() });
-  const change = () => { setApiKey(key.value.trim(), keep.checked); onKey(); };
+  const change = () => {
+    setApiKey(key.value.trim(), keep.checked);
+    onKey();
+  };
   key.addEventListener('change', change);
   keep.addEventListener('change', change);
-  return h('div', { class: 'field', id: 'key-field' }, h('label', { for: 'key' }, 'API key'), key,
+  return h(
+    'div',
+    { class: 'field', id: 'key-field' },
+    h('label', { for: 'key' }, 'API key'),
+    key,
     h('label', { class: 'check' }, keep, 'Keep it in this browser'),
-    h('p', { class: 'meaning' }, 'Only where the server asks for one. It is sent to this server and to nobody else.'));
+    h('p', { class: 'meaning' }, 'Only where the server asks for one. It is sent to this server and to nobody else.'),
+  );
 }

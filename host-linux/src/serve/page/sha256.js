@@ -23,7 +23,10 @@ export function sha256(bytes) {
   const words = new Uint32Array(64);
   for (let from = 0; from < padded.length; from += 64) {
     for (let i = 0; i < 64; i += 1) {
-      if (i < 16) { words[i] = view.getUint32(from + 4 * i); continue; }
+      if (i < 16) {
+        words[i] = view.getUint32(from + 4 * i);
+        continue;
+      }
       const [a, b] = [words[i - 15], words[i - 2]];
       const small = turn(a, 7) ^ turn(a, 18) ^ (a >>> 3);
       const great = turn(b, 17) ^ turn(b, 19) ^ (b >>> 10);
@@ -35,7 +38,9 @@ export function sha256(bytes) {
       const t2 = (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
       [k, g, f, e, d, c, b, a] = [g, f, e, (d + t1) | 0, c, b, a, (t1 + t2) | 0];
     }
-    [a, b, c, d, e, f, g, k].forEach((x, i) => { state[i] += x; });
+    [a, b, c, d, e, f, g, k].forEach((x, i) => {
+      state[i] += x;
+    });
   }
   return [...state].map((x) => x.toString(16).padStart(8, '0')).join('');
 }

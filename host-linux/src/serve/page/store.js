@@ -1,15 +1,18 @@
 // Conversations in the browser (IndexedDB). A message is kept without its tokens, which are large
 // and lie in a store of their own; both are written again whenever they have changed.
 
+import { checkedMessage } from './check.js';
+
 /** Format of exported conversations. */
 const FORMAT = 'verbatim-conversations/1';
 /** The longest file that is imported, in characters. */
 const IMPORT_MAX = 200e6;
 
-const done = (request) => new Promise((resolve, reject) => {
-  request.onsuccess = () => resolve(request.result);
-  request.onerror = () => reject(request.error);
-});
+const done = (request) =>
+  new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
 
 let opened;
 function database() {
@@ -30,18 +33,37 @@ async function store(name, mode = 'readonly') {
   return (await database()).transaction(name, mode).objectStore(name);
 }
 
+let onProblem = () => {};
+/** Sets who is told that something could not be kept: the page goes on without it. */
+export function setProblem(handler) {
+  onProblem = handler;
+}
+
+async function put(name, value) {
+  try {
+    await done((await store(name, 'readwrite')).put(value));
+  } catch (error) {
+    onProblem(error);
+  }
+}
+
 /** An id that no other conversation or message has. */
 export const newId = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (x) => x.toString(36)).join('');
 
 /** All conversations, those changed last first. */
 export async function conversations() {
-  const all = await done((await store('conversations')).getAll());
+  let all = [];
+  try {
+    all = await done((await store('conversations')).getAll());
+  } catch (error) {
+    onProblem(error);
+  }
   return all.sort((a, b) => b.updated - a.updated);
 }
 
 /** Writes a conversation: `{id, title, created, updated, system, head}`, head being a message. */
 export async function saveConversation(conversation) {
-  await done((await store('conversations', 'readwrite')).put(conversation));
+  await put('conversations', conversation);
 }
 
 /** Writes a message, without the tokens of its answer. */
@@ -49,10 +71,10 @@ export async function saveMessage(message) {
   const { answer, ...rest } = message;
   const { ids, tokens, ...light } = answer ?? {};
   const record = answer ? { ...rest, answer: light } : rest;
-  await done((await store('messages', 'readwrite')).put(record));
+  await put('messages', record);
   if (!ids?.length) return;
   const { id, conversation } = message;
-  await done((await store('tokens', 'readwrite')).put({ id, conversation, ids, tokens }));
+  await put('tokens', { id, conversation, ids, tokens });
 }
 
 /** The messages of a conversation, oldest first, with their tokens. */
@@ -121,16 +143,25 @@ export async function imported(text) {
   if (file?.format !== FORMAT || !Array.isArray(file.conversations)) {
     throw new Error(`The file is not one of conversations: its format is not ${FORMAT}.`);
   }
-  for (const { messages, ...conversation } of file.conversations) {
+  const list = file.conversations.map(({ messages, ...conversation }) => {
     if (!Array.isArray(messages)) throw new Error('A conversation of the file has no messages.');
-    const ids = new Map(messages.map((message) => [message.id, newId()]));
+    return { ...conversation, messages: messages.map(checkedMessage) };
+  });
+  for (const { title, created, updated, system, head, messages } of list) {
     const id = newId();
-    const head = ids.get(conversation.head) ?? null;
+    const ids = new Map(messages.map((message) => [message.id, newId()]));
     for (const message of messages) {
       const parent = ids.get(message.parent) ?? null;
       await saveMessage({ ...message, id: ids.get(message.id), conversation: id, parent });
     }
-    await saveConversation({ ...conversation, title: String(conversation.title), id, head });
+    await saveConversation({
+      id,
+      title: String(title),
+      created: Number(created) || 0,
+      updated: Number(updated) || 0,
+      system: String(system ?? ''),
+      head: ids.get(head) ?? null,
+    });
   }
   return file.conversations.length;
 }

@@ -12,7 +12,8 @@ export function pathTo(messages, head) {
 
 /** Messages that stand in the same place, oldest first, the given one among them. */
 export function siblings(messages, message) {
-  return [...messages.values()].filter((other) => other.parent === message.parent)
+  return [...messages.values()]
+    .filter((other) => other.parent === message.parent)
     .sort((a, b) => a.created - b.created);
 }
 
@@ -20,7 +21,10 @@ export function siblings(messages, message) {
 export function leafBelow(messages, message) {
   const under = [...messages.values()].filter((other) => other.parent === message.id);
   if (!under.length) return message;
-  return leafBelow(messages, under.reduce((a, b) => (b.created > a.created ? b : a)));
+  return leafBelow(
+    messages,
+    under.reduce((a, b) => (b.created > a.created ? b : a)),
+  );
 }
 
 /** A file that was attached, as the model reads it. */
@@ -41,7 +45,9 @@ export function asMessages(system, path) {
       const message = { role: 'assistant', content: answer.content };
       if (answer.calls.length) {
         message.tool_calls = answer.calls.map((call) => ({
-          id: call.id, type: 'function', function: { name: call.name, arguments: call.arguments },
+          id: call.id,
+          type: 'function',
+          function: { name: call.name, arguments: call.arguments },
         }));
       }
       list.push(message);

@@ -56,7 +56,10 @@ function fence(lines, from) {
   const isEnd = (line) => new RegExp(`^ {0,3}${marks[0] === '`' ? '`' : '~'}{${marks.length},}[ \\t]*$`).test(line);
   let to = from + 1;
   while (to < lines.length && !isEnd(lines[to])) to += 1;
-  const text = lines.slice(from + 1, to).map((line) => outdent(line, indent)).join('\n');
+  const text = lines
+    .slice(from + 1, to)
+    .map((line) => outdent(line, indent))
+    .join('\n');
   return [{ type: 'code', text, language: info.trim() }, Math.min(to + 1, lines.length)];
 }
 
@@ -66,7 +69,17 @@ function indentedCode(lines, from) {
   for (; to < lines.length && (BLANK.test(lines[to]) || indentOf(lines[to]) >= 4); to += 1) {
     if (!BLANK.test(lines[to])) end = to + 1;
   }
-  return [{ type: 'code', text: lines.slice(from, end).map((line) => outdent(line, 4)).join('\n'), language: '' }, end];
+  return [
+    {
+      type: 'code',
+      text: lines
+        .slice(from, end)
+        .map((line) => outdent(line, 4))
+        .join('\n'),
+      language: '',
+    },
+    end,
+  ];
 }
 
 /** A formula that has lines of its own; none until its end is there. */
@@ -111,9 +124,15 @@ function itemLines(lines, from, [marker]) {
     else if (indentOf(line) >= width) inner.push(outdent(line, width));
     else if (inner.at(-1) === '' || interrupts(line) || ITEM.test(line)) break;
     else inner.push(line.trimStart());
-    if (inner.length === 2 && BLANK.test(inner[0]) && inner[1] === '') { to += 1; break; }
+    if (inner.length === 2 && BLANK.test(inner[0]) && inner[1] === '') {
+      to += 1;
+      break;
+    }
   }
-  while (inner.length > 1 && inner.at(-1) === '') { inner.pop(); to -= 1; }
+  while (inner.length > 1 && inner.at(-1) === '') {
+    inner.pop();
+    to -= 1;
+  }
   return [inner, to];
 }
 
@@ -141,7 +160,10 @@ function list(lines, from, context) {
 
 /** The cells of a row, without the bars around them. */
 function cellsOf(line) {
-  const cells = line.trim().replace(/^\|/, '').split(/(?<!\\)\|/);
+  const cells = line
+    .trim()
+    .replace(/^\|/, '')
+    .split(/(?<!\\)\|/);
   if (cells.length > 1 && BLANK.test(cells.at(-1))) cells.pop();
   return cells.map((cell) => cell.trim().replaceAll('\\|', '|'));
 }
@@ -169,11 +191,26 @@ function paragraph(lines, from) {
   let to = from + 1;
   for (; to < lines.length && !BLANK.test(lines[to]); to += 1) {
     const under = UNDERLINE.exec(lines[to]);
-    const text = () => lines.slice(from, to).map((line) => line.trimStart()).join('\n').trimEnd();
+    const text = () =>
+      lines
+        .slice(from, to)
+        .map((line) => line.trimStart())
+        .join('\n')
+        .trimEnd();
     if (under) return [{ type: 'heading', depth: under[1][0] === '=' ? 1 : 2, text: text() }, to + 1];
     if (interrupts(lines[to]) || table(lines, to)) break;
   }
-  return [{ type: 'paragraph', text: lines.slice(from, to).map((line) => line.trimStart()).join('\n').trimEnd() }, to];
+  return [
+    {
+      type: 'paragraph',
+      text: lines
+        .slice(from, to)
+        .map((line) => line.trimStart())
+        .join('\n')
+        .trimEnd(),
+    },
+    to,
+  ];
 }
 
 /** Takes a definition of a link out of the text; the first of a name is the one that holds. */

@@ -5,15 +5,34 @@
 const DELIMITERS_MAX = 2000;
 
 const NAMED = {
-  amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: '\u00a0', copy: '©', reg: '®', mdash: '—', ndash: '–',
-  hellip: '…', rarr: '→', larr: '←', times: '×', deg: '°', plusmn: '±', le: '≤', ge: '≥', ne: '≠', middot: '·',
+  amp: '&',
+  lt: '<',
+  gt: '>',
+  quot: '"',
+  apos: "'",
+  nbsp: '\u00a0',
+  copy: '©',
+  reg: '®',
+  mdash: '—',
+  ndash: '–',
+  hellip: '…',
+  rarr: '→',
+  larr: '←',
+  times: '×',
+  deg: '°',
+  plusmn: '±',
+  le: '≤',
+  ge: '≥',
+  ne: '≠',
+  middot: '·',
 };
 const PUNCTUATION = /[\p{P}\p{S}]/u;
 const ESCAPABLE = /[!-/:-@[-`{-~]/;
 const ENTITY = /&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|([A-Za-z]\w*));/y;
 const AUTOLINK = /<(?:(https?:\/\/[^\s<>]*)|([\w.+-]+@[\w-]+(?:\.[\w-]+)+))>/iy;
 const BARE = /(?:https?:\/\/|www\.)[^\s<]+/iy;
-const TARGET = /\([ \n]*(?:<([^<>\n]*)>|((?:\\.|[^\s()\\]|\((?:\\.|[^\s()\\])*\))*))(?:[ \n]+(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'))?[ \n]*\)/y;
+const TARGET =
+  /\([ \n]*(?:<([^<>\n]*)>|((?:\\.|[^\s()\\]|\((?:\\.|[^\s()\\])*\))*))(?:[ \n]+(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'))?[ \n]*\)/y;
 const DOLLARS = /\$\$([^$]+)\$\$|\$(?![\s$])((?:\\.|[^$\\\n])*?[^\s\\$])\$(?!\d)/y;
 
 const text = (value) => ({ type: 'text', value });
@@ -25,8 +44,8 @@ function resolve([whole, dec, hex, name]) {
   return point && point <= 0x10ffff ? String.fromCodePoint(point) : '\ufffd';
 }
 
-const unescaped = (value) => value.replace(/\\([!-/:-@[-`{-~])/g, '$1')
-  .replace(new RegExp(ENTITY.source, 'g'), (...found) => resolve(found));
+const unescaped = (value) =>
+  value.replace(/\\([!-/:-@[-`{-~])/g, '$1').replace(new RegExp(ENTITY.source, 'g'), (...found) => resolve(found));
 
 /** The length of a bare address, without the punctuation that a sentence has put behind it. */
 function bareLength(address) {
@@ -80,18 +99,33 @@ class Scanner {
   /** Takes what begins with this character, if something does. */
   take(c) {
     switch (c) {
-      case '\\': return this.backslash();
-      case '`': return this.code();
-      case '$': return this.dollars();
-      case '<': return this.autolink();
-      case '&': return this.entity();
-      case 'h': case 'w': return this.bare();
-      case '!': return this.source[this.at + 1] === '[' && this.open('![');
-      case '[': return this.open('[');
-      case ']': return this.close();
-      case '*': case '_': case '~': return this.delimiter(c);
-      case '\n': return this.newline();
-      default: return false;
+      case '\\':
+        return this.backslash();
+      case '`':
+        return this.code();
+      case '$':
+        return this.dollars();
+      case '<':
+        return this.autolink();
+      case '&':
+        return this.entity();
+      case 'h':
+      case 'w':
+        return this.bare();
+      case '!':
+        return this.source[this.at + 1] === '[' && this.open('![');
+      case '[':
+        return this.open('[');
+      case ']':
+        return this.close();
+      case '*':
+      case '_':
+      case '~':
+        return this.delimiter(c);
+      case '\n':
+        return this.newline();
+      default:
+        return false;
     }
   }
 
@@ -112,7 +146,8 @@ class Scanner {
     const [marks] = this.match(/`+/y);
     let end = this.at;
     const isRun = () => this.source[end - 1] !== '`' && this.source[end + marks.length] !== '`';
-    do end = this.find(marks, end + marks.length); while (end > 0 && !isRun());
+    do end = this.find(marks, end + marks.length);
+    while (end > 0 && !isRun());
     if (end < 0) {
       this.missing.add(marks);
       return this.push(text(marks), marks.length) ?? true;
@@ -125,7 +160,9 @@ class Scanner {
   dollars() {
     const found = this.match(DOLLARS);
     if (!found) return false;
-    return this.push({ type: 'math', latex: found[1] ?? found[2], display: found[1] !== undefined }, found[0].length) ?? true;
+    return (
+      this.push({ type: 'math', latex: found[1] ?? found[2], display: found[1] !== undefined }, found[0].length) ?? true
+    );
   }
 
   autolink() {
@@ -183,7 +220,11 @@ class Scanner {
     if (found) {
       const [whole, angled, plain, ...titles] = found;
       const title = titles.find((value) => value !== undefined);
-      return { href: unescaped(angled ?? plain), title: title === undefined ? null : unescaped(title), length: whole.length + 1 };
+      return {
+        href: unescaped(angled ?? plain),
+        title: title === undefined ? null : unescaped(title),
+        length: whole.length + 1,
+      };
     }
     const name = (named?.[1] || this.source.slice(from, this.at)).trim().replace(/\s+/g, ' ').toLowerCase();
     const link = this.links.get(name);

@@ -29,44 +29,92 @@ const inlineNode = (piece) => INLINE[piece.type](piece);
 /** A block of code with its language and a button that copies it. */
 export function codeBlock(text, language = '') {
   const name = language.split(/\s+/)[0];
-  return h('div', { class: 'code' },
-    h('div', { class: 'code-head' }, h('span', {}, name || 'text'),
-      h('button', { type: 'button', class: 'small', onclick: () => copy(text), 'aria-label': 'Copy code' }, 'Copy')),
-    h('pre', { tabindex: '0' }, h('code', {}, highlight(text, name))));
+  return h(
+    'div',
+    { class: 'code' },
+    h(
+      'div',
+      { class: 'code-head' },
+      h('span', {}, name || 'text'),
+      h('button', { type: 'button', class: 'small', onclick: () => copy(text), 'aria-label': 'Copy code' }, 'Copy'),
+    ),
+    h('pre', { tabindex: '0' }, h('code', {}, highlight(text, name))),
+  );
 }
 
 /** Builds the nodes of blocks, with the links that are defined by name. */
 class Builder {
-  constructor(links) { this.links = links; }
+  constructor(links) {
+    this.links = links;
+  }
 
-  inline(text) { return parseInline(text, this.links).map(inlineNode); }
+  inline(text) {
+    return parseInline(text, this.links).map(inlineNode);
+  }
 
-  blocks(list) { return list.map((block) => this[block.type](block)); }
+  blocks(list) {
+    return list.map((block) => this[block.type](block));
+  }
 
-  paragraph({ text }) { return h('p', {}, this.inline(text)); }
+  paragraph({ text }) {
+    return h('p', {}, this.inline(text));
+  }
 
-  heading({ depth, text }) { return h(`h${Math.min(depth + 2, 6)}`, {}, this.inline(text)); }
+  heading({ depth, text }) {
+    return h(`h${Math.min(depth + 2, 6)}`, {}, this.inline(text));
+  }
 
-  rule() { return h('hr'); }
+  rule() {
+    return h('hr');
+  }
 
-  code({ text, language }) { return codeBlock(text, language); }
+  code({ text, language }) {
+    return codeBlock(text, language);
+  }
 
-  math({ latex }) { return math(latex, true); }
+  math({ latex }) {
+    return math(latex, true);
+  }
 
-  quote({ blocks }) { return h('blockquote', {}, this.blocks(blocks)); }
+  quote({ blocks }) {
+    return h('blockquote', {}, this.blocks(blocks));
+  }
 
   list({ ordered, start, loose, items }) {
     const tight = (block) => (block.type === 'paragraph' && !loose ? this.inline(block.text) : this.blocks([block]));
-    return h(ordered ? 'ol' : 'ul', { start: ordered && start !== 1 ? start : null }, items.map(({ blocks, task }) => {
-      const box = task !== null && h('input', { type: 'checkbox', disabled: true, checked: task, 'aria-label': task ? 'done' : 'to do' });
-      return h('li', { class: box ? 'task' : null }, box, blocks.map(tight));
-    }));
+    return h(
+      ordered ? 'ol' : 'ul',
+      { start: ordered && start !== 1 ? start : null },
+      items.map(({ blocks, task }) => {
+        const box =
+          task !== null &&
+          h('input', { type: 'checkbox', disabled: true, checked: task, 'aria-label': task ? 'done' : 'to do' });
+        return h('li', { class: box ? 'task' : null }, box, blocks.map(tight));
+      }),
+    );
   }
 
   table({ head, rows, align }) {
-    const cells = (tag, list) => h('tr', {}, list.map((text, i) => h(tag, { class: align[i] && `align-${align[i]}` }, this.inline(text))));
-    return h('div', { class: 'table', tabindex: '0', role: 'region', 'aria-label': 'Table' }, h('table', {},
-      h('thead', {}, cells('th', head)), h('tbody', {}, rows.map((row) => cells('td', row)))));
+    const cells = (tag, list) =>
+      h(
+        'tr',
+        {},
+        list.map((text, i) => h(tag, { class: align[i] && `align-${align[i]}` }, this.inline(text))),
+      );
+    return h(
+      'div',
+      { class: 'table', tabindex: '0', role: 'region', 'aria-label': 'Table' },
+      h(
+        'table',
+        {},
+        h('thead', {}, cells('th', head)),
+        h(
+          'tbody',
+          {},
+          rows.map((row) => cells('td', row)),
+        ),
+      ),
+    );
   }
 }
 

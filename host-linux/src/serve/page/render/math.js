@@ -12,8 +12,13 @@ export function math(latex, display) {
     convert(node, latex, display);
     return node;
   }
-  asked ??= import('../vendor/temml.js').then((module) => { temml = module.default; });
-  asked.then(() => convert(node, latex, display), () => {});
+  asked ??= import('../vendor/temml.js').then((module) => {
+    temml = module.default;
+  });
+  asked.then(
+    () => convert(node, latex, display),
+    () => {},
+  );
   return node;
 }
 

@@ -13,23 +13,39 @@ const GROUPS = {
   'Single tokens': ['logit_bias', 'allowed_token_ids', 'bad_words', 'skip_special_tokens'],
   More: [],
 };
-const SET_BY_PAGE = new Set(`messages model stream stream_options resume logprobs top_logprobs n echo
+const SET_BY_PAGE = new Set(
+  `messages model stream stream_options resume logprobs top_logprobs n echo
   return_token_ids return_tokens_as_token_ids prompt_logprobs request_id system_fingerprint guided_json
   guided_regex guided_choice guided_grammar json_schema max_completion_tokens add_generation_prompt
-  continue_final_message`.split(/\s+/));
+  continue_final_message`.split(/\s+/),
+);
 
 /** What the table's words say of parameters that are left out, where it has no `default`. */
 const DEFAULTS = {
-  temperature: 'the model’s, else 1', top_p: 'the model’s, else 1', top_k: 'the model’s, else off', min_p: '0',
-  seed: 'drawn', max_tokens: 'what the context has room for', min_tokens: '0', frequency_penalty: '0',
-  presence_penalty: '0', repetition_penalty: 'the model’s, else 1', ignore_eos: 'false', skip_special_tokens: 'true',
-  include_stop_str_in_output: 'false', priority: '0', tool_choice: 'auto', parallel_tool_calls: 'true',
+  temperature: 'the model’s, else 1',
+  top_p: 'the model’s, else 1',
+  top_k: 'the model’s, else off',
+  min_p: '0',
+  seed: 'drawn',
+  max_tokens: 'what the context has room for',
+  min_tokens: '0',
+  frequency_penalty: '0',
+  presence_penalty: '0',
+  repetition_penalty: 'the model’s, else 1',
+  ignore_eos: 'false',
+  skip_special_tokens: 'true',
+  include_stop_str_in_output: 'false',
+  priority: '0',
+  tool_choice: 'auto',
+  parallel_tool_calls: 'true',
 };
 const EXAMPLES = {
   response_format: 'A JSON schema: {"type": "object", "properties": {"city": {"type": "string"}}}',
   tools: '[{"type": "function", "function": {"name": "…", "parameters": {…}}}]',
   structured_outputs: '{"regex": "[0-9]+"} or {"choice": ["yes", "no"]}',
-  stop: 'One string a line', bad_words: 'One string a line', logit_bias: '{"1234": -100}',
+  stop: 'One string a line',
+  bad_words: 'One string a line',
+  logit_bias: '{"1234": -100}',
 };
 const LABELS = { response_format: 'JSON schema' };
 
@@ -73,7 +89,8 @@ export function parse(name, schema, text) {
   const types = typesOf(schema);
   if (name === 'response_format') {
     const value = parseJson(text);
-    return value.type === 'json_object' || value.type === 'json_schema' ? value
+    return value.type === 'json_object' || value.type === 'json_schema'
+      ? value
       : { type: 'json_schema', json_schema: { name: 'answer', schema: value } };
   }
   if (types.includes('number')) return parseNumber(text, schema, false);
@@ -82,7 +99,11 @@ export function parse(name, schema, text) {
   if (types.includes('array') && !text.trimStart().startsWith('[')) {
     const items = schema.items ?? schema.anyOf?.find((s) => s.items)?.items ?? {};
     if (typesOf(items).includes('string')) return text.split('\n').filter(Boolean);
-    if (typesOf(items).includes('integer')) return text.split(/[\s,]+/).filter(Boolean).map(Number);
+    if (typesOf(items).includes('integer'))
+      return text
+        .split(/[\s,]+/)
+        .filter(Boolean)
+        .map(Number);
   }
   if (types.includes('object') || types.includes('array')) {
     return types.includes('string') && /^\w+$/.test(text) ? text : parseJson(text);
@@ -94,11 +115,22 @@ function control(name, schema, text) {
   const types = typesOf(schema);
   const shown = schema.default !== undefined ? JSON.stringify(schema.default) : DEFAULTS[name];
   const placeholder = EXAMPLES[name] ?? (shown ? `default: ${shown}` : '');
-  const props = { id: `p-${name}`, name, value: text, placeholder, 'aria-describedby': `d-${name}`, autocomplete: 'off' };
+  const props = {
+    id: `p-${name}`,
+    name,
+    value: text,
+    placeholder,
+    'aria-describedby': `d-${name}`,
+    autocomplete: 'off',
+  };
   const options = schema.enum ?? (types.length === 1 && types[0] === 'boolean' ? [true, false] : null);
   if (options && types.length === 1) {
-    const select = h('select', props, h('option', { value: '' }, shown ? `default: ${shown}` : 'default'),
-      options.filter((o) => o !== null).map((o) => h('option', { value: String(o) }, String(o))));
+    const select = h(
+      'select',
+      props,
+      h('option', { value: '' }, shown ? `default: ${shown}` : 'default'),
+      options.filter((o) => o !== null).map((o) => h('option', { value: String(o) }, String(o))),
+    );
     select.value = text;
     return select;
   }
@@ -106,9 +138,13 @@ function control(name, schema, text) {
     const { minimum: min, maximum: max } = schema;
     return h('input', { ...props, type: 'number', min, max, step: types.includes('number') ? 'any' : 1 });
   }
-  if (types.includes('string') && types.length === 1 && name !== 'grammar') return h('input', { ...props, type: 'text' });
+  if (types.includes('string') && types.length === 1 && name !== 'grammar')
+    return h('input', { ...props, type: 'text' });
   return h('textarea', { ...props, rows: 2, spellcheck: 'false' });
 }
+
+/** A sentence of the table, in which names stand between backticks. */
+const withCode = (text) => text.split('`').map((part, i) => (i % 2 ? h('code', {}, part) : part));
 
 /** One parameter: label, field, what it means, and what is wrong with it. */
 function field(name, schema, text, onText) {
@@ -116,7 +152,11 @@ function field(name, schema, text, onText) {
   const input = control(name, schema, text);
   const check = () => {
     let message = '';
-    try { if (input.value) parse(name, schema, input.value); } catch (error) { message = error.message; }
+    try {
+      if (input.value) parse(name, schema, input.value);
+    } catch (error) {
+      message = error.message;
+    }
     problem.textContent = message;
     problem.hidden = !message;
     input.setAttribute('aria-invalid', String(message !== ''));
@@ -125,15 +165,24 @@ function field(name, schema, text, onText) {
   input.addEventListener('change', check);
   if (text) check();
   const range = rangeOf(schema);
-  return h('div', { class: 'field' },
+  return h(
+    'div',
+    { class: 'field' },
     h('label', { for: `p-${name}` }, LABELS[name] ?? name, range && h('span', { class: 'range' }, range)),
-    input, problem, h('p', { id: `d-${name}`, class: 'meaning' }, schema.description ?? ''));
+    input,
+    problem,
+    h('p', { id: `d-${name}`, class: 'meaning' }, withCode(schema.description ?? '')),
+  );
 }
 
 /** The schemas of the parameters that a conversation can have, by name, of an OpenAPI document. */
 export function parametersOf(openapi) {
   let body = openapi.paths['/v1/chat/completions'].post.requestBody.content['application/json'].schema;
-  while (body.$ref) body = body.$ref.split('/').slice(1).reduce((at, part) => at[part], openapi);
+  while (body.$ref)
+    body = body.$ref
+      .split('/')
+      .slice(1)
+      .reduce((at, part) => at[part], openapi);
   const known = Object.entries(body.properties).filter(([name, s]) => !SET_BY_PAGE.has(name) && hasEffect(s));
   return new Map(known);
 }

@@ -23,7 +23,10 @@ function renameIn(item, conversation) {
   };
   input.addEventListener('keydown', (event) => {
     if (event.key === 'Enter') end(input.value);
-    if (event.key === 'Escape') { event.stopPropagation(); end(conversation.title); }
+    if (event.key === 'Escape') {
+      event.stopPropagation();
+      end(conversation.title);
+    }
   });
   input.addEventListener('blur', () => end(input.value));
   item.replaceChildren(input);
@@ -43,15 +46,26 @@ function entry(conversation, onOpen) {
   const item = h('li', { class: isOpen ? 'open' : null });
   const { title } = conversation;
   item.append(
-    button(title, async () => { await open(conversation); showList(); onOpen(); }, { class: 'title', 'aria-current': isOpen ? 'page' : null }),
+    button(
+      title,
+      async () => {
+        await open(conversation);
+        showList();
+        onOpen();
+      },
+      { class: 'title', 'aria-current': isOpen ? 'page' : null },
+    ),
     button('✎', () => renameIn(item, conversation), { class: 'small', 'aria-label': `Rename ${title}` }),
-    button('✕', () => remove(conversation), { class: 'small', 'aria-label': `Delete ${title}` }));
+    button('✕', () => remove(conversation), { class: 'small', 'aria-label': `Delete ${title}` }),
+  );
   return item;
 }
 
 let opened = () => {};
 /** Sets what happens once a conversation was opened from the list. */
-export function onOpened(handler) { opened = handler; }
+export function onOpened(handler) {
+  opened = handler;
+}
 
 let latest = 0;
 /** Shows the list, or what of it fits the words in the search field. */
@@ -71,6 +85,9 @@ export async function showList() {
     }
     parts.push(entry(conversation, opened));
   }
-  $('conversations').replaceChildren(...(parts.length ? parts
-    : [h('li', { class: 'period' }, words ? 'Nothing found.' : 'Conversations are kept in this browser.')]));
+  $('conversations').replaceChildren(
+    ...(parts.length
+      ? parts
+      : [h('li', { class: 'period' }, words ? 'Nothing found.' : 'Conversations are kept in this browser.')]),
+  );
 }

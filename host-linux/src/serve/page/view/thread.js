@@ -13,7 +13,9 @@ let frame = 0;
 const due = new Set();
 
 const isAtEnd = () => $('thread').scrollHeight - $('thread').scrollTop - $('thread').clientHeight < NEAR;
-const toEnd = () => { $('thread').scrollTop = $('thread').scrollHeight; };
+const toEnd = () => {
+  $('thread').scrollTop = $('thread').scrollHeight;
+};
 
 /** Shows the path anew. `context` has the name of the model, the room of its context, and actions. */
 export function showThread(context) {
@@ -49,5 +51,7 @@ export function readOut(message) {
 
 /** Examples of what can be asked, in an empty thread. */
 export function showExamples(texts, onChoose) {
-  $('examples').replaceChildren(...texts.map((text) => h('button', { type: 'button', onclick: () => onChoose(text) }, text)));
+  $('examples').replaceChildren(
+    ...texts.map((text) => h('button', { type: 'button', onclick: () => onChoose(text) }, text)),
+  );
 }
