@@ -3,6 +3,11 @@
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
 
+/** Milliseconds for which something is waited for in the page. */
+const WAIT_MS = 20_000;
+/** Milliseconds for which an answer of a slow server is waited for. */
+const LONG_WAIT_MS = 90_000;
+
 let browser;
 
 /** Opens the page, until `ready` is there; what it complains of fails the test that calls `done`. */
@@ -14,6 +19,7 @@ export async function openPage(server, { ready = '#fingerprint:not(:empty)', ...
     ...options,
   });
   const page = await context.newPage();
+  page.setDefaultTimeout(WAIT_MS);
   page.complaints = [];
   const expected = /Failed to load resource|net::ERR/;
   page.on('console', (m) => {
@@ -60,8 +66,8 @@ export async function say(page, text) {
 
 /** Waits until no answer is computed. */
 export async function settled(page) {
-  await page.waitForSelector('#stop', { state: 'hidden' });
-  await page.waitForSelector('.message.assistant[aria-busy="false"] .tools button', { timeout: 30_000 });
+  await page.waitForSelector('#stop', { state: 'hidden', timeout: LONG_WAIT_MS });
+  await page.waitForSelector('.message.assistant[aria-busy="false"] .tools button');
 }
 
 /** Asks, and waits for the answer; its text. */

@@ -105,6 +105,23 @@ test('an answer that the page was reloaded in goes on where it was', async () =>
   await page.done();
 });
 
+test('a stream does not go on at a server with another fingerprint', async () => {
+  const other = await Server.start({ slow: true });
+  try {
+    const page = await openPage(other);
+    await setParameters(page, LONG);
+    await say(page, QUESTION);
+    await grown(page, 10);
+    await other.kill();
+    other.args = other.args.map((arg) => (arg === 'f32' ? 'int8' : arg));
+    await other.up();
+    await page.waitForSelector('.message .error:has-text("fingerprint")');
+    await page.done();
+  } finally {
+    await other.end();
+  }
+});
+
 test('an edited message and an answer that is asked for again are branches', async () => {
   const page = await openPage(server);
   await setParameters(page, { temperature: '0' });

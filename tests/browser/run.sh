@@ -22,10 +22,12 @@ trap 'rm -rf "$work"' EXIT
 env=${BROWSER_ENV:-$work/env}
 if [ ! -e "$env/ready" ]; then
     mkdir -p "$env"
-    (cd "$env" && npm install --silent --no-save --no-audit --no-fund playwright-core@1.65.1 axe-core@4.14.1) && touch "$env/ready"
+    (cd "$env" && npm install --silent --no-save --no-audit --no-fund playwright-core@1.65.1 axe-core@4.14.1 \
+        commonmark-spec@0.31.2) && touch "$env/ready"
 fi
 cp -r "$here/../../host-linux/demo/model" "$work/model"
 sed -i 's/"max_position_embeddings": [0-9]*/"max_position_embeddings": 4096/' "$work/model/config.json"
-mkdir "$work/tests" && cp "$here"/*.mjs "$work/tests" && ln -s "$env/node_modules" "$work/tests/node_modules"
+mkdir "$work/tests" && cp "$here"/*.mjs "$work/tests" && cp -r "$here/../../host-linux/src/serve/page" "$work" && ln -s "$env/node_modules" "$work/tests/node_modules"
+echo '{"type": "module"}' >"$work/page/package.json" # for the tests that need no browser
 export CHROMIUM=$chromium PROGRAM=$program MODEL=$work/model
 node --test --test-concurrency=1 --test-reporter=spec --test-name-pattern="$pattern" "$work"/tests/*.test.mjs

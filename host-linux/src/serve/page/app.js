@@ -5,7 +5,7 @@ import { sameBits } from './bits.js';
 import * as chat from './chat.js';
 import { take, wireComposer } from './composer.js';
 import { $, announce, download, toast } from './dom.js';
-import { applyTheme, keyField, loadSettings, nextTheme } from './settings.js';
+import { applyTheme, keyField, loadSettings, nextTheme, seedSet } from './settings.js';
 import { isReceipt, openReceipt, receiptOf } from './share.js';
 import * as store from './store.js';
 import { onOpened, showList } from './view/sidebar.js';
@@ -22,7 +22,11 @@ const server = { name: 'Verbatim', room: null };
 const actions = {
   choose: chat.choose,
   edit: (message, text) => chat.say(text.trim(), message.files ?? [], message.parent),
-  respond: chat.respond,
+  respond: (parent) => {
+    const seed = seedSet();
+    if (seed) toast(`The seed is set to ${seed}: without other parameters the answer is the same.`);
+    return chat.respond(parent);
+  },
   goOn: chat.goOn,
   branch: (message, k, other) => chat.branch(message, k, other).catch((error) => toast(error.message)),
   giveResults: chat.giveResults,

@@ -27,6 +27,9 @@ export function chosen() {
   return { ...values, ...(settings.model ? { model: settings.model } : {}) };
 }
 
+/** The seed that was chosen, as it was typed; nothing where it is drawn. */
+export const seedSet = () => settings.texts.seed;
+
 /** How many alternatives are told of each token. */
 export const alternatives = () => settings.alternatives;
 

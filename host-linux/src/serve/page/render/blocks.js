@@ -2,6 +2,8 @@
 // CommonMark and GitHub have them, without HTML, which stays text. A block is a plain object with
 // its `type`, and `raw`, its lines; texts in it are cut further by inline.js.
 
+import { unescaped } from './inline.js';
+
 /** Containers inside each other beyond which lines are a paragraph. */
 const DEPTH_MAX = 40;
 
@@ -60,7 +62,7 @@ function fence(lines, from) {
     .slice(from + 1, to)
     .map((line) => outdent(line, indent))
     .join('\n');
-  return [{ type: 'code', text, language: info.trim() }, Math.min(to + 1, lines.length)];
+  return [{ type: 'code', text, language: unescaped(info.trim()) }, Math.min(to + 1, lines.length)];
 }
 
 function indentedCode(lines, from) {
@@ -216,7 +218,8 @@ function paragraph(lines, from) {
 /** Takes a definition of a link out of the text; the first of a name is the one that holds. */
 function define({ links }, [, name, href, ...titles]) {
   const key = name.trim().replace(/\s+/g, ' ').toLowerCase();
-  if (!links.has(key)) links.set(key, { href, title: titles.find((title) => title !== undefined) ?? null });
+  const title = titles.find((one) => one !== undefined);
+  if (!links.has(key)) links.set(key, { href: unescaped(href), title: title === undefined ? null : unescaped(title) });
 }
 
 function blockAt(lines, from, context) {
@@ -263,5 +266,5 @@ function parse(lines, { links, depth }) {
 /** The blocks of a text, and the links that are defined in it by name. */
 export function parseBlocks(text) {
   const links = new Map();
-  return { blocks: parse(text.replace(/\r\n?/g, '\n').split('\n'), { links, depth: 0 }), links };
+  return { blocks: parse(text.replace(/\r\n?/g, '\n').replace(/\n$/, '').split('\n'), { links, depth: 0 }), links };
 }

@@ -32,7 +32,7 @@ const ENTITY = /&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|([A-Za-z]\w*));/y;
 const AUTOLINK = /<(?:(https?:\/\/[^\s<>]*)|([\w.+-]+@[\w-]+(?:\.[\w-]+)+))>/iy;
 const BARE = /(?:https?:\/\/|www\.)[^\s<]+/iy;
 const TARGET =
-  /\([ \n]*(?:<([^<>\n]*)>|((?:\\.|[^\s()\\]|\((?:\\.|[^\s()\\])*\))*))(?:[ \n]+(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'))?[ \n]*\)/y;
+  /\([ \n]*(?:<([^<>\n]*)>|((?:\\.|[^\s()\\]|\((?:\\.|[^\s()\\])*\))*))(?:[ \n]+(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\(((?:\\.|[^()\\])*)\)))?[ \n]*\)/y;
 const DOLLARS = /\$\$([^$]+)\$\$|\$(?![\s$])((?:\\.|[^$\\\n])*?[^\s\\$])\$(?!\d)/y;
 
 const text = (value) => ({ type: 'text', value });
@@ -44,7 +44,8 @@ function resolve([whole, dec, hex, name]) {
   return point && point <= 0x10ffff ? String.fromCodePoint(point) : '\ufffd';
 }
 
-const unescaped = (value) =>
+/** A text without backslashes before marks, and with its references resolved. */
+export const unescaped = (value) =>
   value.replace(/\\([!-/:-@[-`{-~])/g, '$1').replace(new RegExp(ENTITY.source, 'g'), (...found) => resolve(found));
 
 /** The length of a bare address, without the punctuation that a sentence has put behind it. */

@@ -211,6 +211,7 @@ function answerView(message, siblings, { actions, isLast, name, room }) {
   const update = () => {
     const { answer } = message;
     thought.hidden = !answer.reasoning;
+    thought.firstChild.textContent = message.running && !answer.content ? 'Reasoning…' : 'Reasoning';
     if (answer.reasoning) renderMarkdown(reasoning, answer.reasoning);
     if (isJson && answer.content) body.replaceChildren(codeBlock(answer.content, 'json'));
     else renderMarkdown(body, answer.content);
