@@ -92,7 +92,7 @@ test('a stream goes on by itself when the server is killed and started again', a
   await page.done();
 });
 
-test('an answer that the page was reloaded in goes on where it was', async () => {
+test('an answer that the page was reloaded in goes on where it was, and a check of it can be ended', async () => {
   const page = await openPage(slow);
   await setParameters(page, LONG);
   await say(page, 'What is Verbatim?');
@@ -102,6 +102,10 @@ test('an answer that the page was reloaded in goes on where it was', async () =>
   await settled(page);
   const whole = (await slow.ask(longBody(user('What is Verbatim?')))).choices[0].message.content;
   assert.equal(dense(await answerOf(page)), dense(whole));
+  await tool(page, 'Same bits?').click();
+  await tool(page, 'End the check').click();
+  await tool(page, 'Same bits?').waitFor();
+  assert.equal(await page.locator('.extra > *').count(), 0);
   await page.done();
 });
 

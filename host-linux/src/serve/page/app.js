@@ -30,7 +30,7 @@ const actions = {
   goOn: chat.goOn,
   branch: (message, k, other) => chat.branch(message, k, other).catch((error) => toast(error.message)),
   giveResults: chat.giveResults,
-  sameBits: (message) => sameBits(message.answer, chat.bodyOf(message), new AbortController().signal),
+  sameBits: (message, signal) => sameBits(message.answer, chat.bodyOf(message), signal),
   share: (message) =>
     download(`verbatim-${message.answer.fingerprint}-${message.request.parameters.seed}.json`, receiptOf(message)),
 };

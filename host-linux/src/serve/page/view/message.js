@@ -101,7 +101,9 @@ function userView(message, siblings, actions) {
 
 /** The calls of an answer, and fields for what they gave where the conversation ends with them. */
 function callsView(message, isLast, actions) {
-  const fields = message.answer.calls.map(() => h('textarea', { rows: 2, 'aria-label': 'Result of the call' }));
+  const fields = message.answer.calls.map(() =>
+    h('textarea', { rows: 2, placeholder: 'Result of the call', 'aria-label': 'Result of the call' }),
+  );
   const calls = message.answer.calls.map((call, i) =>
     h(
       'details',
@@ -124,7 +126,7 @@ function callsView(message, isLast, actions) {
 }
 
 /** How an answer was computed, in a line. */
-function figuresOf({ answer, request }, room) {
+function figuresOf({ answer, request, wait }, room) {
   const speed = speedOf(answer);
   const total = answer.usage?.total_tokens;
   const parts = [`${answer.ids.length} tokens`];
@@ -134,7 +136,7 @@ function figuresOf({ answer, request }, room) {
   if (request) parts.push(`seed ${request.parameters.seed}`);
   if (answer.fingerprint) parts.push(answer.fingerprint);
   if (answer.forced) parts.push(`token ${answer.forced} was chosen by hand`);
-  if (answer.cuts) parts.push(`went on after ${answer.cuts === 1 ? 'a cut' : `${answer.cuts} cuts`}`);
+  if (answer.cuts && !wait) parts.push(`went on after ${answer.cuts === 1 ? 'a cut' : `${answer.cuts} cuts`}`);
   if (answer.finish === 'length') parts.push('ended by the limit of tokens');
   return parts.join(' · ');
 }
@@ -166,15 +168,20 @@ function toolsOf(message, siblings, actions, extra) {
     event.target.setAttribute('aria-expanded', String(!isOpen));
     extra.replaceChildren(...(isOpen ? [] : [rawView(answer, (k, other) => actions.branch(message, k, other))]));
   };
-  const check = async (event) => {
-    event.target.disabled = true;
+  let checking = null;
+  const check = async ({ target }) => {
+    if (checking) return checking.abort();
+    checking = new AbortController();
+    target.textContent = 'End the check';
     extra.replaceChildren(h('p', { class: 'wait', role: 'status' }, 'Asking again while the server is busy…'));
     try {
-      extra.replaceChildren(verdict(await actions.sameBits(message)));
+      extra.replaceChildren(verdict(await actions.sameBits(message, checking.signal)));
     } catch (error) {
-      extra.replaceChildren(h('p', { class: 'error', role: 'alert' }, error.message));
+      const problem = h('p', { class: 'error', role: 'alert' }, error.message);
+      extra.replaceChildren(...(checking.signal.aborted ? [] : [problem]));
     }
-    event.target.disabled = false;
+    checking = null;
+    target.textContent = 'Same bits?';
   };
   return [
     branchSwitch(message, siblings, actions),
