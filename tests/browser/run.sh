@@ -27,7 +27,7 @@ if [ ! -e "$env/ready" ]; then
 fi
 cp -r "$here/../../host-linux/demo/model" "$work/model"
 sed -i 's/"max_position_embeddings": [0-9]*/"max_position_embeddings": 4096/' "$work/model/config.json"
-mkdir "$work/tests" && cp "$here"/*.mjs "$work/tests" && cp -r "$here/../../host-linux/src/serve/page" "$work" && ln -s "$env/node_modules" "$work/tests/node_modules"
-echo '{"type": "module"}' >"$work/page/package.json" # for the tests that need no browser
+mkdir "$work/tests" && cp "$here"/*.mjs "$work/tests" && cp -r "$here/../../host-linux/src/serve/"{page,dashboard} "$work" && ln -s "$env/node_modules" "$work/tests/node_modules"
+echo '{"type": "module"}' | tee "$work"/{page,dashboard}/package.json >/dev/null # for the tests that need no browser
 export CHROMIUM=$chromium PROGRAM=$program MODEL=$work/model
 node --test --test-concurrency=1 --test-reporter=spec --test-name-pattern="$pattern" "$work"/tests/*.test.mjs

@@ -33,7 +33,8 @@ export class ApiError extends Error {
   }
 }
 
-async function ask(path, options) {
+/** The response to a request of `fetch`, with the key; an `ApiError` where the server refuses it. */
+export async function ask(path, options) {
   const headers = { ...options.headers };
   if (apiKey()) headers.Authorization = `Bearer ${apiKey()}`;
   let response;
