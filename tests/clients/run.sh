@@ -82,6 +82,9 @@ client() {
         npm-openai) node_script openai_client.mjs npm-openai openai zod ;;
         npm-ai) node_script ai_client.mjs npm-ai ai @ai-sdk/openai-compatible zod ;;
         schemathesis) env=$(python_env schemathesis schemathesis) && PATH=$env/bin:$PATH "$here/schemathesis.sh" "$url" "${EXAMPLES:-20}" ;;
+        documents) # Only with --serve, since the test kit starts the program itself.
+            [ -n "${program:-}" ] || { echo "documents needs --serve PROGRAM" >&2; return 2; }
+            env=$(python_env documents openai pytest) && "$env/bin/python" "$here/documents.py" "$url" "$program" ;;
         lm-eval) # Only by name, since it brings much; LM_EVAL_TOKENIZER is the folder of the served model.
             env=$(python_env lm-eval 'lm-eval[api]' transformers) && PATH=$env/bin:$PATH "$here/lm_eval.sh" "$url/v1" "${LM_EVAL_TOKENIZER:?}" ;;
         reference) # Only by name, since torch is large, and only with --serve, since it starts servers of its own.
@@ -91,7 +94,7 @@ client() {
             else
                 echo "skipped: numbers against transformers and sentence-transformers (pip cannot bring them)"
             fi ;;
-        *) echo "no client is called $1; there are ${all[*]} lm-eval reference" >&2; return 2 ;;
+        *) echo "no client is called $1; there are ${all[*]} documents lm-eval reference" >&2; return 2 ;;
     esac
 }
 failed=() upstream=$url

@@ -19,6 +19,7 @@
 //! * [`runner`]: sequences through the forward pass with no engine around it.
 //! * [`draws`]: random numbers of a seed; [`mutate`]: spoils bytes and JSON by them.
 //! * [`mutants`]: planted bugs, and the copy of the tree in which they are built.
+//! * [`pages`]: pages of Markdown, their links and commands.
 //! * [`panel`]: curves in a frame, as SVG.
 //! * [`pools`]: pools that permute what they are given.
 //! * [`sim`]: the simulator, which `verbatim-sim` and a test run.
@@ -38,6 +39,7 @@ pub mod http;
 pub mod late;
 pub mod mutants;
 pub mod mutate;
+pub mod pages;
 pub mod panel;
 pub mod pools;
 pub mod process;

@@ -1,4 +1,4 @@
-//! The files under `packaging`, and what docs/operating.md says, are right: they parse, they keep
+//! The files under `packaging`, and what the pages for users say, are right: they parse, they keep
 //! the rules of their kinds, and the flags, ports and paths that they name are the program's.
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,12 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 /// The pages and files that set flags or name them.
 const FILES: &[&str] = &[
+    "README.md",
     "SECURITY.md",
+    "docs/models.md",
     "docs/operating.md",
+    "docs/serving.md",
+    "docs/testing.md",
     "packaging/docker/Dockerfile",
     "packaging/docker/compose.yaml",
     "packaging/kubernetes/kserve.yaml",
