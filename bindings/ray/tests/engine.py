@@ -23,7 +23,7 @@ def events(path: str, body: dict[str, Any], count: int = 7, created: int = 5) ->
     """All events that answer a body: `count` tokens a choice, the choices in turn."""
     prompt = body.get("prompt")
     prompts = len(prompt) if isinstance(prompt, list) else 1
-    n = body.get("n") or 1
+    n = int(body.get("n") or 1)
     resume = body.get("resume")
     ids = resume["token_ids"] if resume else [[]] * (prompts * n)
     if resume:
@@ -76,6 +76,8 @@ def events(path: str, body: dict[str, Any], count: int = 7, created: int = 5) ->
                 tail = tokens[-1][1] == "" and f"{at // n}.{at % n}.{count - 1},"
                 send(one(at, tail or None, "length"))
                 continue
+            if step == 0 and body.get("echo"):
+                send(one(at, f"prompt {at // n}: ", None))
             token, text = tokens[step]
             if text == "" and not body.get("return_token_ids") and "logprobs" not in body:
                 continue

@@ -19,7 +19,7 @@ from helpers import free_port, until
 from verbatim_ray import router
 from verbatim_ray.child import Child
 from verbatim_ray.front import Front
-from verbatim_ray.options import FrontOptions
+from verbatim_ray.options import Options
 from verbatim_ray.router import Ask, rank
 from wire import Wire
 
@@ -72,7 +72,7 @@ class Local:
 
     def serve(self, **options: Any) -> str:
         """Starts a front; its address."""
-        front = Front(self, FrontOptions(**options))  # type: ignore[arg-type]
+        front = Front(self, Options(**options))  # type: ignore[arg-type]
         self.fronts.append(front)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:

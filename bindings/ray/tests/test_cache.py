@@ -60,8 +60,8 @@ def test_room_is_bounded_and_the_last_used_stay(store: Cache) -> None:
         keep(store, str(at), bytes(100))
         kept(store, "0")
         if isinstance(store._store, Disk):  # files have times of their own
-            for age, name in enumerate(sorted(os.listdir(store._store._folder), key=int)):
-                os.utime(store._store._folder / name, (age, age + 10**9 * (name == "0")))
+            for file in store._store._folder.iterdir():
+                os.utime(file, (0, 10**9 if file.stem == "0" else int(file.stem)))
     alive = [at for at in range(20) if kept(store, str(at)) is not None]
     assert alive[0] == 0 and alive[-1] == 19
     assert 3 <= len(alive) <= 6
@@ -72,11 +72,31 @@ def test_room_is_bounded_and_the_last_used_stay(store: Cache) -> None:
 def test_a_torn_or_foreign_file_is_a_miss(tmp_path: Path) -> None:
     store = Cache(Disk(str(tmp_path), 1000))
     keep(store, "a", b"x" * 50)
-    whole = (tmp_path / "a").read_bytes()
+    whole = (tmp_path / "a.answer").read_bytes()
     for torn in (whole[:-1], whole[:40], b"", b"y" + whole[1:]):
-        (tmp_path / "a").write_bytes(torn)
+        (tmp_path / "a.answer").write_bytes(torn)
         assert kept(store, "a") is None
     assert not list(tmp_path.glob(".new-*"))
+
+
+def test_a_folder_of_others_keeps_what_it_has(tmp_path: Path) -> None:
+    for name in ("a.gguf", "notes"):
+        (tmp_path / name).write_bytes(bytes(5000))
+        os.utime(tmp_path / name, (0, 0))
+    store = Cache(Disk(str(tmp_path), 1000))
+    for at in range(20):
+        keep(store, str(at), bytes(100))
+    assert store.failures == 0
+    assert len(list(tmp_path.glob("*.answer"))) <= 6
+    assert (tmp_path / "a.gguf").exists() and (tmp_path / "notes").exists()
+
+
+def test_two_processes_share_a_folder(tmp_path: Path) -> None:
+    stores = [Cache(Disk(str(tmp_path), 10_000)) for _ in range(2)]
+    for at in range(400):
+        keep(stores[at % 2], str(at), bytes(100))
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 12_000
+    assert kept(stores[0], "399") == bytes(100)
 
 
 def test_a_disk_that_is_full_is_no_error(tmp_path: Path) -> None:
@@ -106,18 +126,27 @@ def test_an_answer_of_another_model_is_not_kept() -> None:
     assert asyncio.run(place.get()) == ("text/event-stream", b"old")
 
 
-def test_a_store_that_fails_or_hangs_is_a_miss() -> None:
+def test_a_store_that_fails_or_hangs_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
+        asked = 0
+
         async def get(self, key: str) -> bytes | None:
+            self.asked += 1
             raise ConnectionError(key)
 
         async def put(self, key: str, value: bytes) -> None:
             await asyncio.sleep(3600)
 
     store = Cache(Broken(), seconds=0.05)
-    keep(store, "a", b"b")
     assert kept(store, "a") is None
+    keep(store, "a", b"b")
     assert store.failures == 2
+    assert kept(store, "a") is None
+    assert store._store.asked == 1, "who was silent is not waited for again"  # type: ignore[attr-defined]
+    monkeypatch.setattr(cache, "REST_S", 0.0)
+    store._rests_until = 0.0
+    assert kept(store, "a") is None
+    assert store._store.asked == 2  # type: ignore[attr-defined]
 
 
 def test_where_it_may_be(tmp_path: Path) -> None:

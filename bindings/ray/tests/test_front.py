@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from helpers import get, post, until
-from kinds import CHAT, KINDS, TEXT, compared, tokens
+from kinds import CHAT, KINDS, TEXT, compared, events, tokens
 from local import Local
 from verbatim_ray.child import Child
 
@@ -286,6 +286,10 @@ def test_what_is_wrong_is_told_by_an_engine(local: Local, solo: Child) -> None:
         (CHAT, {"messages": "x", "stream": True}),
         (TEXT, {"prompt": "a", "n": 0, "stream": True}),
         (TEXT, {"prompt": "a", "seed": 1, "resume": {"token_ids": [[1], [2]]}}),
+        (TEXT, {"prompt": "a", "stream": True, "resume": {"token_ids": [5]}}),
+        (CHAT, {"messages": KINDS["chat"][1]["messages"], "resume": {"token_ids": [5]}}),
+        (TEXT, {"prompt": "a", "stream": True, "system_fingerprint": 5}),
+        (TEXT, {"prompt": "a", "stream": True, "resume": {"fingerprint": [5]}}),
         ("/v1/nothing", {}),
         ("/v1/embeddings", {"input": "a"}),
     ):
@@ -295,6 +299,77 @@ def test_what_is_wrong_is_told_by_an_engine(local: Local, solo: Child) -> None:
         assert 400 <= status < 500
     assert post(url, TEXT, b" " * 200_000)[0] == 413
     assert get(url, "/health")["streams"] == 0
+
+
+def test_what_goes_on_in_one_list_is_taken_over(local: Local, solo: Child) -> None:
+    """The older form of `resume`: the output follows the prompt, and the choice has a number."""
+    url = local.serve(cache=None, hedge_s=None)
+    for path, more in (
+        (TEXT, {"prompt": "Once"}),
+        (CHAT, {"messages": KINDS["chat"][1]["messages"], "logprobs": True}),
+    ):
+        body = {"n": 2, "max_tokens": 16, "temperature": 1.6, "seed": 5, "stream": True, **more}
+        body |= {"presence_penalty": 0.9, "ignore_eos": True, "return_token_ids": True}
+        raw = post(solo.url, path, body, {**NAMED, **solo.headers})[2]
+        told = [at["choices"][0] for at in events(raw) if at["choices"]]
+        mine = [at for at in told if at["index"] == 1]
+        prompt = next(at["prompt_token_ids"] for at in mine if "prompt_token_ids" in at)
+        ids = [token for at in mine for token in at.get("token_ids", [])]
+        given = {"prompt_tokens": len(prompt), "choice": 1}
+        sent = {**body, "n": 1, "resume": given}
+        if path == TEXT:
+            sent["prompt"] = prompt + ids[:4]
+        else:
+            given["token_ids"] = prompt + ids[:4]
+        expected = compared(post(solo.url, path, sent, {**NAMED, **solo.headers})[2])
+        assert list(expected) == [1]
+        for cut in (0, 1, 5):
+            for wire in local.wires.values():
+                wire.cut_after, wire.cuts = cut, 0
+            status, _, raw = post(url, path, sent, NAMED)
+            assert status == 200
+            assert compared(raw) == expected, f"cut after {cut}"
+            assert sum(wire.cuts for wire in local.wires.values()) >= 1
+            for wire in local.wires.values():
+                wire.cut_after = None
+
+
+def test_numbers_are_read_as_an_engine_reads_them(local: Local, solo: Child) -> None:
+    url = local.serve(cache=None, hedge_s=None)
+    expected = compared(alone(solo, "choices"))
+    assert set(expected) == {-1, 0, 1}
+    strike(local, 9, lambda _: None)
+    status, _, raw = ask(url, "choices", n=2.0)
+    assert status == 200
+    assert compared(raw) == expected
+
+
+def test_only_one_model_may_answer(local: Local, solo: Child) -> None:
+    url = local.serve(cache=None, fingerprint=solo.fingerprint)
+    assert post(url, *KINDS["ids"])[0] == 200
+    for condition in ({"system_fingerprint": "vb-x"}, {"resume": {"fingerprint": "vb-x"}}):
+        status, _, raw = post(url, TEXT, {"prompt": "a", "stream": True, **condition})
+        assert status == 409
+        assert json.loads(raw)["error"]["code"] == "fingerprint_mismatch"
+
+
+def test_files_and_batches_are_of_one_server(local: Local) -> None:
+    url = local.serve()
+    for path in ("/v1/files", "/v1/batches", "/batches/batch_1"):
+        status, _, raw = post(url, path, {})
+        assert status == 404
+        assert "verbatim_ray.batch" in json.loads(raw)["error"]["message"]
+
+
+def test_a_body_of_no_type_is_as_at_an_engine(local: Local, solo: Child) -> None:
+    import http.client
+
+    def status(url: str, headers: dict[str, str]) -> int:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"))
+        connection.request("POST", TEXT, b'{"prompt": "a", "max_tokens": 1}', headers)
+        return connection.getresponse().status
+
+    assert status(local.serve(), {}) == status(solo.url, solo.headers)
 
 
 def test_everything_else_passes_through(local: Local, solo: Child) -> None:

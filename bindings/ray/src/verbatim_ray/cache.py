@@ -7,16 +7,24 @@ is slow or is full is a miss: no request ever fails by it.
 
 import asyncio
 import collections
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
+
+T = TypeVar("T")
 
 # They change no byte of an answer. What else a server ignores it names in its answer.
 _WITHOUT_EFFECT = ("priority", "request_id")
 _CHECK = 32
+
+REST_S = 5.0
+"""Seconds for which a store is not asked that did not answer in time."""
 
 
 def key(fingerprint: str, path: str, body: dict[str, Any], tenant: str = "") -> str:
@@ -59,17 +67,23 @@ class Memory:
 
 
 class Disk:
-    """A file for each answer in a folder, which several processes may share."""
+    """A file for each answer in a folder, which several processes may share.
+
+    Nothing else in the folder is touched. All files are looked at only when as much was written as
+    the last look had left free, so a process may go beyond the room by a tenth of it.
+    """
+
+    END = ".answer"
 
     def __init__(self, folder: str, max_bytes: int) -> None:
-        self._folder, self._max = Path(folder), max_bytes
+        self._folder, self._max, self._free = Path(folder), max_bytes, 0
         self._folder.mkdir(parents=True, exist_ok=True)
 
     async def get(self, key: str) -> bytes | None:
-        return await asyncio.to_thread(self._read, self._folder / key)
+        return await asyncio.to_thread(self._read, self._folder / (key + self.END))
 
     async def put(self, key: str, value: bytes) -> None:
-        await asyncio.to_thread(self._write, self._folder / key, value)
+        await asyncio.to_thread(self._write, self._folder / (key + self.END), value)
 
     def _read(self, path: Path) -> bytes | None:
         try:
@@ -79,7 +93,10 @@ class Disk:
             return None
 
     def _write(self, path: Path, value: bytes) -> None:
-        handle, name = tempfile.mkstemp(prefix=".new-", dir=self._folder)
+        self._free -= len(value)
+        if self._free < 0:
+            self._trim(len(value))
+        handle, name = tempfile.mkstemp(prefix=".new-", suffix=self.END, dir=self._folder)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(value)
@@ -87,16 +104,21 @@ class Disk:
         except BaseException:
             os.unlink(name)
             raise
-        self._trim()
 
-    def _trim(self) -> None:
-        files = [(at.stat(), at) for at in os.scandir(self._folder) if not at.name.startswith(".")]
-        extra = sum(stat.st_size for stat, _ in files) - self._max
-        for stat, at in sorted(files, key=lambda file: file[0].st_mtime):
-            if extra <= 0:
+    def _trim(self, coming: int) -> None:
+        """Removes the files that were asked for longest ago, until a tenth of the room is free."""
+        files = []
+        for at in os.scandir(self._folder):
+            with contextlib.suppress(FileNotFoundError):  # another process trims, too
+                if at.name.endswith(self.END):
+                    files.append((at.stat(), at.path))
+        total = coming + sum(stat.st_size for stat, _ in files)
+        for stat, path in sorted(files, key=lambda file: file[0].st_mtime):
+            if total <= self._max - self._max // 10:
                 break
-            Path(at).unlink(missing_ok=True)
-            extra -= stat.st_size
+            Path(path).unlink(missing_ok=True)
+            total -= stat.st_size
+        self._free = self._max - total
 
 
 class Redis:
@@ -138,15 +160,12 @@ class Cache:
     def __init__(self, store: Store, max_answer: int = 1 << 20, seconds: float = 0.5) -> None:
         """`max_answer`: bytes of an answer that is kept; `seconds`: how long a store may take."""
         self._store, self.max_answer, self._seconds = store, max_answer, seconds
+        self._rests_until = 0.0
         self.failures = 0
 
     async def get(self, key: str) -> tuple[str, bytes] | None:
         """The media type and bytes of an answer."""
-        try:
-            kept = await asyncio.wait_for(self._store.get(key), self._seconds)
-        except Exception:
-            self.failures += 1
-            return None
+        kept = await self._try(lambda: self._store.get(key))
         if kept is None or hashlib.sha256(kept[_CHECK:]).digest() != kept[:_CHECK]:
             return None
         kind, _, answer = kept[_CHECK:].partition(b"\n")
@@ -154,14 +173,23 @@ class Cache:
 
     async def put(self, key: str, kind: str, answer: bytes) -> None:
         """Keeps an answer, if it is not too large."""
-        if len(answer) > self.max_answer:
-            return
         value = kind.encode() + b"\n" + answer
-        checked = hashlib.sha256(value).digest() + value
+        if len(answer) <= self.max_answer:
+            checked = hashlib.sha256(value).digest() + value
+            await self._try(lambda: self._store.put(key, checked))
+
+    async def _try(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Asks the store. One that was silent is left alone for a while: few wait for it."""
+        if time.monotonic() < self._rests_until:
+            return None
         try:
-            await asyncio.wait_for(self._store.put(key, checked), self._seconds)
+            return await asyncio.wait_for(work(), self._seconds)
+        except TimeoutError:
+            self._rests_until = time.monotonic() + REST_S
         except Exception:
-            self.failures += 1
+            pass
+        self.failures += 1
+        return None
 
 
 class Place:

@@ -14,7 +14,10 @@ from typing import Any
 import aiohttp
 
 from verbatim_ray.errors import Broken
-from verbatim_ray.takeover import DONE, Told
+from verbatim_ray.takeover import Told, draw_seed
+
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60)
+"""Servers send something every ten seconds: who is silent for longer is gone."""
 
 
 async def stream(
@@ -32,9 +35,10 @@ async def stream(
     """
     places = [urls] if isinstance(urls, str) else list(urls)
     sent = {"x-request-id": f"{random.getrandbits(64):016x}", **(headers or {})}
-    seeded = {"seed": random.getrandbits(53), **{at: v for at, v in body.items() if v is not None}}
+    seeded = dict(body)
+    draw_seed(seeded)
     told, fails = Told(path, seeded), 0
-    async with aiohttp.ClientSession(headers=sent) as session:
+    async with aiohttp.ClientSession(headers=sent, timeout=TIMEOUT) as session:
         while True:
             before = told.progress
             try:
@@ -55,7 +59,6 @@ async def _ask(
     session: aiohttp.ClientSession, url: str, told: Told
 ) -> AsyncGenerator[dict[str, Any], None]:
     """What one server says."""
-    held: dict[int, list[bytes]] = {}
     rest = b""
     try:
         async with session.post(url.rstrip("/") + told.path, json=told.ask()) as reply:
@@ -65,9 +68,9 @@ async def _ask(
             async for data in reply.content.iter_any():
                 *whole, rest = (rest + data).split(b"\n\n")
                 for event in whole:
-                    for out in told.take(event + b"\n\n", held).split(b"\n\n"):
-                        if out and out + b"\n\n" != DONE:
-                            yield json.loads(out[6:])
+                    out = told.take(event + b"\n\n")
+                    if out.startswith(b"data: {"):
+                        yield json.loads(out[6:])
                     if told.over is not None:
                         return
     except (aiohttp.ClientError, OSError) as error:

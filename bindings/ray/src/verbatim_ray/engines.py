@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import contextvars
-import json
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -99,6 +98,8 @@ class Engines:
             yield name, selection.replica_metadata
         finally:
             router.LOAD[name] -= 1
+            if not router.LOAD[name]:
+                del router.LOAD[name]  # it may never come again
             # A replica that is dead cannot be told, and nobody should wait for it.
             leave = loop.create_task(choice.__aexit__(None, None, None))
             self._leaving.add(leave)
@@ -114,7 +115,11 @@ class Engines:
             headers = {at: value for at in _ASKS if (value := call.headers.get(at))}
             headers["authorization"] = f"Bearer {replica['key']}"
             asked = self._client().request(
-                call.method, replica["url"] + call.path, data=body or None, headers=headers
+                call.method,
+                replica["url"] + call.path,
+                data=body or None,
+                headers=headers,
+                skip_auto_headers=["content-type"],  # an engine says best what is wrong with none
             )
             try:
                 async with asked as reply:
@@ -144,15 +149,10 @@ def is_stream(head: Head) -> bool:
 
 async def _check(reply: aiohttp.ClientResponse) -> None:
     """Raises Broken for a reply after which another replica should be asked."""
-    if reply.status != 429 and reply.status < 500 and reply.status != 409:
+    if reply.status < 500 and reply.status not in (409, 429):
         return
-    body = await reply.read()
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        code = json.loads(body)["error"]["code"]
-        if reply.status == 409 and code != "fingerprint_mismatch":
-            return
     head = {at: value for at in _TELLS if (value := reply.headers.get(at))}
-    raise Broken(f"status {reply.status}", (reply.status, head, body))
+    raise Broken(f"status {reply.status}", (reply.status, head, await reply.read()))
 
 
 def _socket(address: Any) -> socket.socket:

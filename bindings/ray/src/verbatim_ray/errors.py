@@ -20,6 +20,10 @@ class NoReplica(Broken):
     """There was no replica to ask, for as long as a request may wait."""
 
 
+class Final(Broken):
+    """What this engine says in its `reply` every other would say."""
+
+
 class Refused(Exception):
     """A request that the front itself does not take."""
 
@@ -30,7 +34,8 @@ class Refused(Exception):
 
     def reply(self) -> Reply:
         """The answer that says so."""
-        kind = "rate_limit_error" if self.status == 429 else "invalid_request_error"
+        kinds = {429: "rate_limit_error", 503: "server_error"}
+        kind = kinds.get(self.status, "invalid_request_error")
         error = {"message": str(self), "type": kind, "param": None, "code": self.code}
         return _reply(self.status, error, self.retry_after)
 

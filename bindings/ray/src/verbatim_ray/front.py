@@ -6,10 +6,11 @@ serves is passed through. Nothing is kept but answers in the cache.
 """
 
 import asyncio
+import contextlib
 import json
 import random
 import re
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -20,17 +21,21 @@ from verbatim_ray import cache
 from verbatim_ray.engines import SSE, Call, Engines, Head, is_stream
 from verbatim_ray.errors import Broken, NoReplica, Refused, Reply, gave_up
 from verbatim_ray.hedge import Budget
-from verbatim_ray.keys import Key, Keys
-from verbatim_ray.options import FrontOptions
+from verbatim_ray.keys import Keys
+from verbatim_ray.options import Options
 from verbatim_ray.relay import Relay, backoff
 from verbatim_ray.router import Ask
-from verbatim_ray.takeover import CHAT, TEXT, Told
+from verbatim_ray.takeover import CHAT, TEXT, Told, draw_seed, wanted_fingerprint
+from verbatim_ray.use import Room, Use
+
+PUTS_MAX = 64
+"""Answers that are on their way into the cache, at most."""
 
 
 class Front:
     """One front; there may be several, and they know nothing of each other."""
 
-    def __init__(self, replicas: DeploymentHandle[Any], options: FrontOptions) -> None:
+    def __init__(self, replicas: DeploymentHandle[Any], options: Options) -> None:
         """Raises ValueError or OSError where the file of keys or the cache is not right."""
         self._options = options
         self._engines = Engines(replicas, options.wait_s)
@@ -38,57 +43,57 @@ class Front:
         self._cache = cache.open_cache(options.cache, options.cache_bytes)
         self._keys = Keys.read(options.api_key_file)
         self._budget = Budget()
+        self._room = Room(options.max_bodies_bytes)
+        self._puts: set[asyncio.Task[None]] = set()
 
     async def __call__(self, request: Request) -> Response:
         """Answers a request."""
         if request.url.path == "/health":
-            counts = {"streams": self._budget.streams, **self._metrics.counts}
-            state = {"status": "ok", "fingerprint": self._engines.fingerprint, **counts}
-            return Response(json.dumps(state), media_type="application/json")
+            return self._health()
         try:
-            key = self._keys.find(request.headers)
-            raw = await self._body(request)
-            if key is not None:
-                key.begin()
+            with contextlib.ExitStack() as stack:
+                use = Use(self._keys.find(request.headers), self._room)
+                stack.callback(use.end)
+                response = await self._answer(request, await self._body(request, use), use)
+                if isinstance(response, StreamingResponse):
+                    response.body_iterator = use.over(response.body_iterator)
+                    stack.pop_all()  # it ends with the stream
+                return response
         except Refused as error:
             self._metrics.count("refused")
             return _response(error.reply())
-        use = _Use(key)
-        try:
-            response = await self._answer(request, raw, use)
-        except BaseException:
-            use.end()
-            raise
-        if isinstance(response, StreamingResponse):
-            response.body_iterator = use.over(response.body_iterator)
-        else:
-            use.end()
-        return response
 
-    async def _body(self, request: Request) -> bytes:
+    def _health(self) -> Response:
+        state = {"status": "ok", "fingerprint": self._engines.fingerprint}
+        counts = {"streams": self._budget.streams, **self._metrics.counts}
+        counts["cache_failures"] = self._cache.failures if self._cache else 0
+        return Response(json.dumps({**state, **counts}), media_type="application/json")
+
+    async def _body(self, request: Request, use: Use) -> bytes:
         parts, size = [], 0
         async for part in request.stream():
             size += len(part)
             if size > self._options.max_body_bytes:
                 raise Refused(413, "body_too_large", "the body is larger than max_body_bytes")
+            use.hold(len(part))
             parts.append(part)
         return b"".join(parts)
 
-    async def _answer(self, request: Request, raw: bytes, use: "_Use") -> Response:
+    async def _answer(self, request: Request, raw: bytes, use: Use) -> Response:
         self._metrics.count("requests")
         path, query = request.url.path, request.url.query
         body = _object(raw) if request.method == "POST" else None
         headers = {**request.headers, "x-request-id": _name(request, body or {})}
-        ask = Ask(_beginning(headers, body or {}), self._options.fingerprint)
+        ask = Ask(_beginning(headers, body or {}), self._fingerprint(body or {}))
         target = f"{path}?{query}" if query else path
         call = Call(request.method, target, headers, raw, ask)
         full = path if path.startswith("/v1/") else "/v1" + path
+        if full.startswith(("/v1/files", "/v1/batches")):
+            message = "files and batches are kept by one server, and here are several"
+            raise Refused(404, "batches_disabled", f"{message}: see verbatim_ray.batch")
         if body is None or full not in (TEXT, CHAT):
             return await self._whole(call)
         call.path = full
-        condition = body.get("system_fingerprint")
-        if isinstance(condition, str):
-            ask.fingerprint = condition
         place = self._place(call, body, use.name)
         if place and (kept := await place.get()):
             self._metrics.count("cache_hits")
@@ -106,22 +111,36 @@ class Front:
                 use.count((said.get("usage") or {}).get("total_tokens", 0))
                 if place:
                     kind = response.headers["content-type"]
-                    await place.put(kind, answer, said.get("system_fingerprint"))
+                    self._keep(place.put(kind, answer, said.get("system_fingerprint")))
         response.headers["x-verbatim-cache"] = "miss" if place else "off"
         self._metrics.count("cache_misses" if place else "cache_off")
         return response
 
+    def _fingerprint(self, body: dict[str, Any]) -> str | None:
+        """The only fingerprint that may answer. Raises Refused where that is another one."""
+        only, wanted = self._options.fingerprint, wanted_fingerprint(body)
+        if only and wanted and only != wanted:
+            message = f"fingerprint {wanted!r:.100} was asked for, and only {only} may answer here"
+            raise Refused(409, "fingerprint_mismatch", message)
+        return wanted or only
+
     def _place(self, call: Call, body: dict[str, Any], tenant: str) -> cache.Place | None:
         """Where the answer may be kept. A body without a seed gets one."""
-        is_same = body.get("seed") is not None
-        if not is_same:
-            # Drawn here, so that whoever goes on draws the same noise; at 0 there is none.
-            is_same = body.get("temperature") == 0
-            body["seed"] = 0 if is_same else random.getrandbits(53)
+        is_same = body.get("seed") is not None or body.get("temperature") == 0
+        draw_seed(body)
         fingerprint = call.ask.fingerprint or self._engines.fingerprint
-        if not (self._cache and is_same and fingerprint):
+        if not (self._cache and is_same and fingerprint and "seed" in body):
             return None
         return cache.Place(self._cache, fingerprint, call.path, body, tenant)
+
+    def _keep(self, put: Coroutine[Any, Any, None]) -> None:
+        """Keeps an answer while its client goes on; where a store is slow, not all of them."""
+        if len(self._puts) >= PUTS_MAX:
+            put.close()
+            return
+        task = asyncio.get_running_loop().create_task(put)
+        self._puts.add(task)
+        task.add_done_callback(self._puts.discard)
 
     async def _whole(self, call: Call) -> Response:
         """An answer from whichever engine brings it to its end, or a stream of another kind."""
@@ -143,7 +162,7 @@ class Front:
                 await asyncio.sleep(backoff(fails))
 
     async def _stream(
-        self, call: Call, body: dict[str, Any], place: cache.Place | None, use: "_Use"
+        self, call: Call, body: dict[str, Any], place: cache.Place | None, use: Use
     ) -> Response:
         """A stream that is taken over, and kept if it has a place."""
         options = body.get("stream_options") or {}
@@ -166,44 +185,16 @@ class Front:
                     assert isinstance(data, bytes)
                     yield data
                     size += len(data)
-                    if place and size <= place.max_answer:
+                    if place and size <= place.max_answer and not data.startswith(b":"):
                         sent.append(data)
             finally:
                 self._budget.streams -= 1
                 use.count(told.count())
                 await events.aclose()
             if place and told.over == "done" and size <= place.max_answer:
-                await place.put(SSE, b"".join(sent), told.fingerprint)
+                self._keep(place.put(SSE, b"".join(sent), told.fingerprint))
 
         return StreamingResponse(relay(), 200, head.headers)
-
-
-class _Use:
-    """What a request takes of its key's quotas."""
-
-    def __init__(self, key: Key | None) -> None:
-        self._key, self._tokens = key, 0
-        self.name = key.name if key else ""
-
-    def count(self, tokens: int) -> None:
-        """Tokens of prompt and output."""
-        self._tokens += tokens
-
-    def end(self) -> None:
-        """The request has ended."""
-        if self._key is not None:
-            self._key.end(self._tokens)
-            self._key = None
-
-    async def over(self, parts: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
-        """Ends it when the last part was sent, or the client is gone."""
-        try:
-            async for part in parts:
-                yield part
-        finally:
-            if isinstance(parts, AsyncGenerator):
-                await parts.aclose()
-            self.end()
 
 
 def _object(raw: bytes) -> dict[str, Any] | None:

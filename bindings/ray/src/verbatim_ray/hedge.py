@@ -6,8 +6,7 @@ first is slow, and no client can tell which of them it hears.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -67,14 +66,3 @@ class Race(Generic[Item]):
         await asyncio.gather(*turns, return_exceptions=True)
         for source in turns.values():
             await source.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.clear()

@@ -65,7 +65,7 @@ class Keys:
             name, secret, *rest = words if len(words) > 1 else (f"key{number}", words[0])
             quotas = dict(word.partition("=")[::2] for word in rest)
             if wrong := [
-                at for at, most in quotas.items() if at not in QUOTAS or not most.isdigit()
+                at for at, most in quotas.items() if at not in QUOTAS or not most.isdecimal()
             ]:
                 raise ValueError(f"{path}:{number}: {wrong[0]} is not one of {', '.join(QUOTAS)}=N")
             keys.append(Key(name, secret.encode(), {at: int(most) for at, most in quotas.items()}))

@@ -8,14 +8,16 @@ from collections.abc import AsyncGenerator
 
 from verbatim_ray import router
 from verbatim_ray.engines import Call, Engines, Head, is_stream
-from verbatim_ray.errors import Broken, NoReplica, Reply, gave_up
+from verbatim_ray.errors import Broken, Final, NoReplica, Reply, gave_up
 from verbatim_ray.hedge import Budget, Race
-from verbatim_ray.metrics import FrontMetrics
-from verbatim_ray.options import FrontOptions
+from verbatim_ray.options import Options
 from verbatim_ray.takeover import Told
 
 BACKOFF_S = (0.0, 0.05, 0.2, 0.5)
 """Pauses before the next engine is asked, by how many have failed since the last token."""
+
+END_S = 1.0
+"""How long the end of a reply may take behind its last event."""
 
 Source = AsyncGenerator[Head | bytes, None]
 
@@ -29,21 +31,15 @@ class Relay:
     """Who is asked for a stream, and when."""
 
     def __init__(
-        self, engines: Engines, call: Call, told: Told, options: FrontOptions, budget: Budget
+        self, engines: Engines, call: Call, told: Told, options: Options, budget: Budget
     ) -> None:
         """`call` says how to ask, `told` what for."""
         self._engines, self._call, self._told = engines, call, told
         self._options, self._budget = options, budget
         self._race: Race[Head | bytes] = Race()
-        # What is held back of each source, by its id.
-        self._held: dict[int, dict[int, list[bytes]]] = {}
         self._fails = self._hedges = 0
         self._last = time.monotonic()
         self._cut_at: float | None = None
-
-    @property
-    def _metrics(self) -> FrontMetrics:
-        return self._engines.metrics
 
     async def run(self) -> Source:
         """The head of a reply, then what the client gets: an error, where no stream begins.
@@ -53,7 +49,7 @@ class Relay:
         has_head = False
         try:
             self._ask()
-            while self._told.over is None:
+            while True:
                 turn = await self._race.next(self._silence())
                 if turn is None:
                     self._hedge()
@@ -69,42 +65,36 @@ class Relay:
                         yield b"data: " + end[2] + b"\n\n" if has_head else end[2]
                         return
                     continue
+                if self._told.over is None:
+                    self._race.add(source)
                 if said and not (has_head and isinstance(said, Head)):
                     has_head = True  # the first that is said
                     yield said
-                await self._go_on(source)
+                if self._told.over is not None:
+                    await _end(source)
+                    return
         finally:
             await self._alone()
 
     async def _hear(self, source: Source, said: Head | bytes) -> Head | bytes:
         """What the client gets of what an engine said."""
         if isinstance(said, bytes):
-            return await self._take(source, said)
+            return await self._take(said)
         if not is_stream(said):
-            raise Broken("refused", await _refusal(said, source))
+            rest = [at async for at in source if isinstance(at, bytes)]
+            raise Final("refused", (said.status, said.headers, b"".join(rest)))
         return said
-
-    async def _go_on(self, source: Source) -> None:
-        """Hears more of an engine; of its reply's end, so that the connection can be used again."""
-        if self._told.over is None:
-            self._race.add(source)
-            return
-        with contextlib.suppress(Broken):
-            async for _ in source:
-                pass
 
     def _ask(self) -> None:
         """Asks one more engine for what the client was not told yet."""
         ask = self._call.ask
         ask.fingerprint = self._told.fingerprint or ask.fingerprint
-        source = self._engines.reply(self._call, json.dumps(self._told.ask()).encode())
-        self._held[id(source)] = {}
-        self._race.add(source)
+        self._race.add(self._engines.reply(self._call, json.dumps(self._told.ask()).encode()))
 
     def _silence(self) -> float | None:
         """Seconds until a second engine should be asked."""
         options = self._options
-        if options.hedge_s is None or len(self._race) > 1:
+        if not options.hedge_s or len(self._race) > 1:
             return None
         patience = options.hedge_s if self._told.progress else options.first_hedge_s
         return max(0.0, self._last + patience - time.monotonic())
@@ -113,7 +103,7 @@ class Relay:
         self._last = time.monotonic()
         if self._budget.take():
             self._hedges += 1
-            self._metrics.count("hedges")
+            self._engines.metrics.count("hedges")
             for name in self._call.ask.asked[-1:]:
                 router.suspect(name)
             self._ask()
@@ -121,17 +111,21 @@ class Relay:
     async def _alone(self) -> None:
         """Whoever else is asked may stop."""
         await self._race.clear()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """There is no second engine any more."""
         self._budget.give(self._hedges)
         self._hedges = 0
 
-    async def _take(self, source: Source, event: bytes) -> bytes:
+    async def _take(self, event: bytes) -> bytes:
         """Notes an event: what the client gets for it."""
         before = self._told.progress
-        out = self._told.take(event, self._held[id(source)])
+        out = self._told.take(event)
         if self._told.progress > before:
             self._last, self._fails = time.monotonic(), 0
             if self._cut_at is not None:
-                self._metrics.takeover(self._last - self._cut_at)
+                self._engines.metrics.takeover(self._last - self._cut_at)
                 self._cut_at = None
             if self._hedges:
                 await self._alone()
@@ -140,23 +134,38 @@ class Relay:
     async def _broke(self, error: Exception) -> Reply | None:
         """An engine failed: another is asked, or this is the answer that says that none can."""
         broken = error if isinstance(error, Broken) else Broken("the stream ended early")
-        is_refused = broken.reply is not None and str(broken) == "refused"
-        if not is_refused:
-            self._metrics.failed(broken)
-            if len(self._race):
-                return None
-            self._fails += 1
-        is_over = is_refused or isinstance(broken, NoReplica)
-        if is_over or self._fails >= self._options.attempts:
-            return gave_up(broken, in_stream=self._told.progress > 0 and not is_refused)
-        if self._told.progress:
-            self._metrics.count("takeovers")
-            self._cut_at = self._cut_at or self._last
-        await asyncio.sleep(backoff(self._fails))
+        is_final = isinstance(broken, Final)
+        if not is_final:
+            self._engines.metrics.failed(broken)
+        if len(self._race):
+            self._give_back()
+            return None
+        if self._told.progress and self._cut_at is None and not is_final:
+            self._engines.metrics.count("takeovers")
+            self._cut_at = self._last
+        pause = self._pause(broken)
+        if is_final or isinstance(broken, NoReplica) or self._fails >= self._options.attempts:
+            return gave_up(broken, in_stream=self._told.progress > 0 and not is_final)
+        await asyncio.sleep(pause)
         self._ask()
         return None
 
+    def _pause(self, broken: Broken) -> float:
+        """Counts a failure: seconds to wait after it.
 
-async def _refusal(head: Head, source: Source) -> Reply:
-    """What an engine says of a request that it will not answer."""
-    return head.status, head.headers, b"".join([at async for at in source if isinstance(at, bytes)])
+        It is none where an engine has no room for a stream that has begun: that may wait as long as
+        a new one may wait for an engine.
+        """
+        is_full = broken.reply is not None and broken.reply[0] == 429
+        if is_full and self._cut_at and time.monotonic() - self._cut_at < self._options.wait_s:
+            return BACKOFF_S[-1]
+        self._fails += 1
+        return backoff(self._fails)
+
+
+async def _end(source: Source) -> None:
+    """Hears the end of a reply, so that its connection can be used again."""
+    with contextlib.suppress(Broken, TimeoutError):
+        async with asyncio.timeout(END_S):
+            async for _ in source:
+                pass

@@ -3,14 +3,12 @@
 An engine tells the ids of the tokens that each event brings (`return_token_ids`). Whoever has them
 can ask any engine with the same fingerprint to go on behind them (`resume`), and gets the events
 that the first one would have sent. Nothing else of a stream is kept.
-
-One token may bring several events, of which the last has its ids. Events without ids are therefore
-held back until that one comes: a stream that is cut between them begins again before the token.
 """
 
 import json
+import random
 import re
-from typing import Any, cast
+from typing import Any
 
 from verbatim_ray.errors import Broken
 
@@ -22,6 +20,21 @@ _IDS = re.compile(rb',"(?:prompt_)?token_ids":\[[0-9,]*\]')
 _CREATED = re.compile(rb'"created":(\d+)')
 
 
+def draw_seed(body: dict[str, Any]) -> None:
+    """Gives a body without a seed one, so that whoever goes on draws the same noise.
+
+    What goes on itself must bring the seed that it was told: an engine refuses it without.
+    """
+    if body.get("seed") is None and (_resume(body) is None or _is_joined(body)):
+        body["seed"] = 0 if body.get("temperature") == 0 else random.getrandbits(53)
+
+
+def wanted_fingerprint(body: dict[str, Any]) -> str | None:
+    """The only fingerprint that may answer a body, if it says so."""
+    wanted = [(_resume(body) or {}).get("fingerprint"), body.get("system_fingerprint")]
+    return next((name for name in wanted if isinstance(name, str)), None)
+
+
 class Told:
     """One stream, from the side of who passes it on."""
 
@@ -29,53 +42,58 @@ class Told:
         """`body` is what the client sent, with a seed; it may itself go on with a cut stream."""
         self.path, self.body = path, body
         self.wants_ids = bool(body.get("return_token_ids"))
-        self.fingerprint: str | None = body.get("system_fingerprint")
-        prompt, n = body.get("prompt"), body.get("n")
+        self.fingerprint = wanted_fingerprint(body)
+        prompt = body.get("prompt") if path == TEXT else None
         several = isinstance(prompt, list) and prompt and isinstance(prompt[0], (str, list))
         self.prompts: list[list[int] | None] = [None] * (len(prompt) if several and prompt else 1)
-        self.n = n if isinstance(n, int) and n > 0 else 1
+        self.n = _count(body.get("n"))
         self.choices = self.n * len(self.prompts)
         # Of the choices that something came of: a body may name any number of them.
-        self.ids: dict[int, list[int] | None] = {}
+        self.ids: dict[int, list[int]] = {}
         self.ended: set[int] = set()
+        # Of the choices that had ended before this body, which engines are not asked for.
+        self._null: set[int] = set()
         self.progress = 0
         """Grows with each event that brings the stream on."""
         self.over: str | None = None
         """How the stream ended, once it has: `done`, or `error` where no engine would go on."""
-        self._has_role: set[int] = set()
+        # The choices whose role was told, and those whose prompt was repeated (`echo`).
+        self._before: set[tuple[int, bool]] = set()
         # Whether an event was passed on, and the usage.
         self._has_begun = self._has_usage = False
         options = body.get("stream_options")
         self._wants_usage = isinstance(options, dict) and bool(options.get("include_usage"))
         self._created: bytes | None = None
-        self._begin(body.get("resume"))
+        if not _is_joined(body):
+            self._begin(_resume(body) or {})
 
-    def _begin(self, resume: Any) -> None:
+    def _begin(self, resume: dict[str, Any]) -> None:
         """Takes over what the client was told before, where it is in the form for that."""
-        if not isinstance(resume, dict) or "prompt_tokens" in resume:
-            return
         given: Any = resume.get("token_ids")
         if self.choices == 1 and isinstance(given, list) and not _is_lists(given):
             given = [given]
         if isinstance(given, list) and len(given) == self.choices and _is_lists(given):
-            self.ids = {at: None if one is None else list(one) for at, one in enumerate(given)}
-            self.ended = {at for at, one in self.ids.items() if one is None}
-            self._has_role = set(self.ids)
+            self.ids = {at: list(one) for at, one in enumerate(given) if one is not None}
+            self._null = set(range(len(given))) - self.ids.keys()
+            self.ended = set(self._null)
         prompts: Any = resume.get("prompt_token_ids")
         if isinstance(prompts, list) and prompts:
             prompts = prompts if _is_lists(prompts) else [prompts]
             if len(prompts) == len(self.prompts):
                 self.prompts = prompts
-        self.fingerprint = resume.get("fingerprint") or self.fingerprint
 
     def ask(self) -> dict[str, Any]:
         """The body that asks for what is missing: at first the client's own, with ids."""
         ask = {**self.body, "stream": True, "return_token_ids": True}
-        if self.fingerprint:
+        if self.fingerprint and ask.get("system_fingerprint") is None:
             ask["system_fingerprint"] = self.fingerprint
-        if any(self.ids.values()) or self.ended:
+        if _is_joined(self.body):
+            self._ask_joined(ask)
+        elif any(self.ids.values()) or self.ended:
             # Choices that ended are sent too, so that the usage at the end is of the whole.
-            told = [self.ids.get(at, []) for at in range(self.choices)]
+            told = [
+                None if at in self._null else self.ids.get(at, []) for at in range(self.choices)
+            ]
             resume: dict[str, Any] = {"token_ids": told}
             if all(self.prompts):
                 one = self.path == CHAT or len(self.prompts) == 1
@@ -83,21 +101,27 @@ class Told:
             ask["resume"] = resume
         return ask
 
+    def _ask_joined(self, ask: dict[str, Any]) -> None:
+        """Puts what came behind the list that has the prompt and the output so far."""
+        place, name = (ask, "prompt") if self.path == TEXT else (dict(ask["resume"]), "token_ids")
+        if isinstance(place.get(name), list):
+            place[name] = [*place[name], *(token for one in self.ids.values() for token in one)]
+        if place is not ask:
+            ask["resume"] = place
+
     def count(self) -> int:
         """Tokens of prompts and outputs that are known so far."""
         return sum(len(one) for one in [*self.prompts, *self.ids.values()] if one)
 
-    def take(self, event: bytes, held: dict[int, list[bytes]]) -> bytes:
+    def take(self, event: bytes) -> bytes:
         """Notes one event (`data: …` and the empty line after it): what the client gets for it.
 
-        `held` is what is held back of the engine that sent it: empty at first, and thrown away
-        with the connection. Raises Broken where the engine says that another must go on.
+        Raises Broken where another engine must go on.
         """
         if not event.startswith(b"data: {"):
-            if event != DONE:
-                return b""  # a comment, which keeps the engine's connection alive
-            self.over = "done"
-            return event
+            if event == DONE:
+                self.over = "done"
+            return event  # else it is a comment, which keeps connections alive
         try:
             said = json.loads(event[6:])
         except ValueError:
@@ -107,57 +131,48 @@ class Told:
                 raise Broken(str(error.get("code") or error.get("message")))
             self.over = "error"  # every engine would say the same
             return event
-        self.fingerprint = self.fingerprint or said.get("system_fingerprint")
+        fingerprint = said.get("system_fingerprint")
+        if fingerprint != (self.fingerprint or fingerprint):
+            # Both were asked before either had told which model it is.
+            raise Broken(f"the fingerprint is {fingerprint}")
+        self.fingerprint = fingerprint
         event = self._same_head(event, said)
         if not said.get("choices"):
             told = b"" if self._has_usage else event
             self._has_usage = True
             return told
         choice = said["choices"][0]
-        at: int = choice["index"]
-        if at >= self.choices or at in self.ended:
+        if choice["index"] in self.ended:
             return b""
         # The first event tells the seed, so it is passed on even if it says nothing else.
         is_first = "verbatim" in said and not self._has_begun
-        told = self._note(event, choice, held.setdefault(at, []), is_first)
+        told = self._note(event, choice, is_first)
         self._has_begun = self._has_begun or told != b""
         return told
 
-    def _note(
-        self, event: bytes, choice: dict[str, Any], held: list[bytes], is_first: bool
-    ) -> bytes:
+    def _note(self, event: bytes, choice: dict[str, Any], is_first: bool) -> bytes:
         """Notes an event of a choice that has not ended."""
         at: int = choice["index"]
-        is_empty = not is_first and self._is_empty(choice)
-        delta = choice.get("delta")
-        if delta is not None and "role" in delta:
-            if at in self._has_role:
+        new, is_end = choice.get("token_ids") or [], choice.get("finish_reason") is not None
+        if not new and not is_end:
+            # The role, or the prompt that is repeated. Behind a token it is what an engine that
+            # breaks still had: whoever goes on brings it in its place.
+            before = (at, "role" in (choice.get("delta") or ()))
+            if before in self._before or self.ids.get(at):
                 return b""
-            self._has_role.add(at)
+            self._before.add(before)
             return event
-        if prompt := choice.get("prompt_token_ids"):
+        if (prompt := choice.get("prompt_token_ids")) and not _is_joined(self.body):
             self.prompts[at // self.n] = prompt
-        new, ended = choice.get("token_ids") or [], choice.get("finish_reason") is not None
-        if new or ended or not is_empty:
-            held.append(event if self.wants_ids else _IDS.sub(b"", event))
-        if not new and not ended:
-            return b""
-        cast(list[int], self.ids.setdefault(at, [])).extend(new)
+        self.ids.setdefault(at, []).extend(new)
         self.progress += 1
-        if new and not ended and not self.wants_ids and is_empty:
-            held.pop()  # only its ids were news
-        if ended:
+        if is_end:
             self.ended.add(at)
-        told = b"".join(held)
-        held.clear()
-        return told
-
-    def _is_empty(self, choice: dict[str, Any]) -> bool:
-        """Whether an event tells nothing but ids: its text is held back in the engine."""
-        if choice.get("logprobs") or choice.get("finish_reason") is not None:
-            return False
-        delta = choice.get("delta")
-        return not choice.get("text") if delta is None else delta in ({}, {"content": ""})
+        if self.wants_ids:
+            return event
+        if _is_silent(choice) and not (is_first or is_end):
+            return b""  # only its ids were news
+        return _IDS.sub(b"", event)
 
     def _is_last(self, choices: list[dict[str, Any]] | None) -> bool:
         """Whether an event is the stream's last: that one tells the seed again."""
@@ -179,6 +194,31 @@ class Told:
         return event
 
 
+def _resume(body: dict[str, Any]) -> dict[str, Any] | None:
+    resume = body.get("resume")
+    return resume if isinstance(resume, dict) else None
+
+
+def _is_joined(body: dict[str, Any]) -> bool:
+    """Whether a body goes on with one choice whose output follows its prompt in one list."""
+    resume = _resume(body) or {}
+    return resume.get("prompt_tokens") is not None or resume.get("choice") is not None
+
+
+def _count(n: Any) -> int:
+    """How many choices an engine takes `n` for: 2.0 is 2."""
+    is_whole = isinstance(n, int) or (isinstance(n, float) and n.is_integer())
+    return int(n) if is_whole and n > 0 else 1
+
+
 def _is_lists(lists: list[Any]) -> bool:
     """Whether there is a list for each choice (or prompt), or null."""
     return bool(lists) and all(one is None or isinstance(one, list) for one in lists)
+
+
+def _is_silent(choice: dict[str, Any]) -> bool:
+    """Whether an event tells nothing but ids: its text is held back in the engine."""
+    if choice.get("logprobs"):
+        return False
+    delta = choice.get("delta")
+    return not choice.get("text") if delta is None else delta in ({}, {"content": ""})
