@@ -17,7 +17,7 @@ if ! command -v python3 >/dev/null || ! python3 -c 'import sys; sys.exit(sys.ver
     exit 0
 fi
 if [ ! -e "$env/ready" ]; then
-    if ! { python3 -m venv "$env" && "$env/bin/pip" -q --disable-pip-version-check install '.[data,test]'; }; then
+    if ! { python3 -m venv "$env" && "$env/bin/pip" -q --disable-pip-version-check install '.[data,test,stores]'; }; then
         echo "skipped: verbatim-ray (pip cannot bring ray)"
         exit 0
     fi

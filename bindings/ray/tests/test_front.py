@@ -361,17 +361,6 @@ def test_files_and_batches_are_of_one_server(local: Local) -> None:
         assert "verbatim_ray.batch" in json.loads(raw)["error"]["message"]
 
 
-def test_a_body_of_no_type_is_as_at_an_engine(local: Local, solo: Child) -> None:
-    import http.client
-
-    def status(url: str, headers: dict[str, str]) -> int:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"))
-        connection.request("POST", TEXT, b'{"prompt": "a", "max_tokens": 1}', headers)
-        return connection.getresponse().status
-
-    assert status(local.serve(), {}) == status(solo.url, solo.headers)
-
-
 def test_everything_else_passes_through(local: Local, solo: Child) -> None:
     url = local.serve()
     sent = {"prompt": "a b c"}

@@ -115,11 +115,7 @@ class Engines:
             headers = {at: value for at in _ASKS if (value := call.headers.get(at))}
             headers["authorization"] = f"Bearer {replica['key']}"
             asked = self._client().request(
-                call.method,
-                replica["url"] + call.path,
-                data=body or None,
-                headers=headers,
-                skip_auto_headers=["content-type"],  # an engine says best what is wrong with none
+                call.method, replica["url"] + call.path, data=body or None, headers=headers
             )
             try:
                 async with asked as reply:
