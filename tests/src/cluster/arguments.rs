@@ -48,7 +48,7 @@ pub struct ClusterArguments {
     #[arg(long, requires = "cluster")]
     fronts: Option<usize>,
     /// CPU microseconds of a front for a request and for an event of a stream.
-    #[arg(long, requires = "cluster", value_delimiter = ',', num_args = 1, default_values_t = [15_000, 2900])]
+    #[arg(long, requires = "cluster", value_delimiter = ',', num_args = 1, default_values_t = [4500, 600])]
     front_us: Vec<u64>,
     /// What the link of a front carries, in megabits a second.
     #[arg(long, requires = "cluster", default_value_t = 1000)]
@@ -159,7 +159,7 @@ impl ClusterArguments {
 
     fn settings(&self, replicas: usize, policy: Policy, seed: u64) -> Result<Settings, String> {
         let [request_us, event_us] = self.front_us[..] else {
-            return Err("--front-us: expected two numbers, such as 15000,2900".to_owned());
+            return Err("--front-us: expected two numbers, such as 4500,600".to_owned());
         };
         if !(0.001..=1000.0).contains(&self.rate) {
             return Err(format!("--rate {}: expected 0.001 to 1000", self.rate));

@@ -47,7 +47,7 @@ mod tests {
             event_bytes: 100,
             token_bytes: 0,
             link_bits: 1_000_000_000,
-            ..FrontSettings::prototype(1)
+            ..FrontSettings::on_ray(1)
         };
         let mut front = Front::default();
         // 100 bytes take 800 ns of the link, while the core works on the next event.
