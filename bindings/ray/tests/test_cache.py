@@ -15,7 +15,7 @@ def test_the_key_is_of_what_is_asked_not_of_how_it_is_written() -> None:
     body = {"prompt": "a", "seed": 1, "temperature": 1.0}
     same = cache.key("vb-1", "/v1/completions", body)
     reordered = dict(reversed(body.items()))
-    silent = {**body, "priority": 3, "request_id": "x", "stop": None}
+    silent = {**body, "priority": 3, "request_id": "x"}
     assert cache.key("vb-1", "/v1/completions", reordered) == same
     assert cache.key("vb-1", "/v1/completions", silent) == same
     others = [
@@ -24,7 +24,14 @@ def test_the_key_is_of_what_is_asked_not_of_how_it_is_written() -> None:
         cache.key("vb-1", "/v1/completions", body, "somebody"),
         *(
             cache.key("vb-1", "/v1/completions", {**body, **more})
-            for more in ({"seed": 2}, {"n": 2}, {"stream": True}, {"stop": "x"}, {"user": "y"})
+            for more in (
+                {"seed": 2},
+                {"n": 2},
+                {"stream": True},
+                {"stop": "x"},
+                {"user": "y"},
+                {"x": None},
+            )
         ),
     ]
     assert len({same, *others}) == 1 + len(others)

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 T = TypeVar("T")
 
-# They change no byte of an answer. What else a server ignores it names in its answer.
+# They change no byte of an answer. What else a server ignores it names in its answer, null or not.
 _WITHOUT_EFFECT = ("priority", "request_id")
 _CHECK = 32
 
@@ -32,7 +32,7 @@ def key(fingerprint: str, path: str, body: dict[str, Any], tenant: str = "") -> 
 
     `tenant` keeps answers apart, so that nobody learns from the time of an answer what others ask.
     """
-    same = {name: at for name, at in body.items() if at is not None and name not in _WITHOUT_EFFECT}
+    same = {name: at for name, at in body.items() if name not in _WITHOUT_EFFECT}
     asked = json.dumps([fingerprint, path, tenant, same], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(asked.encode()).hexdigest()
 

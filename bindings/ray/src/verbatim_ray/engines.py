@@ -20,9 +20,9 @@ from verbatim_ray.router import Ask
 
 SSE = "text/event-stream"
 
-# Of a request, and of a reply, what is passed on.
+# Of a request, and of a reply, what is passed on. Ray tells `x-request-id` itself.
 _ASKS = ("content-type", "accept", "x-request-id", "anthropic-version")
-_TELLS = ("content-type", "x-request-id", "x-verbatim-seed", "retry-after", "x-should-retry")
+_TELLS = ("content-type", "x-verbatim-seed", "retry-after", "x-should-retry")
 
 
 @dataclass

@@ -97,8 +97,8 @@ class Front:
         place = self._place(call, body, use.name)
         if place and (kept := await place.get()):
             self._metrics.count("cache_hits")
-            told = {"content-type": kept[0], "x-request-id": headers["x-request-id"]}
-            told |= {"x-verbatim-cache": "hit", "x-verbatim-seed": str(body["seed"])}
+            told = {"x-verbatim-cache": "hit", "x-verbatim-seed": str(body["seed"])}
+            told["content-type"] = kept[0]
             return Response(kept[1], 200, told)
         if body.get("stream") is True:
             response = await self._stream(call, body, place, use)
