@@ -20,8 +20,11 @@ from verbatim_ray.takeover import CHAT, TEXT, Told
 Reply = AsyncGenerator[Head | bytes, None]
 Script = Callable[[dict[str, Any]], Reply]
 
-HEAD = Head(200, {"content-type": "text/event-stream"})
 BODY = {"messages": [], "seed": 1}
+
+
+def head() -> Head:
+    return Head(200, {"content-type": "text/event-stream"})
 
 
 class Paper:
@@ -32,6 +35,7 @@ class Paper:
         self.counts: dict[str, int] = {}
         self.metrics = self
         self.asked: list[dict[str, Any]] = []
+        self.silent: list[str | None] = []
         self.open = self.closed = 0
 
     def count(self, kind: str) -> None:
@@ -46,11 +50,14 @@ class Paper:
     async def reply(self, call: Call, body: bytes) -> Reply:
         asked = json.loads(body)
         self.asked.append(asked)
-        call.ask.asked.append(f"engine-{len(self.asked)}")
+        self.silent.append(call.ask.silent)
+        call.ask.asked.append(name := f"engine-{len(self.asked)}")
         script = self.scripts.pop(0) if self.scripts else hangs
         self.open += 1
         try:
             async for said in script(asked):
+                if isinstance(said, Head):
+                    said.headers["x-verbatim-replica"] = name
                 yield said
         finally:
             self.open -= 1
@@ -61,7 +68,7 @@ def tells(start: int = 0, end: int | None = None, path: str = CHAT) -> Script:
     """Its events of these numbers, and then it breaks if they are not all."""
 
     async def script(asked: dict[str, Any]) -> Reply:
-        yield HEAD
+        yield head()
         for event in events(path, asked)[start:end]:
             yield event
         if end is not None:
@@ -97,10 +104,10 @@ def says(status: int, kind: str = "application/json") -> Script:
     return script
 
 
-def only(*heads: bytes) -> Script:
+def only(*said: bytes) -> Script:
     async def script(_: dict[str, Any]) -> Reply:
-        yield HEAD
-        for event in heads:
+        yield head()
+        for event in said:
             yield event
 
     return script
@@ -134,7 +141,7 @@ WHOLE = b"".join(events(CHAT, BODY))
 @pytest.mark.parametrize("other", [says(400), says(503), tells(end=0)])
 def test_a_second_engine_that_refuses_or_fails_ends_nothing(other: Script) -> None:
     async def is_slow(asked: dict[str, Any]) -> Reply:
-        yield HEAD
+        yield head()
         for at, event in enumerate(events(CHAT, asked)):
             while at == 4 and not paper.closed:
                 await asyncio.sleep(0.001)  # until the other has said its own
@@ -152,7 +159,7 @@ def test_a_hedge_of_another_model_is_not_heard() -> None:
     async def is_late(asked: dict[str, Any]) -> Reply:
         while len(paper.asked) < 2:
             await asyncio.sleep(0.001)
-        yield HEAD
+        yield head()
         whole = events(CHAT, asked)
         yield whole[0]  # nothing but the role
         while not paper.closed:
@@ -162,7 +169,7 @@ def test_a_hedge_of_another_model_is_not_heard() -> None:
 
     async def another(asked: dict[str, Any]) -> Reply:
         assert "system_fingerprint" not in asked
-        yield HEAD
+        yield head()
         await asyncio.sleep(0.05)
         for event in events(CHAT, asked):
             yield event.replace(FINGERPRINT.encode(), b"vb-other")
@@ -208,6 +215,24 @@ def test_a_first_engine_that_hangs_is_hedged_and_left() -> None:
     paper = Paper(hangs, tells())
     _, raw, _ = ask(paper)
     assert raw == WHOLE
+
+
+def test_an_engine_that_falls_silent_again_is_not_asked_beside_itself() -> None:
+    """It wins against the second, so it was not asked last."""
+
+    async def falls_silent(asked: dict[str, Any]) -> Reply:
+        yield head()
+        for at, event in enumerate(events(CHAT, asked)):
+            while len(paper.asked) < (0, 0, 0, 2, 2, 3)[min(at, 5)]:
+                await asyncio.sleep(0.001)
+            if at == 5:
+                await asyncio.sleep(3600)
+            yield event
+
+    paper = Paper(falls_silent, hangs, tells())
+    _, raw, _ = ask(paper)
+    assert raw == WHOLE
+    assert paper.silent == [None, "engine-1", "engine-1"]
 
 
 def test_who_stops_to_listen_ends_what_runs() -> None:

@@ -54,6 +54,12 @@ def test_who_was_asked_comes_last_and_who_was_asked_longest_ago_first() -> None:
     assert rank(FIVE, ask, NONE) == seen
 
 
+def test_who_is_silent_is_not_asked_beside_itself() -> None:
+    ask = Ask("a", asked=["replica-1", "replica-2"], silent="replica-1")
+    assert set(rank(FIVE, ask, NONE)) == set(FIVE) - {"replica-1"}
+    assert rank({"replica-1": "vb-1"}, ask, NONE) == []
+
+
 def test_others_avoid_who_failed() -> None:
     failed = first(FIVE, "a")
     router.suspect(failed)

@@ -5,7 +5,7 @@ first is slow, and no client can tell which of them it hears.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -40,6 +40,9 @@ class Race(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._turns)
+
+    def __iter__(self) -> Iterator[AsyncGenerator[Item, None]]:
+        return iter(self._turns.values())
 
     def add(self, source: AsyncGenerator[Item, None]) -> None:
         """Awaits the next item of a source, from its beginning or after `next` gave one."""

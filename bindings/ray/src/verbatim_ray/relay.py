@@ -37,6 +37,8 @@ class Relay:
         self._engines, self._call, self._told = engines, call, told
         self._options, self._budget = options, budget
         self._race: Race[Head | bytes] = Race()
+        # Which replicas have begun to reply.
+        self._names: dict[Source, str | None] = {}
         self._fails = self._hedges = 0
         self._last = time.monotonic()
         self._cut_at: float | None = None
@@ -83,6 +85,7 @@ class Relay:
         if not is_stream(said):
             rest = [at async for at in source if isinstance(at, bytes)]
             raise Final("refused", (said.status, said.headers, b"".join(rest)))
+        self._names[source] = said.headers.get("x-verbatim-replica")
         return said
 
     def _ask(self) -> None:
@@ -100,13 +103,18 @@ class Relay:
         return max(0.0, self._last + patience - time.monotonic())
 
     def _hedge(self) -> None:
+        """Asks another engine beside the one that is silent."""
         self._last = time.monotonic()
-        if self._budget.take():
-            self._hedges += 1
-            self._engines.metrics.count("hedges")
-            for name in self._call.ask.asked[-1:]:
-                router.suspect(name)
-            self._ask()
+        if not self._budget.take():
+            return
+        self._hedges += 1
+        self._engines.metrics.count("hedges")
+        # It may not have been asked last; one that never replied has been.
+        ask, names = self._call.ask, [self._names.get(source) for source in self._race]
+        ask.silent = names[0] or next(iter(ask.asked[-1:]), None)
+        if ask.silent is not None:
+            router.suspect(ask.silent)
+        self._ask()
 
     async def _alone(self) -> None:
         """Whoever else is asked may stop."""
@@ -115,6 +123,7 @@ class Relay:
 
     def _give_back(self) -> None:
         """There is no second engine any more."""
+        self._call.ask.silent = None
         self._budget.give(self._hedges)
         self._hedges = 0
 
@@ -135,9 +144,10 @@ class Relay:
         """An engine failed: another is asked, or this is the answer that says that none can."""
         broken = error if isinstance(error, Broken) else Broken("the stream ended early")
         is_final = isinstance(broken, Final)
-        if not is_final:
+        is_second = len(self._race) > 0
+        if not is_final and not (is_second and isinstance(broken, NoReplica)):
             self._engines.metrics.failed(broken)
-        if len(self._race):
+        if is_second:
             self._give_back()
             return None
         if self._told.progress and self._cut_at is None and not is_final:

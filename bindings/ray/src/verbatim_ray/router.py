@@ -6,6 +6,7 @@ or goes. A replica with more requests than the idlest and a `slack` comes behind
 """
 
 import collections
+import dataclasses
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,8 @@ class Ask:
     """The only fingerprint that may answer."""
     asked: list[str] = field(default_factory=list)
     """Who was asked, in order: noted when it is chosen, since a stopped one never answers."""
+    silent: str | None = None
+    """Who runs and is too slow: it is not asked beside itself, even if there is no other."""
 
 
 def suspect(replica: str) -> None:
@@ -49,13 +52,13 @@ def rank(
 ) -> list[str]:
     """Names of replicas (with their fingerprints) in the order in which they should be asked.
 
-    Those of another fingerprint are left out. Of the others those come last that were asked
-    before (the one asked longest ago first), then suspects, then those that are busy.
+    The silent one and those of another fingerprint are left out. Of the others those come last that
+    were asked before (the one asked longest ago first), then suspects, then those that are busy.
     """
     fits = [
         name
         for name, has in replicas.items()
-        if ask.fingerprint is None or has in (None, ask.fingerprint)
+        if name != ask.silent and (ask.fingerprint is None or has in (None, ask.fingerprint))
     ]
     limit = min((load.get(name, 0) for name in fits), default=0) + slack
     now = time.monotonic()
@@ -93,7 +96,7 @@ class Affinity(RequestRouter):
             return [candidate_replicas]
         if not self.affinity:
             self.turn += 1
-            ask = Ask(str(self.turn), ask.fingerprint, ask.asked)
+            ask = dataclasses.replace(ask, key=str(self.turn))
         by_name = {one.replica_id.unique_id: one for one in candidate_replicas}
         names = rank(_fingerprints(by_name.items()), ask, LOAD, self.slack)
         ask.asked.extend(names[:1])
