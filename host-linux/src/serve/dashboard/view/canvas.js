@@ -42,7 +42,14 @@ export function whenChanged(canvas, redraw) {
   };
   theme.addEventListener('change', forget);
   new MutationObserver(forget).observe(document.documentElement, { attributeFilter: ['data-theme'] });
-  new ResizeObserver(redraw).observe(canvas.parentElement);
+  let width = null;
+  const resized = () => {
+    if (canvas.clientWidth === width) return;
+    width = canvas.clientWidth;
+    // Not at once: to draw may change the height of what is watched.
+    requestAnimationFrame(redraw);
+  };
+  new ResizeObserver(resized).observe(canvas.parentElement);
 }
 
 /**

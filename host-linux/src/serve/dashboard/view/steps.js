@@ -21,8 +21,8 @@ const HEIGHT = 232;
 const ROWS = { top: 10, bottom: 138 };
 const TIMES = { top: 156, bottom: 228 };
 
-/** A budget of time is on the axis up to so many times the longest step. */
-const FAR = 40;
+/** A budget is in the picture up to so many times the most that any step took of it. */
+const FAR = 6;
 
 const rowsOf = (step) => KINDS.reduce((sum, [kind]) => sum + step[kind], 0);
 
@@ -59,6 +59,10 @@ function moved(at, key) {
 export function show(latest) {
   steps = latest;
   draw();
+  const { budget_rows: rows = null, budget_ms: ms = null } = steps.at(-1) ?? {};
+  const budgets = [rows === null ? '' : many(rows, 'row'), ms === null ? '' : seconds(ms / 1000)].filter(Boolean);
+  const text = budgets.length ? `budget of the latest: ${budgets.join(', ')}` : '';
+  if ($('steps-note').textContent !== text) $('steps-note').textContent = text;
 }
 
 /** Ticks of an axis up to `most`: powers of a base, the lowest first. */
@@ -108,6 +112,12 @@ function bars(context, step, x, mostRows, mostTime) {
   context.strokeRect(x - 1.5, ROWS.top - 4.5, BAR + 2, TIMES.bottom - ROWS.top + 8);
 }
 
+/** The upper end of an axis: the most that is taken, and the budgets that are not far above it. */
+function scale(least, taken, budgets) {
+  const most = Math.max(least, ...taken);
+  return Math.max(most, ...budgets.filter((budget) => budget !== null && budget <= FAR * most));
+}
+
 /** A dash where a budget is; there is none where it is unbounded, or far above the axis. */
 function limit(context, x, { top, bottom }, share) {
   if (!(share > 0 && share <= 1)) return;
@@ -119,10 +129,16 @@ function draw() {
   const { context, width } = prepared($('steps'), HEIGHT);
   if (steps.length === 0) return;
   const shown = steps.slice(-Math.max(1, Math.floor((width - LEFT) / BAR)));
-  const mostRows = Math.max(4, ...shown.map((step) => Math.max(step.budget_rows ?? 0, rowsOf(step))));
-  const longest = Math.max(0.1, ...shown.map((step) => step.ms));
-  const near = shown.map((step) => step.budget_ms ?? 0).filter((ms) => ms <= FAR * longest);
-  const mostTime = Math.max(longest, ...near);
+  const mostRows = scale(
+    4,
+    shown.map(rowsOf),
+    shown.map((step) => step.budget_rows),
+  );
+  const mostTime = scale(
+    0.1,
+    shown.map((step) => step.ms),
+    shown.map((step) => step.budget_ms),
+  );
   axis(context, ROWS, width, mostRows, ticks(mostRows, 4, 1), String);
   axis(context, TIMES, width, mostTime, ticks(mostTime, 10, 1e-3).slice(-2), tick);
   shown.forEach((step, i) => bars(context, step, width - (shown.length - i) * BAR, mostRows, mostTime));
