@@ -5,6 +5,7 @@
 //! * [`sys`]: calls to the operating system and the worker pool, and the only `unsafe` code.
 //! * [`load`]: from a checkpoint or an image file to a packed model.
 //! * [`text`]: between strings and token ids.
+//! * [`hub`]: models fetched from the Hugging Face Hub, and its cache.
 //! * [`grammar`]: which tokens an output may have whose form a client chose.
 //! * [`runtime`]: a model with its engine running, for any program that embeds one.
 //! * [`batch`]: files of requests, answered in order, however often that is interrupted.
@@ -16,6 +17,7 @@ pub mod batch;
 pub mod cli;
 pub mod faults;
 pub mod grammar;
+pub mod hub;
 pub mod load;
 pub mod runtime;
 pub mod serve;

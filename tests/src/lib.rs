@@ -10,6 +10,7 @@
 //!   without it.
 //! * [`fixture`]: a tiny model as files, to be spoiled; [`process`]: the program, and requests to
 //!   it.
+//! * [`hub`]: a hub of models on loopback, and what goes wrong with it.
 //! * [`http`]: requests as hostile clients write them, and what they do to good ones.
 //! * [`late`]: a runner with a heap and a thread of its own, for what the core may not take for
 //!   granted of a device.
@@ -36,6 +37,7 @@ pub mod fuzz;
 pub mod gguf;
 pub mod golden;
 pub mod http;
+pub mod hub;
 pub mod late;
 pub mod mutants;
 pub mod mutate;

@@ -1,6 +1,7 @@
 //! From files to a model that can run.
 //!
-//! * [`resolve`]: which directory or file the name of a model means.
+//! * [`resolve`]: which directory or file the name of a model means. [`repository`]: how models of
+//!   the hub are named. [`examine`]: what a model is, without its weights.
 //! * [`choice`]: what is chosen before loading: weight formats, 12-bit bf16.
 //! * [`folder`]: a checkpoint's files, in a directory or in memory; [`builtin`]: the model that is
 //!   always there.
@@ -31,6 +32,7 @@ pub mod choice;
 pub mod config;
 pub mod embedding_config;
 pub mod error;
+pub mod examine;
 pub mod fingerprint;
 pub mod folder;
 pub mod generation_config;
@@ -42,6 +44,7 @@ pub mod note;
 mod opened;
 pub mod pack;
 mod plan;
+pub mod repository;
 pub mod resolve;
 mod rows;
 pub mod safetensors;
@@ -50,6 +53,7 @@ mod stored;
 pub use choice::{Compress, NoGain, WeightChoice, formats_of};
 pub use embedding_config::{Dimensions, EmbeddingConfig, Pooling};
 pub use error::LoadError;
+pub use examine::{Examined, examine};
 pub use fingerprint::{RuntimeChoices, fingerprint, short_form};
 pub use folder::Folder;
 pub use generation_config::GenerationDefaults;
@@ -58,5 +62,6 @@ pub use model::{LoadedModel, NoProgress, Progress};
 pub use note::{LoadNote, NotCompressed};
 pub use pack::{AUX_FILES, load_model};
 pub use plan::shapes as tensor_shapes;
+pub use repository::RepositoryName;
 pub use resolve::resolve;
 pub use stored::StoredWeights;

@@ -87,7 +87,7 @@ pub fn load_model(
 }
 
 /// Opens the one model in a folder: a checkpoint of Hugging Face's, or a GGUF file.
-fn open(folder: &Folder) -> Result<OpenedModel, LoadError> {
+pub(in crate::load) fn open(folder: &Folder) -> Result<OpenedModel, LoadError> {
     folder.check_readable()?;
     if let Some(names) = gguf::find(folder)? {
         return gguf::open(folder, &names);
@@ -178,7 +178,10 @@ impl Sources<'_> {
 }
 
 /// `config.json` among the files.
-fn config_of(directory: &Path, files: &[(&'static str, Option<Vec<u8>>)]) -> Result<SourceConfig, LoadError> {
+pub(in crate::load) fn config_of(
+    directory: &Path,
+    files: &[(&'static str, Option<Vec<u8>>)],
+) -> Result<SourceConfig, LoadError> {
     let bytes = files.iter().find(|(name, _)| *name == "config.json").and_then(|(_, bytes)| bytes.as_ref());
     let bytes =
         bytes.ok_or_else(|| LoadError::malformed(directory, "has no config.json and no GGUF file"))?;

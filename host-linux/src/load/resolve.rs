@@ -1,15 +1,17 @@
 //! What the name of a model means: a path, or `ORG/NAME` in the local Hugging Face cache, or
-//! `ORG/NAME:Q4_K_M` for one of the GGUF models of such a repository.
+//! `ORG/NAME:Q4_K_M` for one of the GGUF models of such a repository; `ORG/NAME@v1.0` is another
+//! branch, tag or commit of it.
 use super::error::LoadError;
 use super::folder::Folder;
 use super::gguf::shards;
+use super::repository::{RepositoryName, is_commit};
 use std::path::{Path, PathBuf};
 
 /// The environment variables that say where caches are, as a value so that tests need not change
 /// their own environment.
 #[derive(Clone, Debug, Default)]
 pub struct CacheLocations {
-    /// `HF_HUB_CACHE`: the directory of cached models.
+    /// `HF_HUB_CACHE`, or `HUGGINGFACE_HUB_CACHE`, its old name: the directory of cached models.
     pub hub_cache: Option<PathBuf>,
     /// `HF_HOME`: its parent, with the directory `hub`.
     pub home: Option<PathBuf>,
@@ -24,7 +26,7 @@ impl CacheLocations {
     pub fn from_env() -> Self {
         let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
-            hub_cache: path("HF_HUB_CACHE"),
+            hub_cache: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")),
             home: path("HF_HOME"),
             xdg_cache: path("XDG_CACHE_HOME"),
             user_home: path("HOME"),
@@ -32,12 +34,14 @@ impl CacheLocations {
     }
 
     /// The hub's cache directory, by the same precedence as Hugging Face's own library.
-    fn hub(&self) -> Option<PathBuf> {
-        let home = || {
-            let cache = self.xdg_cache.clone().or_else(|| Some(self.user_home.as_ref()?.join(".cache")));
-            self.home.clone().or_else(|| Some(cache?.join("huggingface")))
-        };
-        self.hub_cache.clone().or_else(|| Some(home()?.join("hub")))
+    pub fn hub(&self) -> Option<PathBuf> {
+        self.hub_cache.clone().or_else(|| Some(self.hugging_face()?.join("hub")))
+    }
+
+    /// The directory that holds that one, and the token of whoever has logged in.
+    pub fn hugging_face(&self) -> Option<PathBuf> {
+        let cache = || self.xdg_cache.clone().or_else(|| Some(self.user_home.as_ref()?.join(".cache")));
+        self.home.clone().or_else(|| Some(cache()?.join("huggingface")))
     }
 }
 
@@ -49,23 +53,32 @@ pub fn resolve(model: &str, caches: &CacheLocations) -> Result<PathBuf, LoadErro
         return Ok(path.to_owned());
     }
     let mut looked = vec![path.to_owned()];
-    let (name, mix) = model.split_once(':').map_or((model, None), |(name, mix)| (name, Some(mix)));
-    if let (Some((organisation, name)), Some(hub)) = (repository(name), caches.hub()) {
-        let repository = hub.join(format!("models--{organisation}--{name}"));
-        let main = repository.join("refs/main");
-        let revision = std::fs::read_to_string(&main).unwrap_or_default();
-        let revision = revision.trim();
-        if revision.is_empty() || !revision.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            looked.push(main);
-        } else {
-            let snapshot = repository.join("snapshots").join(revision);
-            if snapshot.is_dir() {
-                return mix.map_or_else(|| Ok(snapshot.clone()), |mix| gguf_of(&snapshot, mix));
+    if let (Some(name), Some(hub)) = (RepositoryName::parse(model), caches.hub()) {
+        match snapshot(&hub.join(name.folder()), name.revision()) {
+            Ok(snapshot) => {
+                return name.mix.map_or_else(|| Ok(snapshot.clone()), |mix| gguf_of(&snapshot, &mix));
             }
-            looked.push(snapshot);
+            Err(missing) => looked.push(missing),
         }
     }
     Err(LoadError::NotFound { model: model.to_owned(), looked })
+}
+
+/// The folder of a repository's revision in the cache; an error is the path that is not there.
+pub fn snapshot(repository: &Path, revision: &str) -> Result<PathBuf, PathBuf> {
+    let commit = if is_commit(revision) {
+        revision.to_owned()
+    } else {
+        let reference = repository.join("refs").join(revision);
+        let read = std::fs::read_to_string(&reference).unwrap_or_default();
+        let commit = read.trim().to_owned();
+        if commit.is_empty() || !commit.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(reference);
+        }
+        commit
+    };
+    let snapshot = repository.join("snapshots").join(commit);
+    if snapshot.is_dir() { Ok(snapshot) } else { Err(snapshot) }
 }
 
 /// The GGUF model of a mix in a snapshot, or in a folder of it, as large ones are kept.
@@ -85,16 +98,6 @@ fn gguf_of(snapshot: &Path, mix: &str) -> Result<PathBuf, LoadError> {
         [] => Err(shards::none_of_mix(snapshot, mix, &models)),
         _ => Err(shards::several_models(snapshot, &of_mix.into_iter().copied().collect::<Vec<_>>())),
     }
-}
-
-/// Organisation and name, if that is how `model` is written.
-fn repository(model: &str) -> Option<(&str, &str)> {
-    let (organisation, name) = model.split_once('/')?;
-    let plain = |part: &str| {
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        !part.is_empty() && !part.starts_with('.') && part.bytes().all(known)
-    };
-    (plain(organisation) && plain(name)).then_some((organisation, name))
 }
 
 #[cfg(test)]
@@ -121,8 +124,17 @@ mod tests {
         assert_eq!(error, format!("no model org/small: looked for org/small, {}", snapshot.display()));
         fs::create_dir_all(&snapshot).unwrap();
         assert_eq!(resolve("org/small", &caches).unwrap(), snapshot);
-        let direct = CacheLocations { hub_cache: Some(hub), ..CacheLocations::default() };
+        let direct = CacheLocations { hub_cache: Some(hub.clone()), ..CacheLocations::default() };
         assert_eq!(resolve("org/small", &direct).unwrap(), snapshot);
+
+        // A branch by its name, a commit by its id.
+        fs::create_dir_all(hub.join("models--org--small/refs/refs/pr")).unwrap();
+        fs::write(hub.join("models--org--small/refs/refs/pr/1"), "abc123").unwrap();
+        assert_eq!(resolve("org/small@refs/pr/1", &caches).unwrap(), snapshot);
+        let commit = "0123456789".repeat(4);
+        assert!(resolve(&format!("org/small@{commit}"), &caches).is_err());
+        fs::create_dir_all(hub.join("models--org--small/snapshots").join(&commit)).unwrap();
+        assert!(resolve(&format!("org/small@{commit}"), &caches).unwrap().ends_with(&commit));
 
         // One of several GGUF models, by its mix.
         fs::create_dir_all(snapshot.join("UD-Q2_K_XL")).unwrap();

@@ -7,11 +7,13 @@
 //! * [`heap`]: what the allocator keeps. [`priority`]: of threads.
 //! * [`process`]: what the system says of this process.
 //! * [`entropy`]: random seeds. [`signals`]: requests to stop. [`sockets`]: readiness of sockets.
+//! * [`disk`]: room on file systems.
 //! * [`parent`], [`descriptors`]: who started the process, and what it has handed over.
 #![allow(unsafe_code)]
 pub mod cgroup;
 pub mod cpu;
 pub mod descriptors;
+pub mod disk;
 pub mod entropy;
 pub mod heap;
 pub mod memory;

@@ -3,7 +3,7 @@ use super::parent::{self, END_SIGNAL, Parent};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use signal_hook::{flag, low_level};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,6 +75,24 @@ impl Signals {
     pub fn take_hang_up(&self) -> bool {
         self.hang_up.swap(false, Ordering::SeqCst)
     }
+}
+
+/// From now on the first SIGINT runs `does` on a thread of its own, which then ends the process
+/// with exit code 130, and a second one ends it at once. SIGINT is what Ctrl-C sends.
+pub fn end_at_interrupt(does: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let (mut woken, wake) = UnixStream::pair()?;
+    let has_come = Arc::new(AtomicBool::new(false));
+    // The order matters: the first signal finds the flag unset, and sets it.
+    flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&has_come))?;
+    flag::register(SIGINT, has_come)?;
+    pipe::register(SIGINT, wake)?;
+    std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
+        if woken.read_exact(&mut [0]).is_ok() {
+            does();
+            std::process::exit(130);
+        }
+    })?;
+    Ok(())
 }
 
 /// From now on writing to a pipe without a reader ends the process without a word, as is the custom

@@ -27,7 +27,7 @@ fn of_shard(name: &str) -> Option<(&str, usize, usize)> {
 }
 
 /// The names of all files of the model that a file is of, in their order.
-fn all_shards(name: &str) -> Vec<String> {
+pub(crate) fn all_shards(name: &str) -> Vec<String> {
     match of_shard(name) {
         Some((base, _, count)) if count <= SHARDS_MAX => {
             (1..=count).map(|number| format!("{base}-{number:05}-of-{count:05}{EXTENSION}")).collect()

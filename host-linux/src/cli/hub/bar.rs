@@ -1,0 +1,79 @@
+//! How a download goes, on standard error: a bar on a terminal, else a line a file.
+use crate::hub::{HubError, PullPlan, Watch, bytes_text};
+use crate::text::quote::shorten;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Characters of a file's name beside the bar.
+const NAME_WIDTH: usize = 34;
+
+/// Shows how the files of a plan come.
+#[derive(Debug)]
+pub(super) struct Bar {
+    bar: ProgressBar,
+    is_terminal: bool,
+    /// Bytes of the files before the one that comes now.
+    before: AtomicU64,
+    /// Bytes of the file that comes now.
+    current: AtomicU64,
+}
+
+impl Bar {
+    /// A bar that fills once `total` bytes are there.
+    pub(super) fn new(total: u64) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        let bar = if is_terminal { ProgressBar::new(total) } else { ProgressBar::hidden() };
+        let template = "{msg:34} {bar:24} {bytes:>10}/{total_bytes:10} {bytes_per_sec:>11} {eta:>4}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self { bar, is_terminal, before: AtomicU64::new(0), current: AtomicU64::new(0) }
+    }
+
+    /// A bar for what a plan does not have yet.
+    pub(super) fn of(plan: &PullPlan, total: u64) -> Self {
+        let bar = Self::new(total);
+        // What an earlier command left is no speed of this one.
+        bar.bar.set_position(total.saturating_sub(plan.missing_bytes));
+        bar.bar.reset_eta();
+        bar
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn say(&self, line: &str) {
+        if self.is_terminal { self.bar.suspend(|| eprintln!("{line}")) } else { eprintln!("{line}") }
+    }
+}
+
+impl Watch for Bar {
+    fn begins(&self, file: &str, bytes: u64, number: usize, count: usize) {
+        self.current.store(bytes, Ordering::Relaxed);
+        self.bar.set_message(shorten(&format!("{number}/{count} {file}"), NAME_WIDTH));
+    }
+
+    fn reaches(&self, bytes: u64) {
+        self.bar.set_position(self.before.load(Ordering::Relaxed) + bytes);
+    }
+
+    fn ends(&self, file: &str) {
+        let bytes = self.current.load(Ordering::Relaxed);
+        self.before.fetch_add(bytes, Ordering::Relaxed);
+        if !self.is_terminal {
+            eprintln!("{}: {}", shorten(file, 100), bytes_text(bytes));
+        }
+    }
+
+    fn pauses(&self, why: &HubError, pause: Duration) {
+        self.say(&format!("note: {why}; again in {:.1} s", pause.as_secs_f64()));
+    }
+
+    fn is_locked_out(&self, file: &str) {
+        self.say(&format!("note: another process fetches {}; this one waits for it", shorten(file, 100)));
+    }
+}

@@ -1,0 +1,25 @@
+//! `verbatim rm`: a model out of the cache.
+use super::ask::{agrees, has_terminal};
+use super::flags::RmArgs;
+use super::list::cache;
+use super::told::failure;
+use crate::cli::failure::{Blame, Failure};
+use crate::hub::{RemovalPlan, bytes_text};
+
+/// Deletes a model, once somebody has agreed to it.
+pub(in crate::cli) fn rm(args: &RmArgs) -> Result<(), Failure> {
+    let plan = RemovalPlan::new(&cache()?, &args.name).map_err(|error| failure(&error))?;
+    let bytes = bytes_text(plan.bytes);
+    if !args.yes {
+        if !has_terminal() {
+            return Err(Blame::Flags.for_error("rm: found no terminal to ask on, expected --yes"));
+        }
+        if !agrees(&format!("Delete {} ({bytes})?", args.name)) {
+            eprintln!("nothing was deleted");
+            return Ok(());
+        }
+    }
+    plan.remove().map_err(|error| failure(&error))?;
+    eprintln!("deleted {}: {bytes} are free again", args.name);
+    Ok(())
+}

@@ -1,0 +1,400 @@
+//! Requests to the hub and to the servers that it leads to: redirects, the token, proxies, pauses.
+//!
+//! Redirects are followed here, not by the HTTP client, since three things depend on each: the
+//! token goes to the hub alone, and never again once a redirect has led to another server; a
+//! connection that began encrypted stays so; and the hub says hash and length of a file in the
+//! answer that leads away from it.
+use super::error::HubError;
+use super::settings::{HubSettings, Transfer};
+use super::verify::ContentHash;
+use crate::text::quote::quote;
+use std::io::{self, ErrorKind, Read};
+use std::time::Duration;
+use ureq::http::{HeaderMap, Uri};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, Proxy};
+
+/// Redirects that are followed for one request, at most.
+const REDIRECTS_MAX: usize = 8;
+/// How long it may take to connect.
+const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// Bytes of a file of certificates, at most.
+const CERTIFICATES_MAX: u64 = 16 << 20;
+/// What this program calls itself.
+const USER_AGENT: &str = concat!("verbatim/", env!("CARGO_PKG_VERSION"));
+
+/// Why a request did not succeed, and whether it may later.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) error: HubError,
+    /// Whether the same request may succeed if it is repeated.
+    pub(super) may_pass: bool,
+    /// How long the server asks to wait before.
+    pub(super) wait: Option<Duration>,
+}
+
+impl From<HubError> for Fault {
+    /// A fault that stays.
+    fn from(error: HubError) -> Self {
+        Self { error, may_pass: false, wait: None }
+    }
+}
+
+impl Fault {
+    /// A fault that may pass.
+    pub(super) fn passing(error: HubError) -> Self {
+        Self { error, may_pass: true, wait: None }
+    }
+}
+
+/// The address of something on a server, and whether that server may know the token.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    uri: Uri,
+    is_of_hub: bool,
+}
+
+impl Address {
+    /// An address at the hub.
+    pub(super) fn at_hub(text: &str) -> Result<Self, HubError> {
+        let uri = text.parse().map_err(|_| HubError::answer(text, "is no address"))?;
+        Ok(Self { uri, is_of_hub: true })
+    }
+
+    /// Whether it is still the hub that is asked.
+    pub(super) fn is_of_hub(&self) -> bool {
+        self.is_of_hub
+    }
+
+    fn scheme(&self) -> &str {
+        self.uri.scheme_str().unwrap_or("")
+    }
+
+    /// Scheme, host and port, which tell servers apart.
+    fn server(&self) -> (String, String, u16) {
+        let default = if self.scheme() == "https" { 443 } else { 80 };
+        let host = self.uri.host().unwrap_or("").to_ascii_lowercase();
+        (self.scheme().to_owned(), host, self.uri.port_u16().unwrap_or(default))
+    }
+
+    /// The server as messages name it.
+    pub(super) fn host(&self) -> String {
+        let host = self.uri.host().unwrap_or("");
+        let port = self.uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+        quote(&format!("{}://{host}{port}", self.scheme()))
+    }
+
+    /// The address as messages name it: without its query, which may hold a signature.
+    pub(super) fn text(&self) -> String {
+        format!("{}{}", self.host(), self.uri.path())
+    }
+
+    /// The address that an answer from here leads to.
+    fn follow(&self, location: &str) -> Result<Self, HubError> {
+        let wrong =
+            |what: &str| HubError::answer(&self.text(), format!("leads to {}, {what}", quote(location)));
+        let absolute = if location.starts_with('/') && !location.starts_with("//") {
+            let authority = self.uri.authority().map(|authority| authority.as_str()).unwrap_or("");
+            format!("{}://{authority}{location}", self.scheme())
+        } else {
+            location.to_owned()
+        };
+        let uri: Uri = absolute.parse().map_err(|_| wrong("which is no address"))?;
+        let next = Self { uri, is_of_hub: self.is_of_hub };
+        match next.scheme() {
+            "https" | "http" if next.uri.host().is_none_or(str::is_empty) => Err(wrong("which has no host")),
+            "http" if self.scheme() == "https" => Err(wrong("which is not encrypted")),
+            "https" | "http" => {
+                Ok(Self { is_of_hub: self.is_of_hub && next.server() == self.server(), ..next })
+            }
+            _ => Err(wrong("which is no address of the web")),
+        }
+    }
+}
+
+/// What a server says of a file before it sends it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Linked {
+    pub(super) hash: Option<ContentHash>,
+    pub(super) bytes: Option<u64>,
+}
+
+/// An answer, at the end of all redirects.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+    /// Where the answer came from.
+    pub(super) address: Address,
+    /// What the hub has said of the file on the way.
+    pub(super) linked: Linked,
+}
+
+impl Reply {
+    /// A header, if it is there and is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The length of the body, as the server announces it.
+    pub(super) fn content_length(&self) -> Option<u64> {
+        self.header("content-length")?.trim().parse().ok()
+    }
+
+    /// The whole body, which may have so many bytes.
+    pub(super) fn read(self, bytes_max: u64) -> Result<Vec<u8>, Fault> {
+        let (address, mut bytes) = (self.address, Vec::new());
+        let read = self.body.into_reader().take(bytes_max + 1).read_to_end(&mut bytes);
+        read.map_err(|error| broken(&address, &error))?;
+        if bytes.len() as u64 > bytes_max {
+            return Err(HubError::answer(&address.text(), format!("is larger than {bytes_max} bytes")).into());
+        }
+        Ok(bytes)
+    }
+}
+
+/// What is asked of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// All of it.
+    All,
+    /// Its bytes from the first number to the second, both included.
+    Range(u64, u64),
+    /// What is said of it, without any of it.
+    Head,
+}
+
+/// Asks servers.
+#[derive(Debug)]
+pub(super) struct Client {
+    direct: Agent,
+    by_https: Option<Agent>,
+    by_http: Option<Agent>,
+    settings: HubSettings,
+}
+
+impl Client {
+    /// A client with these settings, which asks nothing yet.
+    pub(super) fn new(settings: &HubSettings) -> Result<Self, HubError> {
+        let tls = match &settings.certificates {
+            Some(path) => TlsConfig::builder().root_certs(certificates(path)?).build(),
+            None => TlsConfig::default(),
+        };
+        let silence = Some(settings.transfer.silence_max);
+        let agent = |proxy: Option<Proxy>| -> Agent {
+            let config = Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .proxy(proxy)
+                .tls_config(tls.clone())
+                .user_agent(USER_AGENT)
+                .accept_encoding("identity")
+                .max_idle_connections_per_host(settings.transfer.connections.max(1))
+                .timeout_connect(Some(CONNECT_MAX))
+                .timeout_recv_response(silence)
+                .timeout_per_read(silence);
+            config.build().into()
+        };
+        let through = |proxy: &Option<String>| {
+            let Some(address) = proxy else { return Ok(None) };
+            // The address may hold a password, so it is not quoted.
+            let wrong = |_| HubError::setting("HTTPS_PROXY", "expected an address such as http://HOST:PORT");
+            Ok(Some(agent(Some(Proxy::new(address).map_err(wrong)?))))
+        };
+        Ok(Self {
+            direct: agent(None),
+            by_https: through(&settings.proxies.https)?,
+            by_http: through(&settings.proxies.http)?,
+            settings: settings.clone(),
+        })
+    }
+
+    fn agent(&self, address: &Address) -> &Agent {
+        let host = address.uri.host().unwrap_or("");
+        let is_spared = self.settings.proxies.of(address.scheme(), host).is_none();
+        let by = if address.scheme() == "https" { &self.by_https } else { &self.by_http };
+        by.as_ref().filter(|_| !is_spared).unwrap_or(&self.direct)
+    }
+
+    /// Asks once, and goes where the answers lead. An answer that asks to come back later, or tells
+    /// of trouble at the server, is a fault that may pass; any other status is for the caller.
+    pub(super) fn ask(&self, address: &Address, ask: Ask) -> Result<Reply, Fault> {
+        let (mut address, mut linked) = (address.clone(), Linked::default());
+        for _ in 0..=REDIRECTS_MAX {
+            let reply = self.ask_here(&address, ask)?;
+            let number = |name| reply.header(name).and_then(|value| value.trim().parse().ok());
+            linked.hash = linked.hash.or_else(|| reply.header("x-linked-etag").and_then(ContentHash::parse));
+            linked.bytes = linked.bytes.or_else(|| number("x-linked-size"));
+            match reply.status {
+                301 | 302 | 303 | 307 | 308 => {
+                    if ask == Ask::Head && linked.hash.is_some() && linked.bytes.is_some() {
+                        return Ok(Reply { status: 200, linked, ..reply });
+                    }
+                    let location = reply.header("location").ok_or_else(|| {
+                        HubError::answer(&address.text(), "leads elsewhere without saying where")
+                    })?;
+                    address = address.follow(location)?;
+                }
+                status @ (408 | 429 | 500 | 502 | 503 | 504) => {
+                    let wait = asked_wait(&reply);
+                    let error = HubError::Busy { host: address.host(), wait, status };
+                    return Err(Fault { error, may_pass: true, wait });
+                }
+                _ => return Ok(Reply { linked, ..reply }),
+            }
+        }
+        Err(HubError::answer(&address.text(), format!("leads on after {REDIRECTS_MAX} redirects")).into())
+    }
+
+    fn ask_here(&self, address: &Address, ask: Ask) -> Result<Reply, Fault> {
+        let agent = self.agent(address);
+        let mut request = match ask {
+            Ask::Head => agent.head(&address.uri),
+            Ask::All | Ask::Range(..) => agent.get(&address.uri),
+        };
+        if let Ask::Range(first, last) = ask {
+            request = request.header("Range", format!("bytes={first}-{last}"));
+        }
+        if let Some(token) = self.settings.token.as_ref().filter(|_| address.is_of_hub) {
+            request = request.header("Authorization", token.header());
+        }
+        let (parts, body) = request.call().map_err(|error| refused(address, error))?.into_parts();
+        let (status, headers) = (parts.status.as_u16(), parts.headers);
+        Ok(Reply { status, headers, body, address: address.clone(), linked: Linked::default() })
+    }
+}
+
+/// The certificates in a file of PEM.
+fn certificates(path: &std::path::Path) -> Result<RootCerts, HubError> {
+    let mut pem = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(CERTIFICATES_MAX).read_to_end(&mut pem));
+    read.map_err(|error| HubError::io(path, "read", error))?;
+    let found = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let found: Vec<Certificate<'static>> = found.collect();
+    if found.is_empty() {
+        let name = path.display().to_string();
+        return Err(HubError::setting(&name, "has no certificate, expected a file of them in PEM"));
+    }
+    Ok(RootCerts::new_with_certs(&found))
+}
+
+/// How long an answer asks to wait: `Retry-After` in seconds, or the hub's `t=` in `RateLimit`.
+fn asked_wait(reply: &Reply) -> Option<Duration> {
+    let seconds = reply.header("retry-after").and_then(|value| value.trim().parse().ok());
+    let reset = || {
+        let parts = reply.header("ratelimit")?.split([';', ',']);
+        parts.filter_map(|part| part.trim().strip_prefix("t=")).find_map(|value| value.parse().ok())
+    };
+    seconds.or_else(reset).map(Duration::from_secs)
+}
+
+/// What it means that a request got no answer.
+fn refused(address: &Address, error: ureq::Error) -> Fault {
+    let what = match &error {
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::Timeout(_) => "did not answer in time".to_owned(),
+        ureq::Error::HostNotFound => {
+            "no such host: check the network, HF_ENDPOINT and HTTPS_PROXY".to_owned()
+        }
+        error => error.to_string(),
+    };
+    let may_pass = match &error {
+        // So a certificate is told that is not trusted.
+        ureq::Error::Io(error) => error.kind() != ErrorKind::InvalidData,
+        ureq::Error::Timeout(_)
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::ConnectProxyFailed(_)
+        | ureq::Error::Protocol(_) => true,
+        _ => false,
+    };
+    Fault { error: HubError::Connection { host: address.host(), what: quote(&what) }, may_pass, wait: None }
+}
+
+/// What it means that an answer broke off.
+pub(super) fn broken(address: &Address, error: &io::Error) -> Fault {
+    let what = format!("the connection broke: {}", quote(&error.to_string()));
+    Fault::passing(HubError::Connection { host: address.host(), what })
+}
+
+/// Counts the tries for one thing.
+#[derive(Debug)]
+pub(super) struct Patience<'t> {
+    transfer: &'t Transfer,
+    tries: u32,
+}
+
+impl<'t> Patience<'t> {
+    /// The patience that these settings ask for.
+    pub(super) fn new(transfer: &'t Transfer) -> Self {
+        Self { transfer, tries: 0 }
+    }
+
+    /// Something came; the tries before it no longer count.
+    pub(super) fn refresh(&mut self) {
+        self.tries = 0;
+    }
+
+    /// The pause before the next try, or the error if there is to be none.
+    pub(super) fn pause_after(&mut self, fault: Fault) -> Result<(HubError, Duration), HubError> {
+        self.tries += 1;
+        let doubled = self.transfer.first_pause.saturating_mul(1 << (self.tries - 1).min(16));
+        let pause = fault.wait.unwrap_or(doubled);
+        if !fault.may_pass || self.tries >= self.transfer.tries || pause > self.transfer.pause_max {
+            return Err(fault.error);
+        }
+        Ok((fault.error, pause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_stays_with_the_hub() {
+        let hub = Address::at_hub("https://hub.example/org/name").unwrap();
+        let renamed = hub.follow("/org/other?a=b").unwrap();
+        assert_eq!((renamed.text().as_str(), renamed.is_of_hub), ("https://hub.example/org/other", true));
+        assert!(hub.follow("https://HUB.example:443/x").unwrap().is_of_hub, "the same server");
+        for other in ["https://cdn.example/x", "https://hub.example:444/x", "https://hub.example.evil/x"] {
+            let away = hub.follow(other).unwrap();
+            assert!(!away.is_of_hub, "{other}");
+            assert!(!away.follow("https://hub.example/x").unwrap().is_of_hub, "and back it stays away");
+        }
+        for (wrong, why) in [
+            ("http://hub.example/x", "not encrypted"),
+            ("file:///etc/passwd", "no host"),
+            ("ftp://hub.example/x", "no address of the web"),
+            ("//cdn.example/x", "no address"),
+            ("https://a b/", "no address"),
+            ("", "no address"),
+        ] {
+            let error = hub.follow(wrong).unwrap_err().to_string();
+            assert!(error.contains(why) || error.contains("no address"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_and_end() {
+        let transfer = Transfer { tries: 4, ..Transfer::default() };
+        let mut patience = Patience::new(&transfer);
+        let fault = |wait| {
+            let error = HubError::Busy { host: "h".to_owned(), wait, status: 429 };
+            Fault { error, may_pass: true, wait }
+        };
+        let mut pause = |wait| patience.pause_after(fault(wait)).map(|(_, pause)| pause.as_millis()).ok();
+        assert_eq!((pause(None), pause(None)), (Some(500), Some(1000)));
+        assert_eq!(pause(Some(Duration::from_secs(7))), Some(7000));
+        assert_eq!(pause(None), None, "tries are counted");
+        let mut patience = Patience::new(&transfer);
+        assert!(
+            patience.pause_after(fault(Some(Duration::from_secs(3600)))).is_err(),
+            "nobody waits an hour"
+        );
+        assert!(patience.pause_after(HubError::answer("a", "b").into()).is_err(), "some faults stay");
+    }
+}

@@ -1,0 +1,83 @@
+//! Locks between processes that write to the cache: the same files and the same kind of lock
+//! (`flock`) as Hugging Face's own library, so that it and this program wait for each other.
+use super::error::HubError;
+use std::fs::{File, OpenOptions, TryLockError, create_dir_all};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// A lock that is held until this is dropped, or the process ends however it does.
+#[derive(Debug)]
+pub(super) struct Lock {
+    // Closing it gives the lock up.
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of a file, which is created; `is_waiting` is called before this waits for
+    /// another process.
+    pub(super) fn take(path: &Path, is_waiting: impl Fn()) -> Result<Self, HubError> {
+        let error = |error| HubError::io(path, "lock", error);
+        loop {
+            let file = open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    is_waiting();
+                    file.lock().map_err(error)?;
+                }
+                Err(TryLockError::Error(found)) => return Err(error(found)),
+            }
+            if is_still_at(&file, path) {
+                return Ok(Self { _file: file });
+            }
+        }
+    }
+
+    /// Takes the lock of a file if nobody holds it.
+    pub(super) fn try_take(path: &Path) -> Result<Option<Self>, HubError> {
+        let file = open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(is_still_at(&file, path).then_some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(HubError::io(path, "lock", error)),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, HubError> {
+    if let Some(folder) = path.parent() {
+        create_dir_all(folder).map_err(|error| HubError::io(folder, "create", error))?;
+    }
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    opened.map_err(|error| HubError::io(path, "open", error))
+}
+
+/// Whether a locked file is still the one at its path: whoever held it before may have deleted it,
+/// and then the lock keeps nobody out.
+fn is_still_at(file: &File, path: &Path) -> bool {
+    let id = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(held), Ok(there)) => id(&held) == id(&there),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use verbatim_tests::temporary::TemporaryDirectory;
+
+    #[test]
+    fn a_lock_is_held_by_one_at_a_time() {
+        let directory = TemporaryDirectory::new("lock");
+        let path = directory.path().join("a/b.lock");
+        let held = Lock::take(&path, || panic!("nobody has it")).unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        drop(held);
+        let held = Lock::try_take(&path).unwrap().expect("it is free");
+        // Whoever deletes the file of a lock makes room for another.
+        std::fs::remove_file(&path).unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_some());
+        drop(held);
+    }
+}

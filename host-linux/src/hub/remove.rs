@@ -1,0 +1,214 @@
+//! Takes models out of the cache: a repository, one of its revisions, or one of its mixes. What
+//! other revisions still name stays.
+use super::cache::INCOMPLETE;
+use super::error::HubError;
+use super::lock::Lock;
+use super::scan::CachedRepository;
+use crate::load::RepositoryName;
+use crate::load::gguf::shards;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What is to be deleted, before anything is.
+#[derive(Clone, Debug)]
+pub struct RemovalPlan {
+    /// What was asked for.
+    pub name: RepositoryName,
+    /// The paths that go, each with all below it where it is a folder.
+    pub paths: Vec<PathBuf>,
+    /// Bytes that become free.
+    pub bytes: u64,
+    /// The folder of the locks of those who download to it.
+    locks: PathBuf,
+}
+
+impl RemovalPlan {
+    /// Finds what has to go for a model to be gone. With a mix that are the files of that mix, with
+    /// a revision those of its commit, else everything.
+    pub fn new(cache: &Path, name: &RepositoryName) -> Result<Self, HubError> {
+        let repository = CachedRepository::read(cache, name)?;
+        let root = &repository.cache.root;
+        let locks = repository.cache.locks().to_owned();
+        let whole = name.mix.is_none() && name.revision.is_none();
+        if whole {
+            let paths = vec![root.clone(), locks.clone()];
+            return Ok(Self { name: name.clone(), paths, bytes: repository.bytes, locks });
+        }
+        let links = links(&repository, name)?;
+        let goes: BTreeSet<&PathBuf> = links.iter().collect();
+        let mut kept = BTreeSet::new();
+        let mut freed = BTreeSet::new();
+        for commit in &repository.commits {
+            for (path, file) in &commit.files {
+                let at = repository.cache.snapshot(&commit.id).join(path);
+                if goes.contains(&at) {
+                    freed.insert(&file.blob)
+                } else {
+                    kept.insert(&file.blob)
+                };
+            }
+        }
+        let blobs: Vec<PathBuf> = freed
+            .into_iter()
+            .filter(|blob| !kept.contains(blob) && blob.starts_with(root))
+            .cloned()
+            .collect();
+        // A link to elsewhere takes no room here.
+        let length = |blob: &PathBuf| fs::symlink_metadata(blob).map_or(0, |metadata| metadata.len());
+        let bytes = blobs.iter().map(length).sum();
+        let mut paths = links.clone();
+        if name.mix.is_none() {
+            paths.extend(revision_files(&repository, name));
+        }
+        paths.extend(blobs.into_iter().filter(|blob| !links.contains(blob)));
+        Ok(Self { name: name.clone(), paths, bytes, locks })
+    }
+
+    /// Deletes it, unless somebody downloads to it.
+    pub fn remove(&self) -> Result<(), HubError> {
+        let mut held = Vec::new();
+        for lock in fs::read_dir(&self.locks).into_iter().flatten().flatten() {
+            match Lock::try_take(&lock.path())? {
+                Some(lock) => held.push(lock),
+                None => return Err(HubError::InUse { name: self.name.clone() }),
+            }
+        }
+        for path in &self.paths {
+            let error = |error| HubError::io(path, "delete", error);
+            match fs::symlink_metadata(path) {
+                Err(_) => {} // it is gone
+                Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path).map_err(error)?,
+                Ok(_) => fs::remove_file(path).map_err(error)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names that go: those of a commit, or those of a mix at all commits or that one.
+fn links(repository: &CachedRepository, name: &RepositoryName) -> Result<Vec<PathBuf>, HubError> {
+    let snapshots = repository.cache.root.join("snapshots");
+    let missing = |looked| HubError::NotCached { name: name.clone(), looked };
+    let commits = match &name.revision {
+        Some(revision) => {
+            let found = repository.commit(revision);
+            vec![found.ok_or_else(|| missing(snapshots.join(&**revision)))?]
+        }
+        None => repository.commits.iter().collect(),
+    };
+    let mut links = Vec::new();
+    for commit in commits {
+        let snapshot = repository.cache.snapshot(&commit.id);
+        let is_of_mix = |path: &&String| {
+            path.ends_with(shards::EXTENSION)
+                && name.mix.as_ref().is_none_or(|mix| shards::is_of_mix(path, mix))
+        };
+        let all = name.mix.is_none();
+        links.extend(
+            commit.files.keys().filter(|path| all || is_of_mix(path)).map(|path| snapshot.join(path)),
+        );
+    }
+    match &name.mix {
+        Some(mix) if links.is_empty() => {
+            Err(missing(snapshots.join(format!("*/*{mix}*{}", shards::EXTENSION))))
+        }
+        _ => Ok(links),
+    }
+}
+
+/// The folder of a revision's commit, and the branches and tags that are at it.
+fn revision_files(repository: &CachedRepository, name: &RepositoryName) -> Vec<PathBuf> {
+    let Some(commit) = repository.commit(name.revision()) else { return Vec::new() };
+    let at = repository.references.iter().filter(|(_, id)| **id == commit.id);
+    let references = at.map(|(reference, _)| repository.cache.root.join("refs").join(reference));
+    references.chain([repository.cache.snapshot(&commit.id)]).collect()
+}
+
+/// Files of downloads that have not come to their end, in a repository.
+pub fn incomplete(repository: &CachedRepository) -> usize {
+    let blobs = fs::read_dir(repository.cache.root.join("blobs")).into_iter().flatten().flatten();
+    blobs.filter(|entry| entry.file_name().to_string_lossy().ends_with(INCOMPLETE)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cache::RepositoryCache;
+    use super::super::verify::ContentHash;
+    use super::*;
+    use verbatim_tests::temporary::TemporaryDirectory;
+
+    /// Two commits that share a file, and have one mix each beside one of both.
+    fn cache(directory: &TemporaryDirectory) -> RepositoryCache {
+        let cache = RepositoryCache::new(directory.path(), &RepositoryName::parse("org/small").unwrap());
+        fs::create_dir_all(cache.root.join("blobs")).unwrap();
+        let names = [
+            ("a", "README.md", "12"),
+            ("b", "m-Q4_0.gguf", "1"),
+            ("a", "m-Q8_0.gguf", "12"),
+            ("c", "m-Q8_0.gguf", "3"),
+        ];
+        for (blob, path, commits) in names {
+            let hash = ContentHash::parse(&blob.repeat(40)).unwrap();
+            fs::write(cache.blob(&hash), blob.repeat(100)).unwrap();
+            commits
+                .chars()
+                .for_each(|commit| cache.link(&commit.to_string().repeat(40), path, &hash).unwrap());
+        }
+        cache.note_reference("main", &"1".repeat(40)).unwrap();
+        cache.note_reference("old", &"3".repeat(40)).unwrap();
+        cache
+    }
+
+    fn plan(directory: &TemporaryDirectory, name: &str) -> Result<RemovalPlan, HubError> {
+        RemovalPlan::new(directory.path(), &RepositoryName::parse(name).unwrap())
+    }
+
+    fn blobs(cache: &RepositoryCache) -> String {
+        let mut names: Vec<String> = fs::read_dir(cache.root.join("blobs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy()[..1].to_owned())
+            .collect();
+        names.sort();
+        names.concat()
+    }
+
+    #[test]
+    fn a_revision_takes_only_what_nothing_else_names() {
+        let directory = TemporaryDirectory::new("remove-revision");
+        let cache = cache(&directory);
+        let found = plan(&directory, "org/small@main").unwrap();
+        assert_eq!(found.bytes, 100, "the shared file stays");
+        found.remove().unwrap();
+        assert_eq!(blobs(&cache), "ac");
+        assert!(!cache.root.join("refs/main").exists() && cache.root.join("refs/old").exists());
+        assert!(!cache.snapshot(&"1".repeat(40)).exists());
+        assert!(plan(&directory, "org/small@main").is_err());
+    }
+
+    #[test]
+    fn a_mix_goes_from_all_commits() {
+        let directory = TemporaryDirectory::new("remove-mix");
+        let cache = cache(&directory);
+        plan(&directory, "org/small:Q8_0").unwrap().remove().unwrap();
+        assert_eq!(blobs(&cache), "ab", "README.md has the same content");
+        assert!(fs::symlink_metadata(cache.snapshot(&"1".repeat(40)).join("m-Q8_0.gguf")).is_err());
+        let error = plan(&directory, "org/small:Q8_0").unwrap_err().to_string();
+        assert!(error.contains("org/small:Q8_0 is not in the cache"), "{error}");
+    }
+
+    #[test]
+    fn what_is_being_downloaded_stays() {
+        let directory = TemporaryDirectory::new("remove-all");
+        let cache = cache(&directory);
+        let hash = ContentHash::parse(&"a".repeat(40)).unwrap();
+        let held = Lock::take(&cache.lock(&hash), || {}).unwrap();
+        let found = plan(&directory, "org/small").unwrap();
+        let error = found.remove().unwrap_err().to_string();
+        assert_eq!(error, "org/small is being downloaded by another process");
+        assert_eq!(blobs(&cache), "abc");
+        drop(held);
+        found.remove().unwrap();
+        assert!(!cache.root.exists() && !cache.locks().exists());
+    }
+}
