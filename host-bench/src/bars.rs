@@ -6,7 +6,7 @@
 #[cfg(feature = "openblas")]
 use super::gemm::best;
 use super::gemm::{Split, Weights, multiplied_at, packed};
-use super::limits::{Limits, Reader, peaks};
+use super::limits::{Limits, peaks, read_now, reader};
 use super::model::{ModelChoice, batch, dispatch_share, load, peak};
 use super::peer::{LlamaPrograms, llama_batched, llama_bench, ours, ratio};
 use super::report::{Bar, Line, Report, median};
@@ -17,6 +17,7 @@ use std::time::Instant;
 use verbatim::load::{Compress, ImageAccess, LoadedModel, WeightChoice};
 use verbatim::sys::cpu::worker_count;
 use verbatim::sys::pool::FutexPool;
+use verbatim::sys::rates::read::Reader;
 use verbatim_core::dtype::{KvFormat, WeightFormat};
 use verbatim_core::isa::{Isa, is_zen4};
 use verbatim_core::kernels::matmul::Activations;
@@ -122,10 +123,10 @@ impl Table {
         mut seconds: impl FnMut() -> Result<f64, String>,
     ) -> Result<f64, String> {
         let mut shares = Vec::new();
-        let mut before = self.reader.now(&self.pool);
+        let mut before = read_now(&self.reader, &self.pool);
         for _ in 0..2 * ROUNDS - 1 {
             let rate = bytes / seconds()?;
-            let after = self.reader.now(&self.pool);
+            let after = read_now(&self.reader, &self.pool);
             shares.push(rate / before.max(after));
             before = after;
         }
@@ -159,7 +160,7 @@ pub(crate) fn report(
     let workers = worker_count(threads).workers;
     let pool = FutexPool::new(workers).map_err(|error| error.to_string())?;
     let report = Report::new("bars", json, workers);
-    let reader = Reader::new(true)?;
+    let reader = reader(true)?;
     let (isa, access) = (Isa::detect(), model.access());
     let mut table = Table { report, failed: 0, isa, pool, workers, access, reader };
     let zen4 = is_zen4();

@@ -4,13 +4,14 @@
 //! Weights are as many copies of a matrix as exceed the last-level cache, used in turn, so that
 //! every product reads memory as a model does. A row of the table is one product of `M` rows; its
 //! limit is the smaller of what the peak and the bandwidth allow.
-use super::limits::{Limits, beyond_caches, measure};
+use super::limits::{Limits, measure};
 use super::report::{Line, Report};
 use std::marker::PhantomData;
 use std::time::Instant;
 use verbatim::sys::cpu::worker_count;
 use verbatim::sys::memory::AlignedMemory;
 use verbatim::sys::pool::FutexPool;
+use verbatim::sys::rates::read::beyond_caches;
 use verbatim_core::dtype::{Int8, OperandFormat, WeightFormat, bf16, bf16_operand};
 use verbatim_core::isa::{Isa, LANES, Simd, SimdOp};
 use verbatim_core::kernels::matmul::cut::Cut;
@@ -235,11 +236,7 @@ fn bound(limits: &Limits, weights: &Weights, rows: usize) -> f64 {
 
 /// Seconds that the arithmetic alone needs at least.
 pub(crate) fn multiplied_at(limits: &Limits, weights: &Weights, rows: usize) -> f64 {
-    let peak = match weights.format.operands() {
-        OperandFormat::F32 => limits.f32_fma,
-        OperandFormat::Bf16 => limits.bf16_dot,
-        OperandFormat::Int8 => limits.int8(),
-    };
+    let peak = limits.peaks.for_operands(weights.format.operands());
     let operations = 2.0 * (rows * weights.k * weights.n) as f64;
     operations / peak
 }

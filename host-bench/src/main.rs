@@ -31,7 +31,6 @@ mod quality;
 mod report;
 mod serve;
 mod speed;
-mod tile_peak;
 
 use clap::{Args, Parser, Subcommand};
 use model::ModelChoice;

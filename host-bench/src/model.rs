@@ -10,7 +10,7 @@ use verbatim::load::{ImageAccess, LoadedModel, NoProgress, WeightChoice, image_f
 use verbatim::sys::cpu::worker_count;
 use verbatim::sys::pool::FutexPool;
 use verbatim_core::cache::BLOCK;
-use verbatim_core::dtype::{KvFormat, OperandFormat};
+use verbatim_core::dtype::KvFormat;
 use verbatim_core::engine::EngineLimits;
 use verbatim_core::isa::Isa;
 use verbatim_core::model::ModelConfig;
@@ -69,11 +69,7 @@ pub(crate) fn peak_bytes() -> f64 {
 
 /// The peak that bounds a prefill.
 pub(crate) fn peak(limits: &Limits, config: &ModelConfig) -> f64 {
-    match config.weight_format.operands() {
-        OperandFormat::F32 => limits.f32_fma,
-        OperandFormat::Bf16 => limits.bf16_dot,
-        OperandFormat::Int8 => limits.int8(),
-    }
+    limits.peaks.for_operands(config.weight_format.operands())
 }
 
 /// Loads the checkpoint or image at `path`, without a progress bar.

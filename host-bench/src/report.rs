@@ -1,5 +1,6 @@
 //! What a measurement prints: a table for people, or one JSON object a line.
 use serde_json::json;
+pub(crate) use verbatim::measure::speed::median;
 use verbatim::sys::cpu::model_name;
 use verbatim_core::isa::Isa;
 
@@ -75,12 +76,6 @@ impl Line {
     pub(crate) fn share(&self) -> Option<f64> {
         self.limit.map(|limit| self.value / limit)
     }
-}
-
-/// The median; 0 if there are no figures.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// The one-minute load average, of all cores.

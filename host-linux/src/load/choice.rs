@@ -85,7 +85,7 @@ impl WeightChoice {
     }
 
     /// Sets a model's formats; `own` is that of its source.
-    pub(super) fn apply(&self, own: WeightFormat, model: &mut ModelConfig) {
+    pub fn apply(&self, own: WeightFormat, model: &mut ModelConfig) {
         let format = self.format.unwrap_or(own);
         let has_few_bits = matches!(format, WeightFormat::Int4 | WeightFormat::Int5 | WeightFormat::Int6);
         model.weight_format = format;

@@ -6,8 +6,8 @@
 //! container the own group may be mounted as the root, which the walk upwards ends at.
 use std::path::{Path, PathBuf};
 
-/// Where Linux mounts control groups.
-const ROOT: &str = "/sys/fs/cgroup";
+/// Where Linux mounts control groups, below the root.
+const ROOT: &str = "sys/fs/cgroup";
 
 /// The lowest quota of CPU time, in whole CPUs, at least 1.
 pub fn cpu_quota() -> Option<usize> {
@@ -19,9 +19,31 @@ pub fn memory_left() -> Option<u64> {
     Groups::of_this_process()?.memory_left()
 }
 
+/// Bytes of memory that the tightest limit grants all processes of its group. `None` where there is
+/// no limit.
+pub fn memory_limit() -> Option<u64> {
+    Groups::of_this_process()?.memory_limit()
+}
+
+/// Periods of a quota of CPU time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttled {
+    /// Periods in which any process of the group ran.
+    pub periods: u64,
+    /// Those of them in which all were stopped until the next.
+    pub stopped: u64,
+}
+
+impl Throttled {
+    /// The share of periods in which processes were stopped, from 0 to 1.
+    pub fn share(self) -> f64 {
+        self.stopped as f64 / self.periods.max(1) as f64
+    }
+}
+
 /// The control groups of a process.
 #[derive(Debug)]
-struct Groups {
+pub struct Groups {
     /// The folder below which the hierarchies are mounted.
     root: PathBuf,
     /// The text of `/proc/self/cgroup`: a line for each hierarchy.
@@ -30,8 +52,27 @@ struct Groups {
 
 impl Groups {
     fn of_this_process() -> Option<Self> {
-        let lines = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        Some(Self { root: PathBuf::from(ROOT), lines })
+        Self::below(Path::new("/"))
+    }
+
+    /// Those of this process as the files below `root` tell them, which is `/` but for tests.
+    pub fn below(root: &Path) -> Option<Self> {
+        let lines = std::fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+        Some(Self { root: root.join(ROOT), lines })
+    }
+
+    /// How often the processes of a group had used up their quota, of how many periods of it.
+    /// `None` where no quota is kept. The group that was stopped most often counts.
+    pub fn throttled(&self) -> Option<Throttled> {
+        let of_folder = |folder: PathBuf| {
+            let stat = read(&folder, "cpu.stat")?;
+            let of = |name: &str| {
+                stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+            };
+            Some(Throttled { periods: of("nr_periods ")?, stopped: of("nr_throttled ")? })
+        };
+        let groups = self.folders("cpu").into_iter().filter_map(of_folder);
+        groups.filter(|group| group.periods > 0).max_by(|a, b| a.share().total_cmp(&b.share()))
     }
 
     /// The folders of the groups that may limit what `controller` accounts for.
@@ -54,7 +95,8 @@ impl Groups {
         folders
     }
 
-    fn cpu_quota(&self) -> Option<usize> {
+    /// The lowest quota of CPU time, in whole CPUs, at least 1.
+    pub fn cpu_quota(&self) -> Option<usize> {
         let of_folder = |folder: PathBuf| {
             let quota = read(&folder, "cpu.max").and_then(|text| parse_cpu_max(&text));
             quota.or_else(|| {
@@ -64,10 +106,24 @@ impl Groups {
         self.folders("cpu").into_iter().filter_map(of_folder).min()
     }
 
-    fn memory_left(&self) -> Option<u64> {
+    /// Bytes of memory that the limits still leave.
+    pub fn memory_left(&self) -> Option<u64> {
         let left = |folder: PathBuf| memory_left_v2(&folder).into_iter().chain(memory_left_v1(&folder)).min();
         self.folders("memory").into_iter().filter_map(left).min()
     }
+
+    fn memory_limit(&self) -> Option<u64> {
+        self.folders("memory").iter().filter_map(|folder| memory_limits(folder)).min()
+    }
+}
+
+/// Limits of version 1 above this are none.
+const NO_LIMIT: u64 = 1 << 60;
+
+/// The limits of a group, of either version.
+fn memory_limits(folder: &Path) -> Option<u64> {
+    let limits = ["memory.max", "memory.high", "memory.limit_in_bytes"].map(|name| number(folder, name));
+    limits.into_iter().flatten().filter(|limit| *limit < NO_LIMIT).min()
 }
 
 fn read(folder: &Path, name: &str) -> Option<String> {
@@ -146,6 +202,25 @@ mod tests {
     }
 
     #[test]
+    fn the_group_that_was_stopped_most_often_counts() {
+        let (_directory, groups) = groups(
+            "0::/a/b\n",
+            &[
+                ("a/b/cpu.stat", "usage_usec 9\nnr_periods 100\nnr_throttled 3\nthrottled_usec 1\n"),
+                ("a/cpu.stat", "nr_periods 10\nnr_throttled 5\n"),
+                ("cpu.stat", "usage_usec 9\n"),
+            ],
+        );
+        let throttled = groups.throttled().expect("a quota is kept");
+        assert_eq!(throttled, Throttled { periods: 10, stopped: 5 });
+        assert_eq!(throttled.share(), 0.5);
+        std::fs::write(groups.root.join("a/cpu.stat"), "nr_periods 0\nnr_throttled 99\n").unwrap();
+        assert_eq!(groups.throttled().map(|of| of.periods), Some(100), "without a period nothing is known");
+        std::fs::write(groups.root.join("a/b/cpu.stat"), [0xff; 9]).unwrap();
+        assert_eq!(groups.throttled(), None);
+    }
+
+    #[test]
     fn both_kinds_of_groups_are_found() {
         let folders = |lines: &str| {
             let groups = Groups { root: PathBuf::from("/r"), lines: lines.to_owned() };
@@ -172,6 +247,7 @@ mod tests {
                 ("system.slice/cpu.max", "300000 100000\n"),
             ],
         );
+        assert_eq!(groups.memory_limit(), Some(8000));
         assert_eq!(groups.memory_left(), Some(7000), "pages of files that were read once do not count");
         assert_eq!(groups.cpu_quota(), Some(3), "a slice's quota holds for its services");
     }
@@ -211,7 +287,7 @@ mod tests {
                 ("cpu,cpuacct/docker/x/cpu.cfs_period_us", "50000\n"),
             ],
         );
-        assert_eq!(groups.memory_left(), Some(4000));
+        assert_eq!((groups.memory_left(), groups.memory_limit()), (Some(4000), Some(6000)));
         assert_eq!(groups.cpu_quota(), Some(3));
     }
 }

@@ -72,8 +72,9 @@ fn affinity() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Distinct cores, from the lists of threads that share one.
-fn physical_cores(root: &Path) -> Option<usize> {
+/// Distinct cores, from the lists of threads that share one in `root`, which Linux has at
+/// `/sys/devices/system/cpu`.
+pub fn physical_cores(root: &Path) -> Option<usize> {
     let mut cores = BTreeSet::new();
     for entry in std::fs::read_dir(root).ok()?.flatten() {
         let name = entry.file_name();

@@ -4,8 +4,9 @@
 //! * [`cpu`]: how many workers a machine is good for, and how much memory is free. [`cgroup`]: what
 //!   control groups leave of either.
 //! * [`pool`]: worker threads that run the core's tasks.
+//! * [`rates`]: what the machine can do in a second.
 //! * [`heap`]: what the allocator keeps. [`priority`]: of threads.
-//! * [`process`]: what the system says of this process.
+//! * [`process`]: what the system says of this process; [`threads`]: of its threads.
 //! * [`entropy`]: random seeds. [`signals`]: requests to stop. [`sockets`]: readiness of sockets.
 //! * [`disk`]: room on file systems.
 //! * [`parent`], [`descriptors`]: who started the process, and what it has handed over.
@@ -22,5 +23,7 @@ pub mod parent;
 pub mod pool;
 pub mod priority;
 pub mod process;
+pub mod rates;
 pub mod signals;
 pub mod sockets;
+pub mod threads;

@@ -2,13 +2,13 @@
 use verbatim_core::isa::Isa;
 
 /// Operations of a round, two for each multiply-add; 0 where the instruction set has no such unit.
-pub(crate) fn operations(isa: Isa) -> f64 {
+pub(super) fn operations(isa: Isa) -> f64 {
     if isa.name() == "avx512-amx" { 4.0 * 2.0 * 16.0 * 16.0 * 64.0 } else { 0.0 }
 }
 
 /// Runs rounds of four products that do not wait for each other.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn run(isa: Isa, rounds: usize) {
+pub(super) fn run(isa: Isa, rounds: usize) {
     use std::arch::asm;
 
     #[repr(C, align(64))]
@@ -46,4 +46,4 @@ pub(crate) fn run(isa: Isa, rounds: usize) {
 
 /// Does nothing: there is no such unit.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn run(_: Isa, _: usize) {}
+pub(super) fn run(_: Isa, _: usize) {}
