@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds what a release consists of: for x86-64 and AArch64 a static binary, which runs on any Linux
-# of that CPU, in an archive with its licence and documentation; and SHA256SUMS over the archives.
+# of that CPU, in an archive with its licence, documentation, manual pages and completions; and
+# SHA256SUMS over the archives.
 #
 #   packaging/release.sh [FOLDER [TARGET…]]      the folder is dist unless another is named
 #
@@ -46,7 +47,7 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-archives=()
+words=()
 for target in "${targets[@]}"; do
     rustup target add "$target"
     env "CC_${target//-/_}=$(c_compiler "$target")" \
@@ -63,15 +64,33 @@ for target in "${targets[@]}"; do
     run=$(runner "$target")
     if [ -n "$run" ]; then
         "$run" "$binary" selftest
+        words=("$run" "$binary")
     else
         echo "skipped: the self-test of $target (no emulator)"
     fi
+done
+# Manual pages and completions say the same for every CPU, so any binary that runs here writes them.
+if [ ${#words[@]} -eq 0 ]; then
+    echo "no binary runs here that could write the manual pages; expected a target of this machine among them"
+    exit 1
+fi
+"${words[@]}" man "$stage/man"
+mkdir "$stage/completions"
+"${words[@]}" completions bash >"$stage/completions/verbatim.bash"
+"${words[@]}" completions zsh >"$stage/completions/_verbatim"
+"${words[@]}" completions fish >"$stage/completions/verbatim.fish"
+archives=()
+for target in "${targets[@]}"; do
+    binary=$target_dir/$target/release/verbatim
     name=verbatim-$version-$target
-    mkdir -p "$stage/$name/docs" "$stage/$name/systemd"
+    mkdir -p "$stage/$name/docs/pictures" "$stage/$name/systemd" "$stage/$name/man" "$stage/$name/completions"
     install -m 755 "$binary" "$stage/$name/verbatim"
-    install -m 644 LICENSE README.md SECURITY.md CHANGELOG.md "$stage/$name"
-    install -m 644 docs/operating.md docs/flags.md docs/contract.md "$stage/$name/docs"
+    install -m 644 LICENSE README.md ARCHITECTURE.md CONTRIBUTING.md SECURITY.md CHANGELOG.md "$stage/$name"
+    install -m 644 docs/*.md docs/*.svg "$stage/$name/docs"
+    install -m 644 docs/pictures/*.svg docs/pictures/*.webp "$stage/$name/docs/pictures"
     install -m 644 packaging/systemd/* "$stage/$name/systemd"
+    install -m 644 "$stage"/man/* "$stage/$name/man"
+    install -m 644 "$stage"/completions/* "$stage/$name/completions"
     tar --create --directory "$stage" --sort=name --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 \
         --numeric-owner --mode='u=rwX,go=rX' "$name" | gzip --no-name --best >"$out/$name.tar.gz"
     archives+=("$name.tar.gz")

@@ -340,10 +340,6 @@ fn wrong_flags_and_prompts_are_refused_in_one_line() {
         ),
         ("a prompt longer than the context", &["generate", &long], &["600", "512"]),
         ("an empty prompt", &["generate", ""], &["prompt is empty"]),
-        ("a temperature below 0", &["generate", "--temperature=-1", "x"], &["--temperature"]),
-        ("a top-p of 2", &["generate", "--top-p", "2", "x"], &["--top-p"]),
-        ("a min-p of 2", &["generate", "--min-p", "2", "x"], &["--min-p"]),
-        ("no tokens wanted", &["generate", "--max-tokens", "0", "x"], &["--max-tokens"]),
         ("nothing to write to", &["pack"], &["no output", "-o FILE"]),
         ("a directory to write to", &["pack", "-o", "/"], &["/: is a directory"]),
         ("a device to write to", &["pack", "-o", "/dev/null"], &["/dev/null: is there", "regular file"]),
@@ -361,6 +357,19 @@ fn wrong_flags_and_prompts_are_refused_in_one_line() {
         }
         args.extend(["--threads", "1"]);
         assert_refused(case, &output(&args), parts);
+    }
+    // Numbers out of their range are told before any model is looked for.
+    for (flag, value, expected) in [
+        ("--temperature", "-1", "between 0 and 100"),
+        ("--temperature", "warm", "between 0 and 100"),
+        ("--top-p", "2", "above 0 and at most 1"),
+        ("--min-p", "2", "between 0 and 1"),
+        ("--max-tokens", "0", "1 or more"),
+        ("--threads", "-1", "0 or more"),
+    ] {
+        let refused = output(&["generate", flag, value, "--model", "/no/such/model", "x"]);
+        let told = format!("{flag} {value}: expected a");
+        assert_refused_with(2, "a number out of its range", &refused, &[&told, expected]);
     }
     let no_address = output(&["serve", "--host", "256.0.0.1"]);
     assert_refused_with(4, "an address that is none", &no_address, &["256.0.0.1"]);

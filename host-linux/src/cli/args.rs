@@ -1,21 +1,26 @@
-//! Flags, and the options that they stand for. Each flag is also an environment variable:
-//! `VERBATIM_` and its name. The comments on flags are the help texts, and docs/flags.md.
+//! Commands and their flags. Each flag is also an environment variable: `VERBATIM_` and its name. The
+//! comments on flags are the help texts, and docs/flags.md: the first paragraph is what `-h` says,
+//! and `--help` says all of them.
+use super::chat::flags::{ServerArgs, ShownArgs};
+use super::hub::flags::{ListArgs, OfflineArgs, PullArgs, RmArgs, ShowArgs};
+use super::model_args::engine::{KvArgs, OneSequence, QueueArgs, SequenceArgs};
+use super::model_args::sampling::SamplingArgs;
+use super::model_args::source::{FormatArgs, ImageArgs, SourceArgs};
+use super::model_args::speed::CpuArgs;
+use super::model_args::text::{ReasoningArgs, TemplateArgs};
+use super::model_args::{ModelArgs, OpenArgs, options};
 use super::serve_args::batches::BatchDirArgs;
 use super::serve_args::connections::ConnectionArgs;
 use super::serve_args::guard::GuardArgs;
 use super::serve_args::limits::LimitArgs;
 use super::serve_args::starter::StarterArgs;
 use super::serve_args::supervision::SupervisionArgs;
-use super::serve_args::tools::ToolArgs;
 use super::serve_args::watch::WatchArgs;
-use crate::load::{Compress, ImageAccess, Pooling, WeightChoice};
-use crate::runtime::{Drafting, ModelSource, Options, TemplateSource};
-use crate::sys::cpu::allow_matrix_unit;
-use clap::builder::BoolishValueParser;
+use super::top::flags::TopArgs;
+use super::values::{one_to_64, port, whole};
+use crate::runtime::{Drafting, ModelSource, Options};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
-use verbatim_core::dtype::KvFormat;
-use verbatim_core::isa::Isa;
 
 /// Serves Llama-family models on CPUs. The answer to a request is the same, bit for bit, whatever
 /// else is served.
@@ -25,15 +30,20 @@ use verbatim_core::isa::Isa;
     version,
     args_conflicts_with_subcommands = true,
     after_help = "\
+Without a command, verbatim serves; `verbatim serve --help` has the flags.
+
 Examples:
   verbatim                                                 serve the built-in demonstration model
   verbatim --model ./TinyLlama-1.1B-Chat-v1.0              serve a model over HTTP
   verbatim generate --model ./stories260K 'Once upon a time'
   verbatim chat --model HuggingFaceTB/SmolLM2-135M-Instruct
+  verbatim pull HuggingFaceTB/SmolLM2-135M-Instruct        fetch a model; list, show, rm go on
   verbatim inspect --model ./TinyLlama-1.1B-Chat-v1.0      plan, memory, fingerprint
   verbatim pack ./TinyLlama-1.1B-Chat-v1.0 -o tiny.vb      one file that is served at once
   verbatim batch IN.jsonl -o OUT.jsonl --model ./tiny.vb   answer a file of requests
   verbatim selftest                                        check the bits on this CPU
+  verbatim bench --model ./tiny.vb                         its speed beside what this machine can do
+  verbatim doctor                                          what of this machine is well, what is not
   verbatim health http://127.0.0.1:8080/ready              exit code 0 if a server is well"
 )]
 pub(super) struct Arguments {
@@ -53,7 +63,16 @@ pub(super) enum Command {
     /// Talk to a model through its chat template.
     Chat(ChatArgs),
     /// Print what a model is, the memory that it takes, and how it runs on this CPU.
-    Inspect(ModelArgs),
+    Inspect(InspectArgs),
+    /// Fetch a model from the Hugging Face Hub into its cache, which other programs share. Prints the
+    /// folder that holds it.
+    Pull(PullArgs),
+    /// List the models of the cache.
+    List(ListArgs),
+    /// Print what a model of the cache is: its files, its licence, and whether it can be served.
+    Show(ShowArgs),
+    /// Delete a model from the cache.
+    Rm(RmArgs),
     /// Write a model as a packed image: one file that is served without packing and carries the
     /// tokenizer and the chat template.
     Pack(PackArgs),
@@ -63,167 +82,20 @@ pub(super) enum Command {
     /// Run tiny models with every instruction set of this CPU and compare the bits with the stored
     /// hash.
     Selftest(SelftestArgs),
+    /// Watch what a server does, live on a terminal.
+    Top(TopArgs),
     /// Ask a server whether it is well: exit code 0 if it answers with status 200, else 1.
     Health(HealthArgs),
-}
-
-#[derive(Clone, Debug, Args)]
-pub(super) struct ModelArgs {
-    /// The model: a checkpoint's directory, a GGUF file, a packed image, or ORG/NAME in the local
-    /// Hugging Face cache, with :Q4_K_M behind it for one of its GGUF files [default: a small
-    /// built-in demonstration model].
-    #[arg(long, env = "VERBATIM_MODEL", value_name = "PATH|ORG/NAME")]
-    model: Option<String>,
-    /// Weight format: f32, bf16, int8, int6, int5 or int4 (the last three keep the values and the
-    /// head in int8). Some products may differ: FORMAT:PRODUCT=FORMAT,… of value, output, down and
-    /// head, such as int4:down=int8 [default: the source's own, bf16 for f16, int8 for a quantized
-    /// GGUF file].
-    #[arg(long, env = "VERBATIM_WEIGHTS", value_name = "FORMAT")]
-    weights: Option<String>,
-    /// Weight format of the output head: one of these or same [default: int8 with int4, int5 and
-    /// int6 weights, else same].
-    #[arg(long, env = "VERBATIM_HEAD", value_name = "FORMAT")]
-    head: Option<String>,
-    /// Store bf16 weights in 12 bits each, which changes no answer: on, off, or auto, which does it
-    /// for a large checkpoint if it decodes max-seqs sequences faster on this CPU. A packed image
-    /// stays as it is [default: auto].
-    #[arg(long, env = "VERBATIM_COMPRESS", value_name = "WHEN")]
-    compress: Option<String>,
-    /// Check the hash of a packed image's weights before serving it, which reads the whole file.
-    #[arg(long, env = "VERBATIM_VERIFY", value_parser = BoolishValueParser::new())]
-    verify: bool,
-    /// Read a packed image into memory with huge pages. Otherwise it is served from the mapped
-    /// file.
-    #[arg(long, env = "VERBATIM_COPY", value_parser = BoolishValueParser::new())]
-    copy: bool,
-    /// Format of the KV cache: f32, bf16 or int8 [default: f32 with f32 weights, else bf16].
-    #[arg(long, env = "VERBATIM_KV", value_name = "FORMAT")]
-    kv: Option<String>,
-    /// Worker threads [default: the lowest of CPU affinity, cgroup quota and physical cores].
-    #[arg(long, env = "VERBATIM_THREADS", value_name = "N")]
-    threads: Option<usize>,
-    /// Instruction set: auto, avx512, avx512-amx, avx512-bf16, avx512-fma, avx2, neon or portable.
-    /// All give the same bits.
-    #[arg(long, env = "VERBATIM_ISA", value_name = "NAME", default_value = "auto")]
-    isa: String,
-    /// Length of the context in tokens, prompt and output together [default: the model's].
-    #[arg(long, env = "VERBATIM_MAX_MODEL_LEN", value_name = "N")]
-    max_model_len: Option<usize>,
-    /// Sequences that run at once.
-    #[arg(long, env = "VERBATIM_MAX_SEQS", value_name = "N", default_value_t = 8)]
-    max_seqs: usize,
-    /// Sequences that may wait to run; a request beyond them is refused with status 429.
-    #[arg(long, env = "VERBATIM_MAX_QUEUE", value_name = "N", default_value_t = 64)]
-    max_queue: usize,
-    /// Capacity of the KV cache in tokens [default: max-seqs x max-model-len, if that fits in 0.8
-    /// of free memory].
-    #[arg(long, env = "VERBATIM_KV_TOKENS", value_name = "N")]
-    kv_tokens: Option<usize>,
-    /// Tokens that a step computes, prompts included, at most.
-    #[arg(long, env = "VERBATIM_MAX_ROWS", value_name = "N", default_value_t = 512)]
-    max_rows: usize,
-    /// Milliseconds that a step should take at most. A long prompt is split over as many steps as
-    /// that takes, so that running streams do not wait. 0 is no bound.
-    #[arg(long, env = "VERBATIM_STEP_MS", value_name = "N", default_value_t = 200)]
-    step_ms: u64,
-    /// Draft tokens and verify them together, for the same answers sooner: off (not even those to
-    /// which a grammar leaves no alternative); auto (from the text itself, where that pays); lookup
-    /// (from the text itself, always); self (by the same model in int4); or a smaller draft model
-    /// with the same vocabulary, named as for --model [default: auto].
-    #[arg(long, env = "VERBATIM_SPECULATE", value_name = "HOW|PATH|ORG/NAME")]
-    speculate: Option<String>,
-    /// Name under which the model is served [default: the last part of its path].
-    #[arg(long, env = "VERBATIM_SERVED_MODEL_NAME", value_name = "NAME")]
-    served_model_name: Option<String>,
-    /// Another name under which the model is served, such as the one that a client asks for by
-    /// default; may be given several times, or as a list with commas.
-    #[arg(long, env = "VERBATIM_ALIAS", value_name = "NAME", value_delimiter = ',')]
-    alias: Vec<String>,
-    /// File with a Jinja chat template that replaces the model's own.
-    #[arg(long, env = "VERBATIM_CHAT_TEMPLATE", value_name = "FILE")]
-    chat_template: Option<String>,
-    #[command(flatten)]
-    tools: ToolArgs,
-    /// How embeddings are made of a prompt's hidden states: mean, last (token) or cls (the first)
-    /// [default: what the model's files of sentence-transformers say; without them it makes none].
-    #[arg(long, env = "VERBATIM_POOLING", value_name = "HOW")]
-    pooling: Option<String>,
-}
-
-impl ModelArgs {
-    /// The options that these flags stand for.
-    pub(super) fn options(&self) -> Result<Options, String> {
-        let model = self.model.clone().map_or(ModelSource::BuiltIn, ModelSource::Named);
-        Ok(Options {
-            model,
-            weights: WeightChoice::named(self.weights.as_deref(), self.head.as_deref())
-                .map_err(|error| format!("--{error}"))?,
-            compress: self.compress.as_deref().map_or(Ok(Compress::Auto), compress)?,
-            access: ImageAccess { copy: self.copy, verify: self.verify },
-            kv_format: self.kv.as_deref().map(kv_format).transpose()?,
-            workers: self.threads,
-            isa: isa(&self.isa)?,
-            max_model_len: self.max_model_len,
-            max_seqs: self.max_seqs,
-            max_queue: self.max_queue,
-            kv_tokens: self.kv_tokens,
-            max_rows: self.max_rows,
-            step_ms: self.step_ms,
-            drafting: self.speculate.as_deref().map_or(Drafting::default(), drafting),
-            served_name: self.served_model_name.clone(),
-            aliases: self.alias.iter().filter(|name| !name.is_empty()).cloned().collect(),
-            chat_template: self.chat_template.as_deref().map(chat_template).transpose()?,
-            format: self.tools.options()?,
-            pooling: self.pooling.as_deref().map(pooling).transpose()?,
-        })
-    }
-}
-
-fn compress(name: &str) -> Result<Compress, String> {
-    match name {
-        "auto" => Ok(Compress::Auto),
-        "on" => Ok(Compress::On),
-        "off" => Ok(Compress::Off),
-        _ => Err(format!("--compress {name}: expected auto, on or off")),
-    }
-}
-
-fn kv_format(name: &str) -> Result<KvFormat, String> {
-    KvFormat::from_name(name).ok_or_else(|| format!("--kv {name}: expected f32, bf16 or int8"))
-}
-
-/// `None` is the best of this CPU.
-fn isa(name: &str) -> Result<Option<Isa>, String> {
-    if name == "auto" {
-        return Ok(None);
-    }
-    // The matrix unit is available only to those who asked for it.
-    allow_matrix_unit();
-    let isa = Isa::from_name(name).ok_or_else(|| {
-        let known: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
-        format!("--isa {name}: this CPU has {}", known.join(", "))
-    })?;
-    Ok(Some(isa))
-}
-
-/// Whatever is no keyword names a draft model.
-fn drafting(name: &str) -> Drafting {
-    match name {
-        "off" => Drafting::Off,
-        "auto" => Drafting::Lookup,
-        "lookup" => Drafting::LookupAlways,
-        "self" => Drafting::SameModel,
-        model => Drafting::Model(ModelSource::Named(model.to_owned())),
-    }
-}
-
-fn pooling(name: &str) -> Result<Pooling, String> {
-    Pooling::from_name(name).ok_or_else(|| format!("--pooling {name}: expected mean, last or cls"))
-}
-
-fn chat_template(file: &str) -> Result<TemplateSource, String> {
-    let source = std::fs::read_to_string(file).map_err(|error| format!("--chat-template {file}: {error}"))?;
-    Ok(TemplateSource { name: file.to_owned(), source })
+    /// Measure this machine and a model on it, which takes some 20 seconds: what each can do, what
+    /// bounds the model, and what other weight formats would give.
+    Bench(BenchArgs),
+    /// Look at this machine: what is well, what is not, and how to mend it. Exit code 1 if something
+    /// is wrong.
+    Doctor(DoctorArgs),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(CompletionArgs),
+    /// Write the manual pages: one of each command.
+    Man(ManArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -257,9 +129,9 @@ pub(super) struct BatchArgs {
     #[arg(short, long, env = "VERBATIM_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) limits: LimitArgs,
-    #[command(flatten)]
     pub(super) model: ModelArgs,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
 }
 
 impl BatchArgs {
@@ -275,46 +147,85 @@ impl BatchArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub(super) struct SamplingArgs {
-    /// Tokens to generate, at most [default: the rest of the context].
-    #[arg(long, env = "VERBATIM_MAX_TOKENS", value_name = "N")]
-    pub(super) max_tokens: Option<usize>,
-    /// Temperature; 0 takes the likeliest token [default: the model's, else 1].
-    #[arg(long, env = "VERBATIM_TEMPERATURE", value_name = "T")]
-    pub(super) temperature: Option<f32>,
-    /// Draw only from the K likeliest tokens; 0 is off [default: the model's].
-    #[arg(long, env = "VERBATIM_TOP_K", value_name = "K")]
-    pub(super) top_k: Option<u32>,
-    /// Draw only from the likeliest tokens whose probabilities add up to P [default: the model's].
-    #[arg(long, env = "VERBATIM_TOP_P", value_name = "P")]
-    pub(super) top_p: Option<f32>,
-    /// Draw only from tokens at least P times as likely as the likeliest.
-    #[arg(long, env = "VERBATIM_MIN_P", value_name = "P", default_value_t = 0.0)]
-    pub(super) min_p: f32,
-    /// Seed of the draws; the same seed gives the same text [default: drawn, and printed].
-    #[arg(long, env = "VERBATIM_SEED", value_name = "N")]
-    pub(super) seed: Option<u64>,
-    /// A string that ends the output; may be given several times.
-    #[arg(long, env = "VERBATIM_STOP", value_name = "TEXT")]
-    pub(super) stop: Vec<String>,
-}
-
-#[derive(Clone, Debug, Args)]
 pub(super) struct GenerateArgs {
+    /// The prompt; - reads it from standard input, to its last byte [default: -].
+    pub(super) prompt: Option<String>,
     #[command(flatten)]
-    pub(super) model: ModelArgs,
+    open: OpenArgs,
     #[command(flatten)]
     pub(super) sampling: SamplingArgs,
-    /// The prompt [default: read from standard input].
-    pub(super) prompt: Option<String>,
+}
+
+impl GenerateArgs {
+    /// Whether models that are not there may be fetched.
+    pub(super) fn hub(&self) -> OfflineArgs {
+        self.open.hub()
+    }
+
+    /// The options of a model that continues one text.
+    pub(super) fn options(&self) -> Result<Options, String> {
+        self.open.options(&[&OneSequence])
+    }
 }
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ChatArgs {
     #[command(flatten)]
-    pub(super) model: ModelArgs,
+    open: OpenArgs,
+    #[command(flatten)]
+    template: TemplateArgs,
+    #[command(flatten)]
+    reasoning: ReasoningArgs,
     #[command(flatten)]
     pub(super) sampling: SamplingArgs,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+    #[command(flatten)]
+    pub(super) shown: ShownArgs,
+}
+
+impl ChatArgs {
+    /// Whether models that are not there may be fetched.
+    pub(super) fn hub(&self) -> OfflineArgs {
+        self.open.hub()
+    }
+
+    /// The name that --model gives, which a server may know.
+    pub(super) fn model_name(&self) -> Option<&str> {
+        self.open.model_name()
+    }
+
+    /// The options of a model that holds one conversation.
+    pub(super) fn options(&self) -> Result<Options, String> {
+        self.open.options(&[&self.template, &self.reasoning, &OneSequence])
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct InspectArgs {
+    /// Print one object of JSON; bytes and tokens are numbers.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    open: OpenArgs,
+    #[command(flatten)]
+    sequences: SequenceArgs,
+    #[command(flatten)]
+    queue: QueueArgs,
+    #[command(flatten)]
+    template: TemplateArgs,
+}
+
+impl InspectArgs {
+    /// Whether models that are not there may be fetched.
+    pub(super) fn hub(&self) -> OfflineArgs {
+        self.open.hub()
+    }
+
+    /// The options by which the model would be served.
+    pub(super) fn options(&self) -> Result<Options, String> {
+        self.open.options(&[&self.sequences, &self.queue, &self.template])
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -326,13 +237,24 @@ pub(super) struct PackArgs {
     #[arg(short, long, env = "VERBATIM_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    model: ModelArgs,
+    model: SourceArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+    #[command(flatten)]
+    sequences: SequenceArgs,
+    #[command(flatten)]
+    cpu: CpuArgs,
 }
 
 impl PackArgs {
+    /// Whether models that are not there may be fetched.
+    pub(super) fn hub(&self) -> OfflineArgs {
+        self.model.hub
+    }
+
     /// The options to load by, and the file to write.
     pub(super) fn options(&self) -> Result<(Options, &Path), String> {
-        let mut options = self.model.options()?;
+        let mut options = options(&[&self.model, &self.format, &self.sequences, &self.cpu])?;
         // An environment that names the model to serve is no second model to pack.
         let flag = self.model.model.as_ref();
         let flag = flag.filter(|model| std::env::var("VERBATIM_MODEL").as_ref() != Ok(model));
@@ -358,13 +280,15 @@ impl PackArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Speed")]
 pub(super) struct SelftestArgs {
     /// Worker threads [default: the lowest of CPU affinity, cgroup quota and physical cores].
-    #[arg(long, env = "VERBATIM_THREADS", value_name = "N")]
+    #[arg(long, env = "VERBATIM_THREADS", value_name = "N", value_parser = whole::<usize>)]
     pub(super) threads: Option<usize>,
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server")]
 pub(super) struct HealthArgs {
     /// What to ask: http://HOST:PORT/PATH, or unix:FILE for a Unix socket [default: /health at host
     /// and port].
@@ -373,91 +297,64 @@ pub(super) struct HealthArgs {
     #[arg(long, env = "VERBATIM_HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(super) host: String,
     /// Port that the server listens on.
-    #[arg(long, env = "VERBATIM_PORT", value_name = "N", default_value_t = 8080)]
+    #[arg(long, env = "VERBATIM_PORT", value_name = "N", default_value_t = 8080, value_parser = port)]
     pub(super) port: u16,
     /// Seconds after which the server counts as not well.
-    #[arg(long, env = "VERBATIM_HEALTH_SECONDS", value_name = "N", default_value_t = 3)]
+    #[arg(long, env = "VERBATIM_HEALTH_SECONDS", value_name = "N", default_value_t = 3, value_parser = whole::<u64>)]
     pub(super) health_seconds: u64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-    use verbatim_core::dtype::WeightFormat;
+#[derive(Clone, Debug, Args)]
+pub(super) struct BenchArgs {
+    /// Sequences that decode at once, beside one alone.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = one_to_64)]
+    pub(super) sequences: usize,
+    /// Print one object of JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write a picture with a bar for each figure.
+    #[arg(long, value_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+    #[command(flatten)]
+    image: ImageArgs,
+    #[command(flatten)]
+    kv: KvArgs,
+    #[command(flatten)]
+    cpu: CpuArgs,
+}
 
-    fn options(args: &[&str]) -> Result<Options, String> {
-        Arguments::try_parse_from([&["verbatim"], args].concat()).unwrap().serve.model.options()
+impl BenchArgs {
+    /// The options by which so many sequences would be served.
+    pub(super) fn options(&self) -> Result<Options, String> {
+        let options = options(&[&self.source, &self.format, &self.image, &self.kv, &self.cpu])?;
+        Ok(Options { max_seqs: self.sequences, drafting: Drafting::Off, ..options })
     }
+}
 
-    #[test]
-    fn flags_are_consistent() {
-        Arguments::command().debug_assert();
-    }
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Print one object of JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
 
-    #[test]
-    fn flags_become_options() {
-        let given = options(&[
-            "--model",
-            "a/b",
-            "--weights",
-            "bf16",
-            "--head",
-            "int8",
-            "--compress",
-            "on",
-            "--kv",
-            "int8",
-            "--copy",
-            "--threads",
-            "3",
-            "--isa",
-            "portable",
-            "--max-model-len",
-            "9",
-            "--kv-tokens",
-            "64",
-            "--speculate",
-            "self",
-        ]);
-        let expected = Options {
-            model: ModelSource::Named("a/b".to_owned()),
-            weights: WeightChoice {
-                format: Some(WeightFormat::Bf16),
-                head: Some(WeightFormat::Int8),
-                ..WeightChoice::default()
-            },
-            compress: Compress::On,
-            kv_format: Some(KvFormat::Int8),
-            access: ImageAccess { copy: true, verify: false },
-            workers: Some(3),
-            isa: Some(Isa::PORTABLE),
-            max_model_len: Some(9),
-            kv_tokens: Some(64),
-            drafting: Drafting::SameModel,
-            ..Options::default()
-        };
-        assert_eq!(given, Ok(expected));
-        assert_eq!(options(&[]), Ok(Options::default()), "flags and library have the same defaults");
-        assert_eq!(options(&["--head", "same", "--compress", "auto"]), Ok(Options::default()));
-    }
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Where shells look for them:
+  verbatim completions bash > ~/.local/share/bash-completion/completions/verbatim
+  verbatim completions zsh > ~/.zfunc/_verbatim    with fpath+=~/.zfunc before compinit
+  verbatim completions fish > ~/.config/fish/completions/verbatim.fish")]
+pub(super) struct CompletionArgs {
+    /// The shell.
+    pub(super) shell: clap_complete::Shell,
+}
 
-    #[test]
-    fn values_that_are_unknown_are_told_by_their_flag() {
-        let error = |args: &[&str]| options(args).unwrap_err();
-        assert_eq!(error(&["--compress", "yes"]), "--compress yes: expected auto, on or off");
-        assert_eq!(error(&["--kv", "int3"]), "--kv int3: expected f32, bf16 or int8");
-        assert!(error(&["--weights", "int3"]).starts_with("--weights int3: expected one of f32, bf16"));
-        assert!(error(&["--head", "bf16-coded"]).starts_with("--head bf16-coded: expected one of"));
-        assert!(error(&["--isa", "mmx"]).starts_with("--isa mmx: this CPU has portable"));
-        assert!(error(&["--chat-template", "/no/file"]).starts_with("--chat-template /no/file: "));
-    }
-
-    #[test]
-    fn what_is_no_keyword_names_a_draft_model() {
-        assert_eq!(drafting("off"), Drafting::Off);
-        assert_eq!(drafting("auto"), Drafting::default());
-        assert_eq!(drafting("lookup"), Drafting::LookupAlways);
-        assert_eq!(drafting("./small"), Drafting::Model(ModelSource::Named("./small".to_owned())));
-    }
+#[derive(Clone, Debug, Args)]
+pub(super) struct ManArgs {
+    /// The folder to write to; it is made if it is not there. Pages that are there are replaced.
+    pub(super) folder: PathBuf,
 }

@@ -59,18 +59,28 @@ fn draft(error: &DraftError) -> String {
     }
 }
 
-/// What a user may not expect of a model.
-pub(super) fn note(note: &Note) -> String {
-    let (Note::Model(of) | Note::DraftModel(of)) = note else { return note.to_string() };
-    let hint = match of {
-        LoadNote::NotCompressed(NotCompressed::NoGain(_) | NotCompressed::Image(_)) => {
-            " (--compress on does it all the same)"
+/// What a user may not expect of a model: what it is, what it costs, and what to do about it.
+/// `None` if there is nothing to do.
+pub(super) fn note(note: &Note) -> Option<String> {
+    let hint = match note {
+        Note::ContextCut { .. } => {
+            "longer requests are refused; --kv int8, --kv-tokens or free memory make room"
         }
-        LoadNote::Compressed(_) => " (pack --compress off)",
-        LoadNote::RoundedToBf16 { .. } => " (--weights f32 keeps all of them)",
-        _ => "",
+        Note::Model(of) | Note::DraftModel(of) => match of {
+            LoadNote::NotCompressed(NotCompressed::TooManyExponents { .. }) => return None,
+            LoadNote::NotCompressed(NotCompressed::NoGain(_) | NotCompressed::Image(_)) => {
+                "so they take 16 bits each, not 12; --compress on does it all the same"
+            }
+            LoadNote::Compressed(_) => {
+                "so it decodes slower; `verbatim pack --compress off` makes another image"
+            }
+            LoadNote::RoundedToBf16 { .. } => "--weights f32 keeps all of them, in twice the memory",
+            LoadNote::Quantized(_) => {
+                "answers are not quite the source's; bf16 weights are closer, in more memory"
+            }
+        },
     };
-    format!("{note}{hint}")
+    Some(format!("{note} ({hint})"))
 }
 
 #[cfg(test)]
@@ -99,6 +109,7 @@ mod tests {
 
     #[test]
     fn what_a_flag_can_change_names_the_flag() {
+        let note = |of: &Note| note(of).expect("there is something to do");
         let path = PathBuf::from("x.vb");
         let image = open(&OpenError::Draft(DraftError::SameImage { path: path.clone() }));
         assert!(image.starts_with("--speculate self: x.vb is an image"), "{image}");
@@ -107,13 +118,21 @@ mod tests {
         let why = NoGain::InstructionSet { isa: "portable" };
         assert_eq!(
             note(&Note::Model(LoadNote::NotCompressed(NotCompressed::NoGain(why)))),
-            "weights are not compressed: that is not known to pay on portable (--compress on does it all the same)"
+            "weights are not compressed: that is not known to pay on portable \
+             (so they take 16 bits each, not 12; --compress on does it all the same)"
         );
         assert_eq!(
             note(&Note::DraftModel(LoadNote::Compressed(why))),
-            "the draft model: weights are compressed: that is not known to pay on portable (pack --compress off)"
+            "the draft model: weights are compressed: that is not known to pay on portable \
+             (so it decodes slower; `verbatim pack --compress off` makes another image)"
         );
         let cut = Note::ContextCut { capacity: 96, model_len: 128 };
-        assert_eq!(note(&cut), "the context is 96 tokens, not 128: that is the KV capacity");
+        assert_eq!(
+            note(&cut),
+            "the context is 96 tokens, not 128: that is the KV capacity \
+             (longer requests are refused; --kv int8, --kv-tokens or free memory make room)"
+        );
+        let nothing_to_do = NotCompressed::TooManyExponents { tensor: "q".to_owned() };
+        assert_eq!(super::note(&Note::Model(LoadNote::NotCompressed(nothing_to_do))), None);
     }
 }

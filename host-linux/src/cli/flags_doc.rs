@@ -1,15 +1,17 @@
 //! docs/flags.md, made from the help texts: `VERBATIM_BLESS=1 cargo test -p verbatim flags_doc`
 //! writes it anew.
-use super::args::Arguments;
-use clap::{Arg, ArgAction, Command, CommandFactory};
-use std::collections::BTreeSet;
+use super::help;
+use clap::{Arg, ArgAction, Command};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 const HEAD: &str = "\
 # Flags
 
-Made from `verbatim --help` by a test; the texts are in `host-linux/src/cli/args.rs` and `serve_args/`. Each flag is also
-an environment variable. `verbatim` without a command is `verbatim serve`.
+Made from `verbatim --help` by a test; the texts are in `host-linux/src/cli/`: `args.rs`, `model_args/` and `serve_args/`.
+Each flag is also an environment variable, unless it has none in its row. `verbatim` without a command is
+`verbatim serve`. `-h` is short, `--help` tells what is here, `verbatim completions SHELL` and `verbatim man FOLDER`
+write it for shells and for man(1).
 ";
 
 /// The flag as it is typed, with the name of its value.
@@ -25,21 +27,37 @@ fn spelled(arg: &Arg) -> String {
     }
 }
 
-fn row(arg: &Arg) -> String {
-    let help = arg.get_help().map(|help| help.to_string().replace('\n', " ")).unwrap_or_default();
-    let env = arg.get_env().map(|env| format!("`{}`", env.to_string_lossy())).unwrap_or_default();
-    let default = match arg.get_default_values() {
-        [value] if !matches!(arg.get_action(), ArgAction::SetTrue) => {
-            format!(" Default: {}.", value.to_string_lossy())
+/// The text of the help, and the default that it names: with all of its paragraphs in one line.
+fn meaning(arg: &Arg) -> (String, Option<String>) {
+    let first = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let all = arg.get_long_help().map_or_else(|| first.clone(), ToString::to_string);
+    let more = all.split_once("\n\n").map(|(_, more)| more).unwrap_or_default();
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (first, more) = (one_line(&first), one_line(more));
+    let (text, default) = match first.trim_end_matches('.').strip_suffix(']') {
+        Some(before) if before.contains(" [default: ") => {
+            let (text, default) = before.split_once(" [default: ").expect("it has one");
+            (text.to_owned(), Some(default.to_owned()))
         }
-        _ => String::new(),
+        _ => (first, None),
     };
-    let (text, in_text) = match help.trim_end_matches(']').split_once(" [default: ") {
-        Some((text, value)) => (text.to_owned(), format!(" Default: {value}.")),
-        None => (help.clone(), String::new()),
-    };
-    let stop = if text.ends_with('.') { "" } else { "." };
-    format!("| {} | {text}{stop}{in_text}{default} | {env} |\n", spelled(arg).replace('|', "\\|"))
+    let stop = if text.is_empty() || text.ends_with('.') { "" } else { "." };
+    let space = if more.is_empty() { "" } else { " " };
+    (format!("{text}{stop}{space}{more}"), default)
+}
+
+fn row(arg: &Arg) -> String {
+    let (text, in_text) = meaning(arg);
+    let env = arg.get_env().map(|env| format!("`{}`", env.to_string_lossy())).unwrap_or_default();
+    let default = in_text.or_else(|| match arg.get_default_values() {
+        [value] if !matches!(arg.get_action(), ArgAction::SetTrue) => {
+            Some(value.to_string_lossy().into_owned())
+        }
+        _ => None,
+    });
+    let default = default.map(|value| format!(" Default: {value}.")).unwrap_or_default();
+    let text = text.replace('<', "&lt;"); // a mark such as <think> is no HTML
+    format!("| {} | {text}{default} | {env} |\n", spelled(arg).replace('|', "\\|"))
 }
 
 /// Arguments that a user may type, but for `--help` and `--version`.
@@ -47,34 +65,51 @@ fn args(command: &Command) -> Vec<&Arg> {
     command.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version")).collect()
 }
 
-fn table(out: &mut String, args: &[&Arg]) {
-    out.push_str("\n| flag | meaning | environment |\n|---|---|---|\n");
-    out.extend(args.iter().map(|arg| row(arg)));
+/// The rows of some arguments, under their headings in the order in which these come first.
+fn tables(out: &mut String, args: &[&Arg]) {
+    let mut headings: Vec<Option<&str>> = Vec::new();
+    for arg in args {
+        if !headings.contains(&arg.get_help_heading()) {
+            headings.push(arg.get_help_heading());
+        }
+    }
+    for heading in headings {
+        if let Some(heading) = heading {
+            let _ = write!(out, "\n### {heading}\n");
+        }
+        out.push_str("\n| flag | meaning | environment |\n|---|---|---|\n");
+        out.extend(args.iter().filter(|arg| arg.get_help_heading() == heading).map(|arg| row(arg)));
+    }
 }
 
 fn flags_md() -> String {
-    let mut root = Arguments::command();
+    let mut root = help::command();
     root.build();
     let mut out = HEAD.to_owned();
-    let commands: Vec<&Command> =
-        root.get_subcommands().filter(|command| command.get_name() != "help").collect();
-    // What inspect takes, every command that opens a model takes.
-    let inspect = commands.iter().find(|command| command.get_name() == "inspect").expect("there is one");
-    let shared: BTreeSet<String> = args(inspect).iter().map(|arg| arg.get_id().to_string()).collect();
-    out.push_str("\n## Every command that opens a model\n");
-    table(&mut out, &args(inspect));
+    let commands = root.get_subcommands().filter(|command| command.get_name() != "help");
+    // What means the same as for an earlier command is told once.
+    let mut told: BTreeMap<String, (String, &str)> = BTreeMap::new();
     for command in commands {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        let about = about.replace('\n', " ");
         let stop = if about.ends_with('.') { "" } else { "." };
-        let _ = write!(out, "\n## verbatim {}\n\n{about}{stop}", command.get_name());
-        let opens = args(command).iter().any(|arg| arg.get_id() == "model");
-        out.push_str(if opens { " Takes the flags above.\n" } else { "\n" });
-        let is_own = |arg: &&Arg| !opens || !shared.contains(arg.get_id().as_str());
-        let own: Vec<&Arg> = args(command).into_iter().filter(is_own).collect();
-        if !own.is_empty() {
-            table(&mut out, &own);
+        let name = command.get_name();
+        let _ = write!(out, "\n## verbatim {name}\n\n{}{stop}\n", about.replace('\n', " "));
+        let mut own = Vec::new();
+        let mut as_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for arg in args(command) {
+            let row = row(arg);
+            match told.get(arg.get_id().as_str()) {
+                Some((before, of)) if *before == row => as_of.entry(of).or_default().push(spelled(arg)),
+                _ => {
+                    told.insert(arg.get_id().to_string(), (row, name));
+                    own.push(arg);
+                }
+            }
         }
+        for (of, flags) in as_of {
+            let _ = write!(out, "\nAs of `verbatim {of}`: {}.\n", flags.join(", "));
+        }
+        tables(&mut out, &own);
     }
     out
 }

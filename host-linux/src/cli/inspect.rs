@@ -1,10 +1,11 @@
 //! `verbatim inspect`: what a model is and what it will take.
-use super::args::ModelArgs;
-use super::errors;
-use super::session::open;
+use super::args::InspectArgs;
+use super::hub::missing::fetch_missing;
+use super::session::{notes, open};
 use crate::load::formats_of;
 use crate::runtime::ServedModel;
 use crate::sys::cpu::{Bound, model_name};
+use serde_json::{Value, json};
 use verbatim_core::NUMERICS_VERSION;
 use verbatim_core::cache::BLOCK;
 use verbatim_core::engine::{DraftCache, SpeculationMode};
@@ -49,8 +50,91 @@ fn bound_name(bound: Bound) -> &'static str {
 }
 
 /// Prints what a model is: its shape, its memory, its instruction set and its fingerprint.
-pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
-    let served = open(&args.options()?)?;
+pub(super) fn inspect(args: &InspectArgs) -> Result<(), String> {
+    let options = args.options()?;
+    fetch_missing(&options, args.hub())?;
+    let served = open(&options)?;
+    if args.json {
+        println!("{}", as_json(&served));
+    } else {
+        print(&served);
+    }
+    Ok(())
+}
+
+/// The same as one object of JSON, bytes and tokens as numbers.
+fn as_json(served: &ServedModel) -> Value {
+    let model = served.loaded.model();
+    let (c, limits) = (model.config(), &served.limits);
+    let stored = served.loaded.stored().iter().map(|weights| {
+        json!({
+            "source": weights.source,
+            "stored": weights.stored,
+            "weights": weights.weight_count,
+            "tensors": weights.tensor_count,
+        })
+    });
+    let regions = served.plan.layout().regions().iter();
+    let regions = regions.map(|region| json!({"name": region.name, "bytes": region.bytes}));
+    json!({
+        "model": {
+            "name": served.name,
+            "path": served.loaded.path().display().to_string(),
+            "type": c.architecture.family().model_type,
+            "layers": c.layer_count,
+            "hidden": c.hidden_size,
+            "intermediate": c.intermediate_size,
+            "heads": c.head_count,
+            "head_dim": c.head_dim,
+            "kv_heads": c.kv_head_count,
+            "vocabulary": c.vocab_size,
+            "tied_head": c.tied_head,
+            "positions": c.position_count,
+            "has_chat_template": served.template.is_some(),
+        },
+        "weights": {
+            "bytes": model.weight_bytes(),
+            "format": formats_of(c),
+            "is_mapped": served.loaded.is_mapped(),
+            "stored": stored.collect::<Vec<_>>(),
+            "flushed": model.flushed_count(),
+        },
+        "engine": {
+            "bytes": served.plan.total_bytes(),
+            "regions": regions.collect::<Vec<_>>(),
+            "context_tokens": limits.model_len,
+            "sequences": limits.sequences,
+            "queue": limits.queue,
+            "rows": limits.rows,
+            "kv": {
+                "format": limits.kv_format.name(),
+                "tokens": limits.block_count() * BLOCK,
+                "bytes": served.plan.kv_bytes(),
+                "context_bytes": context_bytes(served),
+            },
+            "draft_tokens": if served.speculation.lookup { limits.draft_len } else { 0 },
+            "draft_model": served.draft_model.as_ref().map(|draft| draft.loaded.path().display().to_string()),
+        },
+        "cpu": {
+            "name": model_name(),
+            "isa": served.isa.name(),
+            "available": Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>(),
+            "workers": served.workers.workers,
+            "bound": bound_name(served.workers.bound),
+        },
+        "numerics_version": NUMERICS_VERSION,
+        "fingerprint": served.fingerprint,
+        "notes": notes(served).collect::<Vec<_>>(),
+    })
+}
+
+/// Bytes of the keys and values of one sequence as long as the context.
+fn context_bytes(served: &ServedModel) -> usize {
+    let limits = &served.limits;
+    served.loaded.model().config().kv_layout(limits.kv_format, limits.model_len.div_ceil(BLOCK)).total_bytes()
+}
+
+fn print(served: &ServedModel) {
     let model = served.loaded.model();
     let (c, limits) = (model.config(), &served.limits);
     println!("model        {} ({})", served.name, served.loaded.path().display());
@@ -68,7 +152,7 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
     );
     println!("context      {} of {} positions", limits.model_len, c.position_count);
     let weights = megabytes(model.weight_bytes());
-    let residence = residence(&served);
+    let residence = residence(served);
     println!("weights      {weights} as {}, {residence}", formats_of(c));
     for (i, weights) in served.loaded.stored().iter().enumerate() {
         println!(
@@ -82,11 +166,10 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
         );
     }
     println!("flushed      {} nonzero weights below 2^-50", model.flushed_count());
-    println!("speculation  {}", speculation(&served));
-    let per_context = c.kv_layout(limits.kv_format, limits.model_len.div_ceil(BLOCK)).total_bytes();
+    println!("speculation  {}", speculation(served));
     println!(
         "KV           {} for {} tokens as {}; capacity {} tokens, {}",
-        megabytes(per_context),
+        megabytes(context_bytes(served)),
         limits.model_len,
         limits.kv_format.name(),
         limits.block_count() * BLOCK,
@@ -103,8 +186,30 @@ pub(super) fn inspect(args: &ModelArgs) -> Result<(), String> {
     println!("chat         {}", if served.template.is_some() { "has a template" } else { "no template" });
     println!("numerics     version {NUMERICS_VERSION}");
     println!("fingerprint  {}", served.fingerprint);
-    for note in &served.notes {
-        println!("note         {}", errors::note(note));
+    for note in notes(served) {
+        println!("note         {note}");
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::NoProgress;
+    use crate::runtime::Options;
+
+    #[test]
+    fn the_object_has_what_the_words_have() {
+        let options = Options { max_seqs: 3, workers: Some(1), kv_tokens: Some(4096), ..Options::default() };
+        let served = ServedModel::open(&options, &NoProgress).expect("the built-in model");
+        let told = as_json(&served);
+        assert_eq!(told["fingerprint"], served.fingerprint);
+        assert_eq!(told["model"]["vocabulary"], served.loaded.model().config().vocab_size);
+        assert_eq!((&told["engine"]["sequences"], &told["cpu"]["workers"]), (&json!(3), &json!(1)));
+        assert_eq!(told["engine"]["kv"]["tokens"], 4096);
+        let regions = told["engine"]["regions"].as_array().expect("a list");
+        let sum: u64 = regions.iter().filter_map(|region| region["bytes"].as_u64()).sum();
+        let whole = told["engine"]["bytes"].as_u64().expect("a number");
+        assert!(sum <= whole && sum > whole / 10 * 9, "{sum} of {whole}");
+        assert!(told["weights"]["stored"].as_array().is_some_and(|list| !list.is_empty()));
+    }
 }

@@ -1,24 +1,43 @@
 //! The command line: the only part of this crate that prints, and that knows flags.
 //!
-//! * `args`: flags to options. `errors`: errors of the library in words of flags. `failure`: the
-//!   exit codes.
+//! * `args`: commands and their flags, `model_args` and `serve_args` in groups of them, `values` what
+//!   they may be. `help`: what `--help` shows, and how wrong values are told. `errors`: errors of the
+//!   library in words of flags. `failure`: the exit codes.
 //! * `serve_args`: flags of the server alone. `panics`: what is said of a panic. `ready`: what the
 //!   program that started a server hears of it.
-//! * `session`: a model with its engine running. `progress`: the bar while it loads.
+//! * `announce`: what a person reads when a server is ready. `paint`: colours. `words`: figures.
+//! * `session`: a model with its engine running. `progress`: the bar while it loads. `http`, `sse`:
+//!   requests to a server, and the events that it sends. `visible`: foreign text on a terminal.
+//! * `hub`: models of the Hugging Face Hub (`pull`, `list`, `show`, `rm`).
 //! * One file a command: `serve`, `generate`, `chat`, `batch`, `inspect`, `pack`,
-//!   `selftest`, `health`.
-//! * `flags_doc`: docs/flags.md, from the help texts (a test).
+//!   `selftest`, `health`, `top`, `bench`, `doctor`, `completions`, `man`.
+//! * Tests alone: `flags_doc` writes docs/flags.md from the help texts, `flags_act` finds flags that
+//!   do nothing, `documents` finds commands in pages that are not the program's.
+mod announce;
 mod args;
 mod batch;
+mod bench;
 mod chat;
+mod completions;
+mod doctor;
+#[cfg(test)]
+mod documents;
 mod errors;
 mod failure;
+#[cfg(test)]
+mod flags_act;
 #[cfg(test)]
 mod flags_doc;
 mod generate;
 mod health;
+mod help;
+mod http;
+mod hub;
 mod inspect;
+mod man;
+mod model_args;
 mod pack;
+mod paint;
 mod panics;
 mod progress;
 mod ready;
@@ -26,9 +45,13 @@ mod selftest;
 mod serve;
 mod serve_args;
 mod session;
+mod sse;
+mod top;
+mod values;
+mod visible;
+mod words;
 
-use args::{Arguments, Command};
-use clap::Parser;
+use args::Command;
 use failure::Failure;
 use std::process::ExitCode;
 
@@ -36,7 +59,10 @@ use std::process::ExitCode;
 /// blame.
 pub fn main() -> ExitCode {
     panics::tell_in_one_line();
-    let arguments = Arguments::parse();
+    let arguments = match help::parse() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
     let command = arguments.command.unwrap_or(Command::Serve(Box::new(arguments.serve)));
     if !matches!(command, Command::Serve(_)) {
         // `verbatim inspect | head` should end quietly, as other programs do; a server must outlive
@@ -48,10 +74,19 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::generate(&args).map_err(Failure::from),
         Command::Chat(args) => chat::chat(&args).map_err(Failure::from),
         Command::Inspect(args) => inspect::inspect(&args).map_err(Failure::from),
+        Command::Pull(args) => hub::pull::pull(&args),
+        Command::List(args) => hub::list::list(args),
+        Command::Show(args) => hub::show::show(&args),
+        Command::Rm(args) => hub::rm::rm(&args),
         Command::Pack(args) => pack::pack(&args).map_err(Failure::from),
         Command::Batch(args) => batch::batch(&args).map_err(Failure::from),
         Command::Selftest(args) => selftest::selftest(&args).map_err(Failure::from),
+        Command::Top(args) => top::top(&args).map_err(Failure::from),
         Command::Health(args) => health::health(&args).map_err(Failure::from),
+        Command::Bench(args) => bench::bench(&args).map_err(Failure::from),
+        Command::Doctor(args) => doctor::doctor(&args).map_err(Failure::from),
+        Command::Completions(args) => completions::completions(&args).map_err(Failure::from),
+        Command::Man(args) => man::man(&args).map_err(Failure::from),
     };
     result.map_or_else(|failure| failure.tell(), |()| ExitCode::SUCCESS)
 }

@@ -1,7 +1,10 @@
 //! `verbatim serve`: the HTTP server, and what it says on standard error.
+use super::announce::{Door, lines};
 use super::args::ServeArgs;
 use super::failure::{Blame, Failure};
+use super::hub::missing::fetch_missing;
 use super::inspect::residence;
+use super::paint::Paint;
 use super::ready::ReadyLine;
 use super::session::{Session, notes};
 use crate::runtime::{ModelSource, Options, ServedModel};
@@ -60,6 +63,8 @@ fn take(args: &ServeArgs) -> Result<Given, Failure> {
 pub(super) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     bound_arenas();
     let Given { lifecycle, ready, options, mut serving, log } = take(args)?;
+    let there = fetch_missing(&options, args.model.hub());
+    there.map_err(|error| Blame::Model.for_error(error))?;
     let listeners = args.connections.listen().map_err(|error| Blame::Address.for_error(error))?;
     let tell = |model: &ServedModel| notes(model).for_each(|note| log.note(&note));
     let session = Session::open(&options, args.supervision.supervision(), tell);
@@ -90,7 +95,7 @@ fn tell_settings(log: &Log, serving: &ServeOptions, model: &ServedModel) {
     }
     if !is_for_programs {
         tracing::info!(
-            "all limits: verbatim:budget_limit of /metrics, or --log json; --help has their flags"
+            "all limits: verbatim:budget_limit of /metrics, or --log json; verbatim serve --help has their flags"
         );
     }
 }
@@ -99,15 +104,14 @@ fn tell_settings(log: &Log, serving: &ServeOptions, model: &ServedModel) {
 /// the log, and where both are one, to those that the log is for.
 fn announce(model: &ServedModel, is_built_in: bool, listeners: &Listeners, serving: &ServeOptions) {
     let watch = &serving.watch;
-    let (weights, cpu, workers) = (residence(model), model_name(), model.workers.workers);
     if watch.log == LogFormat::Json || watch.log_file.is_some() {
         tracing::info!(
             model = model.name,
             fingerprint = model.fingerprint,
-            weights = weights.to_string(),
-            cpu,
+            weights = residence(model).to_string(),
+            cpu = model_name(),
             isa = model.isa.name(),
-            workers,
+            workers = model.workers.workers,
             "listening on {}",
             listeners.urls().join(", ")
         );
@@ -115,51 +119,8 @@ fn announce(model: &ServedModel, is_built_in: bool, listeners: &Listeners, servi
     if watch.log == LogFormat::Json && watch.log_file.is_none() {
         return;
     }
-    eprintln!(
-        "{} ({}), weights {weights}, on {cpu} with {}, {workers} worker{}",
-        model.name,
-        model.fingerprint,
-        model.isa.name(),
-        if workers == 1 { "" } else { "s" },
-    );
-    if is_built_in {
-        eprintln!("this is the small built-in demonstration model; --model PATH serves a real one");
-    }
-    let urls = listeners.urls();
-    eprintln!("listening on {}; try", urls.join(" and "));
-    if let Some(url) = urls.first() {
-        eprintln!("  {}", curl(url, model.template.is_some(), serving.guard.has_keys()));
-    }
-}
-
-/// A command that asks the server at `url`; with `has_chat` it asks in a conversation.
-fn curl(url: &str, has_chat: bool, has_keys: bool) -> String {
-    let (path, body) = if has_chat {
-        let question = r#"{"messages": [{"role": "user", "content": "What is the capital of France?"}]}"#;
-        ("chat/completions", question)
-    } else {
-        ("completions", r#"{"prompt": "Once upon a time", "max_tokens": 32, "temperature": 0}"#)
-    };
-    let url = match url.strip_prefix("unix:") {
-        Some(file) => format!("--unix-socket {file} http://localhost"),
-        None => url.to_owned(),
-    };
-    let key = if has_keys { r#"-H "Authorization: Bearer $KEY" "# } else { "" };
-    format!("curl {url}/v1/{path} {key}-H 'Content-Type: application/json' -d '{body}'")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_to_try_has_what_the_server_demands() {
-        let open = curl("http://127.0.0.1:8080", false, false);
-        let start = "curl http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' -d '{";
-        assert!(open.starts_with(start), "{open}");
-        let keyed = curl("unix:/run/v", true, true);
-        let start = "curl --unix-socket /run/v http://localhost/v1/chat/completions \
-            -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json' -d '{";
-        assert!(keyed.starts_with(start), "{keyed}");
+    let door = Door { urls: listeners.urls(), has_keys: serving.guard.has_keys() };
+    for line in lines(model, is_built_in, &door, Paint::stderr()) {
+        eprintln!("{line}");
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn tell_notes(model: &ServedModel) {
 
 /// What a user may not expect of a model.
 pub(super) fn notes(model: &ServedModel) -> impl Iterator<Item = String> {
-    model.notes.iter().map(errors::note)
+    model.notes.iter().filter_map(errors::note)
 }
 
 /// How long the engine may take to end, which it does after its step.

@@ -1,4 +1,5 @@
 //! Flags about connections: where to listen, and what clients may take.
+use super::super::values::{at_least_one, port, whole};
 use crate::runtime::ServedModel;
 use crate::serve::transport::limits::{ConnectionLimits, body_limit};
 use crate::serve::transport::listen::Listeners;
@@ -11,16 +12,24 @@ use std::time::Duration;
 const TOKEN_BYTES: usize = 128;
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits")]
 pub(in crate::cli) struct ConnectionArgs {
     /// Address to listen on: an IPv4 or IPv6 address, or a host name.
-    #[arg(long, env = "VERBATIM_HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
+    #[arg(
+        long,
+        env = "VERBATIM_HOST",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        help_heading = "Server"
+    )]
     host: String,
     /// Port to listen on; 0 is any that is free.
-    #[arg(long, env = "VERBATIM_PORT", value_name = "N", default_value_t = 8080)]
+    #[arg(long, env = "VERBATIM_PORT", value_name = "N", default_value_t = 8080, value_parser = port, help_heading = "Server")]
     port: u16,
-    /// Socket file to listen on too. Sockets that a service manager hands over (LISTEN_FDS) take
-    /// the place of address and port.
-    #[arg(long, env = "VERBATIM_UDS", value_name = "PATH")]
+    /// Socket file to listen on too.
+    ///
+    /// Sockets that a service manager hands over (LISTEN_FDS) take the place of address and port.
+    #[arg(long, env = "VERBATIM_UDS", value_name = "PATH", help_heading = "Server")]
     uds: Option<PathBuf>,
     /// Connections at once [default: the descriptors that the system allows less 80, at most 2048].
     #[arg(long, env = "VERBATIM_MAX_CONNECTIONS", value_name = "N", value_parser = at_least_one)]
@@ -37,29 +46,21 @@ pub(in crate::cli) struct ConnectionArgs {
     #[arg(long, env = "VERBATIM_MAX_TOTAL_BODY_BYTES", value_name = "N", value_parser = at_least_one)]
     max_total_body_bytes: Option<usize>,
     /// Seconds for the head of a request, from its first byte.
-    #[arg(long, env = "VERBATIM_HEAD_SECONDS", value_name = "N", default_value_t = 20)]
+    #[arg(long, env = "VERBATIM_HEAD_SECONDS", value_name = "N", default_value_t = 20, value_parser = whole::<u32>)]
     head_seconds: u32,
     /// Seconds for the body of a request.
-    #[arg(long, env = "VERBATIM_BODY_SECONDS", value_name = "N", default_value_t = 120)]
+    #[arg(long, env = "VERBATIM_BODY_SECONDS", value_name = "N", default_value_t = 120, value_parser = whole::<u32>)]
     body_seconds: u32,
     /// Seconds that a connection may be idle between requests.
-    #[arg(long, env = "VERBATIM_IDLE_SECONDS", value_name = "N", default_value_t = 75)]
+    #[arg(long, env = "VERBATIM_IDLE_SECONDS", value_name = "N", default_value_t = 75, value_parser = whole::<u32>)]
     idle_seconds: u32,
     /// Seconds that a client may keep the server waiting while it reads 64 KiB of its answer.
-    #[arg(long, env = "VERBATIM_WRITE_SECONDS", value_name = "N", default_value_t = 60)]
+    #[arg(long, env = "VERBATIM_WRITE_SECONDS", value_name = "N", default_value_t = 60, value_parser = whole::<u32>)]
     write_seconds: u32,
     /// Seconds that requests may go on after SIGTERM; then they end with an error from which they
     /// can be resumed.
-    #[arg(long, env = "VERBATIM_DRAIN_SECONDS", value_name = "N", default_value_t = 30)]
+    #[arg(long, env = "VERBATIM_DRAIN_SECONDS", value_name = "N", default_value_t = 30, value_parser = whole::<u32>)]
     drain_seconds: u32,
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("expected at least 1".to_owned()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(format!("{error}")),
-    }
 }
 
 impl ConnectionArgs {

@@ -1,4 +1,5 @@
 //! Flags that say who may ask.
+use super::super::values::priority;
 use crate::serve::guards::keys::Secret;
 use crate::serve::guards::options::GuardOptions;
 use crate::serve::guards::state::Guards;
@@ -23,37 +24,46 @@ impl std::fmt::Debug for TypedKey {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server")]
 pub(in crate::cli) struct GuardArgs {
-    /// A key that requests must bring, as Authorization: Bearer KEY or x-api-key: KEY, on every
-    /// route but those of probes, such as /health; may be given several times, or several with
-    /// commas between. Other users of the machine can read a command line, so prefer the variable,
-    /// or a file
-    /// [default: none, and every request is served].
+    /// A key that requests must bring, as Authorization: Bearer KEY or x-api-key: KEY [default:
+    /// none, and every request is served].
+    ///
+    /// It is asked for on every route but those of probes, such as /health. May be given several
+    /// times, or several with commas between. Other users of the machine can read a command line,
+    /// so prefer the variable, or a file.
     #[arg(long, env = "VERBATIM_API_KEY", value_name = "KEY", hide_env_values = true, value_delimiter = ',')]
     api_key: Vec<TypedKey>,
-    /// File of keys, one a line: NAME KEY [requests-per-minute=N] [tokens-per-minute=N]
-    /// [concurrent=N] [max-priority=N], or a KEY alone; # begins a comment. It is read anew on
-    /// SIGHUP; if it is wrong then, the old keys stay [default: none].
+    /// File of keys, one a line, each with limits of its own [default: none].
+    ///
+    /// A line is NAME KEY [requests-per-minute=N] [tokens-per-minute=N] [concurrent=N]
+    /// [max-priority=N] [admin=true], or a KEY alone; # begins a comment. It is read anew on SIGHUP;
+    /// if it is wrong then, the old keys stay.
     #[arg(long, env = "VERBATIM_API_KEY_FILE", value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// Greatest priority of requests without a key, or whose key does not say: at N, a body may ask
-    /// for a priority of -N or more, where a lower one is sooner. 0 to 127.
+    /// Greatest priority of requests without a key, or whose key does not say: 0 to 127.
+    ///
+    /// At N, a body may ask for a priority of -N or more, where a lower one is sooner.
     #[arg(
         long,
         env = "VERBATIM_MAX_PRIORITY",
         value_name = "N",
         default_value_t = 0,
-        value_parser = clap::value_parser!(i8).range(0..=127)
+        value_parser = priority
     )]
     max_priority: i8,
-    /// Origin of web pages that may ask (https://app.example), or * for all; may be given several
-    /// times, or several with commas between [default: none but pages of this server].
+    /// Origin of web pages that may ask (https://app.example), or * for all [default: none but
+    /// pages of this server].
+    ///
+    /// May be given several times, or several with commas between.
     #[arg(long, env = "VERBATIM_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<String>,
-    /// Name by which the server may be called in the Host header, besides localhost, the loopback
-    /// addresses and what it listens on; .example.com is all names below it too, * is every name.
-    /// Checked where only this machine can reach the port, or where a name is given; may be given
-    /// several times, or several with commas between [default: none].
+    /// Name by which the server may be called in the Host header, besides localhost and what it
+    /// listens on [default: none].
+    ///
+    /// .example.com is all names below it too, * is every name; loopback addresses are always
+    /// right. Checked where only this machine can reach the port, or where a name is given. May be
+    /// given several times, or several with commas between.
     #[arg(long, env = "VERBATIM_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
     allowed_host: Vec<String>,
     /// Tell metrics without a key.

@@ -5,5 +5,4 @@ pub(super) mod guard;
 pub(super) mod limits;
 pub(super) mod starter;
 pub(super) mod supervision;
-pub(super) mod tools;
 pub(super) mod watch;

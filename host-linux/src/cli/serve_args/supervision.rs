@@ -1,16 +1,21 @@
 //! Flags of the supervision of the engine.
+use super::super::values::whole;
 use crate::runtime::Supervision;
 use clap::Args;
 
 #[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Server")]
 pub(in crate::cli) struct SupervisionArgs {
-    /// Restarts of the engine after an internal error, within 60 seconds, at most; one error more
-    /// ends the server with exit code 1.
-    #[arg(long, env = "VERBATIM_ENGINE_RESTARTS", value_name = "N", default_value_t = Supervision::default().restarts_max)]
+    /// Restarts of the engine after an internal error, within 60 seconds, at most.
+    ///
+    /// One error more ends the server with exit code 1.
+    #[arg(long, env = "VERBATIM_ENGINE_RESTARTS", value_name = "N", value_parser = whole::<u32>, default_value_t = Supervision::default().restarts_max)]
     engine_restarts: u32,
-    /// A step that takes N times as long as it should (but a second at least) is told of on
-    /// standard error, and /health answers 503 until it ends.
-    #[arg(long, env = "VERBATIM_WATCHDOG_FACTOR", value_name = "N", default_value_t = Supervision::default().watchdog_factor)]
+    /// A step that takes N times as long as it should is told of, and the server is not well.
+    ///
+    /// A second is the least. It is told on standard error, and /health answers 503 until the step
+    /// ends.
+    #[arg(long, env = "VERBATIM_WATCHDOG_FACTOR", value_name = "N", value_parser = whole::<u32>, default_value_t = Supervision::default().watchdog_factor)]
     watchdog_factor: u32,
 }
 

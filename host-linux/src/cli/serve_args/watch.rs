@@ -6,16 +6,17 @@ use std::path::PathBuf;
 
 /// What is logged, how, and where to.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server")]
 pub(in crate::cli) struct WatchArgs {
-    /// How the log is written, a line for each request and notice: text, json (an object a line) or
-    /// off.
+    /// How the log is written, a line for each request and notice: text, json or off.
     #[arg(long, env = "VERBATIM_LOG", value_name = "FORMAT", default_value = "text")]
     log: String,
     /// File that the log is appended to; it is opened anew on SIGHUP [default: standard error].
     #[arg(long, env = "VERBATIM_LOG_FILE", value_name = "PATH")]
     log_file: Option<PathBuf>,
-    /// Log the beginnings of prompts and answers, up to 2 KiB each. Without this no line holds any
-    /// of them.
+    /// Log the beginnings of prompts and answers, up to 2 KiB each.
+    ///
+    /// Without this no line holds any of them.
     #[arg(long, env = "VERBATIM_LOG_PROMPTS", value_parser = BoolishValueParser::new())]
     log_prompts: bool,
 }

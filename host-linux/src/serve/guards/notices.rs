@@ -30,7 +30,11 @@ impl std::fmt::Display for GuardNotice {
                  no API key is set (api-key-file)"
             ),
             Self::OpenKeyFile(path) => {
-                write!(f, "{}: every user of this machine can read the API keys", path.display())
+                write!(
+                    f,
+                    "{}: every user of this machine can read the API keys (chmod 600 mends that)",
+                    path.display()
+                )
             }
             Self::KeysReread(1) => f.write_str("the API keys were read anew: there is 1"),
             Self::KeysReread(count) => write!(f, "the API keys were read anew: there are {count}"),
