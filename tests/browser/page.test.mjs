@@ -74,6 +74,24 @@ test('an answer that was stopped goes on where it was', async () => {
   await page.done();
 });
 
+test('an answer goes on while another conversation is open', async () => {
+  const page = await openPage(slow);
+  await setParameters(page, LONG);
+  await say(page, QUESTION);
+  await grown(page, 20);
+  await page.click('#new');
+  await page.waitForSelector('#conversations .busy');
+  assert.equal(await page.locator('.message').count(), 0);
+  assert.ok(await page.locator('#send').isVisible(), 'the other conversation is free');
+  await page.locator('#conversations .title').click();
+  await grown(page, 40);
+  await settled(page);
+  await page.waitForSelector('#conversations .busy', { state: 'detached' });
+  const whole = (await slow.ask(longBody(user(QUESTION)))).choices[0].message.content;
+  assert.equal(dense(await answerOf(page)), dense(whole));
+  await page.done();
+});
+
 test('a stream goes on by itself when the server is killed and started again', async () => {
   const page = await openPage(slow);
   await setParameters(page, LONG);
@@ -288,6 +306,9 @@ test('every parameter has its range, and one that is wrong is told', async () =>
   const label = (name) => page.locator(`label[for="p-${name}"]`).textContent();
   assert.equal(await label('temperature'), 'temperature0 to 100');
   assert.equal(await label('top_p'), 'top_pabove 0 to 1');
+  const fallback = (name) => page.locator(`#p-${name}`).getAttribute('placeholder');
+  assert.equal(await fallback('temperature'), 'default: 0', 'the model’s own');
+  assert.equal(await fallback('top_p'), 'default: 1');
   await page.click('#settings-close');
   await setParameters(page, { temperature: '-1' });
   assert.match(await page.locator('.problem:not([hidden])').textContent(), /Expected 0 to 100/);

@@ -191,8 +191,8 @@ test('axe finds nothing serious, in light and in dark', async () => {
 
 test('pictures in light, dark and narrow', { skip: !process.env.SCREENSHOTS }, async () => {
   const shapes = {
-    light: { width: 1280, height: 860 },
-    dark: { width: 1280, height: 860 },
+    light: { width: 1200, height: 760 },
+    dark: { width: 1200, height: 760 },
     narrow: { width: 390, height: 800 },
   };
   for (const [name, viewport] of Object.entries(shapes)) {
@@ -204,9 +204,11 @@ test('pictures in light, dark and narrow', { skip: !process.env.SCREENSHOTS }, a
     const shot = (part) => page.screenshot({ path: `${process.env.SCREENSHOTS}/page-${name}-${part}.png` });
     await shot('empty');
     await setParameters(page, { temperature: '1.2', seed: '3', max_tokens: '80' });
+    await ask(page, 'What is 17 + 25?');
     await ask(page, 'What is the capital of France?');
     await tool(page, 'Same bits?').click();
     await page.waitForSelector('.bits');
+    await page.mouse.move(0, 0);
     await shot('bits');
     await tool(page, 'Tokens').click();
     await page.locator('.tokens .token').nth(3).click();

@@ -7,6 +7,9 @@
 //! * `routes`: the table of routes, and the way from route through guards and handler to observer.
 //! * [`guards`]: what must hold before a handler runs: keys, quotas, web pages, hosts.
 //! * [`api`]: the endpoints. They see a request as an [`exchange`].
+//! * [`assets`]: files that are served as they are; [`page`]: those of the page at `/`.
+//!   [`dashboard`]: those of the page that shows the scheduler.
+//! * [`active`]: requests that the engine computes for. [`watchers`]: those who watch it live.
 //! * [`budgets`]: what requests spend together. [`turns`]: a few at once, the others in order.
 //! * [`options`]: what whoever starts the server decides about all of these, and the [`setting`]s
 //!   that come of it.
@@ -14,8 +17,11 @@
 //!   [`events`]: answers as streams.
 //! * [`observe`]: what is told of a request after its answer, and of the server ([`notice`]).
 //!   [`watch`]: metrics and the log, which are made of it.
+pub mod active;
 pub mod api;
+pub mod assets;
 pub mod budgets;
+pub mod dashboard;
 pub mod error;
 mod error_shape;
 pub mod events;
@@ -25,12 +31,14 @@ pub mod lifecycle;
 pub mod notice;
 pub mod observe;
 pub mod options;
+pub mod page;
 mod routes;
 pub mod server;
 pub mod setting;
 pub mod transport;
 pub mod turns;
 pub mod watch;
+pub mod watchers;
 
 use crate::batch::turns::TurnRules;
 use crate::batch::worker::Worker;
@@ -58,11 +66,11 @@ pub fn serve(
 ) -> Result<(), ServeError> {
     let (guards, notices) = Guards::open(&options.guard, &listeners.addresses()).map_err(ServeError::Keys)?;
     notices.into_iter().for_each(|notice| observer.notice(&Notice::Guard(notice)));
-    let (hears, ends) = (Arc::clone(&observer), Arc::clone(&lifecycle));
-    engine.on_notice(move |notice| hears.notice(&Notice::Engine(notice.clone())));
-    // It may have failed already, which nobody was told of.
-    engine.on_failure(move |failure| ends.fail(failure.to_string()));
     let server = Arc::new(Server::new(model, engine, observer, guards, options, Arc::clone(&lifecycle)));
+    let (hears, ends) = (Arc::clone(&server.observer), Arc::clone(&lifecycle));
+    server.engine.on_notice(move |notice| hears.notice(&Notice::Engine(notice.clone())));
+    // It may have failed already, which nobody was told of.
+    server.engine.on_failure(move |failure| ends.fail(failure.to_string()));
     let reread = Arc::clone(&server);
     lifecycle.on_hangup(move || reread.reread());
     start_batches(&server)?;

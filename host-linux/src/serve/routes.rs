@@ -6,10 +6,15 @@ use super::api::{
     batches, chat, completions, embeddings, files, health, load, messages, metrics, models, ollama, openapi,
     rerank, responses, tokenize, version,
 };
+use super::dashboard;
+use super::api::dashboard as live;
 use super::error::{ApiError, Detail};
 use super::exchange::Exchange;
-use super::guards::{self, GENERATES, Guarding, KEYED, KEYED_STATUS, METRICS, OPEN, Permit, READY, UPLOADS};
+use super::guards::{
+    self, GENERATES, Guarding, KEYED, METRICS, OPEN, PAGE, PAGE_OR_STATUS, Permit, READY, UPLOADS,
+};
 use super::observe::RecordedError;
+use super::page;
 use super::transport::refusal;
 use crate::text::quote::{quote, quote_value};
 use path::Path::{self, Api, Plain};
@@ -83,7 +88,17 @@ static ROUTES: &[Route] = &[
     get(Plain("/ping"), OPEN, health::ping),
     post(Plain("/ping"), OPEN, health::ping),
     get(Plain("/metrics"), METRICS, metrics::handle),
-    get(Plain("/"), KEYED_STATUS, health::handle),
+    get(Plain("/"), PAGE_OR_STATUS, page::root),
+    get(Plain("/page/{file*}"), PAGE, page::file),
+    get(Plain("/dashboard/events"), KEYED, live::events),
+    Route {
+        method: Method::Delete,
+        path: Plain("/dashboard/requests/{id*}"),
+        guards: KEYED,
+        handler: live::cancel,
+    },
+    get(Plain("/dashboard"), PAGE, dashboard::index),
+    get(Plain("/dashboard/{file*}"), PAGE, dashboard::file),
 ];
 
 impl Route {
@@ -223,6 +238,8 @@ fn end(exchange: &mut Exchange<'_>, start: Instant, result: Result<(), ApiError>
 mod guard_tests;
 #[cfg(test)]
 mod openapi_tests;
+#[cfg(test)]
+mod page_tests;
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -34,9 +34,9 @@ const ENDINGS: &str = "
 `/api`. 400: the request makes no sense (`code` is `context_length_exceeded` where the prompt is too long). 401: the key
 is missing or wrong. 403: a page or a name of the server that is not allowed. 404: nothing there, or no such model
 (`model_not_found`). 405: another method. 408, 413, 417, 431, 501, 505: HTTP that is not taken. 409: the fingerprint that
-was asked for is another (`fingerprint_mismatch`). 415: not JSON. 429: the queue is full, or a quota is spent;
-`Retry-After` says when to come again. 500: a fault of the server. 503: starting, stopping, or full. `x-should-retry`
-tells clients whether the same request may succeed.
+was asked for is another (`fingerprint_mismatch`). 415: not JSON. 429: the queue is full, or a quota is spent; `Retry-After`
+says when to come again. 499: who runs the server has cancelled the request (`request_cancelled`). 500: a fault of the
+server. 503: starting, stopping, or full. `x-should-retry` tells clients whether the same request may succeed.
 ";
 
 const RELAYS: &str = "
@@ -166,7 +166,7 @@ fn operation(out: &mut String, operation: &Operation) {
         Answer::Lines(_) => out.push_str(" The answer comes as lines of JSON unless `stream` is false."),
         _ => {}
     }
-    let path = path.replace("{model}", "verbatim-demo").replace("{id}", "ID");
+    let path = path.replace("{model}", "verbatim-demo").replace("{id}", "ID").replace("{file}", "app.js");
     let url = format!("http://127.0.0.1:8080{path}");
     let call = match (operation.body, *method) {
         (Body::Form, _) => format!("curl {url} -F purpose=batch -F file=@requests.jsonl"),

@@ -21,6 +21,7 @@ pub mod permit;
 pub mod quotas;
 pub mod state;
 
+use super::assets::wants_page;
 use super::error::{ApiError, Detail};
 use super::exchange::Exchange;
 use crate::runtime::{EngineNotice, OwnedRequest, RunningStep};
@@ -50,9 +51,17 @@ pub const OPEN: Guarding = Guarding::by_head(&[engine_runs]);
 pub const READY: Guarding = Guarding::by_head(&[]);
 /// For what only holders of a key may know.
 pub const KEYED: Guarding = Guarding::by_head(&[host_is_ours, page_may_ask, key_is_known]);
-/// As [`KEYED`], for what has an answer only while the engine runs.
-pub const KEYED_STATUS: Guarding =
-    Guarding::by_head(&[host_is_ours, page_may_ask, key_is_known, engine_runs]);
+/// For the files of pages. They come without a key, since the field for it is in the page, and while
+/// the engine is down, since the page waits for it.
+pub const PAGE: Guarding = Guarding::by_head(&[host_is_ours]);
+/// As [`PAGE`] where a page is asked for; else only holders of a key may know, and there is an
+/// answer only while the engine runs.
+pub const PAGE_OR_STATUS: Guarding = Guarding::by_head(&[
+    host_is_ours,
+    page_may_ask,
+    |exchange| if wants_page(exchange) { Ok(Permit::PASS) } else { key_is_known(exchange) },
+    |exchange| if wants_page(exchange) { Ok(Permit::PASS) } else { engine_runs(exchange) },
+]);
 /// For metrics, which a scraper may be allowed to read without a key.
 pub const METRICS: Guarding =
     Guarding::by_head(&[host_is_ours, page_may_ask, key_is_known_or_metrics_are_open]);
@@ -102,12 +111,23 @@ pub fn page_may_ask(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
     }
     let Some(origin) = exchange.header("origin") else { return Ok(Permit::PASS) };
     let guards = &exchange.server.guards;
-    let is_own = |host: &str| origins::is_own(origin, host) && guards.may_have_pages(host);
-    if exchange.header("host").is_some_and(is_own) || guards.options().cors_origins.allowed(origin).is_some()
-    {
+    if guards.options().cors_origins.allowed(origin).is_some() {
         return Ok(Permit::PASS);
     }
-    Err(foreign(origin))
+    match exchange.header("host").filter(|host| origins::is_own(origin, host)) {
+        Some(host) if guards.may_have_pages(host) => Ok(Permit::PASS),
+        Some(host) => Err(strange_name(host)),
+        None => Err(foreign(origin)),
+    }
+}
+
+/// The error for a page of a name that may be another's, pointed here.
+fn strange_name(host: &str) -> ApiError {
+    forbidden(format!(
+        "pages may not ask at {}, a name that this server was not told; open the page by its address, or start the \
+         server with that name as an allowed-host",
+        quoted(host)
+    ))
 }
 
 /// Demands a key, if there are any, and notes its name.

@@ -1,5 +1,6 @@
-// The conversation that is open, and what can be done in it. It knows nothing of how it is shown:
-// `show` is told when its shape has changed, and `showOne` when one message has.
+// The conversation that is open, and what can be done in it; answers in others go on meanwhile. It
+// knows nothing of how it is shown: `show` is told when its shape has changed, and `showOne` when
+// one message has.
 
 import { alternatives, chosen } from './settings.js';
 import { branched, emptyAnswer, fill } from './answer.js';
@@ -11,8 +12,16 @@ import * as store from './store.js';
 const SAVE_MS = 1000;
 const DRAWN_BELOW = 2 ** 32;
 
+/** Conversations in which an answer is computed, by id: what they are, and what stops the answer. */
+const live = new Map();
 /** The conversation that is open: messages by id, and what stops the answer that is computed. */
-export const state = { conversation: null, messages: new Map(), running: null };
+export const state = {
+  conversation: null,
+  messages: new Map(),
+  get running() {
+    return live.get(this.conversation?.id)?.controller ?? null;
+  },
+};
 let view = { show() {}, showOne() {}, listChanged() {} };
 
 /** Sets what is told of changes. */
@@ -25,7 +34,6 @@ export const path = () => pathTo(state.messages, state.conversation.head);
 
 /** Begins an empty conversation, which is kept from its first message on. */
 export function startNew() {
-  stop();
   const now = Date.now();
   const system = state.conversation?.system ?? '';
   state.conversation = { id: store.newId(), title: 'New conversation', created: now, updated: now, system, head: null };
@@ -35,18 +43,18 @@ export function startNew() {
 
 /** Opens a kept conversation; an answer that the page was closed on can be gone on with. */
 export async function open(conversation) {
-  stop();
-  const messages = await store.messagesOf(conversation.id);
-  state.conversation = conversation;
-  state.messages = new Map(messages.map((message) => [message.id, message]));
+  const known = live.get(conversation.id);
+  const kept = known ? [...known.messages.values()] : await store.messagesOf(conversation.id);
+  state.conversation = known?.conversation ?? conversation;
+  state.messages = known?.messages ?? new Map(kept.map((message) => [message.id, message]));
   // The page may have been closed before the message that it was to show was written.
-  if (!state.messages.has(conversation.head)) conversation.head = messages.at(-1)?.id ?? null;
+  if (!state.messages.has(state.conversation.head)) state.conversation.head = kept.at(-1)?.id ?? null;
   view.show();
 }
 
-async function keep() {
-  state.conversation.updated = Date.now();
-  await store.saveConversation({ ...state.conversation });
+async function keep(conversation = state.conversation) {
+  conversation.updated = Date.now();
+  await store.saveConversation({ ...conversation });
   view.listChanged();
 }
 
@@ -58,10 +66,23 @@ export async function setSystem(system) {
 
 /** Gives a conversation another name. */
 export async function rename(conversation, title) {
-  const renamed = { ...conversation, title };
-  if (state.conversation.id === conversation.id) state.conversation = renamed;
-  await store.saveConversation(renamed);
+  const { id } = conversation;
+  const shared = state.conversation.id === id ? state.conversation : live.get(id)?.conversation;
+  await store.saveConversation({ ...Object.assign(shared ?? conversation, { title }) });
   view.listChanged();
+}
+
+/** Whether an answer is computed in the conversation of this id. */
+export const isBusy = (id) => live.has(id);
+
+/** Removes a conversation, once the answer in it was stopped. */
+export async function remove(conversation) {
+  const { id } = conversation;
+  const busy = live.get(id);
+  busy?.controller.abort();
+  await busy?.ended;
+  if (state.conversation.id === id) startNew();
+  await store.removeConversation(id);
 }
 
 function add(message) {
@@ -160,17 +181,24 @@ export function stop() {
 
 async function run(message) {
   stop();
-  const { messages } = state;
-  const controller = new AbortController();
-  state.running = controller;
+  const { conversation, messages } = state;
+  const busy = { conversation, messages, controller: new AbortController() };
+  live.set(conversation.id, busy);
   message.running = true;
   view.show();
+  busy.ended = compute(message, bodyOf(message), busy);
+  await busy.ended;
+  if (messages === state.messages) view.show(message);
+}
+
+/** Computes an answer, and writes it down while it grows and when it has ended. */
+async function compute(message, body, busy) {
   await save(message);
-  await keep();
+  await keep(busy.conversation);
   let savedAt = 0;
   try {
-    await fill(message.answer, bodyOf(message), {
-      signal: controller.signal,
+    await fill(message.answer, body, {
+      signal: busy.controller.signal,
       onWait: (error) => {
         message.wait = error?.message ?? null;
         view.showOne(message);
@@ -186,11 +214,13 @@ async function run(message) {
     if (error.name !== 'AbortError') message.error = error.message;
     if (error.status === 401) view.needKey();
   }
-  if (state.running === controller) state.running = null;
   delete message.running;
   delete message.wait;
   await save(message);
-  if (messages === state.messages) view.show(message);
+  // Until it is written, whoever opens the conversation finds it here.
+  const { id } = busy.conversation;
+  if (live.get(id) === busy) live.delete(id);
+  view.listChanged();
 }
 
 /** Writes a message without what is only true while it runs. */

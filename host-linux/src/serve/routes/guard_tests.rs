@@ -34,9 +34,15 @@ fn every_route_but_probes_demands_a_key() {
     let rig = Rig::guarded(GuardOptions { api_keys, ..GuardOptions::default() });
     for route in ROUTES {
         let path = some_path(route);
-        let is_open = matches!(path.as_str(), "/health" | "/ping" | "/ready");
+        let is_open = matches!(
+            path.as_str(),
+            "/health" | "/ping" | "/ready" | "/page/file" | "/dashboard" | "/dashboard/file"
+        );
         let body = if route.method == Method::Post { "{}" } else { "" };
-        let ask = |line: &str| told(&rig, &route.method, &path, &[line, JSON], body);
+        // What is watched live has no end.
+        let is_live = path == "/dashboard/events";
+        let method = if is_live { &Method::Head } else { &route.method };
+        let ask = |line: &str| told(&rig, method, &path, &[line, JSON], body);
         for line in ["x: y", "Authorization: Bearer sk-c", "Authorization: Basic sk-a", "x-api-key: sk-"] {
             let status = ask(line).status;
             assert_eq!(status == 401, !is_open, "{path}: {line}: {status}");
@@ -85,6 +91,9 @@ fn a_page_that_has_its_name_point_here_is_no_page_of_ours() {
     let mut guard = GuardOptions { host: Some("0.0.0.0".to_owned()), ..GuardOptions::default() };
     let rig = Rig::guarded(guard.clone());
     assert_eq!(ask(&rig, "evil.example", "x: y"), 403);
+    let lines = format!("Host: evil.example:8080\r\nOrigin: http://evil.example:8080\r\n{JSON}");
+    let told = rig.ask(ROUTES, &format!("POST /v1/completions HTTP/1.1\r\n{lines}\r\n\r\n{ASK}")).1;
+    assert!(told.contains("as an allowed-host"), "it says how the name becomes its own: {told}");
     for host in ["192.0.2.1", "[2001:db8::1]", "localhost"] {
         assert_eq!(ask(&rig, host, "x: y"), 200, "{host}");
     }

@@ -65,7 +65,8 @@ pub(super) fn whole(
     // tiny_http writes the head. It never writes a header that concerns the connection.
     let printed = response.raw_print(&mut bytes, HTTPVersion(1, 1), &[], true, None);
     debug_assert!(printed.is_ok(), "memory takes everything");
-    if status == 204 {
+    let has_content = !matches!(status, 204 | 304);
+    if !has_content {
         // An answer that has no content has no length of it either.
         let head = String::from_utf8_lossy(&bytes).replace("Content-Length: 0\r\n", "");
         bytes = head.into_bytes();
@@ -73,7 +74,7 @@ pub(super) fn whole(
     bytes.truncate(bytes.len().saturating_sub(2));
     bytes.extend_from_slice(persistence.line().as_bytes());
     bytes.extend_from_slice(b"\r\n");
-    if !is_head && status != 204 {
+    if !is_head && has_content {
         bytes.extend_from_slice(body);
     }
     bytes

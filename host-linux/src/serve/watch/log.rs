@@ -7,6 +7,7 @@ use super::sink::Sink;
 use crate::serve::notice::Notice;
 use crate::serve::observe::{Finish, Generated, Observer, Record};
 use crate::serve::setting::Setting;
+use serde_json::{Map, Value, json};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -230,6 +231,28 @@ impl<'r> Line<'r> {
     }
 }
 
+/// The id of a request and the figures of its line, those that it has, with no word of prompts and
+/// answers.
+pub(super) fn request_fields(record: &Record) -> (String, Map<String, Value>) {
+    let Line { id, key, error, param, generated, first_token_ms, total_ms } = Line::of(record);
+    let usage = generated.map(|_| record.usage);
+    let fields = [
+        ("key", key.map(|key| json!(key))),
+        ("status", Some(json!(record.status))),
+        ("error", error.map(|error| json!(error))),
+        ("param", param.map(|param| json!(param))),
+        ("prompt_tokens", usage.map(|usage| json!(usage.prompt_tokens))),
+        ("cached_tokens", usage.map(|usage| json!(usage.cached_tokens))),
+        ("completion_tokens", usage.map(|usage| json!(usage.completion_tokens))),
+        ("queue_ms", generated.and_then(queue).map(|time| json!(milliseconds(time)))),
+        ("first_token_ms", first_token_ms.map(|time| json!(time))),
+        ("total_ms", Some(json!(total_ms))),
+        ("finish", generated.map(|generated| json!(finish(generated)))),
+    ];
+    let known = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    (id.into_owned(), known.collect())
+}
+
 /// The longest wait of a request's choices for their first step.
 fn queue(generated: &Generated) -> Option<Duration> {
     generated.choices.iter().filter_map(|choice| choice.times.queue()).max()
@@ -253,7 +276,7 @@ fn milliseconds(time: Duration) -> f64 {
 
 /// The beginning of a text, of at most `max` bytes and a sign that it was longer, without those
 /// control characters that JSON does not escape and that some terminals obey.
-fn clipped(text: &str, max: usize) -> Cow<'_, str> {
+pub(super) fn clipped(text: &str, max: usize) -> Cow<'_, str> {
     let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     let (head, is_whole) = (&text[..end], end == text.len());
     let is_raw = |c| ('\u{7f}'..='\u{9f}').contains(&c);
@@ -274,11 +297,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a request only asked whether the server is well, and was told so. Such requests come
-/// every few seconds for as long as the server runs.
-fn is_probe(record: &Record) -> bool {
-    matches!(record.route, Some("/" | "/health" | "/ready" | "/ping" | "/load" | "/metrics"))
-        && record.status < 400
+/// Whether a request only asked whether the server is well, and was told so, or for a file of a page.
+/// Such requests come every few seconds for as long as the server runs, or many at once.
+pub(super) fn is_probe(record: &Record) -> bool {
+    const ROUTES: &[&str] = &[
+        "/",
+        "/page/{file*}",
+        "/dashboard",
+        "/dashboard/{file*}",
+        "/health",
+        "/ready",
+        "/ping",
+        "/load",
+        "/metrics",
+    ];
+    record.route.is_some_and(|route| ROUTES.contains(&route)) && record.status < 400
 }
 
 impl Observer for Log {

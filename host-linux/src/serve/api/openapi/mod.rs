@@ -6,12 +6,12 @@
 mod answers;
 pub mod operations;
 
-use super::parameters;
+use super::{dashboard, parameters};
+use crate::load::generation_config::GenerationDefaults;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
 use operations::{Answer, Body, Errors, OPERATIONS, Operation};
 use serde_json::{Map, Value, json};
-use std::sync::LazyLock;
 
 /// Errors that any request may get, with what they mean.
 const ANYWHERE: &[(u16, &str)] = &[
@@ -33,25 +33,26 @@ const WITH_BODY: &[(u16, &str)] = &[
     (409, "The model that is served has another fingerprint than the one that is asked for."),
     (415, "The body is not said to be JSON."),
     (429, "The queue is full, or the key's quota is spent."),
+    (499, "Whoever runs the server, or a holder of the key, has cancelled the request."),
 ];
+/// Media types of the files that pages are made of.
+const PAGE_TYPES: &[&str] = &["text/html", "text/javascript", "text/css", "image/svg+xml", "text/plain"];
 /// The error of a path with a variable part.
 const NOT_FOUND: (u16, &str) = (404, "There is nothing of this name.");
 
-/// The document, written once.
-static DOCUMENT: LazyLock<Vec<u8>> = LazyLock::new(|| document().to_string().into_bytes());
-
-/// Answers with the document.
+/// Answers with the document, which is written anew each time: few ask for it, and once.
 pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    exchange.send(200, Some("application/json"), &DOCUMENT, &[]);
+    let document = document(exchange.server.model.loaded.generation());
+    exchange.send_json(200, &document, &[]);
     Ok(())
 }
 
-/// The whole document, as it is served.
-pub fn document() -> Value {
+/// The whole document, as the server of a model with these defaults sends it.
+pub fn document(defaults: &GenerationDefaults) -> Value {
     let mut paths = Map::new();
     for operation in OPERATIONS {
         let at_path = paths.entry(operation.path).or_insert_with(|| json!({}));
-        at_path[operation.method.to_lowercase()] = described(operation);
+        at_path[operation.method.to_lowercase()] = described(operation, defaults);
     }
     json!({
         "openapi": "3.1.0",
@@ -67,6 +68,7 @@ pub fn document() -> Value {
                 "Error": answers::openai_error(),
                 "AnthropicError": answers::anthropic_error(),
                 "OllamaError": answers::ollama_error(),
+                "DashboardEvent": dashboard::schema(),
             },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -78,7 +80,7 @@ pub fn document() -> Value {
     })
 }
 
-fn described(operation: &Operation) -> Value {
+fn described(operation: &Operation, defaults: &GenerationDefaults) -> Value {
     let mut described = json!({
         "operationId": operation_id(operation),
         "summary": operation.summary,
@@ -93,7 +95,7 @@ fn described(operation: &Operation) -> Value {
     match operation.body {
         Body::None => {}
         Body::Json(endpoint, required) => {
-            let mut schema = parameters::body_schema(endpoint);
+            let mut schema = parameters::body_schema(endpoint, defaults);
             schema["required"] = json!(required);
             let mut content = json!({"schema": schema});
             if let Ok(example) = serde_json::from_str::<Value>(operation.example) {
@@ -168,6 +170,14 @@ fn success(answer: Answer) -> Value {
             [of("application/json", schema()), of("application/x-ndjson", text())].into_iter().collect()
         }
         Answer::Text(media) => [of(media, text())].into_iter().collect(),
+        Answer::Stream(name) => {
+            let reference = format!("#/components/schemas/{name}");
+            [of("text/event-stream", json!({"$ref": reference}))].into_iter().collect()
+        }
+        Answer::PageOr(schema) => {
+            [of("application/json", schema()), of("text/html", text())].into_iter().collect()
+        }
+        Answer::Page => PAGE_TYPES.iter().map(|media| of(media, text())).collect(),
         Answer::Empty => return json!({"description": "It is done."}),
     };
     json!({"description": "It is done.", "content": content})
@@ -180,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_document_is_whole() {
-        let document = document();
+        let document = document(&GenerationDefaults::default());
         let mut ids = BTreeSet::new();
         for operation in OPERATIONS {
             let found = &document["paths"][operation.path][operation.method.to_lowercase()];

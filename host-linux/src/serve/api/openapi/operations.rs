@@ -45,6 +45,12 @@ pub enum Answer {
     Lines(fn() -> Value),
     /// Text of this media type.
     Text(&'static str),
+    /// Server-sent events without an end, whose data is JSON of the schema of this name.
+    Stream(&'static str),
+    /// A page where the request accepts HTML, else a value of JSON of this schema.
+    PageOr(fn() -> Value),
+    /// A page, or a file that it is made of.
+    Page,
     /// No word, and no media type.
     Empty,
 }
@@ -234,6 +240,26 @@ pub const OPERATIONS: &[Operation] = &[
     get("/ping", Answer::Empty, "Tells whether the server is alive."),
     post("/ping", Body::None, Answer::Empty, "Tells whether the server is alive.", ""),
     get("/metrics", Answer::Text("text/plain"), "Tells metrics in Prometheus' format."),
+    get(
+        "/dashboard/events",
+        Answer::Stream("DashboardEvent"),
+        "Tells what the scheduler and the server do, live, until the client leaves.",
+    ),
+    Operation {
+        method: "DELETE",
+        ..get(
+            "/dashboard/requests/{id}",
+            Answer::Json(answers::object),
+            "Ends the requests with this id, as far as the key may.",
+        )
+    },
     get("/openapi.json", Answer::Json(answers::object), "This document."),
-    get("/", Answer::Json(answers::status), "Tells whether the server is alive, and what it does."),
+    get(
+        "/",
+        Answer::PageOr(answers::status),
+        "The page to talk to the model, for browsers; tells others whether the server is alive, and what it does.",
+    ),
+    get("/page/{file}", Answer::Page, "A file that the page is made of."),
+    get("/dashboard", Answer::Page, "The page that shows what the scheduler does, live."),
+    get("/dashboard/{file}", Answer::Page, "A file that the page of the dashboard is made of."),
 ];

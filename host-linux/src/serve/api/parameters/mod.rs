@@ -43,6 +43,7 @@ pub use parameter::{Kind, Parameter, Plain, Schema};
 
 use super::fields;
 use super::limits::RequestBounds;
+use crate::load::generation_config::GenerationDefaults;
 use crate::serve::error::ApiError;
 use check::Check;
 use serde_json::{Map, Value, json};
@@ -145,7 +146,27 @@ pub fn checked(
     Ok(check.ignored)
 }
 
-/// The JSON Schema of an endpoint's body.
-pub fn body_schema(endpoint: Endpoints) -> Value {
-    json!({"type": "object", "properties": schema::properties(rows_of(endpoint))})
+/// Checks one value at the top of a body by its row, types and bounds included, also where a reader
+/// of the endpoint would check it: for clients that ask before they send a body.
+pub fn checked_value(endpoint: Endpoints, name: &str, value: &Value) -> Result<(), ApiError> {
+    let find = |name: &str| find(endpoint, name);
+    let mut check = Check { is_strict: false, has_readers: false, find: &find, ignored: Vec::new() };
+    check.body(&Map::from_iter([(name.to_owned(), value.clone())]))
+}
+
+/// The JSON Schema of an endpoint's body, with the defaults that a model has of its own.
+pub fn body_schema(endpoint: Endpoints, model: &GenerationDefaults) -> Value {
+    let mut properties = schema::properties(rows_of(endpoint));
+    // As the file of the model has it: 0.7 rather than the nearest float in binary.
+    let short = |x: f32| x.to_string().parse::<f64>().ok().map(Value::from);
+    for (name, own) in [
+        ("temperature", model.temperature.and_then(short)),
+        ("top_p", model.top_p.and_then(short)),
+        ("top_k", model.top_k.map(Value::from)),
+    ] {
+        if let (Some(own), Some(default)) = (own, properties[name].get_mut("default")) {
+            *default = own;
+        }
+    }
+    json!({"type": "object", "properties": properties})
 }

@@ -1,6 +1,6 @@
 //! How long the output is, where it ends, and what is told of it.
 use super::endpoint::{CHAT, COMPLETIONS, GENERATES, MESSAGES, OPENAI, RESPONSES};
-use super::parameter::Plain::Bool;
+use super::parameter::Plain::{Bool, Number};
 use super::parameter::{INNER, MANY, Parameter, Schema, inert, refused, used};
 
 /// The fields of `stream_options`.
@@ -42,7 +42,8 @@ pub(super) const ROWS: &[Parameter] = &[
         OPENAI | RESPONSES | MESSAGES,
         Schema::Bool,
         "The answer comes as server-sent events, a piece at a time.",
-    ),
+    )
+    .or(Bool(false)),
     used("stream_options", OPENAI, Schema::Table(STREAM_OPTIONS), "What a stream tells; needs `stream`."),
     inert(
         "stream_options",
@@ -73,7 +74,8 @@ pub(super) const ROWS: &[Parameter] = &[
         OPENAI | RESPONSES | MESSAGES,
         Schema::Integer(0, u32::MAX as i64),
         "Tokens before which neither an end token nor a stop string ends the output.",
-    ),
+    )
+    .or(Number(0.0)),
     used(
         "stop",
         OPENAI | RESPONSES,
@@ -86,14 +88,15 @@ pub(super) const ROWS: &[Parameter] = &[
         GENERATES,
         Schema::Bool,
         "The string or token of `stop` or `stop_token_ids` that ended the output is part of its text.",
-    ),
+    )
+    .or(Bool(false)),
     used(
         "logprobs",
         COMPLETIONS,
         Schema::Integer(0, 20),
         "Lists the log-probability of each token, and so many of the likeliest in its place.",
     ),
-    used("logprobs", CHAT, Schema::Bool, "Lists the log-probability of each token."),
+    used("logprobs", CHAT, Schema::Bool, "Lists the log-probability of each token.").or(Bool(false)),
     used(
         "top_logprobs",
         CHAT,
@@ -120,26 +123,30 @@ pub(super) const ROWS: &[Parameter] = &[
         Schema::Bool,
         "Begins the output with the prompt, and its logprobs where `logprobs` are listed. In chat, with the \
          last message if the answer goes on with it.",
-    ),
+    )
+    .or(Bool(false)),
     refused("echo", GENERATES & !OPENAI, &[Bool(false)], Schema::Bool, "Begins the output with the prompt."),
     used(
         "return_tokens_as_token_ids",
         OPENAI,
         Schema::Bool,
         "Names tokens as `token_id:N` among the log-probabilities.",
-    ),
+    )
+    .or(Bool(false)),
     used(
         "return_token_ids",
         GENERATES,
         Schema::Bool,
         "Tells the token ids of the prompt and of the output, from which a stream can be resumed.",
-    ),
+    )
+    .or(Bool(false)),
     used(
         "skip_special_tokens",
         GENERATES,
         Schema::Bool,
         "Whether special tokens are left out of the text; true without it.",
-    ),
+    )
+    .or(Bool(true)),
     refused(
         "spaces_between_special_tokens",
         GENERATES,

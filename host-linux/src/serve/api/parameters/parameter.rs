@@ -16,6 +16,16 @@ pub struct Parameter {
     pub schema: Schema,
     /// What it does, or would do, in sentences. A refusal ends with them.
     pub doc: &'static str,
+    /// The value that says the same as leaving the parameter out, where there is one. A model may
+    /// have another for how tokens are drawn.
+    pub default: Option<Plain>,
+}
+
+impl Parameter {
+    /// The row with a default.
+    pub(super) const fn or(self, default: Plain) -> Self {
+        Self { default: Some(default), ..self }
+    }
 }
 
 /// What becomes of a parameter.
@@ -129,12 +139,12 @@ pub const WHOLE: Schema = Schema::Integer(i64::MIN, i64::MAX);
 
 /// A row of a parameter with an effect.
 pub const fn used(name: &'static str, endpoints: Endpoints, schema: Schema, doc: &'static str) -> Parameter {
-    Parameter { name, endpoints, kind: Kind::Used, schema, doc }
+    Parameter { name, endpoints, kind: Kind::Used, schema, doc, default: None }
 }
 
 /// A row of a parameter that cannot change an answer.
 pub const fn inert(name: &'static str, endpoints: Endpoints, schema: Schema, doc: &'static str) -> Parameter {
-    Parameter { name, endpoints, kind: Kind::WithoutEffect, schema, doc }
+    Parameter { name, endpoints, kind: Kind::WithoutEffect, schema, doc, default: None }
 }
 
 /// A row of a parameter that is refused unless it has one of the `plain` values.
@@ -145,7 +155,7 @@ pub const fn refused(
     schema: Schema,
     doc: &'static str,
 ) -> Parameter {
-    Parameter { name, endpoints, kind: Kind::RefusedUnless(plain), schema, doc }
+    Parameter { name, endpoints, kind: Kind::RefusedUnless(plain), schema, doc, default: None }
 }
 
 /// Fields of an inner object are looked up in its own table, at whatever endpoint it stands.

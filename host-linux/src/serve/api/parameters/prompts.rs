@@ -116,7 +116,8 @@ pub(super) const ROWS: &[Parameter] = &[
         CHAT | TOKENIZE | APPLY_TEMPLATE,
         Schema::Bool,
         "Whether the rendered conversation ends with the beginning of an answer.",
-    ),
+    )
+    .or(Bool(true)),
     refused(
         "add_generation_prompt",
         (RENDERS | GENERATES) & !(CHAT | TOKENIZE | APPLY_TEMPLATE),
@@ -129,7 +130,8 @@ pub(super) const ROWS: &[Parameter] = &[
         CHAT | TOKENIZE | APPLY_TEMPLATE,
         Schema::Bool,
         "Goes on with the last message rather than answering it.",
-    ),
+    )
+    .or(Bool(false)),
     refused(
         "continue_final_message",
         (RENDERS | GENERATES) & !(CHAT | TOKENIZE | APPLY_TEMPLATE),

@@ -9,7 +9,8 @@ pub(super) const ROWS: &[Parameter] = &[
         GENERATES,
         Schema::Integer(-127, 127),
         "When it is its turn: a lower one is sooner, as in vLLM. Keys and option `max-priority` bound it.",
-    ),
+    )
+    .or(Number(0.0)),
     used(
         "cache_salt",
         GENERATES,

@@ -1,5 +1,5 @@
 //! A schema in words, for errors and documents, and as JSON Schema, for `/openapi.json`.
-use super::parameter::{Kind, MANY, Parameter, Schema};
+use super::parameter::{Kind, MANY, Parameter, Plain, Schema};
 use serde_json::{Map, Value, json};
 
 impl Schema {
@@ -89,6 +89,7 @@ pub(super) fn properties(rows: impl Iterator<Item = &'static Parameter>) -> Valu
         };
         let mut schema = nullable(schema);
         schema["description"] = json!(described(row));
+        bound(&mut schema, "default", row.default.map(Plain::value));
         (row.name.to_owned(), schema)
     };
     Value::Object(rows.map(property).collect::<Map<_, _>>())

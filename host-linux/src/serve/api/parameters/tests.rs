@@ -92,6 +92,8 @@ fn a_name_has_one_row_for_an_endpoint_and_a_doc() {
         assert!(std::ptr::eq(find(bit, row.name).expect("it is found"), row));
     }
     for row in TABLES.iter().copied().flatten() {
+        let default = row.default.map(Plain::value);
+        assert!(default.is_none_or(|default| fits(&row.schema, &default)), "the default of {}", row.name);
         assert!(row.doc.ends_with('.') && row.doc.len() < 250, "the doc of {}", row.name);
         assert!(ENDPOINTS.iter().any(|(bit, _)| row.endpoints & bit != 0), "{} is nowhere", row.name);
     }
@@ -189,6 +191,35 @@ fn readers_refuse_what_the_schema_of_a_used_parameter_does_not_allow() {
                 }
             }
         }
+    }
+}
+
+/// What a reader makes of a body is the same with each default in it, be it the model's own or not.
+#[test]
+fn a_default_is_what_holds_without_the_parameter() {
+    let model = demo();
+    let own = model.loaded.generation();
+    assert_eq!(own.temperature, Some(0.0), "the built-in model has a default of its own");
+    for (bit, dialect, mut base) in readers() {
+        base["seed"] = json!(1);
+        if bit == CHAT {
+            base["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
+        }
+        let parsed = |body: &Value| {
+            let parsed = reading::parse(dialect, body.to_string().as_bytes(), &model, &mut Vec::new());
+            format!("{:?}", parsed.expect("a good body"))
+        };
+        let (plain, schema) = (parsed(&base), body_schema(bit, own));
+        let properties = schema["properties"].as_object().expect("an object");
+        let with_default = || properties.iter().filter(|(_, schema)| schema.get("default").is_some());
+        assert!(with_default().count() > 12);
+        for (name, schema) in with_default() {
+            let mut body = base.clone();
+            body[name] = schema["default"].clone();
+            assert_eq!(parsed(&body), plain, "{name} = {}", schema["default"]);
+        }
+        base["temperature"] = json!(0.5);
+        assert_ne!(parsed(&base), plain, "what is read shows");
     }
 }
 
@@ -315,10 +346,12 @@ fn schemas_are_told_in_words_and_as_json_schema() {
         schema.words(),
         "a string that is not empty, or a list of 1 to 4, each an integer between 0 and 9"
     );
-    let body = body_schema(COMPLETIONS);
+    let own = GenerationDefaults { temperature: Some(0.7), ..GenerationDefaults::default() };
+    let body = body_schema(COMPLETIONS, &own);
     let of = |name: &str| &body["properties"][name];
     assert_eq!(of("top_p")["exclusiveMinimum"], json!(0.0));
     assert_eq!((&of("top_p")["type"], &of("top_p")["maximum"]), (&json!(["number", "null"]), &json!(1.0)));
+    assert_eq!([&of("temperature")["default"], &of("top_p")["default"]], [&json!(0.7), &json!(1)]);
     assert_eq!(of("typical_p")["enum"], json!([1, null]));
     assert_eq!(of("stream_options")["properties"]["include_usage"]["type"], json!(["boolean", "null"]));
     assert!(of("speed").is_null() && of("prompt")["anyOf"].is_array());

@@ -71,7 +71,8 @@ pub(super) const ROWS: &[Parameter] = &[
         CHAT,
         Schema::OneOf(&[Schema::Choice(&["none", "auto", "required"]), Schema::Table(NAMED_TOOL)]),
         "Whether the model calls a tool: as it likes, never, at least one, or the one that is named.",
-    ),
+    )
+    .or(Text("auto")),
     refused(
         "tools",
         COMPLETIONS | OLLAMA_GENERATE,
@@ -92,7 +93,8 @@ pub(super) const ROWS: &[Parameter] = &[
         Schema::Bool,
         "Whether one message may have several calls.",
     ),
-    used("parallel_tool_calls", CHAT, Schema::Bool, "Whether one message may have several calls."),
+    used("parallel_tool_calls", CHAT, Schema::Bool, "Whether one message may have several calls.")
+        .or(Bool(true)),
     refused("functions", GENERATES, &[EmptyList], Schema::Any, "The older name of `tools`."),
     refused("function_call", GENERATES, &[Text("none")], Schema::Any, "The older name of `tool_choice`."),
     refused(

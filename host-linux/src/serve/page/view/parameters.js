@@ -20,25 +20,6 @@ const SET_BY_PAGE = new Set(
   continue_final_message`.split(/\s+/),
 );
 
-/** What the table's words say of parameters that are left out, where it has no `default`. */
-const DEFAULTS = {
-  temperature: 'the model’s, else 1',
-  top_p: 'the model’s, else 1',
-  top_k: 'the model’s, else off',
-  min_p: '0',
-  seed: 'drawn',
-  max_tokens: 'what the context has room for',
-  min_tokens: '0',
-  frequency_penalty: '0',
-  presence_penalty: '0',
-  repetition_penalty: 'the model’s, else 1',
-  ignore_eos: 'false',
-  skip_special_tokens: 'true',
-  include_stop_str_in_output: 'false',
-  priority: '0',
-  tool_choice: 'auto',
-  parallel_tool_calls: 'true',
-};
 const EXAMPLES = {
   response_format: 'A JSON schema: {"type": "object", "properties": {"city": {"type": "string"}}}',
   tools: '[{"type": "function", "function": {"name": "…", "parameters": {…}}}]',
@@ -113,7 +94,8 @@ export function parse(name, schema, text) {
 
 function control(name, schema, text) {
   const types = typesOf(schema);
-  const shown = schema.default !== undefined ? JSON.stringify(schema.default) : DEFAULTS[name];
+  const { default: fallback } = schema;
+  const shown = typeof fallback === 'string' ? fallback : JSON.stringify(fallback);
   const placeholder = EXAMPLES[name] ?? (shown ? `default: ${shown}` : '');
   const props = {
     id: `p-${name}`,

@@ -2,7 +2,7 @@
 
 import { $, button, h, toast } from '../dom.js';
 import * as store from '../store.js';
-import { open, rename, startNew, state } from '../chat.js';
+import { isBusy, open, remove as removeIt, rename, state } from '../chat.js';
 
 /** The name of the time that a conversation was changed in, as a heading of the list. */
 function periodOf(time) {
@@ -35,8 +35,7 @@ function renameIn(item, conversation) {
 
 async function remove(conversation) {
   if (!confirm(`Delete “${conversation.title}” from this browser?`)) return;
-  if (state.conversation.id === conversation.id) startNew();
-  await store.removeConversation(conversation.id);
+  await removeIt(conversation);
   showList();
   toast('The conversation was deleted.');
 }
@@ -55,6 +54,7 @@ function entry(conversation, onOpen) {
       },
       { class: 'title', 'aria-current': isOpen ? 'page' : null },
     ),
+    ...(isBusy(conversation.id) ? [h('span', { class: 'busy', role: 'img', 'aria-label': 'Is being answered' })] : []),
     button('✎', () => renameIn(item, conversation), { class: 'small', 'aria-label': `Rename ${title}` }),
     button('✕', () => remove(conversation), { class: 'small', 'aria-label': `Delete ${title}` }),
   );
