@@ -2,12 +2,12 @@
 //! when its body has come, guards of the whole request, handler, and observer.
 mod path;
 
+use super::api::dashboard as live;
 use super::api::{
     batches, chat, completions, embeddings, files, health, load, messages, metrics, models, ollama, openapi,
     rerank, responses, tokenize, version,
 };
 use super::dashboard;
-use super::api::dashboard as live;
 use super::error::{ApiError, Detail};
 use super::exchange::Exchange;
 use super::guards::{
