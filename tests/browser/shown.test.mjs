@@ -191,8 +191,8 @@ test('axe finds nothing serious, in light and in dark', async () => {
 
 test('pictures in light, dark and narrow', { skip: !process.env.SCREENSHOTS }, async () => {
   const shapes = {
-    light: { width: 1200, height: 760 },
-    dark: { width: 1200, height: 760 },
+    light: { width: 1200, height: 800 },
+    dark: { width: 1200, height: 800 },
     narrow: { width: 390, height: 800 },
   };
   for (const [name, viewport] of Object.entries(shapes)) {

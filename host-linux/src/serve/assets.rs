@@ -51,7 +51,7 @@ impl File {
 /// Files that are served below one path.
 #[derive(Debug)]
 pub struct Folder {
-    /// All of them.
+    /// All files, in the order in which they were listed.
     pub files: &'static [File],
     /// The tag of each, made when one is wanted.
     tags: OnceLock<Vec<String>>,

@@ -51,8 +51,8 @@ pub const OPEN: Guarding = Guarding::by_head(&[engine_runs]);
 pub const READY: Guarding = Guarding::by_head(&[]);
 /// For what only holders of a key may know.
 pub const KEYED: Guarding = Guarding::by_head(&[host_is_ours, page_may_ask, key_is_known]);
-/// For the files of pages. They come without a key, since the field for it is in the page, and while
-/// the engine is down, since the page waits for it.
+/// For the files of pages. They come without a key, since the field for it is in the page, and
+/// while the engine is down, since the page waits for it.
 pub const PAGE: Guarding = Guarding::by_head(&[host_is_ours]);
 /// As [`PAGE`] where a page is asked for; else only holders of a key may know, and there is an
 /// answer only while the engine runs.

@@ -297,8 +297,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a request only asked whether the server is well, and was told so, or for a file of a page.
-/// Such requests come every few seconds for as long as the server runs, or many at once.
+/// Whether a request only asked whether the server is well, and was told so, or for a file of a
+/// page. Such requests come every few seconds for as long as the server runs, or many at once.
 pub(super) fn is_probe(record: &Record) -> bool {
     const ROUTES: &[&str] = &[
         "/",
