@@ -1,24 +1,26 @@
-//! `verbatim generate`, and what it shares with `chat`: a generation on a terminal.
-use super::args::{GenerateArgs, ModelArgs, SamplingArgs};
+//! `verbatim generate`: a prompt is continued as it stands. And what it shares with `chat`.
+use super::args::GenerateArgs;
+use super::hub::flags::OfflineArgs;
+use super::hub::missing::fetch_missing;
+use super::model_args::sampling::SamplingArgs;
 use super::session::{Session, tell_notes};
-use crate::runtime::{Ending, Generation, OwnedRequest, Supervision, TextEventKind};
+use super::visible::Visible;
+use crate::runtime::{Ending, Generation, Options, OwnedRequest, Supervision, TextEventKind};
 use crate::sys::entropy::draw_seed;
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::time::{Duration, Instant};
 use verbatim_core::engine::Counters;
 use verbatim_core::sampling::SamplingParams;
 
 /// A session for one sequence at a time.
-pub(super) fn open_for_one(args: &ModelArgs) -> Result<Session, String> {
-    let mut options = args.options()?;
-    options.max_seqs = 1;
-    options.max_queue = 1;
-    Session::open(&options, Supervision::default(), tell_notes)
+pub(super) fn open_for_one(options: &Options, hub: OfflineArgs) -> Result<Session, String> {
+    fetch_missing(options, hub)?;
+    Session::open(options, Supervision::default(), tell_notes)
 }
 
 impl Session {
     /// The request that the flags make of a prompt.
-    pub(super) fn request(&self, sampling: &SamplingArgs, prompt: Vec<u32>) -> Result<OwnedRequest, String> {
+    fn request(&self, sampling: &SamplingArgs, prompt: Vec<u32>) -> Result<OwnedRequest, String> {
         let defaults = self.model.loaded.generation();
         let temperature = sampling.temperature.or(defaults.temperature).unwrap_or(1.0);
         let seed = match sampling.seed {
@@ -35,9 +37,6 @@ impl Session {
             ..SamplingParams::GREEDY
         };
         params.check().map_err(|error| format!("--{}", error.to_string().replacen('_', "-", 1)))?;
-        if sampling.max_tokens == Some(0) {
-            return Err("--max-tokens 0: expected at least 1".to_owned());
-        }
         // Where there is no room at all, the engine says so.
         let room = self.model.limits.model_len.saturating_sub(prompt.len()).max(1);
         let max_tokens = sampling.max_tokens.unwrap_or(room).min(room);
@@ -45,9 +44,9 @@ impl Session {
         Ok(OwnedRequest { stop_ids, ..OwnedRequest::new(prompt, params, max_tokens) })
     }
 
-    /// Runs a request, streaming its text to standard output; then says how fast it was. Returns
-    /// the text.
-    pub(super) fn stream(&self, request: OwnedRequest, sampling: &SamplingArgs) -> Result<String, String> {
+    /// Runs a request, streaming its text to standard output; then says how fast it was. A terminal
+    /// is shown control characters, and obeys none; a file gets every byte.
+    fn stream(&self, request: OwnedRequest, sampling: &SamplingArgs) -> Result<(), String> {
         let prompt_tokens = request.prompt.len();
         let drawn_seed = sampling.seed.is_none() && request.params.temperature != 0.0;
         let seed = request.params.seed;
@@ -58,9 +57,9 @@ impl Session {
         if drawn_seed {
             eprintln!("seed {seed}");
         }
-        let mut text = String::new();
         let mut first = None;
         let mut out = std::io::stdout().lock();
+        let mut visible = out.is_terminal().then(Visible::default);
         for event in generation.by_ref() {
             let delta = match event.kind {
                 TextEventKind::Delta(delta) => delta,
@@ -68,8 +67,12 @@ impl Session {
                 TextEventKind::End(_) => continue,
             };
             first.get_or_insert_with(|| start.elapsed());
-            text.push_str(&delta.text);
-            let written = out.write_all(delta.text.as_bytes()).and_then(|()| out.flush());
+            let mut text = delta.text;
+            if let Some(visible) = &mut visible {
+                let whole = std::mem::take(&mut text);
+                visible.push(&whole, &mut text);
+            }
+            let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             written.map_err(|error| format!("standard output: {error}"))?;
         }
         let whole = start.elapsed();
@@ -77,8 +80,9 @@ impl Session {
         let speed =
             Speed { prompt_tokens, tokens: generation.tokens(0), first: first.unwrap_or(whole), whole };
         tell_speed(&speed);
-        tell_drafts(&before, &self.engine.gauges().counters);
-        Ok(text)
+        let notes = draft_notes(&before, &self.engine.gauges().counters);
+        notes.iter().for_each(|note| eprintln!("{note}"));
+        Ok(())
     }
 }
 
@@ -103,29 +107,48 @@ fn tell_speed(speed: &Speed) {
     );
 }
 
-/// Says how many draft tokens were accepted, for each source that made any.
-fn tell_drafts(before: &Counters, after: &Counters) {
+/// How many draft tokens were accepted, for each source that made any.
+pub(super) fn draft_notes(before: &Counters, after: &Counters) -> Vec<String> {
     let sources = [("lookup", &before.lookup, &after.lookup), ("draft model", &before.model, &after.model)];
+    let mut notes = Vec::new();
     for (source, before, after) in sources {
         let of = after.since(before);
         if of.verified > 0 {
-            eprintln!("{source}: {} of {} draft tokens accepted", of.accepted, of.verified);
+            notes.push(format!("{source}: {} of {} draft tokens accepted", of.accepted, of.verified));
         }
     }
+    notes
+}
+
+/// Bytes of a prompt that is read, at most; no context holds more.
+const PROMPT_MAX: u64 = 256 << 20;
+
+/// The prompt: what was typed behind the command, or else what standard input brings.
+fn prompt(args: &GenerateArgs) -> Result<String, String> {
+    if let Some(prompt) = args.prompt.as_deref().filter(|prompt| *prompt != "-") {
+        return Ok(prompt.to_owned());
+    }
+    let input = std::io::stdin().lock();
+    if input.is_terminal() {
+        eprintln!("type the prompt; Ctrl-D on a line of its own ends it");
+    }
+    let mut text = String::new();
+    let read = input.take(PROMPT_MAX + 1).read_to_string(&mut text);
+    read.map_err(|error| format!("standard input: {error}"))?;
+    if text.len() as u64 > PROMPT_MAX {
+        return Err(format!("standard input: found a prompt of more than {PROMPT_MAX} bytes"));
+    }
+    Ok(text)
 }
 
 /// Continues a prompt: text to standard output, speed to standard error.
 pub(super) fn generate(args: &GenerateArgs) -> Result<(), String> {
-    let prompt = match &args.prompt {
-        Some(prompt) => prompt.clone(),
-        None => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map_err(|error| format!("standard input: {error}"))?;
-            text
-        }
-    };
-    let session = open_for_one(&args.model)?;
+    let prompt = prompt(args)?;
+    let session = open_for_one(&args.options()?, args.hub())?;
     let ids = session.model.tokenizer.encode(&prompt, true).map_err(|error| error.to_string())?;
+    if prompt.is_empty() && !ids.is_empty() {
+        eprintln!("note: the prompt is empty, so the text begins from nothing; give one, or - to read it");
+    }
     let request = session.request(&args.sampling, ids)?;
-    session.stream(request, &args.sampling).map(|_| ())
+    session.stream(request, &args.sampling)
 }

@@ -77,6 +77,14 @@ impl Signals {
     }
 }
 
+/// From now on SIGINT ends nothing: it sets the flag that is returned, for whoever asks for it. The
+/// system calls that it falls into go on.
+pub fn note_interrupts() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::<AtomicBool>::default();
+    flag::register(SIGINT, Arc::clone(&interrupted))?;
+    Ok(interrupted)
+}
+
 /// From now on the first SIGINT runs `does` on a thread of its own, which then ends the process
 /// with exit code 130, and a second one ends it at once. SIGINT is what Ctrl-C sends.
 pub fn end_at_interrupt(does: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -93,6 +101,16 @@ pub fn end_at_interrupt(does: impl FnOnce() + Send + 'static) -> io::Result<()> 
         }
     })?;
     Ok(())
+}
+
+/// From now on SIGINT and SIGTERM set the flag that is returned, for a program that has to leave its
+/// terminal as it was. SIGHUP still ends it: there is no terminal any more then.
+pub fn note_ends() -> io::Result<Arc<AtomicBool>> {
+    let ends = Arc::<AtomicBool>::default();
+    for signal in [SIGINT, SIGTERM] {
+        flag::register(signal, Arc::clone(&ends))?;
+    }
+    Ok(ends)
 }
 
 /// From now on writing to a pipe without a reader ends the process without a word, as is the custom
