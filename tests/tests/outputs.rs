@@ -273,6 +273,17 @@ fn a_prompt_that_is_too_long_may_be_cut() {
         (&rest["usage"]["prompt_tokens"], &rest["usage"]["completion_tokens"]),
         (&json!(500), &json!(12))
     );
+    // Whoever begins again by the ids that were left repeats the same text, cut or not.
+    for (kept, repeated) in [(2, "ab"), (3, "</s>ab"), (20, "</s>ab")] {
+        let body = json!({"prompt": "</s>ab", "truncate_prompt_tokens": kept, "max_tokens": 4, "seed": 1, "echo": true,
+                          "return_token_ids": true});
+        let whole = answer(&server, COMPLETIONS, &body);
+        let choice = &whole["choices"][0];
+        assert!(text(&choice["text"]).starts_with(repeated), "{choice}");
+        let given = json!({"resume": {"token_ids": [], "prompt_token_ids": choice["prompt_token_ids"]}});
+        let again = answer(&server, COMPLETIONS, &with(&body, &given));
+        assert_eq!(again["choices"], whole["choices"]);
+    }
 }
 
 #[test]

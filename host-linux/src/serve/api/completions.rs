@@ -44,8 +44,10 @@ impl Dialect for Completions {
         let constraint = constraint(fields, reading)?;
         let choices = asked.choices();
         let mut resume = Resume::of_prompts(fields, (prompt_count, choices), reading.model)?;
+        // Ids that are given may be what was left of a text that was cut.
+        let may_be_rest = given.is_some() && asked.truncates();
         let prompts = match given {
-            Some(given) => with_texts(given, fields.get("prompt").filter(|_| !asked.truncates())),
+            Some(given) => with_texts(given, fields.get("prompt")),
             None => prompts(fields, reading.model, asked.truncates())?,
         };
         let (mut plan, mut texts) = (Plan::default(), Vec::new());
@@ -58,8 +60,11 @@ impl Dialect for Completions {
             let mut request = asked.request(prompt.ids, "prompt", DEFAULT_MAX_TOKENS)?;
             request.constraint.clone_from(&constraint);
             if asked.shown.echo {
-                let is_whole = request.prompt.len() == length;
-                texts.push(echo(prompt.text.filter(|_| is_whole), &request, reading.model)?);
+                let is_whole = |text: &str| {
+                    request.prompt.len() == length
+                        && (!may_be_rest || is_all_of(text, &request.prompt, reading.model))
+                };
+                texts.push(echo(prompt.text.filter(|text| is_whole(text)), &request, reading.model)?);
             }
             asked.plan(&mut plan, &request, runs)?;
         }
@@ -163,6 +168,11 @@ fn text_prompt(text: &str, model: &ServedModel, is_cut: bool) -> Result<Vec<u32>
     let ids = model.tokenizer.encode(text, true);
     let ids = ids.map_err(|error| ApiError::text("prompt", &error))?;
     if ids.is_empty() { Err(empty_prompt()) } else { Ok(ids) }
+}
+
+/// Whether ids are those of all of a text.
+fn is_all_of(text: &str, ids: &[u32], model: &ServedModel) -> bool {
+    text_prompt(text, model, true).is_ok_and(|whole| whole == ids)
 }
 
 fn id_prompt(list: &[Value], model: &ServedModel, is_cut: bool) -> Result<Vec<u32>, ApiError> {
