@@ -1,8 +1,8 @@
 //! What the machine can do at most: the denominators of every ratio.
 //!
 //! Bandwidth by several access patterns, with and without huge pages; the best that any reached in
-//! the run is the limit. Patterns alternate, and the best of several rounds counts: other users of a
-//! machine only slow it down.
+//! the run is the limit. Patterns alternate, and the best of several rounds counts: other users of
+//! a machine only slow it down.
 use super::report::{Line, Report};
 use verbatim::sys::cpu::worker_count;
 use verbatim::sys::pool::FutexPool;

@@ -1,5 +1,5 @@
-//! Where the time of a model goes: a pool that notes how long the tasks of each phase took. How fast
-//! a model is, the server's own library measures.
+//! Where the time of a model goes: a pool that notes how long the tasks of each phase took. How
+//! fast a model is, the server's own library measures.
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 pub(crate) use verbatim::measure::speed::{Case, Speed, bytes_read, multiplied, operations, run};

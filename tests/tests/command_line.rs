@@ -1,5 +1,5 @@
-//! What the program says to people: help, completions, what a server prints, and its objects of JSON
-//! for programs.
+//! What the program says to people: help, completions, what a server prints, and its objects of
+//! JSON for programs.
 use serde_json::Value;
 use std::io::Write;
 use std::process::{Output, Stdio};

@@ -1,6 +1,6 @@
-//! Commands and their flags. Each flag is also an environment variable: `VERBATIM_` and its name. The
-//! comments on flags are the help texts, and docs/flags.md: the first paragraph is what `-h` says,
-//! and `--help` says all of them.
+//! Commands and their flags. Each flag is also an environment variable: `VERBATIM_` and its name.
+//! The comments on flags are the help texts, and docs/flags.md: the first paragraph is what `-h`
+//! says, and `--help` says all of them.
 use super::chat::flags::{ServerArgs, ShownArgs};
 use super::hub::flags::{ListArgs, OfflineArgs, PullArgs, RmArgs, ShowArgs};
 use super::model_args::engine::{KvArgs, OneSequence, QueueArgs, SequenceArgs};
@@ -57,15 +57,15 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Serve the OpenAI API over HTTP (the default).
     Serve(Box<ServeArgs>),
-    /// Continue a prompt as it stands, without a chat template. Text goes to standard output, speed
-    /// to standard error.
+    /// Continue a prompt as it stands, without a chat template. Text goes to standard output,
+    /// speed to standard error.
     Generate(GenerateArgs),
     /// Talk to a model through its chat template.
     Chat(ChatArgs),
     /// Print what a model is, the memory that it takes, and how it runs on this CPU.
     Inspect(InspectArgs),
-    /// Fetch a model from the Hugging Face Hub into its cache, which other programs share. Prints the
-    /// folder that holds it.
+    /// Fetch a model from the Hugging Face Hub into its cache, which other programs share. Prints
+    /// the folder that holds it.
     Pull(PullArgs),
     /// List the models of the cache.
     List(ListArgs),
@@ -76,8 +76,8 @@ pub(super) enum Command {
     /// Write a model as a packed image: one file that is served without packing and carries the
     /// tokenizer and the chat template.
     Pack(PackArgs),
-    /// Answer a file of requests, one a line, in the format of OpenAI's Batch API. If the output is
-    /// there, it goes on where that ends; the result is the same, byte for byte.
+    /// Answer a file of requests, one a line, in the format of OpenAI's Batch API. If the output
+    /// is there, it goes on where that ends; the result is the same, byte for byte.
     Batch(Box<BatchArgs>),
     /// Run tiny models with every instruction set of this CPU and compare the bits with the stored
     /// hash.
@@ -89,8 +89,8 @@ pub(super) enum Command {
     /// Measure this machine and a model on it, which takes some 20 seconds: what each can do, what
     /// bounds the model, and what other weight formats would give.
     Bench(BenchArgs),
-    /// Look at this machine: what is well, what is not, and how to mend it. Exit code 1 if something
-    /// is wrong.
+    /// Look at this machine: what is well, what is not, and how to mend it. Exit code 1 if
+    /// something is wrong.
     Doctor(DoctorArgs),
     /// Print a script that completes commands and flags in a shell.
     Completions(CompletionArgs),
@@ -290,8 +290,8 @@ pub(super) struct SelftestArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub(super) struct HealthArgs {
-    /// What to ask: http://HOST:PORT/PATH, or unix:FILE for a Unix socket [default: /health at host
-    /// and port].
+    /// What to ask: http://HOST:PORT/PATH, or unix:FILE for a Unix socket [default: /health at
+    /// host and port].
     pub(super) url: Option<String>,
     /// Address that the server listens on; any of its own is asked on loopback.
     #[arg(long, env = "VERBATIM_HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
@@ -328,6 +328,11 @@ pub(super) struct BenchArgs {
 }
 
 impl BenchArgs {
+    /// Whether models that are not there may be fetched.
+    pub(super) fn hub(&self) -> OfflineArgs {
+        self.source.hub
+    }
+
     /// The options by which so many sequences would be served.
     pub(super) fn options(&self) -> Result<Options, String> {
         let options = options(&[&self.source, &self.format, &self.image, &self.kv, &self.cpu])?;
@@ -349,7 +354,7 @@ Where shells look for them:
   verbatim completions zsh > ~/.zfunc/_verbatim    with fpath+=~/.zfunc before compinit
   verbatim completions fish > ~/.config/fish/completions/verbatim.fish")]
 pub(super) struct CompletionArgs {
-    /// The shell.
+    /// The shell that the script is for.
     pub(super) shell: clap_complete::Shell,
 }
 

@@ -48,7 +48,7 @@ fn instructions() -> Finding {
     Finding::well(SUBJECT, found)
 }
 
-/// The self-test.
+/// Whether the self-test finds the right bits.
 fn bits() -> Finding {
     const SUBJECT: &str = "bits";
     const MEND: &str = "take the machine out of service, and report it with what verbatim selftest prints";

@@ -1,18 +1,19 @@
 //! The command line: the only part of this crate that prints, and that knows flags.
 //!
-//! * `args`: commands and their flags, `model_args` and `serve_args` in groups of them, `values` what
-//!   they may be. `help`: what `--help` shows, and how wrong values are told. `errors`: errors of the
-//!   library in words of flags. `failure`: the exit codes.
+//! * `args`: commands and their flags, `model_args` and `serve_args` in groups of them, `values`
+//!   what they may be. `help`: what `--help` shows, and how wrong values are told. `errors`:
+//!   errors of the library in words of flags. `failure`: the exit codes.
 //! * `serve_args`: flags of the server alone. `panics`: what is said of a panic. `ready`: what the
 //!   program that started a server hears of it.
 //! * `announce`: what a person reads when a server is ready. `paint`: colours. `words`: figures.
-//! * `session`: a model with its engine running. `progress`: the bar while it loads. `http`, `sse`:
-//!   requests to a server, and the events that it sends. `visible`: foreign text on a terminal.
+//! * `session`: a model with its engine running. `progress`: the bar while it loads. `http`,
+//!   `sse`: requests to a server, and the events that it sends. `visible`: foreign text on a
+//!   terminal.
 //! * `hub`: models of the Hugging Face Hub (`pull`, `list`, `show`, `rm`).
 //! * One file a command: `serve`, `generate`, `chat`, `batch`, `inspect`, `pack`,
 //!   `selftest`, `health`, `top`, `bench`, `doctor`, `completions`, `man`.
-//! * Tests alone: `flags_doc` writes docs/flags.md from the help texts, `flags_act` finds flags that
-//!   do nothing, `documents` finds commands in pages that are not the program's.
+//! * Tests alone: `flags_doc` writes docs/flags.md from the help texts, `flags_act` finds flags
+//!   that do nothing, `documents` finds commands in pages that are not the program's.
 mod announce;
 mod args;
 mod batch;

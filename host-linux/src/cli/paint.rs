@@ -55,17 +55,17 @@ impl Paint {
         self.styled(Style::new().bold(), text)
     }
 
-    /// What is well.
+    /// What is well, in green.
     pub(super) fn good(self, text: &str) -> String {
         self.styled(AnsiColor::Green.on_default(), text)
     }
 
-    /// What might be better.
+    /// What might be better, in yellow.
     pub(super) fn doubtful(self, text: &str) -> String {
         self.styled(AnsiColor::Yellow.on_default(), text)
     }
 
-    /// What is wrong.
+    /// What is wrong, in red.
     pub(super) fn bad(self, text: &str) -> String {
         self.styled(AnsiColor::Red.on_default().bold(), text)
     }

@@ -53,7 +53,7 @@ fn sampling(text: &str, put: impl Fn(&mut SamplingParams, f32)) -> Result<f32, S
     params.check().map(|()| value).map_err(|error| format!("expected a number {}", error.expected))
 }
 
-/// A temperature.
+/// A temperature that the engine takes.
 pub(super) fn temperature(text: &str) -> Result<f32, String> {
     sampling(text, |params, value| params.temperature = value)
 }

@@ -3,8 +3,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a file that are read, at most. The files of a machine with thousands of CPUs are larger,
-/// and what is looked for stands in the beginning.
+/// Bytes of a file that are read, at most. The files of a machine with thousands of CPUs are
+/// larger, and what is looked for stands in the beginning.
 const BYTES_MAX: u64 = 1 << 20;
 /// Entries of a folder that are read, at most.
 const ENTRIES_MAX: usize = 4096;
@@ -24,7 +24,7 @@ impl Root {
         self.0.join(name)
     }
 
-    /// The folder itself.
+    /// The folder that stands for the root.
     pub fn folder(&self) -> &Path {
         &self.0
     }

@@ -17,7 +17,7 @@ const CLOSE: f64 = 0.5;
 pub enum Bound {
     /// Reading the weights from memory.
     Memory,
-    /// Multiplying.
+    /// Multiplying, however fast weights come.
     Arithmetic,
     /// Neither of them is near: the rest is attention, small operations, or other programs.
     Neither,
@@ -42,7 +42,7 @@ impl Bound {
 pub struct Limit {
     /// If reading the weights were all that takes time.
     pub by_memory: f64,
-    /// If multiplying were.
+    /// If multiplying were all that takes time.
     pub by_arithmetic: f64,
 }
 

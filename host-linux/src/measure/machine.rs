@@ -20,7 +20,7 @@ const ROUNDS: usize = 3;
 pub struct Machine {
     /// Bytes read from memory.
     pub read: f64,
-    /// Operations by format.
+    /// Operations, by the format of what is multiplied.
     pub peaks: Peaks,
 }
 

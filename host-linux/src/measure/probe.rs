@@ -16,11 +16,11 @@ const TOKENS: (usize, usize) = (4, 48);
 /// What runs a model.
 #[derive(Clone, Copy)]
 pub struct Bench<'b> {
-    /// The weights.
+    /// The weights, with their shape.
     pub loaded: &'b LoadedModel,
-    /// The instruction set.
+    /// The instruction set that computes.
     pub isa: Isa,
-    /// The workers.
+    /// The workers on which all steps run.
     pub pool: &'b dyn Pool,
     /// The format of keys and values.
     pub kv_format: KvFormat,

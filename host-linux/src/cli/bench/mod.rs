@@ -1,12 +1,13 @@
 //! `verbatim bench`: how fast a model is here, beside what the machine can do.
 //!
-//! * `result`: what was measured, and its object of JSON. `text`: the same with bars for a terminal.
-//!   `svg`: the same as a picture.
+//! * `result`: what was measured, and its object of JSON. `text`: the same with bars for a
+//!   terminal. `svg`: the same as a picture.
 mod result;
 mod svg;
 mod text;
 
 use super::args::BenchArgs;
+use super::hub::missing::fetch_missing;
 use super::paint::Paint;
 use super::session::{open, tell_notes};
 use crate::doctor::root::Root;
@@ -22,7 +23,9 @@ const TIME: Duration = Duration::from_secs(3);
 
 /// Opens a model, measures the machine and the model, and tells both.
 pub(super) fn bench(args: &BenchArgs) -> Result<(), String> {
-    let served = open(&args.options()?)?;
+    let options = args.options()?;
+    fetch_missing(&options, args.hub())?;
+    let served = open(&options)?;
     tell_notes(&served);
     let busy = neighbours::load(&Root::at(Path::new("/"))).filter(|load| load.level != Level::Well);
     eprintln!("measuring for some 20 seconds; whatever else runs makes it slower");

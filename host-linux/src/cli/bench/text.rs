@@ -7,7 +7,7 @@ use crate::measure::bound::Bound;
 /// Columns of a bar that reaches its limit.
 const BAR: usize = 28;
 
-/// All lines.
+/// The whole outcome, line by line.
 pub(super) fn lines(outcome: &Outcome, paint: Paint) -> Vec<String> {
     let label = |text: &str| paint.bold(&format!("{text:<12}"));
     let plural = if outcome.workers == 1 { "" } else { "s" };

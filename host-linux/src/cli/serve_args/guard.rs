@@ -37,8 +37,8 @@ pub(in crate::cli) struct GuardArgs {
     /// File of keys, one a line, each with limits of its own [default: none].
     ///
     /// A line is NAME KEY [requests-per-minute=N] [tokens-per-minute=N] [concurrent=N]
-    /// [max-priority=N] [admin=true], or a KEY alone; # begins a comment. It is read anew on SIGHUP;
-    /// if it is wrong then, the old keys stay.
+    /// [max-priority=N] [admin=true], or a KEY alone; # begins a comment. It is read anew on
+    /// SIGHUP; if it is wrong then, the old keys stay.
     #[arg(long, env = "VERBATIM_API_KEY_FILE", value_name = "FILE")]
     api_key_file: Option<PathBuf>,
     /// Greatest priority of requests without a key, or whose key does not say: 0 to 127.
