@@ -23,9 +23,9 @@
 //! `draft/lookup`, `draft/length`, `drafting`), [`step`] (handing the rows to the runner) with
 //! `head` (running the output head), `sampler` (drawing tokens from logits), `conclude` (advancing
 //! sequences) and `loss` (ending them if the runner loses its device), [`event`] (what the host is
-//! told), [`counters`] (statistics), [`generate`] (a loop over all of it for one request), and
-//! `inspect` (accessors for tests). [`cache::pool`](crate::cache::pool) alone records who holds
-//! which KV block.
+//! told), [`counters`] (statistics), `view` (what watchers see), [`generate`] (a loop over all of it
+//! for one request), and `inspect` (accessors for tests). [`cache::pool`](crate::cache::pool) alone
+//! records who holds which KV block.
 pub mod counters;
 pub mod event;
 pub mod generate;
@@ -48,6 +48,7 @@ mod sequence;
 mod state;
 mod submit;
 mod tables;
+mod view;
 
 pub use counters::{Counters, DraftCounters};
 pub use draft::AUTO_ROWS_MAX;
@@ -59,6 +60,7 @@ pub use request::{Refusal, Request, RequestId};
 pub use schedule::{Budget, PREFILL_ROWS_MIN, PlanId, StepKind};
 pub use speculate::{DraftCache, DraftModel, Speculation, SpeculationMode};
 pub use step::{Masks, Observer, PlannedRow, StepError};
+pub use view::SequenceView;
 
 use crate::isa::Isa;
 use crate::memory::{Arena, Guards};

@@ -17,6 +17,7 @@ mod order;
 mod outputs;
 mod plan;
 mod requests;
+mod view;
 
 #[derive(Clone, Debug)]
 struct Ask {

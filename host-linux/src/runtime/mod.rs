@@ -63,8 +63,8 @@ pub mod timing;
 pub use draft_model::LoadedDraftModel;
 pub use embedding::{Embedded, Embedding, EmbeddingError, embed};
 pub use engine::{
-    EngineGauges, EngineHandle, EngineNotice, EngineStats, RunningStep, StepClass, Ticket, TokenEvent,
-    TokenEventKind,
+    EngineGauges, EngineHandle, EngineNotice, EngineStats, EngineView, EngineWatch, LiveSequence,
+    RunningStep, StepClass, StepView, Ticket, TokenEvent, TokenEventKind,
 };
 pub use error::{
     DraftError, EngineError, EngineFailure, GenerationError, Limit, LimitError, OpenError, SubmitError,

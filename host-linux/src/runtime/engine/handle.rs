@@ -6,6 +6,8 @@ use super::snapshot::EngineGauges;
 use super::stats::EngineStats;
 use super::step_clock::RunningStep;
 use super::supervisor::Supervisor;
+use super::view::EngineView;
+use super::waits::Waits;
 use crate::runtime::error::{EngineError, EngineFailure, GenerationError, SubmitError};
 use crate::runtime::supervision::Supervision;
 use crate::runtime::{OwnedRequest, ServedModel};
@@ -25,6 +27,8 @@ pub struct EngineHandle {
     commands: Sender<Command>,
     shared: Arc<Shared>,
     model: Arc<ServedModel>,
+    /// What requests are marked with.
+    tag: u64,
 }
 
 impl std::fmt::Debug for EngineHandle {
@@ -54,7 +58,7 @@ impl EngineHandle {
         let (commands, inbox) = channel();
         let (ready, is_ready) = sync_channel(1);
         let shared = Arc::new(Shared::default());
-        let handle = Self { commands, shared: Arc::clone(&shared), model: Arc::clone(&model) };
+        let handle = Self { commands, shared: Arc::clone(&shared), model: Arc::clone(&model), tag: 0 };
         let supervisor = Supervisor { model, step_ms, supervision, inbox, shared };
         let thread = Builder::new().name("verbatim-watch".to_owned()).spawn(move || supervisor.run(&ready));
         let thread = thread.map_err(EngineError::Thread)?;
@@ -63,6 +67,13 @@ impl EngineHandle {
             Ok(Err(error)) => Err(error),
             Err(_) => Err(EngineError::Ended),
         }
+    }
+
+    /// This handle, marking with `tag` what is submitted through it, so that whoever watches the
+    /// engine can tell whose its sequences are. The mark of others is 0; it changes nothing else.
+    #[must_use]
+    pub fn tagged(&self, tag: u64) -> Self {
+        Self { tag, ..self.clone() }
     }
 
     /// The model that the engine runs.
@@ -78,14 +89,18 @@ impl EngineHandle {
         first: usize,
         events: Sender<TokenEvent>,
     ) -> Result<Ticket, SubmitError> {
-        let is_open = vec![true; request.choices as usize];
+        let (choices, since) = (request.choices as usize, Instant::now());
         let first_in_request = request.first_choice;
         let readers = Readers {
             events,
             prompt_tokens: request.prompt.len() + request.generated.len(),
             first_in_request,
             first_in_queue: first,
-            is_open,
+            is_open: vec![true; choices],
+            waits: vec![Waits::from(since); choices],
+            since,
+            tag: self.tag,
+            priority: request.priority,
         };
         let (reply, answer) = sync_channel(1);
         let command = Command::Submit { request: Box::new(request), readers, reply };
@@ -126,6 +141,14 @@ impl EngineHandle {
     /// What the engine is doing, and what it has done, as of its latest step.
     pub fn gauges(&self) -> EngineGauges {
         self.shared.gauges()
+    }
+
+    /// Watches what the engine does, step by step, until what is returned is dropped.
+    pub fn watch(&self) -> EngineWatch {
+        self.shared.views.enter();
+        // An engine that sleeps would not notice; one that is gone has nothing to show.
+        let _ = self.commands.send(Command::Show);
+        EngineWatch(Arc::clone(&self.shared))
     }
 
     /// What was measured of its steps and tokens.
@@ -183,5 +206,24 @@ impl EngineHandle {
     /// How many steps took longer than they might.
     pub fn overdue_steps(&self) -> u64 {
         self.shared.steps.overdue_count()
+    }
+}
+
+/// Somebody who watches an engine. While there is one, the engine copies what it does now and then.
+#[derive(Debug)]
+pub struct EngineWatch(Arc<Shared>);
+
+impl EngineWatch {
+    /// Brings `view` up to date, in the memory that it has; whether it was another before. There is
+    /// a new one after a step, or when something came or left, at most every 100 ms. Waits for no
+    /// step.
+    pub fn look(&self, view: &mut EngineView) -> bool {
+        self.0.views.read(view)
+    }
+}
+
+impl Drop for EngineWatch {
+    fn drop(&mut self) {
+        self.0.views.leave();
     }
 }

@@ -1,4 +1,5 @@
 //! What goes through the queues between callers and the engine thread.
+use super::waits::Waits;
 use crate::runtime::OwnedRequest;
 use std::sync::mpsc::{Sender, SyncSender};
 use std::time::Instant;
@@ -88,6 +89,8 @@ pub(super) enum Command {
     Close { ticket: Ticket, choice: usize },
     /// To end a request.
     Cancel(Ticket),
+    /// To show what it does to whoever has just begun to watch.
+    Show,
     /// To end the thread.
     Stop,
 }
@@ -111,9 +114,32 @@ pub(super) struct Readers {
     pub(super) first_in_queue: usize,
     /// For each choice, whether its events are still read.
     pub(super) is_open: Vec<bool>,
+    /// For each choice, how long it has waited.
+    pub(super) waits: Vec<Waits>,
+    /// When the request came.
+    pub(super) since: Instant,
+    /// What the caller marked the request with.
+    pub(super) tag: u64,
+    /// The priority of the request.
+    pub(super) priority: i8,
 }
 
 impl Readers {
+    /// What is noted of the waits of a choice, by its number in the request.
+    pub(super) fn waits_of(&self, choice: u32) -> Option<&Waits> {
+        self.waits.get(choice.wrapping_sub(self.first_in_request) as usize)
+    }
+
+    /// Notes how an event of a step that began at `start` changes what a choice waits for.
+    pub(super) fn note_waits(&mut self, choice: u32, kind: &EventKind<'_>, start: Instant) {
+        let index = choice.wrapping_sub(self.first_in_request) as usize;
+        match (self.waits.get_mut(index), kind) {
+            (Some(waits), EventKind::Admitted { cached_tokens }) => waits.admitted(*cached_tokens, start),
+            (Some(waits), EventKind::Preempted) => waits.preempted(start),
+            _ => {}
+        }
+    }
+
     /// Hands on what happened to a choice, by its number in the request. `false` if nobody reads
     /// the queue any more.
     pub(super) fn send(&mut self, choice: u32, kind: TokenEventKind, at: Instant) -> bool {

@@ -4,6 +4,8 @@
 //! * `handle`: starting an engine, and sending it commands.
 //! * `shared`: gauges (a `snapshot`), what is measured (`stats`), `step_clock` (the step that runs
 //!   now) and `condition` (whether the engine runs), which all handles read.
+//! * `view`: a copy of sequences, blocks and steps for those who watch; `waits`: how long choices
+//!   have waited.
 //! * `thread`: the loop that runs the engine's steps. `pooling`: hidden states that it gathers.
 //!   `masks`: what choices may draw whose output is to have a form.
 //! * `supervisor`: the thread that watches that loop and starts it again after a panic, as often as
@@ -29,10 +31,13 @@ mod stats;
 mod step_clock;
 mod supervisor;
 mod thread;
+mod view;
+mod waits;
 
-pub use handle::EngineHandle;
+pub use handle::{EngineHandle, EngineWatch};
 pub use messages::{Ticket, TokenEvent, TokenEventKind};
 pub use notice::EngineNotice;
 pub use snapshot::EngineGauges;
 pub use stats::{EngineStats, StepClass};
 pub use step_clock::RunningStep;
+pub use view::{EngineView, LiveSequence, StepView};

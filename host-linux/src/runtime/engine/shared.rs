@@ -4,6 +4,7 @@ use super::condition::Condition;
 use super::snapshot::{EngineGauges, Snapshot};
 use super::stats::EngineStats;
 use super::step_clock::StepClock;
+use super::view::Views;
 use verbatim_core::engine::{Counters, Engine, Status};
 
 /// What the engine thread tells all handles.
@@ -16,15 +17,14 @@ pub(super) struct Shared {
     pub(super) steps: StepClock,
     /// Whether the engine runs.
     pub(super) condition: Condition,
+    /// What is shown to those who watch.
+    pub(super) views: Views,
 }
 
 impl Shared {
     /// Stores what an engine does now. What the engines `before` it have done counts as done by it.
     pub(super) fn store_gauges(&self, engine: &Engine<'_>, before: &Counters) {
-        let counters = engine.counters().plus(before);
-        let mut status = engine.status();
-        (status.steps, status.preemptions) = (counters.steps, counters.preemptions);
-        self.gauges.store(&EngineGauges { status, counters });
+        self.gauges.store(&gauges_of(engine, before));
     }
 
     pub(super) fn gauges(&self) -> EngineGauges {
@@ -37,6 +37,15 @@ impl Shared {
         let Status { running, waiting, free_blocks, blocks, .. } = &mut gauges.status;
         (*running, *waiting, *free_blocks) = (0, 0, *blocks);
         self.gauges.store(&gauges);
+        self.views.close(&gauges);
         gauges.counters
     }
+}
+
+/// What an engine does now. What the engines `before` it have done counts as done by it.
+pub(super) fn gauges_of(engine: &Engine<'_>, before: &Counters) -> EngineGauges {
+    let counters = engine.counters().plus(before);
+    let mut status = engine.status();
+    (status.steps, status.preemptions) = (counters.steps, counters.preemptions);
+    EngineGauges { status, counters }
 }

@@ -29,7 +29,7 @@ impl StepClass {
         }
     }
 
-    fn of(step: &StepRows) -> Self {
+    pub(super) fn of(step: &StepRows) -> Self {
         match step.kind {
             StepKind::Draft => Self::Draft,
             StepKind::Target if step.is_decode() => Self::Decode,

@@ -7,7 +7,8 @@
 use super::masks::{Advance, Key, Masks};
 use super::messages::{Command, Readers, Ticket, TokenEventKind};
 use super::pooling::PooledPrompts;
-use super::shared::Shared;
+use super::shared::{Shared, gauges_of};
+use super::view::{Allowed, Viewer};
 use crate::faults::{self, Point};
 use crate::runtime::error::EngineError;
 use crate::runtime::pacing::costs::{Costs, StepRows};
@@ -19,7 +20,7 @@ use crate::sys::memory::AlignedMemory;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Instant;
 use verbatim_core::engine::{AUTO_ROWS_MAX, Budget, Counters, Engine, PlanId, Refusal, RequestId, StepKind};
 use verbatim_core::engine::{Event, Masks as RowMasks};
@@ -71,6 +72,7 @@ pub(super) fn run(
         unreported: Unreported::default(),
         pooled: PooledPrompts::default(),
         masks: Masks::new(model.loaded.model().config().vocab_size),
+        viewer: Viewer::new(&with.shared.views, with.number),
     };
     while running.obey_all(inbox) {
         running.step();
@@ -93,6 +95,8 @@ struct EngineLoop<'r, 'a> {
     pooled: PooledPrompts,
     /// Choices whose draws are bounded.
     masks: Masks,
+    /// Shows all this to those who watch.
+    viewer: Viewer<'r>,
 }
 
 impl EngineLoop<'_, '_> {
@@ -100,9 +104,11 @@ impl EngineLoop<'_, '_> {
     /// the thread is to end.
     fn obey_all(&mut self, inbox: &Receiver<Command>) -> bool {
         self.with.shared.store_gauges(&self.engine, &self.with.before);
+        self.viewer.touch();
+        self.show();
         let status = self.engine.status();
         if status.running + status.waiting == 0 {
-            let Ok(command) = inbox.recv() else { return false };
+            let Some(command) = self.await_command(inbox) else { return false };
             if !self.obey(command) {
                 return false;
             }
@@ -115,6 +121,24 @@ impl EngineLoop<'_, '_> {
         true
     }
 
+    /// Waits for a command. Before it sleeps for long, those who watch see that nothing runs.
+    fn await_command(&mut self, inbox: &Receiver<Command>) -> Option<Command> {
+        loop {
+            let Some(wait) = self.viewer.wait() else { return inbox.recv().ok() };
+            match inbox.recv_timeout(wait) {
+                Ok(command) => return Some(command),
+                Err(RecvTimeoutError::Timeout) => self.show(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    /// Shows what the engine does to those who watch, if it is time.
+    fn show(&mut self) {
+        let Self { with, engine, readers, viewer, .. } = self;
+        viewer.show(engine, readers, || gauges_of(engine, &with.before));
+    }
+
     /// Obeys a command; `false` if that is to stop.
     fn obey(&mut self, command: Command) -> bool {
         match command {
@@ -123,6 +147,8 @@ impl EngineLoop<'_, '_> {
             Command::Cancel(ticket) if self.is_mine(ticket) => self.cancel(ticket.request),
             // What another engine had ended with it.
             Command::Close { .. } | Command::Cancel(_) => {}
+            // It is done before the next wait.
+            Command::Show => {}
             Command::Stop => return false,
         }
         true
@@ -176,24 +202,34 @@ impl EngineLoop<'_, '_> {
     fn step(&mut self) {
         let Surroundings { model, shared, supervision, .. } = self.with;
         self.engine.set_speculation(self.costs.of(model.speculation));
-        let rows = self.budget.rows(self.engine.status().running);
-        let Some(plan) = self.plan(Budget { rows }) else { return };
+        let allowed =
+            Allowed { rows: self.budget.rows(self.engine.status().running), time: self.budget.target() };
+        let Some(plan) = self.plan(Budget { rows: allowed.rows }) else { return };
         let rows = StepRows::of(&self.engine, plan);
         let start = Instant::now();
-        let watched = shared.steps.begin(plan.kind, rows.count, supervision.step_limit(self.budget.target()));
+        let watched = shared.steps.begin(plan.kind, rows.count, supervision.step_limit(allowed.time));
         faults::point(if plan.kind == StepKind::Draft { Point::Draft } else { Point::Step });
         // The plan is the latest and the pool the one that the engine was sized for.
         let masks = self.masks.rows();
         let masks = RowMasks { rows: &masks };
         let events = self.engine.execute(plan, masks, &mut self.runner, &model.pool, &mut self.pooled);
         let Ok(events) = events else { return };
-        let of = |event: Event<'_>| Some((event.request, event.choice, TokenEventKind::of(event.kind)?));
+        let readers = &mut *self.readers;
+        let of = |event: Event<'_>| {
+            if let Some(readers) = readers.get_mut(&event.request) {
+                readers.note_waits(event.choice, &event.kind, start);
+            }
+            Some((event.request, event.choice, TokenEventKind::of(event.kind)?))
+        };
         let events: Vec<_> = events.filter_map(of).collect();
         drop(watched);
         // Before the events, so that whoever has the last of them can read what it took.
         shared.store_gauges(&self.engine, &self.with.before);
         let end = Instant::now();
         shared.stats.note_step(&rows, end - start);
+        let counters = self.engine.counters().plus(&self.with.before);
+        let number = counters.steps + counters.draft_steps;
+        self.viewer.note_step(number, &rows, (end - start, end), allowed);
         let abandoned = self.hand_on(events, start..end);
         let took = start.elapsed();
         // A step is waited for in its head; only a synchronous runner has computed one without.
