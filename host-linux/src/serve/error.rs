@@ -109,6 +109,13 @@ impl ApiError {
         Self::server(CLIENT_LEFT, "the client has left")
     }
 
+    /// The error for a request that somebody else than its client has ended. It would be ended
+    /// again, so clients are told not to come back by themselves.
+    pub fn cancelled() -> Self {
+        let message = "the request was cancelled by whoever runs this server, or by a holder of its key";
+        Self { code: Some("request_cancelled"), retry: Retry::Never, ..Self::server(CLIENT_LEFT, message) }
+    }
+
     /// The error for a request that came when the server was about to end.
     pub fn draining(message: impl Into<String>) -> Self {
         Self { code: Some(DRAINING), retry: Retry::Soon, ..Self::server(503, message) }

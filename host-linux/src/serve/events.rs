@@ -1,6 +1,7 @@
 //! Streamed answers: values that are sent as they come, in the framing of a dialect.
 use super::transport::answer::StreamKind;
 use super::transport::client::Client;
+use serde::Serialize;
 use serde_json::Value;
 use std::io;
 use std::time::{Duration, Instant};
@@ -63,6 +64,15 @@ impl Events {
 
     /// Sends `value` as the event `name`, which is told where events have names.
     pub fn send_named(&mut self, name: &str, value: &Value) -> io::Result<()> {
+        self.send_any(name, value)
+    }
+
+    /// Sends whatever can be written as JSON, without a name.
+    pub fn send_data(&mut self, value: &impl Serialize) -> io::Result<()> {
+        self.send_any("", value)
+    }
+
+    fn send_any(&mut self, name: &str, value: &impl Serialize) -> io::Result<()> {
         let framing = self.framing;
         self.write(false, |buffer| {
             if framing == Framing::NamedSse && !name.is_empty() {

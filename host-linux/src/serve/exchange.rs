@@ -1,4 +1,5 @@
 //! A request on its way through guards and handler to its one answer.
+use super::active::Sender;
 use super::error::ApiError;
 use super::error_shape;
 use super::events::{Events, Framing};
@@ -14,6 +15,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
+use std::sync::Arc;
 use tiny_http::Method;
 
 /// Bytes of a file that are sent at once.
@@ -84,6 +86,16 @@ impl<'s> Exchange<'s> {
     /// Who owns what the request leaves behind; nobody where no key is demanded.
     pub fn owner(&self) -> Option<&str> {
         self.key.as_ref().map(|key| &*key.owner)
+    }
+
+    /// Whose request it is, for those who watch the server.
+    pub fn sender(&self) -> Sender {
+        Sender {
+            request_id: self.record.request_id.clone(),
+            route: self.record.route,
+            key: self.record.key.clone(),
+            owner: self.key.as_ref().map(|key| Arc::clone(&key.owner)),
+        }
     }
 
     /// The method of the request.

@@ -1,4 +1,5 @@
 //! What every handler can reach.
+use super::active::ActiveRequests;
 use super::budgets::Budgets;
 use super::error::ApiError;
 use super::guards::quotas::Spent;
@@ -10,6 +11,8 @@ use super::options::ServeOptions;
 use super::setting::Setting;
 use super::transport::traffic::Traffic;
 use super::watch::metrics::Metrics;
+use super::watch::tail::{Tail, Tailed};
+use super::watchers::Watchers;
 use crate::runtime::{EngineHandle, ServedModel};
 use crate::sys::entropy;
 use std::sync::Arc;
@@ -39,6 +42,12 @@ pub struct Server {
     pub lifecycle: Arc<Lifecycle>,
     /// What clients take of it now.
     pub traffic: Arc<Traffic>,
+    /// Requests that the engine computes for now.
+    pub active: ActiveRequests,
+    /// The latest of what its observer was told.
+    pub tail: Arc<Tail>,
+    /// Those who watch it live.
+    pub watchers: Watchers,
 }
 
 impl Server {
@@ -51,6 +60,8 @@ impl Server {
         options: ServeOptions,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
+        let tail = Arc::new(Tail::default());
+        let observer = Arc::new(Tailed::new(observer, &tail));
         let budgets = Budgets::new(&options.requests, &model);
         let metrics = Arc::new(Metrics::new(model.limits.model_len));
         let settings = options.settings(&budgets.bounds);
@@ -70,6 +81,9 @@ impl Server {
             budgets,
             lifecycle,
             traffic: Arc::default(),
+            active: ActiveRequests::default(),
+            tail,
+            watchers: Watchers::default(),
         }
     }
 

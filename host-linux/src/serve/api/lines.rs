@@ -25,6 +25,7 @@ use super::parameters::endpoint::EMBEDDINGS;
 use super::vectors;
 use crate::batch::answerer::{Answerer, BatchSender, Halt, Leave, LineError, LineRequest, Reply, Stop};
 use crate::runtime::Generation;
+use crate::serve::active::Sender;
 use crate::serve::error::ApiError;
 use crate::serve::guards::keys::Key;
 use crate::serve::server::Server;
@@ -218,10 +219,12 @@ impl LineAnswers {
         let server = &*self.server;
         let parsed = self.parsed(dialect, asked)?;
         let mut queued = server.budgets.queue.enter(parsed.waiting())?;
-        let generation = Generation::start(&server.engine, parsed.requests.clone(), &parsed.stop)?;
-        let stop = asked.stop.clone();
-        let mut generation = generation.while_wanted(move || !stop.is_set());
-        let answer = Answer::new(server, dialect, &parsed, asked.id);
+        let active = server.active.enter(sender(asked));
+        let engine = server.engine.tagged(active.number);
+        let generation = Generation::start(&engine, parsed.requests.clone(), &parsed.stop)?;
+        let (stop, request) = (asked.stop.clone(), active.shared());
+        let mut generation = generation.while_wanted(move || !stop.is_set() && !request.is_cancelled());
+        let answer = Answer::new(server, dialect, &parsed, &active);
         let mut room = server.budgets.answers.room("ask for fewer tokens in its lists");
         let whole = answer.whole(&mut generation, &mut queued, &mut room, &mut Calm);
         // What was computed is paid for, whatever came of it.
@@ -242,7 +245,8 @@ impl LineAnswers {
         let prompts = std::mem::take(&mut read.prompts);
         let _room = vectors::room(server, prompts.len(), read.entry_bytes())?;
         let asks = (prompts, read.cache_salt, behind_live(0));
-        let (usage, vectors) = vectors::compute(server, "input", asks, &|| !asked.stop.is_set());
+        let active = server.active.enter(sender(asked));
+        let (usage, vectors) = vectors::compute(server, "input", asks, &active, &|| !asked.stop.is_set());
         self.charge(asked, usage.prompt_tokens);
         let vectors = vectors?;
         let mut usage = vectors::usage_json(usage);
@@ -255,6 +259,12 @@ impl LineAnswers {
         };
         embeddings::body(server, &read, vectors, told)
     }
+}
+
+/// Whose request a line is, which came by the route of batches.
+fn sender(asked: Asked<'_>) -> Sender {
+    let owner = asked.from.owner.as_deref().map(Arc::from);
+    Sender { request_id: asked.id.to_owned(), route: Some("/v1/batches"), key: None, owner }
 }
 
 /// Takes out of a usage what depends on what else was served.

@@ -4,7 +4,8 @@
 //! * [`messages`], [`responses`], [`ollama`]: other APIs, which [`chat`] reads by `translation`;
 //!   `blocks`: an answer as a row of what it is made of.
 //! * [`embeddings`], [`rerank`]: texts as vectors, and how near they are; `vectors` makes them.
-//! * [`tokenize`], [`version`], [`load`]: what is asked beside them.
+//! * [`tokenize`], [`version`], [`load`]: what is asked beside them. [`dashboard`]: what is watched
+//!   live.
 //! * [`dialect`]: what an endpoint that generates adds to [`answer`], which runs the generation and
 //!   sends it, whole or as events.
 //! * [`files`], [`batches`]: what is answered when there is time, by [`lines`]. `multipart`: forms.
@@ -25,6 +26,7 @@ mod body;
 pub mod chat;
 pub mod completions;
 pub mod constraint;
+pub mod dashboard;
 pub mod dialect;
 pub mod embeddings;
 pub mod fields;

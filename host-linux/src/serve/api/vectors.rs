@@ -5,6 +5,7 @@ use super::params;
 use crate::load::EmbeddingConfig;
 use crate::runtime::embedding::Watcher;
 use crate::runtime::{self, Embedded, EmbeddingError, GenerationError, ServedModel};
+use crate::serve::active::Active;
 use crate::serve::budgets::{AnswerRoom, Queued};
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
@@ -148,7 +149,9 @@ pub(super) fn embed(
 ) -> Result<Vec<Vec<f32>>, ApiError> {
     let client = exchange.client.clone();
     let is_wanted = || !client.is_cut() && !client.has_left();
-    let (usage, vectors) = compute(exchange.server, name, (prompts, cache_salt, 0), &is_wanted);
+    let active = exchange.server.active.enter(exchange.sender());
+    let asks = (prompts, cache_salt, 0);
+    let (usage, vectors) = compute(exchange.server, name, asks, &active, &is_wanted);
     exchange.record.usage = usage;
     vectors
 }
@@ -158,11 +161,12 @@ pub(super) fn embed(
 pub(super) fn compute(
     server: &Server,
     name: &str,
-    (prompts, cache_salt, priority): (Vec<Vec<u32>>, u64, i8),
+    asks: (Vec<Vec<u32>>, u64, i8),
+    active: &Active,
     is_wanted: &dyn Fn() -> bool,
 ) -> (Usage, Result<Vec<Vec<f32>>, ApiError>) {
     match config(&server.model) {
-        Ok(config) => compute_by(config, server, name, (prompts, cache_salt, priority), is_wanted),
+        Ok(config) => compute_by(config, server, name, asks, active, is_wanted),
         Err(error) => (Usage::default(), Err(error)),
     }
 }
@@ -173,6 +177,7 @@ fn compute_by(
     server: &Server,
     name: &str,
     (prompts, cache_salt, priority): (Vec<Vec<u32>>, u64, i8),
+    active: &Active,
     is_wanted: &dyn Fn() -> bool,
 ) -> (Usage, Result<Vec<Vec<f32>>, ApiError>) {
     let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
@@ -180,11 +185,13 @@ fn compute_by(
         Ok(queued) => queued,
         Err(error) => return (Usage::default(), Err(error)),
     };
-    let mut waiting = Waiting { is_wanted, queued, lengths, begun: 0 };
+    let is_wanted = || !active.is_cancelled() && is_wanted();
+    let mut waiting = Waiting { is_wanted: &is_wanted, queued, lengths, begun: 0 };
     let prompts = prompts.into_iter().map(|prompt| Embedded { prompt, priority, cache_salt }).collect();
-    let embedded = runtime::embed(&server.engine, config, prompts, &mut waiting);
+    let embedded = runtime::embed(&server.engine.tagged(active.number), config, prompts, &mut waiting);
     let embedded = embedded.map_err(|error| match error {
         EmbeddingError::Submit(_, error) => blaming(name, error.into()),
+        EmbeddingError::Ended(_, GenerationError::Unwanted) if active.is_cancelled() => ApiError::cancelled(),
         EmbeddingError::Ended(_, GenerationError::Unwanted) if server.lifecycle.is_cut() => {
             refusal::cut_off()
         }
@@ -234,6 +241,7 @@ pub(super) fn usage_json(usage: Usage) -> Value {
 mod tests {
     use super::*;
     use crate::load::{Dimensions, Pooling};
+    use crate::serve::active::Sender;
     use crate::serve::routes::tests::Rig;
 
     /// A client that leaves before the last of many texts has had the others computed.
@@ -245,7 +253,8 @@ mod tests {
         let queue = &rig.server.budgets.queue;
         let compute = |is_wanted: &dyn Fn() -> bool| {
             let prompts = (0..100).map(|i| vec![i; 7]).collect();
-            compute_by(&config, &rig.server, "input", (prompts, 0, 0), is_wanted)
+            let active = rig.server.active.enter(Sender::default());
+            compute_by(&config, &rig.server, "input", (prompts, 0, 0), &active, is_wanted)
         };
         let (usage, vectors) = compute(&|| queue.used() == 700);
         assert!(vectors.is_err() && queue.used() == 0);

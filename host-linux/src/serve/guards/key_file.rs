@@ -1,7 +1,7 @@
 //! The file of API keys: one key a line.
 //!
 //! ```text
-//! # NAME KEY [requests-per-minute=N] [tokens-per-minute=N] [concurrent=N] [max-priority=N]
+//! # NAME KEY [requests-per-minute=N] [tokens-per-minute=N] [concurrent=N] [max-priority=N] [admin=true]
 //! ann    sk-8d1f...  requests-per-minute=60 tokens-per-minute=100000
 //! batch  sk-77c0...  concurrent=4 max-priority=0
 //! sk-0b5e...         # a key alone is called by its number: key-3
@@ -149,8 +149,10 @@ fn set(limits: &mut KeyLimits, name: &str, value: &str) -> Result<(), String> {
         "tokens-per-minute" => limits.tokens_per_minute = Some(number(1, 1_000_000_000_000)?),
         "concurrent" => limits.concurrent = Some(number(1, 1_000_000)?),
         "max-priority" => limits.max_priority = number(0, 127)? as i8,
+        "admin" if value == "true" || value == "false" => limits.is_admin = value == "true",
+        "admin" => return Err("admin must be true or false".to_owned()),
         _ => {
-            let known = "requests-per-minute, tokens-per-minute, concurrent and max-priority";
+            let known = "requests-per-minute, tokens-per-minute, concurrent, max-priority and admin";
             return Err(format!("a setting is unknown; known are {known}"));
         }
     }
@@ -170,7 +172,7 @@ mod tests {
     #[test]
     fn keys_are_read_with_their_settings() {
         let text = "\u{feff}# keys\r\n\r\nann sk-a requests-per-minute=60 tokens-per-minute=1000 \
-             concurrent=4 max-priority=9\r\n  sk-b # alone\n\tbob\tc2VjcmV0Cg==\n\
+             concurrent=4 max-priority=9 admin=true\r\n  sk-b # alone\n\tbob\tc2VjcmV0Cg==\n\
              ZXhhbXBsZQ= max-priority=0\nk#y #\n#ann sk-c";
         let keys = keys(text).unwrap();
         let limits = |name: &str| keys.named(name).unwrap().limits;
@@ -179,6 +181,7 @@ mod tests {
             tokens_per_minute: Some(1000),
             concurrent: Some(4),
             max_priority: 9,
+            is_admin: true,
         };
         assert_eq!(limits("ann"), all);
         assert_eq!(limits("bob"), KeyLimits { max_priority: 1, ..KeyLimits::default() });
@@ -207,6 +210,7 @@ mod tests {
             ("ann sk-secret max-priority=128", "line 1: max-priority must be"),
             ("ann sk-secret max-priority=-1", "line 1: max-priority must be"),
             ("ann sk-secret concurrent=1 concurrent=2", "line 1: a setting is there twice"),
+            ("ann sk-secret admin=1", "line 1: admin must be true or false"),
             ("ann sk-secret priority=2", "line 1: a setting is unknown; known are requests-per-minute"),
             ("sk-secret request-per-minute=2", "line 1: a setting is unknown"),
             ("sk-secret concurrent=2 more", "line 1: expected NAME KEY, then"),

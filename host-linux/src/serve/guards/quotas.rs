@@ -21,6 +21,8 @@ pub struct KeyLimits {
     pub concurrent: Option<u64>,
     /// The greatest priority that a request may have; the engine's, where a greater one is sooner.
     pub max_priority: i8,
+    /// Whether the holder may see and cancel the requests of all keys.
+    pub is_admin: bool,
 }
 
 /// What was taken from a bucket and has not come back yet.

@@ -27,6 +27,7 @@ pub mod writer;
 use super::dialect::Dialect;
 use crate::faults::{self, Point};
 use crate::runtime::Generation;
+use crate::serve::active::Active;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
 use crate::serve::guards;
@@ -56,9 +57,10 @@ fn answer(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiE
     guards::check_priority(exchange, &parsed.requests)?;
     let seed = (parsed.seed as i64).to_string();
     let headers = [("x-verbatim-seed", seed.as_str())];
-    let answer = Answer::new(server, dialect, &parsed, &exchange.record.request_id);
+    let active = server.active.enter(exchange.sender());
+    let answer = Answer::new(server, dialect, &parsed, &active);
     let mut queued = server.budgets.queue.enter(parsed.waiting())?;
-    let mut generation = start(exchange, &parsed)?;
+    let mut generation = start(exchange, &parsed, active.shared())?;
     if parsed.streaming.stream {
         let mut room = server.budgets.answers.room("ask for fewer tokens, or without lists of them");
         let mut events = exchange.open_events(dialect.framing(), &headers);
@@ -84,13 +86,15 @@ fn answer(dialect: &dyn Dialect, exchange: &mut Exchange<'_>) -> Result<(), ApiE
     Ok(())
 }
 
-/// Submits the requests of a body; they end when the client leaves.
-fn start(exchange: &Exchange<'_>, parsed: &ParsedBody) -> Result<Generation, ApiError> {
+/// Submits the requests of a body; they end when the client leaves, and when they are cancelled.
+fn start(exchange: &Exchange<'_>, parsed: &ParsedBody, active: Arc<Active>) -> Result<Generation, ApiError> {
     let Server { engine, metrics, options, .. } = exchange.server;
-    let generation = Generation::start(engine, parsed.requests.clone(), &parsed.stop)?;
+    let generation = Generation::start(&engine.tagged(active.number), parsed.requests.clone(), &parsed.stop)?;
     let arrived = exchange.record.arrived.unwrap_or_else(Instant::now);
     let generation = generation.measured_by(Arc::clone(&metrics.tokens), arrived);
     let kept = if options.watch.log_prompts { TEXT_BYTES + 1 } else { 0 };
     let client = exchange.client.clone();
-    Ok(generation.keeping_text(kept).while_wanted(move || !client.is_cut() && !client.has_left()))
+    Ok(generation
+        .keeping_text(kept)
+        .while_wanted(move || !active.is_cancelled() && !client.is_cut() && !client.has_left()))
 }

@@ -12,6 +12,7 @@ use crate::faults::{self, Point};
 use crate::runtime::{
     Delta, Ending, Generation, GenerationError, Heard, StopCause, TextEvent, TextEventKind,
 };
+use crate::serve::active::Active;
 use crate::serve::api::dialect::Dialect;
 use crate::serve::budgets::{AnswerRoom, Queued};
 use crate::serve::error::ApiError;
@@ -57,6 +58,7 @@ pub struct Answer<'a> {
     server: &'a Server,
     dialect: &'a dyn Dialect,
     parsed: &'a ParsedBody,
+    active: &'a Active,
     id: String,
     created: u64,
 }
@@ -68,10 +70,15 @@ impl std::fmt::Debug for Answer<'_> {
 }
 
 impl<'a> Answer<'a> {
-    /// The answer to a body, to the request with this id.
-    pub fn new(server: &'a Server, dialect: &'a dyn Dialect, parsed: &'a ParsedBody, id: &str) -> Self {
-        let id = format!("{}{id}", dialect.id_prefix());
-        Self { server, dialect, parsed, id, created: now() }
+    /// The answer to a body of this request.
+    pub fn new(
+        server: &'a Server,
+        dialect: &'a dyn Dialect,
+        parsed: &'a ParsedBody,
+        active: &'a Active,
+    ) -> Self {
+        let id = format!("{}{}", dialect.id_prefix(), active.sender.request_id);
+        Self { server, dialect, parsed, active, id, created: now() }
     }
 
     fn writer(&self) -> Box<dyn AnswerWriter + '_> {
@@ -109,6 +116,9 @@ impl<'a> Answer<'a> {
             Ending::Stop if choice.reader.calls() > 0 => Reason::ToolCalls,
             Ending::Stop => Reason::Stop,
             Ending::Length => Reason::Length,
+            Ending::Error(GenerationError::Unwanted) if self.active.is_cancelled() => {
+                return Err(ApiError::cancelled());
+            }
             Ending::Error(GenerationError::Unwanted) if self.server.lifecycle.is_cut() => {
                 return Err(refusal::cut_off());
             }
