@@ -1,5 +1,6 @@
 //! `verbatim batch`: a file of requests, answered by a model in this process.
 use super::args::BatchArgs;
+use super::hub::missing::fetch_missing;
 use super::session::{Session, tell_notes};
 use crate::batch::answerer::BatchSender;
 use crate::batch::entry::Entry;
@@ -117,7 +118,9 @@ pub(super) fn batch(args: &BatchArgs) -> Result<(), String> {
     // Errors about files come before minutes of loading.
     let total = lines::count(open()?).map_err(|error| of_input(&error))?;
     let mut journal = Journal::open(to).map_err(|error| of_output(&error))?;
-    let session = Session::open(&args.model.options()?, Supervision::default(), tell_notes)?;
+    let options = args.model.options()?;
+    fetch_missing(&options, args.model.hub())?;
+    let session = Session::open(&options, Supervision::default(), tell_notes)?;
     let answers = LineAnswers::new(server(&session, args)?, false);
     let mut input = Input::new(open()?, LINE_BYTES, &answers);
     let fingerprint = &session.model.fingerprint;

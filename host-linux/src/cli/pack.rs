@@ -1,12 +1,14 @@
 //! `verbatim pack`: a checkpoint as one image file.
 use super::args::PackArgs;
 use super::errors;
+use super::hub::missing::fetch_missing;
 use super::session::{open, tell_notes};
 use crate::load::image_file::NewImage;
 
 /// Loads a model and writes its image; the fingerprint stays the same.
 pub(super) fn pack(args: &PackArgs) -> Result<(), String> {
     let (options, output) = args.options()?;
+    fetch_missing(&options, args.hub())?;
     // A file that cannot be written is an error before minutes of packing.
     let new = NewImage::at(output).map_err(|error| errors::load(&error))?;
     let served = open(&options)?;

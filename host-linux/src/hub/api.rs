@@ -1,6 +1,7 @@
 //! What the hub says of a repository: its commit, its files, and why it says nothing.
+use super::address::Address;
 use super::error::HubError;
-use super::http::{Address, Ask, Client, Fault, Patience, Reply};
+use super::http::{Ask, Client, Fault, Patience, Reply};
 use super::settings::HubSettings;
 use super::verify::ContentHash;
 use super::watch::Watch;
@@ -37,7 +38,7 @@ pub struct RemoteFile {
 pub struct Listing {
     /// The id of the commit: 40 hexadecimal digits.
     pub commit: String,
-    /// Its files.
+    /// Its files, as they are listed.
     pub files: Vec<RemoteFile>,
 }
 

@@ -1,11 +1,12 @@
 //! Which files of a repository a model needs: those that loading reads, those that Hugging Face's
 //! own libraries read beside them, and the licence. Weights come in one form only.
 use super::error::HubError;
-use crate::load::RepositoryName;
 use crate::load::gguf::shards;
+use crate::load::{Folder, RepositoryName};
 use crate::text::quote::quote;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// The configuration, by which a model is told from other repositories.
 pub const CONFIG: &str = "config.json";
@@ -51,7 +52,7 @@ const OTHER_WEIGHTS: &[(&str, &str)] = &[
 /// What kind of weights a repository is fetched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// One safetensors file.
+    /// One file of safetensors, `model.safetensors`.
     Single,
     /// Shards of safetensors, which [`INDEX`] names.
     Shards,
@@ -169,32 +170,49 @@ fn is_beside(path: &str) -> bool {
     BESIDE.contains(&path) || (!path.contains('/') && begins && ends)
 }
 
-/// The files that an index names, each once.
+/// Whether a folder of the cache has all weights of a model. Other programs fetch a tokenizer
+/// alone, or break off.
+pub fn has_weights(folder: &Path) -> bool {
+    let folder = Folder::from(folder);
+    let is_there = |name: &str| folder.join(name).is_file();
+    let index = folder.read_small(INDEX, BESIDE_MAX).ok().flatten();
+    let named = index.and_then(|index| named_in(&index).ok()).unwrap_or_default();
+    let has_shards = !named.is_empty() && named.iter().all(|shard| is_there(shard));
+    let names = folder.names().unwrap_or_default();
+    let is_gguf = |name: &String| name.ends_with(shards::EXTENSION) && is_there(name);
+    has_shards || is_there(SINGLE) || names.iter().any(is_gguf)
+}
+
+/// The files that an index names, all of which the repository has.
 fn shards_of(
     name: &RepositoryName,
     index: &[u8],
     files: &BTreeMap<&str, u64>,
 ) -> Result<BTreeSet<String>, HubError> {
-    let wrong =
-        |what: String| HubError::NothingToServe { name: name.clone(), what: format!("{INDEX} {what}") };
-    let index: Value = serde_json::from_slice(index)
-        .map_err(|error| wrong(format!("is not valid JSON: {}", quote(&error.to_string()))))?;
-    let map = index.get("weight_map").and_then(Value::as_object);
-    let map = map.ok_or_else(|| wrong("has no object weight_map".to_owned()))?;
-    let mut found = BTreeSet::new();
-    for shard in map.values() {
-        let shard = shard.as_str().ok_or_else(|| wrong("has a file name that is no text".to_owned()))?;
-        if !files.contains_key(shard) {
-            return Err(wrong(format!("names {}, which the repository does not have", quote(shard))));
-        }
-        found.insert(shard.to_owned());
+    let wrong = |what: String| {
+        let what = format!("{INDEX} {what}");
+        HubError::NothingToServe { name: name.clone(), what }
+    };
+    let found = named_in(index).map_err(wrong)?;
+    match found.iter().find(|shard| !files.contains_key(shard.as_str())) {
+        Some(shard) => Err(wrong(format!("names {}, which the repository does not have", quote(shard)))),
+        None => Ok(found),
     }
-    Ok(found)
+}
+
+/// The files that an index names, each once; an error says what is wrong with it.
+fn named_in(index: &[u8]) -> Result<BTreeSet<String>, String> {
+    let index: Value = serde_json::from_slice(index)
+        .map_err(|error| format!("is not valid JSON: {}", quote(&error.to_string())))?;
+    let map = index.get("weight_map").and_then(Value::as_object).ok_or("has no object weight_map")?;
+    let shards = map.values().map(|shard| shard.as_str().map(str::to_owned));
+    shards.collect::<Option<_>>().ok_or_else(|| "has a file name that is no text".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use verbatim_tests::temporary::TemporaryDirectory;
 
     fn of<'f>(paths: &[&'f str]) -> BTreeMap<&'f str, u64> {
         paths.iter().map(|path| (*path, 10)).collect()
@@ -271,7 +289,8 @@ mod tests {
             "model-2.safetensors",
         ];
         assert_eq!(found, expected);
-        // A GGUF file has its configuration inside; another beside it would be taken for the model's.
+        // A GGUF file has its configuration inside; another beside it would be taken for the
+        // model's.
         let gguf = Form::Gguf(vec!["m-Q4_0.gguf".to_owned()]);
         assert_eq!(wanted(&n, &gguf, none, &files).unwrap(), ["LICENSE.txt", "README.md", "m-Q4_0.gguf"]);
         for (index, why) in [
@@ -283,6 +302,27 @@ mod tests {
             let error = wanted(&n, &Form::Shards, Some(index), &files).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn a_folder_has_its_weights_or_not() {
+        let directory = TemporaryDirectory::new("weights");
+        let folder = directory.path();
+        let put = |name: &str, content: &str| std::fs::write(folder.join(name), content).unwrap();
+        put("config.json", "{}");
+        assert!(!has_weights(folder));
+        put(INDEX, r#"{"weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}}"#);
+        put("m-1.safetensors", "");
+        assert!(!has_weights(folder), "a shard is missing");
+        put("m-2.safetensors", "");
+        assert!(has_weights(folder));
+        std::fs::remove_file(folder.join(INDEX)).unwrap();
+        assert!(!has_weights(folder));
+        std::os::unix::fs::symlink("nowhere", folder.join("m.gguf")).unwrap();
+        assert!(!has_weights(folder), "a link to nothing");
+        std::fs::remove_file(folder.join("m.gguf")).unwrap();
+        put("m.gguf", "");
+        assert!(has_weights(folder));
     }
 
     #[test]

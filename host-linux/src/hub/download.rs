@@ -1,10 +1,11 @@
 //! One file from the hub into the cache: its parts over several connections, each of which goes on
 //! where it broke off, while this thread hashes what is complete from the start on. From a server
 //! that knows no ranges it comes over one connection, from the start each time.
+use super::address::Address;
 use super::api::Hub;
 use super::cache::RepositoryCache;
 use super::error::HubError;
-use super::http::{Address, Ask, Fault, Patience, Reply, broken};
+use super::http::{Ask, Fault, Patience, Reply, broken};
 use super::partial::{Part, Partial};
 use super::verify::ContentHash;
 use super::watch::Watch;
@@ -27,7 +28,7 @@ const PROGRESS_BYTES: u64 = 64 << 10;
 pub struct WantedFile {
     /// Its path in the repository.
     pub path: String,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
     /// The hash of what it holds.
     pub hash: ContentHash,
@@ -51,7 +52,7 @@ struct Shared<'f> {
 struct State {
     /// Those that no connection has begun, the next one last.
     waiting: Vec<Part>,
-    /// Which are complete.
+    /// Which parts are complete, by their numbers.
     is_complete: Vec<bool>,
     /// Bytes that are there.
     done: u64,

@@ -27,7 +27,7 @@ pub enum HubError {
     Connection {
         /// The server: its scheme, host and port.
         host: String,
-        /// What happened.
+        /// What happened, in words.
         what: String,
     },
     /// The server's answer is no answer to what was asked.

@@ -1,16 +1,16 @@
 //! Requests to the hub and to the servers that it leads to: redirects, the token, proxies, pauses.
 //!
-//! Redirects are followed here, not by the HTTP client, since three things depend on each: the
-//! token goes to the hub alone, and never again once a redirect has led to another server; a
-//! connection that began encrypted stays so; and the hub says hash and length of a file in the
-//! answer that leads away from it.
+//! Redirects are followed here, not by the HTTP client, since the hub says hash and length of a
+//! file in the answer that leads away from it, and since what an [`Address`] watches over depends
+//! on each.
+use super::address::Address;
 use super::error::HubError;
 use super::settings::{HubSettings, Transfer};
 use super::verify::ContentHash;
 use crate::text::quote::quote;
 use std::io::{self, ErrorKind, Read};
 use std::time::Duration;
-use ureq::http::{HeaderMap, Uri};
+use ureq::http::HeaderMap;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy};
 
@@ -44,71 +44,6 @@ impl Fault {
     /// A fault that may pass.
     pub(super) fn passing(error: HubError) -> Self {
         Self { error, may_pass: true, wait: None }
-    }
-}
-
-/// The address of something on a server, and whether that server may know the token.
-#[derive(Clone, Debug)]
-pub(super) struct Address {
-    uri: Uri,
-    is_of_hub: bool,
-}
-
-impl Address {
-    /// An address at the hub.
-    pub(super) fn at_hub(text: &str) -> Result<Self, HubError> {
-        let uri = text.parse().map_err(|_| HubError::answer(text, "is no address"))?;
-        Ok(Self { uri, is_of_hub: true })
-    }
-
-    /// Whether it is still the hub that is asked.
-    pub(super) fn is_of_hub(&self) -> bool {
-        self.is_of_hub
-    }
-
-    fn scheme(&self) -> &str {
-        self.uri.scheme_str().unwrap_or("")
-    }
-
-    /// Scheme, host and port, which tell servers apart.
-    fn server(&self) -> (String, String, u16) {
-        let default = if self.scheme() == "https" { 443 } else { 80 };
-        let host = self.uri.host().unwrap_or("").to_ascii_lowercase();
-        (self.scheme().to_owned(), host, self.uri.port_u16().unwrap_or(default))
-    }
-
-    /// The server as messages name it.
-    pub(super) fn host(&self) -> String {
-        let host = self.uri.host().unwrap_or("");
-        let port = self.uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-        quote(&format!("{}://{host}{port}", self.scheme()))
-    }
-
-    /// The address as messages name it: without its query, which may hold a signature.
-    pub(super) fn text(&self) -> String {
-        format!("{}{}", self.host(), self.uri.path())
-    }
-
-    /// The address that an answer from here leads to.
-    fn follow(&self, location: &str) -> Result<Self, HubError> {
-        let wrong =
-            |what: &str| HubError::answer(&self.text(), format!("leads to {}, {what}", quote(location)));
-        let absolute = if location.starts_with('/') && !location.starts_with("//") {
-            let authority = self.uri.authority().map(|authority| authority.as_str()).unwrap_or("");
-            format!("{}://{authority}{location}", self.scheme())
-        } else {
-            location.to_owned()
-        };
-        let uri: Uri = absolute.parse().map_err(|_| wrong("which is no address"))?;
-        let next = Self { uri, is_of_hub: self.is_of_hub };
-        match next.scheme() {
-            "https" | "http" if next.uri.host().is_none_or(str::is_empty) => Err(wrong("which has no host")),
-            "http" if self.scheme() == "https" => Err(wrong("which is not encrypted")),
-            "https" | "http" => {
-                Ok(Self { is_of_hub: self.is_of_hub && next.server() == self.server(), ..next })
-            }
-            _ => Err(wrong("which is no address of the web")),
-        }
     }
 }
 
@@ -157,7 +92,7 @@ impl Reply {
 /// What is asked of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// All of it.
+    /// All that is there.
     All,
     /// Its bytes from the first number to the second, both included.
     Range(u64, u64),
@@ -165,7 +100,7 @@ pub(super) enum Ask {
     Head,
 }
 
-/// Asks servers.
+/// Asks the hub, and the servers that it leads to.
 #[derive(Debug)]
 pub(super) struct Client {
     direct: Agent,
@@ -211,7 +146,7 @@ impl Client {
     }
 
     fn agent(&self, address: &Address) -> &Agent {
-        let host = address.uri.host().unwrap_or("");
+        let host = address.host_name();
         let is_spared = self.settings.proxies.of(address.scheme(), host).is_none();
         let by = if address.scheme() == "https" { &self.by_https } else { &self.by_http };
         by.as_ref().filter(|_| !is_spared).unwrap_or(&self.direct)
@@ -250,13 +185,13 @@ impl Client {
     fn ask_here(&self, address: &Address, ask: Ask) -> Result<Reply, Fault> {
         let agent = self.agent(address);
         let mut request = match ask {
-            Ask::Head => agent.head(&address.uri),
-            Ask::All | Ask::Range(..) => agent.get(&address.uri),
+            Ask::Head => agent.head(address.uri()),
+            Ask::All | Ask::Range(..) => agent.get(address.uri()),
         };
         if let Ask::Range(first, last) = ask {
             request = request.header("Range", format!("bytes={first}-{last}"));
         }
-        if let Some(token) = self.settings.token.as_ref().filter(|_| address.is_of_hub) {
+        if let Some(token) = self.settings.token.as_ref().filter(|_| address.is_of_hub()) {
             request = request.header("Authorization", token.header());
         }
         let (parts, body) = request.call().map_err(|error| refused(address, error))?.into_parts();
@@ -295,6 +230,9 @@ fn asked_wait(reply: &Reply) -> Option<Duration> {
 /// What it means that a request got no answer.
 fn refused(address: &Address, error: ureq::Error) -> Fault {
     let what = match &error {
+        ureq::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
+            format!("{error} (SSL_CERT_FILE names certificates to trust)")
+        }
         ureq::Error::Io(error) => error.to_string(),
         ureq::Error::Timeout(_) => "did not answer in time".to_owned(),
         ureq::Error::HostNotFound => {
@@ -353,30 +291,6 @@ impl<'t> Patience<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_token_stays_with_the_hub() {
-        let hub = Address::at_hub("https://hub.example/org/name").unwrap();
-        let renamed = hub.follow("/org/other?a=b").unwrap();
-        assert_eq!((renamed.text().as_str(), renamed.is_of_hub), ("https://hub.example/org/other", true));
-        assert!(hub.follow("https://HUB.example:443/x").unwrap().is_of_hub, "the same server");
-        for other in ["https://cdn.example/x", "https://hub.example:444/x", "https://hub.example.evil/x"] {
-            let away = hub.follow(other).unwrap();
-            assert!(!away.is_of_hub, "{other}");
-            assert!(!away.follow("https://hub.example/x").unwrap().is_of_hub, "and back it stays away");
-        }
-        for (wrong, why) in [
-            ("http://hub.example/x", "not encrypted"),
-            ("file:///etc/passwd", "no host"),
-            ("ftp://hub.example/x", "no address of the web"),
-            ("//cdn.example/x", "no address"),
-            ("https://a b/", "no address"),
-            ("", "no address"),
-        ] {
-            let error = hub.follow(wrong).unwrap_err().to_string();
-            assert!(error.contains(why) || error.contains("no address"), "{wrong}: {error}");
-        }
-    }
 
     #[test]
     fn pauses_double_and_end() {

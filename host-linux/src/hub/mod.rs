@@ -2,18 +2,20 @@
 //!
 //! * [`error`]: why something is of no use. [`token`]: who asks. [`settings`]: which hub, which
 //!   cache, how patiently. [`watch`]: what somebody who waits hears.
-//! * [`verify`]: hashes. `http`: requests, redirects, the token. [`api`]: what the hub says of a
-//!   repository.
+//! * [`verify`]: hashes. `address`: who may know the token. `http`: requests and redirects.
+//!   [`api`]: what the hub says of a repository.
 //! * [`choose`]: which files a model needs.
 //! * `lock`, [`cache`]: the folders of the cache. `partial`: a file while it comes.
 //! * [`download`]: one file. [`pull`]: a model.
 //! * [`scan`]: what lies in the cache. [`card`]: what a README says. [`remove`]: models taken out.
 //!
-//! The cache is that of `huggingface_hub`, in both directions: what one has fetched the other finds.
+//! The cache is that of `huggingface_hub`, in both directions: what one has fetched the other
+//! finds.
 //!
 //! ```text
 //! name ──► list of files ──► choice ──► plan ──► parts over connections ──► hash ──► blob ──► link
 //! ```
+mod address;
 pub mod api;
 pub mod cache;
 pub mod card;

@@ -120,15 +120,15 @@ impl Partial {
 
     /// Cuts off the counts and gives the file the name of what is complete.
     pub(super) fn complete(self, blob: &Path) -> Result<(), HubError> {
-        // It is trusted by its name from now on, so that it must not be lost behind it. What a small
-        // one has lost, its length tells.
+        // It is trusted by its name from now on, so that it must not be lost behind it. What a
+        // small one has lost, its length tells.
         let sync = || if self.bytes < SYNCED_MIN { Ok(()) } else { self.file.sync_all() };
         let written = self.file.set_len(self.bytes).and_then(|()| sync());
         written.map_err(|error| HubError::io(&self.path, "write", error))?;
         fs::rename(&self.path, blob).map_err(|error| HubError::io(blob, "write", error))
     }
 
-    /// Deletes it.
+    /// Deletes it, with all that has come.
     pub(super) fn discard(self) -> Result<(), HubError> {
         fs::remove_file(&self.path).map_err(|error| HubError::io(&self.path, "delete", error))
     }

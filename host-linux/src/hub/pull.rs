@@ -23,7 +23,7 @@ const SPARE_BYTES: u64 = 32 << 20;
 /// What is to be fetched.
 #[derive(Clone, Debug)]
 pub struct PullPlan {
-    /// The model.
+    /// The model, as it was asked for.
     pub name: RepositoryName,
     /// The commit that its revision is at.
     pub commit: String,
@@ -36,8 +36,8 @@ pub struct PullPlan {
 }
 
 impl PullPlan {
-    /// Asks the hub what a model is made of. Unless `is_forced`, a model that cannot be served is an
-    /// error.
+    /// Asks the hub what a model is made of. Unless `is_forced`, a model that cannot be served is
+    /// an error.
     pub fn new(
         hub: &Hub,
         name: &RepositoryName,

@@ -18,9 +18,9 @@ const DEPTH_MAX: usize = 8;
 /// A repository in the cache.
 #[derive(Clone, Debug)]
 pub struct CachedRepository {
-    /// Organisation and name.
+    /// Organisation and name, without revision and mix.
     pub name: RepositoryName,
-    /// Its folder.
+    /// Its folder of the cache.
     pub cache: RepositoryCache,
     /// Its branches and tags, each with the commit that it is at.
     pub references: BTreeMap<String, String>,
@@ -35,7 +35,7 @@ pub struct CachedRepository {
 /// What is there of a commit.
 #[derive(Clone, Debug)]
 pub struct CachedCommit {
-    /// Its id.
+    /// Its id: 40 hexadecimal digits.
     pub id: String,
     /// Its files by their paths.
     pub files: BTreeMap<String, CachedFile>,
@@ -50,7 +50,8 @@ pub struct CachedFile {
     pub bytes: Option<u64>,
 }
 
-/// The names of all repositories of models in a cache, in order. A cache that is not there has none.
+/// The names of all repositories of models in a cache, in order. A cache that is not there has
+/// none.
 pub fn repositories(cache: &Path) -> Result<Vec<RepositoryName>, HubError> {
     let mut found: Vec<_> = names(cache)?.iter().filter_map(|name| RepositoryName::of_folder(name)).collect();
     found.sort();
@@ -98,7 +99,8 @@ impl CachedRepository {
         self.commits.iter().find(|commit| commit.id == id)
     }
 
-    /// The commit that is spoken of where none is named: that of the main branch, else the only one.
+    /// The commit that is spoken of where none is named: that of the main branch, else the only
+    /// one.
     pub fn main_commit(&self) -> Option<&CachedCommit> {
         let only = || if self.commits.len() == 1 { self.commits.first() } else { None };
         self.commit(MAIN).or_else(only)

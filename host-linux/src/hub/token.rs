@@ -23,8 +23,8 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// Reads a token as it stands in a variable or a file, with blanks around it; `None` if there is
-    /// nothing else. An error is what could not be part of a header.
+    /// Reads a token as it stands in a variable or a file, with blanks around it; `None` if there
+    /// is nothing else. An error is what could not be part of a header.
     pub fn parse(text: &str, source: &str) -> Result<Option<Self>, HubError> {
         let secret = text.trim();
         if secret.is_empty() {

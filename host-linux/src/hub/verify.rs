@@ -97,7 +97,7 @@ mod tests {
     fn hashes_are_those_of_sha256sum_and_of_git() {
         let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
         assert_eq!(of(sha256, b"hello"), sha256);
-        // `printf hello | git hash-object --stdin`
+        // as `git hash-object` says
         let git = "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0";
         assert_eq!(of(git, b"hello"), git);
     }

@@ -17,7 +17,7 @@ pub trait Watch: Sync {
     fn is_locked_out(&self, file: &str);
 }
 
-/// Nobody: hears nothing.
+/// Nobody, who hears nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Unwatched;
 

@@ -145,7 +145,7 @@ mod tests {
         ] {
             assert_eq!(RepositoryName::parse(text), None, "{text}");
         }
-        for folder in ["datasets--a--b", "models--a", "models--..--b", "models--a--"] {
+        for folder in ["datasets--a--b", "models--a", "models--.a--b", "models--a--"] {
             assert_eq!(RepositoryName::of_folder(folder), None, "{folder}");
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 /// A proxy, until it is dropped.
 #[derive(Debug)]
 pub struct FakeProxy {
-    /// Its address.
+    /// Its address, as a variable of the environment has it.
     pub url: String,
     address: SocketAddr,
     connected: Arc<Mutex<Vec<String>>>,

@@ -9,7 +9,7 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// Who may read a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody.
+    /// Anybody, with a token or without.
     Open,
     /// Whoever has the token.
     Private,
@@ -20,7 +20,7 @@ pub enum Access {
 /// A file of a repository.
 #[derive(Clone, Debug)]
 pub struct RemoteContent {
-    /// What it holds.
+    /// The bytes that it holds.
     pub content: Vec<u8>,
     /// Whether it is large: named by its SHA-256, and fetched from the other server.
     pub is_large: bool,
@@ -36,7 +36,7 @@ impl RemoteContent {
     }
 }
 
-/// A repository.
+/// A repository, and what the hub tells of it.
 #[derive(Clone, Debug)]
 pub struct Repository {
     /// Its organisation and name.
@@ -45,7 +45,7 @@ pub struct Repository {
     pub access: Access,
     /// Its branches and tags; `main` is always there.
     pub branches: Vec<String>,
-    /// Its files.
+    /// Its files by their paths.
     pub files: BTreeMap<String, RemoteContent>,
     /// Whether the list of files tells their lengths and hashes, as some mirrors do not.
     pub tells_hashes: bool,

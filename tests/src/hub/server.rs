@@ -11,7 +11,7 @@ pub const TOKEN: &str = "hf_loopback";
 /// Which of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The hub itself.
+    /// The hub itself, which has small files.
     Hub,
     /// The server that large files are fetched from.
     Store,
@@ -22,7 +22,7 @@ pub enum Side {
 pub struct Seen {
     /// The server that was asked.
     pub side: Side,
-    /// `GET` or `HEAD`.
+    /// The method: `GET` or `HEAD`.
     pub method: String,
     /// The path with its query.
     pub path: String,
@@ -47,7 +47,7 @@ pub enum Does {
     IgnoresRanges,
     /// Sends a content with another byte in the middle.
     Spoils,
-    /// Sends another content.
+    /// Sends another content in its place.
     Sends(Vec<u8>),
     /// Says in `Content-Range` that it is another range.
     LiesOfRange,
@@ -153,7 +153,7 @@ impl FakeHub {
     }
 }
 
-/// A request's head.
+/// What matters of a request's head.
 struct Head {
     method: String,
     path: String,

@@ -21,24 +21,28 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    /// A bar that fills once `total` bytes are there.
-    pub(super) fn new(total: u64) -> Self {
+    /// No bar, while nothing is known of what is to come; what is said is said all the same.
+    pub(super) fn hidden() -> Self {
+        Self::around(ProgressBar::hidden())
+    }
+
+    /// A bar that fills once `total` bytes are there, for what a plan does not have yet.
+    pub(super) fn of(plan: &PullPlan, total: u64) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let bar = if is_terminal { ProgressBar::new(total) } else { ProgressBar::hidden() };
-        let template = "{msg:34} {bar:24} {bytes:>10}/{total_bytes:10} {bytes_per_sec:>11} {eta:>4}";
+        let template = "{msg:34} {bar:24} {decimal_bytes:>9}/{decimal_total_bytes:9} {decimal_bytes_per_sec:>11} {eta:>4}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Self { bar, is_terminal, before: AtomicU64::new(0), current: AtomicU64::new(0) }
+        // What an earlier command left is no speed of this one.
+        bar.set_position(total.saturating_sub(plan.missing_bytes));
+        bar.reset_eta();
+        Self::around(bar)
     }
 
-    /// A bar for what a plan does not have yet.
-    pub(super) fn of(plan: &PullPlan, total: u64) -> Self {
-        let bar = Self::new(total);
-        // What an earlier command left is no speed of this one.
-        bar.bar.set_position(total.saturating_sub(plan.missing_bytes));
-        bar.bar.reset_eta();
-        bar
+    fn around(bar: ProgressBar) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        Self { bar, is_terminal, before: AtomicU64::new(0), current: AtomicU64::new(0) }
     }
 
     /// Takes the bar away.

@@ -40,19 +40,19 @@ impl OfflineArgs {
 /// How a model is fetched.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Only what a model needs is fetched: configuration, tokenizer, chat template, licence, and the weights in one
-form (safetensors, or one GGUF file). A download that broke off goes on where it was.
+Only what a model needs is fetched: configuration, tokenizer, chat template, licence, and the
+weights in one form (safetensors, or one GGUF file). What broke off goes on where it was.
 
-Environment: HF_TOKEN (gated and private models), HF_ENDPOINT (a mirror), HF_HOME or HF_HUB_CACHE (the cache),
-HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
+Environment: HF_TOKEN (gated and private models), HF_ENDPOINT (a mirror), HF_HOME or HF_HUB_CACHE
+(the cache), HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
 
 Examples:
   verbatim pull HuggingFaceTB/SmolLM2-135M-Instruct
   verbatim pull unsloth/Qwen3-0.6B-GGUF:Q4_K_M
   verbatim pull org/name@refs/pr/1")]
 pub(in crate::cli) struct PullArgs {
-    /// The model: ORG/NAME, with @REVISION behind for a branch, tag or commit, and :Q4_K_M for one of
-    /// its GGUF files.
+    /// The model: ORG/NAME, with @REVISION behind for a branch, tag or commit, and :Q4_K_M for one
+    /// of its GGUF files.
     #[arg(value_name = "ORG/NAME", value_parser = name)]
     pub(super) name: RepositoryName,
     /// Fetch it even if its configuration says that it cannot be served.
@@ -89,7 +89,7 @@ pub(in crate::cli) struct ShowArgs {
     pub(super) json: bool,
 }
 
-/// What is deleted.
+/// What is deleted, and whether somebody is asked.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct RmArgs {
     /// The model. With @REVISION only that commit goes, with :MIX only that GGUF file.

@@ -5,10 +5,12 @@ use super::bar::Bar;
 use super::flags::{OfflineArgs, in_shell};
 use super::pull::fetch;
 use super::told::text;
+use crate::hub::choose::has_weights;
 use crate::hub::{Hub, PullPlan, bytes_text};
 use crate::load::resolve::CacheLocations;
 use crate::load::{LoadError, RepositoryName, resolve};
 use crate::runtime::{Drafting, ModelSource, Options};
+use std::path::{Path, PathBuf};
 
 /// Makes sure that all models of these options are there, as far as they are named as those of the
 /// hub.
@@ -18,27 +20,33 @@ pub(in crate::cli) fn fetch_missing(options: &Options, hub: OfflineArgs) -> Resu
         _ => None,
     };
     for source in [Some(&options.model), draft].into_iter().flatten() {
-        if let ModelSource::Named(model) = source
-            && let Err(error) = resolve(model, &CacheLocations::from_env())
-            && let Some(name) = RepositoryName::parse(model)
-        {
-            offer(&name, hub, &error)?;
+        let ModelSource::Named(model) = source else { continue };
+        let is_of_hub = |_: &RepositoryName| !Path::new(model).exists();
+        let Some(name) = RepositoryName::parse(model).filter(is_of_hub) else { continue };
+        match resolve(model, &CacheLocations::from_env()) {
+            Ok(folder) if folder.is_dir() && !has_weights(&folder) => {
+                offer(&name, hub, &format!("the cache has not all weights of {name}"), Some(&folder))?;
+            }
+            Ok(_) => {}
+            Err(LoadError::NotFound { looked, .. }) => {
+                offer(&name, hub, &format!("no model {name}"), looked.last())?;
+            }
+            Err(error) => offer(&name, hub, &error.to_string(), None)?,
         }
     }
     Ok(())
 }
 
-/// Asks whether to fetch a model, and fetches it. An error says that it is not there, and what to
-/// do.
-fn offer(name: &RepositoryName, hub: OfflineArgs, error: &LoadError) -> Result<(), String> {
+/// Asks whether to fetch a model, and fetches it. An error says `what` is the matter, what to do,
+/// and where was looked.
+fn offer(
+    name: &RepositoryName,
+    hub: OfflineArgs,
+    what: &str,
+    looked: Option<&PathBuf>,
+) -> Result<(), String> {
     let command = format!("`verbatim pull {}`", in_shell(name));
-    let (what, looked) = match error {
-        LoadError::NotFound { looked, .. } => {
-            let last = looked.last().map(|path| format!(" (found no {})", path.display()));
-            (format!("no model {name}"), last.unwrap_or_default())
-        }
-        other => (other.to_string(), String::new()),
-    };
+    let looked = looked.map(|path| format!(" (looked for {})", path.display())).unwrap_or_default();
     let settings = hub.settings().map_err(|error| error.to_string())?;
     if let Some(by) = &settings.offline {
         return Err(format!("{what}: {by} keeps this program from fetching it, as {command} does{looked}"));
@@ -49,7 +57,7 @@ fn offer(name: &RepositoryName, hub: OfflineArgs, error: &LoadError) -> Result<(
     eprintln!("{what}{looked}");
     let host = settings.host();
     let hub = Hub::new(settings).map_err(|error| text(&error))?;
-    let plan = PullPlan::new(&hub, name, false, &Bar::new(0)).map_err(|error| text(&error))?;
+    let plan = PullPlan::new(&hub, name, false, &Bar::hidden()).map_err(|error| text(&error))?;
     let size = bytes_text(plan.missing_bytes);
     if !agrees(&format!("Fetch {name} from {host} ({size})?")) {
         return Err(format!("{name} was not fetched; {command} fetches it"));

@@ -16,7 +16,7 @@ pub(in crate::cli) fn pull(args: &PullArgs) -> Result<(), Failure> {
         let mut settings = args.hub.settings()?;
         settings.transfer.connections = args.connections;
         let hub = Hub::new(settings)?;
-        let plan = PullPlan::new(&hub, &args.name, args.force, &Bar::new(0))?;
+        let plan = PullPlan::new(&hub, &args.name, args.force, &Bar::hidden())?;
         fetch(&hub, &plan)
     })();
     let folder = fetched.map_err(|error| failure(&error))?;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// A model of a commit: the checkpoint of a folder, or one of its GGUF files.
 struct Model {
-    /// What names it.
+    /// What names it in a command.
     name: RepositoryName,
     examined: Result<Examined, LoadError>,
 }
@@ -60,7 +60,9 @@ fn look(cache: &Path, name: &RepositoryName) -> Result<Shown, HubError> {
 fn models(commit: &CachedCommit, folder: &Path, name: &RepositoryName) -> Result<Vec<Model>, HubError> {
     let of = |mix: Option<&str>, path: &Path| Model {
         name: name.with_mix(mix),
-        examined: examine(&Folder::from(path)),
+        examined: Folder::of_checkpoint(path)
+            .ok_or_else(|| LoadError::malformed(path, "is no GGUF file"))
+            .and_then(|folder| examine(&folder)),
     };
     let has_checkpoint =
         commit.files.keys().any(|file| file == "config.json" || file.ends_with(".safetensors"));
