@@ -333,11 +333,6 @@ impl BenchArgs {
         self.source.hub
     }
 
-    /// Whether models that are not there may be fetched.
-    pub(super) fn hub(&self) -> OfflineArgs {
-        self.source.hub
-    }
-
     /// The options by which so many sequences would be served.
     pub(super) fn options(&self) -> Result<Options, String> {
         let options = options(&[&self.source, &self.format, &self.image, &self.kv, &self.cpu])?;
