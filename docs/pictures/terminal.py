@@ -25,8 +25,8 @@ LAST, KEY, QUIET, LIMIT = 5.0, 0.045, 1.2, 180.0
 SCENE = [
     "verbatim chat --seed 7",
     "What is the capital of France?",
-    "What is 17 + 25?",
     "Tell me a story.",
+    "/regenerate",
     "/stats",
 ]
 BACKGROUND, FOREGROUND = "#16181d", "#d7dae0"
