@@ -208,8 +208,12 @@ test('“Same bits?” is green beside a load, and red where one bit differs', a
   assert.equal(first, again);
   await page.goto(`${server.page}?break=1`);
   await page.waitForSelector('.message.assistant');
+  await page.setViewportSize({ width: 390, height: 560 });
   await tool(page, 'Same bits?').click();
   await page.waitForSelector('.bits.other');
+  const bottom = (box) => box.y + box.height;
+  const composer = await page.locator('#composer').boundingBox();
+  assert.ok(bottom(await page.locator('.bits').boundingBox()) <= composer.y + 1, 'what came of it is in sight');
   const [kept, broken] = await hashes();
   assert.equal(kept, first);
   assert.notEqual(broken, first);

@@ -160,25 +160,29 @@ function verdict({ first, second, same, at, running, tokens }) {
 }
 
 function toolsOf(message, siblings, actions, extra) {
+  const put = (...nodes) => {
+    extra.replaceChildren(...nodes);
+    extra.scrollIntoView({ block: 'nearest' });
+  };
   const { answer } = message;
   const small = (text, onclick, props = {}) => button(text, onclick, { class: 'small', ...props });
   const can = answer.ids.length > 0 && message.request;
   const toggle = (event) => {
     const isOpen = extra.querySelector('.raw');
     event.target.setAttribute('aria-expanded', String(!isOpen));
-    extra.replaceChildren(...(isOpen ? [] : [rawView(answer, (k, other) => actions.branch(message, k, other))]));
+    put(...(isOpen ? [] : [rawView(answer, (k, other) => actions.branch(message, k, other))]));
   };
   let checking = null;
   const check = async ({ target }) => {
     if (checking) return checking.abort();
     checking = new AbortController();
     target.textContent = 'End the check';
-    extra.replaceChildren(h('p', { class: 'wait', role: 'status' }, 'Asking again while the server is busy…'));
+    put(h('p', { class: 'wait', role: 'status' }, 'Asking again while the server is busy…'));
     try {
-      extra.replaceChildren(verdict(await actions.sameBits(message, checking.signal)));
+      put(verdict(await actions.sameBits(message, checking.signal)));
     } catch (error) {
       const problem = h('p', { class: 'error', role: 'alert' }, error.message);
-      extra.replaceChildren(...(checking.signal.aborted ? [] : [problem]));
+      put(...(checking.signal.aborted ? [] : [problem]));
     }
     checking = null;
     target.textContent = 'Same bits?';
