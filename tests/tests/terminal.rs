@@ -1,5 +1,5 @@
-//! `chat` and `generate` in a pipe: nothing but answers on standard output, the same from a model in
-//! the process as from a server, and the same as over the API. And `top` as text.
+//! `chat` and `generate` in a pipe: nothing but answers on standard output, the same from a model
+//! in the process as from a server, and the same as over the API. And `top` as text.
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -103,8 +103,8 @@ pub fn end_at_interrupt(does: impl FnOnce() + Send + 'static) -> io::Result<()> 
     Ok(())
 }
 
-/// From now on SIGINT and SIGTERM set the flag that is returned, for a program that has to leave its
-/// terminal as it was. SIGHUP still ends it: there is no terminal any more then.
+/// From now on SIGINT and SIGTERM set the flag that is returned, for a program that has to leave
+/// its terminal as it was. SIGHUP still ends it: there is no terminal any more then.
 pub fn note_ends() -> io::Result<Arc<AtomicBool>> {
     let ends = Arc::<AtomicBool>::default();
     for signal in [SIGINT, SIGTERM] {

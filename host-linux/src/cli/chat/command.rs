@@ -20,20 +20,20 @@ pub(super) enum Command {
     Save(String),
     /// Reads a conversation from a file.
     Load(String),
-    /// Forgets the conversation.
+    /// Forgets what was said so far.
     Reset,
     /// Tells figures of the last answer and of all.
     Stats,
     /// Tells what the model is, or chooses another one of a server.
     Model(Option<String>),
-    /// Ends.
+    /// Ends the whole conversation.
     Exit,
 }
 
 /// What a line, or several, come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Input {
-    /// Blanks alone.
+    /// Nothing but blanks and ends of lines.
     Nothing,
     Message(String),
     Command(Command),

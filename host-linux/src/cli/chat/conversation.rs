@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 /// Whose words a message has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Whoever asks.
+    /// Of whoever asks the model.
     User,
-    /// The model.
+    /// Of the model that answers.
     Assistant,
 }
 
@@ -23,7 +23,7 @@ impl Role {
 /// What was said at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Message {
-    /// By whom.
+    /// Who has said it.
     pub(super) role: Role,
     /// The text, without reasoning.
     pub(super) content: String,
@@ -43,7 +43,7 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// Adds a question.
+    /// Adds a question to what was said.
     pub(super) fn ask(&mut self, content: String) {
         self.messages.push(Message { role: Role::User, content, seed: None });
     }

@@ -20,12 +20,12 @@ const ENTRY_MAX: usize = 8 << 10;
 /// Bytes of a history that is read; a longer file was not written here.
 const HISTORY_MAX: u64 = (ENTRIES_MAX * ENTRY_MAX) as u64 * 2;
 
-/// What was typed.
+/// What came of waiting for keys.
 #[derive(Debug)]
 pub(super) enum Typed {
     /// A line, or several.
     Text(String),
-    /// Ctrl-C.
+    /// Ctrl-C, which clears the line.
     Interrupt,
     /// Ctrl-D, or the end of the input.
     End,

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Figures of all answers of a conversation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
-    /// The last answer.
+    /// The last answer, if there was one.
     pub(super) last: Option<Told>,
     answers: usize,
     prompt_tokens: usize,
@@ -15,7 +15,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Counts an answer.
+    /// Counts an answer among all of them.
     pub(super) fn add(&mut self, figures: &Figures) {
         self.answers += 1;
         self.prompt_tokens += figures.prompt_tokens.unwrap_or(0);

@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 pub(in crate::cli) struct TypedKey(String);
 
 impl TypedKey {
-    /// The key.
+    /// The key in plain text.
     pub(in crate::cli) fn as_str(&self) -> &str {
         &self.0
     }
@@ -30,11 +30,11 @@ impl std::fmt::Debug for TypedKey {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub(in crate::cli) struct ServerArgs {
-    /// Talk to a server of OpenAI's chat API at this URL, such as http://127.0.0.1:8080, rather than
-    /// to a model in this process.
+    /// Talk to a server of OpenAI's chat API at this URL, such as http://127.0.0.1:8080, rather
+    /// than to a model in this process.
     ///
-    /// --model is then the name of the model to ask for, by default the first that the server lists,
-    /// and other flags of the model have no effect.
+    /// --model is then the name of the model to ask for, by default the first that the server
+    /// lists, and other flags of the model have no effect.
     #[arg(long, env = "VERBATIM_URL", value_name = "URL")]
     url: Option<String>,
     /// The key that the server wants. Other users of the machine can read a command line, so prefer

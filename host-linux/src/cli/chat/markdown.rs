@@ -1,19 +1,12 @@
 //! Markdown on a terminal, while it comes: headings, lists, quotations and code, and bold, italic
 //! and code within lines.
 //!
-//! Text is given out as soon as it is known what it is: a mark is held until its other end has come,
-//! or the end of its line, where it turns out to be a character like any other. So nothing that was
-//! written is ever taken back, and no character is lost but marks that have done their work. What a
-//! terminal cannot show (tables, links, pictures, HTML) stays as it was written.
+//! Text is given out as soon as it is known what it is: a mark is held until its other end has
+//! come, or the end of its line, where it turns out to be a character like any other. So nothing
+//! that was written is ever taken back, and no character is lost but marks that have done their
+//! work. What a terminal cannot show (tables, links, pictures, HTML) stays as it was written.
 use super::spans::{Marks, spans};
-
-/// Codes of a terminal. Each style is taken back by [`PLAIN`] alone.
-pub(super) const BOLD: &str = "\x1b[1m";
-pub(super) const DIM: &str = "\x1b[2m";
-pub(super) const ITALIC: &str = "\x1b[3m";
-const UNDERLINED: &str = "\x1b[1;4m";
-pub(super) const CODE: &str = "\x1b[36m";
-pub(super) const PLAIN: &str = "\x1b[0m";
+use super::styles::{BOLD, CODE, DIM, ITALIC, PLAIN, UNDERLINED};
 
 /// Characters of a line's beginning that are held until it is known what the line is.
 const BEGINNING_MAX: usize = 80;
@@ -167,7 +160,7 @@ impl Markdown {
 
 /// What the beginning of a line says that the line is.
 enum Begun {
-    /// More must come.
+    /// More must come before that is known.
     Unknown,
     /// A line of text in a style, behind what is shown for its mark; `rest` is where the text
     /// begins.
@@ -176,7 +169,7 @@ enum Begun {
     Opens((char, usize)),
     /// A line of code.
     Code,
-    /// Closes the code.
+    /// Closes the code that was opened.
     Closes,
 }
 

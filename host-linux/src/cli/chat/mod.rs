@@ -6,11 +6,13 @@
 //!              screen: markdown ◄
 //! ```
 //!
-//! * [`editor`]: the prompt of a terminal. [`piped`]: input without one. [`command`]: what is typed.
+//! * [`editor`]: the prompt of a terminal. [`piped`]: input without one. [`command`]: what is
+//!   typed.
 //! * [`talk`]: what comes of it. [`conversation`]: what was said; [`saved`]: in a file;
 //!   [`settings`]: parameters of answers.
 //! * [`partner`]: whom one talks to: [`local`], a model in this process, or [`remote`], a server.
-//! * [`screen`]: where answers are shown; [`markdown`], with its `spans`. [`figures`]: in words. [`flags`]: of this command.
+//! * [`screen`]: where answers are shown; [`markdown`], with its `spans`; [`styles`]. [`figures`]:
+//!   in words. [`flags`]: of this command.
 mod command;
 mod conversation;
 mod editor;
@@ -27,6 +29,7 @@ mod saved;
 mod screen;
 mod settings;
 mod spans;
+mod styles;
 mod talk;
 #[cfg(test)]
 mod tests;

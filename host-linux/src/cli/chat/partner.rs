@@ -43,7 +43,7 @@ pub(super) enum End {
 /// An answer that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Told {
-    /// Why it has.
+    /// Why it has ended.
     pub(super) end: End,
     /// The seed that it was drawn with, as far as that is known.
     pub(super) seed: Option<i64>,

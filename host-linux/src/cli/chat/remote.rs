@@ -29,7 +29,8 @@ pub(super) struct Remote {
     model: String,
     /// As the last answer has told it.
     fingerprint: Option<String>,
-    /// Whether the server is asked to count tokens; one that refuses the question is not asked again.
+    /// Whether the server is asked to count tokens; one that refuses the question is not asked
+    /// again.
     asks_usage: bool,
 }
 

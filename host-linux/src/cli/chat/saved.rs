@@ -18,7 +18,7 @@ const MESSAGES_MAX: usize = 100_000;
 /// A conversation that was read, and the fingerprint of the model that has answered in it.
 #[derive(Debug)]
 pub(super) struct Loaded {
-    /// What was said.
+    /// What was said in it.
     pub(super) conversation: Conversation,
     /// The fingerprint; none where it was not known.
     pub(super) fingerprint: Option<String>,
@@ -128,8 +128,8 @@ fn loaded(file: &Value) -> Result<Loaded, String> {
     Ok(Loaded { conversation, fingerprint: text("fingerprint")? })
 }
 
-/// The message in a place. Questions and answers take turns, a question first; the last question has
-/// its answer.
+/// The message in a place. Questions and answers take turns, a question first; the last question
+/// has its answer.
 fn message(value: &Value, place: usize) -> Result<Message, String> {
     let role = if place.is_multiple_of(2) { Role::User } else { Role::Assistant };
     if value.get("role").and_then(Value::as_str) != Some(role.name()) {

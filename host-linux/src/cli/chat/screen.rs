@@ -1,7 +1,8 @@
 //! Where a conversation is shown: on a terminal, with Markdown and colours where it has them, or as
 //! the bare answers in a file or a pipe.
-use super::markdown::{DIM, Markdown, PLAIN};
+use super::markdown::Markdown;
 use super::partner::Piece;
+use super::styles::{DIM, PLAIN};
 use crate::cli::paint::Paint;
 use crate::cli::visible::{Visible, shown};
 use std::io::{self, IsTerminal, Write};
@@ -151,7 +152,7 @@ impl Screen {
         self.write(&line)
     }
 
-    /// Tells an error.
+    /// Tells an error, on standard error.
     pub(super) fn complain(&mut self, text: &str) {
         eprintln!("{}", shown(text));
     }

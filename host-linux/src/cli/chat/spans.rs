@@ -1,5 +1,5 @@
 //! Bold, italic and code within a line of Markdown.
-use super::markdown::{BOLD, CODE, ITALIC, PLAIN};
+use super::styles::{BOLD, BOLD_ITALIC, CODE, ITALIC, PLAIN};
 
 /// Characters of a span, at most: a mark whose other end is further away is a character.
 const SPAN_MAX: usize = 400;
@@ -114,7 +114,7 @@ fn emphasis(text: &str, mark: char, before: char, is_whole: bool) -> First {
     let style = match marks {
         1 => ITALIC,
         2 => BOLD,
-        _ => "\x1b[1;3m",
+        _ => BOLD_ITALIC,
     };
     let mut at = marks;
     while at < text.len() {
@@ -156,7 +156,7 @@ mod tests {
         let mut out = String::new();
         let used = spans(text, &Marks { style: "", before: ' ', is_whole: true }, &mut out);
         assert_eq!(used, text.len());
-        let codes = [("\x1b[1;3m", "<bi>"), (BOLD, "<b>"), (ITALIC, "<i>"), (CODE, "<code>"), (PLAIN, "</>")];
+        let codes = [(BOLD_ITALIC, "<bi>"), (BOLD, "<b>"), (ITALIC, "<i>"), (CODE, "<code>"), (PLAIN, "</>")];
         codes.iter().fold(out, |text, (code, word)| text.replace(code, word))
     }
 

@@ -14,7 +14,7 @@ const CONTEXT_FULL: &str = "maximum context length";
 /// Whether a conversation goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It does.
+    /// The conversation goes on.
     GoOn,
     /// Whoever talks wants to leave.
     Leave,

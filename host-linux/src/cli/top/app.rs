@@ -3,7 +3,7 @@ use super::look::Look;
 use super::state::{State, Update};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// What is drawn.
+/// What is drawn in one frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View<'a> {
     /// The state of the server, now or when it was paused.
@@ -25,9 +25,9 @@ pub(super) struct View<'a> {
 /// What a key asks for that is done elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// Nothing.
+    /// Nothing that is done elsewhere.
     None,
-    /// The end.
+    /// The end of the program.
     Quit,
     /// The end of the request with this id.
     Cancel(String),

@@ -21,7 +21,7 @@ const TEXT_MAX: usize = 200;
 pub(super) struct At<'v>(pub(super) &'v Value);
 
 impl<'v> At<'v> {
-    /// A number.
+    /// A number at a path.
     pub(super) fn number(self, path: &str) -> Option<f64> {
         self.0.pointer(path)?.as_f64()
     }
@@ -78,10 +78,10 @@ pub(super) struct Sequence {
 /// The kinds of rows of a step, in the order in which they are stacked.
 pub(super) const KINDS: [&str; 4] = ["prefill", "decode", "verify", "draft"];
 
-/// A step.
+/// A step that the engine has made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Step {
-    /// Rows by kind.
+    /// Rows by kind, as in [`KINDS`].
     pub(super) rows: [u64; 4],
     /// Milliseconds that it took.
     pub(super) ms: f64,
@@ -96,7 +96,7 @@ pub(super) struct LogLine {
     pub(super) level: String,
     /// The id of the request that it is about; empty where it is about none.
     pub(super) request: String,
-    /// What happened.
+    /// What has happened, in words.
     pub(super) message: String,
 }
 

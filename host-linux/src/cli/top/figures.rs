@@ -1,6 +1,6 @@
 //! The figures of an event, in lines.
 use super::event::At;
-use crate::cli::words::bytes;
+use crate::text::figures::bytes;
 
 /// A share in percent, if there is a whole.
 fn percent(part: f64, whole: f64) -> Option<String> {

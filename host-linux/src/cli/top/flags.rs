@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub(in crate::cli) struct TopArgs {
-    /// The server's URL.
+    /// Where the server is, such as http://127.0.0.1:8080.
     #[arg(default_value = "http://127.0.0.1:8080")]
     url: String,
     /// The key that the server wants. Other users of the machine can read a command line, so prefer
@@ -25,7 +25,7 @@ pub(in crate::cli) struct TopArgs {
 }
 
 impl TopArgs {
-    /// The server.
+    /// The server that is watched.
     pub(super) fn place(&self) -> Result<Place, String> {
         Place::new(&self.url, self.key.as_ref().map(TypedKey::as_str))
     }

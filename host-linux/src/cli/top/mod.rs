@@ -6,8 +6,8 @@
 //! ```
 //!
 //! * [`feed`]: reads the events. [`event`]: what is read of one; [`state`]: what is kept of all.
-//! * [`app`]: what keys do. [`frame`]: the whole picture, of [`figures`], [`steps`], [`blocks`] and the
-//!   [`table`] of sequences. [`look`]: colours or none. [`flags`]: of this command.
+//! * [`app`]: what keys do. [`frame`]: the whole picture, of [`figures`], [`steps`], [`blocks`] and
+//!   the [`table`] of sequences. [`look`]: colours or none. [`flags`]: of this command.
 mod app;
 mod blocks;
 mod event;

@@ -14,7 +14,7 @@ pub(super) enum Link {
     /// It was asked, and has not answered yet.
     #[default]
     Connecting,
-    /// It sends events.
+    /// It sends events as they come.
     Live,
     /// It does not, and is asked again.
     Gone(String),
@@ -23,10 +23,10 @@ pub(super) enum Link {
 /// What the server has sent.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Update {
-    /// It was reached.
+    /// The server was reached.
     #[default]
     Reached,
-    /// An event.
+    /// An event, as it was sent.
     Event(Value),
     /// Why nothing comes any more.
     Lost(String),
@@ -49,7 +49,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The newest event.
+    /// The newest event, of which the rest is read.
     pub(super) fn event(&self) -> At<'_> {
         At(&self.event)
     }
