@@ -201,6 +201,12 @@ fn a_server_without_ranges_sends_it_whole() {
     let seen = bench.hub.take_seen();
     assert_eq!(of_store(&seen).len(), 2, "one that asks for a part, one for all");
     assert_eq!(of_store(&seen)[1].sent, bytes);
+
+    // Several connections find that out at once; and what breaks begins anew, past what is there.
+    let bench = Bench::new(vec![repository.clone()]);
+    bench.hub.rule(Side::Store, &digits, 4, Does::IgnoresRanges);
+    bench.hub.rule(Side::Store, &digits, 2, Does::CutAfter(20_000));
+    assert_holds(&bench.pull("org/tiny").unwrap(), &repository);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 //! a key is asked for, and where page, dashboard and API are.
 use super::inspect::residence;
 use super::paint::Paint;
-use super::words::bytes;
 use crate::load::formats_of;
 use crate::runtime::ServedModel;
 use crate::sys::cpu::model_name;
+use crate::text::figures::bytes;
 use verbatim_core::cache::BLOCK;
 
 /// How the server is reached, and by whom.

@@ -68,6 +68,7 @@ pub(super) enum Command {
     /// the folder that holds it.
     Pull(PullArgs),
     /// List the models of the cache.
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     /// Print what a model of the cache is: its files, its licence, and whether it can be served.
     Show(ShowArgs),

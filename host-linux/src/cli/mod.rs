@@ -5,7 +5,7 @@
 //!   errors of the library in words of flags. `failure`: the exit codes.
 //! * `serve_args`: flags of the server alone. `panics`: what is said of a panic. `ready`: what the
 //!   program that started a server hears of it.
-//! * `announce`: what a person reads when a server is ready. `paint`: colours. `words`: figures.
+//! * `announce`: what a person reads when a server is ready. `paint`: colours.
 //! * `session`: a model with its engine running. `progress`: the bar while it loads. `http`,
 //!   `sse`: requests to a server, and the events that it sends. `visible`: foreign text on a
 //!   terminal.
@@ -50,7 +50,6 @@ mod sse;
 mod top;
 mod values;
 mod visible;
-mod words;
 
 use args::Command;
 use failure::Failure;

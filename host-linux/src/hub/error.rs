@@ -2,6 +2,7 @@
 //!
 //! What a server wrote is quoted, so that no message grows with what a server sends.
 use crate::load::{LoadError, RepositoryName};
+use crate::text::figures::bytes;
 use crate::text::quote::quote;
 use std::fmt;
 use std::io;
@@ -159,29 +160,11 @@ impl HubError {
     }
 }
 
-/// Bytes as people read them: three digits and a unit.
-pub fn bytes_text(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let (mut value, mut unit) = (bytes as f64 / 1e3, 0);
-    // From here on it would be rounded to four digits.
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        (value, unit) = (value / 1e3, unit + 1);
-    }
-    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-    format!("{value:.digits$} {}", UNITS[unit])
-}
-
 /// The mixes of a repository in words, the first few of them.
 fn mixes(has: &[(String, u64)]) -> String {
     const NAMED_MAX: usize = 12;
-    let mut words: Vec<String> = has
-        .iter()
-        .take(NAMED_MAX)
-        .map(|(mix, bytes)| format!("{} ({})", quote(mix), bytes_text(*bytes)))
-        .collect();
+    let mut words: Vec<String> =
+        has.iter().take(NAMED_MAX).map(|(mix, size)| format!("{} ({})", quote(mix), bytes(*size))).collect();
     if has.len() > NAMED_MAX {
         words.push(format!("and {} more", has.len() - NAMED_MAX));
     }
@@ -236,8 +219,8 @@ impl fmt::Display for HubError {
                 f,
                 "{}: {} are still to come and {} are free; HF_HOME moves the cache",
                 path.display(),
-                bytes_text(*needed),
-                bytes_text(*free)
+                bytes(*needed),
+                bytes(*free)
             ),
             Self::WrongHash { file, expected, found } => write!(
                 f,
@@ -266,23 +249,6 @@ impl std::error::Error for HubError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_have_three_digits() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.00 kB"),
-            (9_994, "9.99 kB"),
-            (12_345, "12.3 kB"),
-            (999_499, "999 kB"),
-            (999_600, "1.00 MB"),
-            (2_200_000_000, "2.20 GB"),
-            (u64::MAX, "18447 PB"),
-        ] {
-            assert_eq!(bytes_text(bytes), text);
-        }
-    }
 
     #[test]
     fn mixes_are_named_with_their_sizes() {

@@ -34,7 +34,7 @@ pub mod verify;
 pub mod watch;
 
 pub use api::Hub;
-pub use error::{HubError, bytes_text};
+pub use error::HubError;
 pub use pull::PullPlan;
 pub use remove::RemovalPlan;
 pub use scan::CachedRepository;

@@ -1,5 +1,5 @@
 //! What lies in the cache: its repositories, their commits, files and mixes.
-use super::cache::RepositoryCache;
+use super::cache::{INCOMPLETE, RepositoryCache};
 use super::choose::mix_of;
 use super::error::HubError;
 use crate::load::gguf::shards;
@@ -7,6 +7,7 @@ use crate::load::repository::{MAIN, is_commit};
 use crate::load::{RepositoryName, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -85,8 +86,11 @@ impl CachedRepository {
         commits.sort_by(|a, b| a.id.cmp(&b.id));
         let (mut bytes, mut last_used) = (0_u64, None);
         let blobs = folder.root.join("blobs");
-        for metadata in names(&blobs)?.iter().filter_map(|name| fs::metadata(blobs.join(name)).ok()) {
-            bytes = bytes.saturating_add(metadata.len());
+        for name in names(&blobs)? {
+            let Ok(metadata) = fs::metadata(blobs.join(&name)) else { continue };
+            // What has not come yet of a file takes no room.
+            let taken = if name.ends_with(INCOMPLETE) { 512 * metadata.blocks() } else { u64::MAX };
+            bytes = bytes.saturating_add(metadata.len().min(taken));
             last_used = last_used.max(metadata.accessed().ok());
         }
         let name = RepositoryName { revision: None, mix: None, ..name.clone() };

@@ -8,7 +8,7 @@
 //! * [`parts`]: an answer's text to reasoning, text and calls of functions.
 //! * [`stop`]: stop strings, held back while they may still come.
 //! * `byte_letters`: the letters of byte-level vocabularies. [`coverage`]: how many tokens a text
-//!   has at least. [`quote`]: foreign text in errors.
+//!   has at least. [`quote`]: foreign text in errors. [`figures`]: numbers that people read.
 //! * `caught`: panics of the libraries behind these, as errors of one request.
 mod byte_letters;
 mod caught;
@@ -16,6 +16,7 @@ pub mod conversation;
 pub mod coverage;
 pub mod detokenize;
 pub mod error;
+pub mod figures;
 pub mod parts;
 pub mod quote;
 pub mod stop;

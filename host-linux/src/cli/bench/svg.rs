@@ -1,6 +1,6 @@
 //! A benchmark's outcome as a picture: a bar for each figure, as long as its share of the limit.
-use super::super::words::{rate, tokens};
 use super::result::Outcome;
+use crate::text::figures::{rate, tokens};
 use std::fmt::Write;
 
 const WIDTH: usize = 760;

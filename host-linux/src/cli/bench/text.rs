@@ -1,8 +1,8 @@
 //! A benchmark's outcome for a terminal, with bars.
 use super::super::paint::Paint;
-use super::super::words::{bytes, rate, tokens};
 use super::result::{Outcome, Row};
 use crate::measure::bound::Bound;
+use crate::text::figures::{bytes, rate, tokens};
 
 /// Columns of a bar that reaches its limit.
 const BAR: usize = 28;

@@ -1,5 +1,6 @@
 //! How a download goes, on standard error: a bar on a terminal, else a line a file.
-use crate::hub::{HubError, PullPlan, Watch, bytes_text};
+use crate::hub::{HubError, PullPlan, Watch};
+use crate::text::figures;
 use crate::text::quote::shorten;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -69,7 +70,7 @@ impl Watch for Bar {
         let bytes = self.current.load(Ordering::Relaxed);
         self.before.fetch_add(bytes, Ordering::Relaxed);
         if !self.is_terminal {
-            eprintln!("{}: {}", shorten(file, 100), bytes_text(bytes));
+            eprintln!("{}: {}", shorten(file, 100), figures::bytes(bytes));
         }
     }
 

@@ -4,9 +4,10 @@ use super::told::failure;
 use crate::cli::failure::{Blame, Failure};
 use crate::hub::remove::incomplete;
 use crate::hub::scan::repositories;
-use crate::hub::{CachedRepository, HubError, bytes_text};
+use crate::hub::{CachedRepository, HubError};
 use crate::load::repository::MAIN;
 use crate::load::resolve::CacheLocations;
+use crate::text::figures;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -35,7 +36,7 @@ pub(in crate::cli) fn list(args: ListArgs) -> Result<(), Failure> {
         println!("{line}");
     }
     let total: u64 = found.iter().map(|model| model.bytes).sum();
-    eprintln!("{} in {}", bytes_text(total), cache.display());
+    eprintln!("{} in {}", figures::bytes(total), cache.display());
     Ok(())
 }
 
@@ -67,7 +68,13 @@ fn revision(model: &CachedRepository) -> String {
 fn table(models: &[CachedRepository], now: SystemTime) -> Vec<String> {
     let head = ["MODEL", "SIZE", "USED", "REVISION", "FORMAT"].map(str::to_owned);
     let row = |model: &CachedRepository| {
-        [model.name.id(), bytes_text(model.bytes), used(model.last_used, now), revision(model), form(model)]
+        [
+            model.name.id(),
+            figures::bytes(model.bytes),
+            used(model.last_used, now),
+            revision(model),
+            form(model),
+        ]
     };
     let rows: Vec<[String; 5]> = std::iter::once(head).chain(models.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -6,10 +6,11 @@ use super::flags::{OfflineArgs, in_shell};
 use super::pull::fetch;
 use super::told::text;
 use crate::hub::choose::has_weights;
-use crate::hub::{Hub, PullPlan, bytes_text};
+use crate::hub::{Hub, PullPlan};
 use crate::load::resolve::CacheLocations;
 use crate::load::{LoadError, RepositoryName, resolve};
 use crate::runtime::{Drafting, ModelSource, Options};
+use crate::text::figures;
 use std::path::{Path, PathBuf};
 
 /// Makes sure that all models of these options are there, as far as they are named as those of the
@@ -58,7 +59,7 @@ fn offer(
     let host = settings.host();
     let hub = Hub::new(settings).map_err(|error| text(&error))?;
     let plan = PullPlan::new(&hub, name, false, &Bar::hidden()).map_err(|error| text(&error))?;
-    let size = bytes_text(plan.missing_bytes);
+    let size = figures::bytes(plan.missing_bytes);
     if !agrees(&format!("Fetch {name} from {host} ({size})?")) {
         return Err(format!("{name} was not fetched; {command} fetches it"));
     }

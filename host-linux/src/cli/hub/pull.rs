@@ -3,8 +3,9 @@ use super::bar::Bar;
 use super::flags::{PullArgs, in_shell};
 use super::told::failure;
 use crate::cli::failure::Failure;
-use crate::hub::{Hub, HubError, PullPlan, bytes_text};
+use crate::hub::{Hub, HubError, PullPlan};
 use crate::sys::signals::end_at_interrupt;
+use crate::text::figures;
 use std::path::PathBuf;
 
 /// Fetches a model, and prints the folder that holds it.
@@ -31,9 +32,9 @@ pub(super) fn fetch(hub: &Hub, plan: &PullPlan) -> Result<PathBuf, HubError> {
     let commit = plan.commit.get(..12).unwrap_or(&plan.commit);
     let to_come = match missing {
         0 => "all there".to_owned(),
-        _ => format!("{} in {missing} of them to come", bytes_text(plan.missing_bytes)),
+        _ => format!("{} in {missing} of them to come", figures::bytes(plan.missing_bytes)),
     };
-    eprintln!("{} at {commit}: {count} files, {}, {to_come}", plan.name.id(), bytes_text(plan.bytes()));
+    eprintln!("{} at {commit}: {count} files, {}, {to_come}", plan.name.id(), figures::bytes(plan.bytes()));
     let bar = Bar::of(plan, total);
     let fetched = plan.fetch(hub, &bar);
     bar.finish();

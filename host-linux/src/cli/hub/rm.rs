@@ -4,12 +4,13 @@ use super::flags::RmArgs;
 use super::list::cache;
 use super::told::failure;
 use crate::cli::failure::{Blame, Failure};
-use crate::hub::{RemovalPlan, bytes_text};
+use crate::hub::RemovalPlan;
+use crate::text::figures;
 
 /// Deletes a model, once somebody has agreed to it.
 pub(in crate::cli) fn rm(args: &RmArgs) -> Result<(), Failure> {
     let plan = RemovalPlan::new(&cache()?, &args.name).map_err(|error| failure(&error))?;
-    let bytes = bytes_text(plan.bytes);
+    let bytes = figures::bytes(plan.bytes);
     if !args.yes {
         if !has_terminal() {
             return Err(Blame::Flags.for_error("rm: found no terminal to ask on, expected --yes"));

@@ -6,9 +6,10 @@ use crate::cli::errors;
 use crate::cli::failure::Failure;
 use crate::hub::card::licence;
 use crate::hub::scan::{CachedCommit, locate};
-use crate::hub::{CachedRepository, HubError, bytes_text};
+use crate::hub::{CachedRepository, HubError};
 use crate::load::gguf::shards::EXTENSION;
 use crate::load::{Examined, Folder, LoadError, RepositoryName, examine};
+use crate::text::figures;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -89,10 +90,10 @@ fn lines(shown: &Shown) -> Vec<String> {
         format!("revision  {} ({})", shown.name.revision(), shown.commit.id),
         format!("folder    {}", shown.folder.display()),
         format!("licence   {}", shown.licence.as_deref().unwrap_or("none is named in a README")),
-        format!("size      {} in {} files", bytes_text(shown.commit.bytes()), shown.commit.files.len()),
+        format!("size      {} in {} files", figures::bytes(shown.commit.bytes()), shown.commit.files.len()),
     ];
     for (path, file) in &shown.commit.files {
-        let bytes = file.bytes.map_or("is missing".to_owned(), bytes_text);
+        let bytes = file.bytes.map_or("is missing".to_owned(), figures::bytes);
         lines.push(format!("          {bytes:>10}  {path}"));
     }
     if shown.models.is_empty() {
@@ -120,7 +121,7 @@ fn served(model: &Model, found: &Examined) -> Vec<String> {
         .iter()
         .map(|(format, bytes)| {
             let own = if *format == config.weight_format { " (as it is)" } else { "" };
-            format!("{} {}{own}", format.name(), bytes_text(*bytes))
+            format!("{} {}{own}", format.name(), figures::bytes(*bytes))
         })
         .collect();
     let text = if found.has_tokenizer { "" } else { ", but it has no tokenizer" };

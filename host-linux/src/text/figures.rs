@@ -1,18 +1,18 @@
 //! Figures in words that a person reads at a glance.
 
 /// Bytes with three significant digits, in units of 1000.
-pub(super) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     scaled(count as f64, &["B", "kB", "MB", "GB", "TB"])
 }
 
 /// A rate, such as bytes or operations a second, with three significant digits.
-pub(super) fn rate(each_second: f64, unit: &str) -> String {
+pub fn rate(each_second: f64, unit: &str) -> String {
     let prefixed = scaled(each_second, &["", "k", "M", "G", "T"]);
     format!("{prefixed}{unit}/s")
 }
 
 /// Tokens a second, with as many digits as tell something.
-pub(super) fn tokens(each_second: f64) -> String {
+pub fn tokens(each_second: f64) -> String {
     let digits = if each_second < 9.995 { 2 } else { usize::from(each_second < 99.95) };
     format!("{each_second:.digits$} tokens/s")
 }
