@@ -125,24 +125,30 @@ keys C-d
 closed
 
 echo "top"
-VERBATIM_PORT=0 "$program" serve --threads 1 >/dev/null 2>"$folder/log" &
+VERBATIM_PORT=0 "$program" serve --threads 1 --speculate off >/dev/null 2>"$folder/log" &
 server=$!
 for _ in $(seq 100); do grep -q 'listening on' "$folder/log" && break || sleep 0.1; done
 url=$(grep -oE 'http://[0-9.]+:[0-9]+' "$folder/log" | head -1)
 open 80 24 "exec '$program' top '$url'"
 sees '● .* ready'
 sees 'KV blocks'
-# A stream that is cut after some tokens: its sequence comes and goes.
+# A stream that would go on for seconds is seen, chosen while the picture stands still, and cancelled.
 curl -sN "$url/v1/completions" -H 'content-type: application/json' -H 'x-request-id: watched' \
-    -d '{"prompt": "Once", "max_tokens": 400, "ignore_eos": true, "stream": true}' >/dev/null &
+    -d '{"prompt": "Once", "max_tokens": 450, "n": 128, "ignore_eos": true, "stream": true}' >"$folder/stream" &
 client=$!
-sees 'running [0-9]+/'
-sees '[0-9]+ decode|[0-9]+ prefill'
-wait "$client" || true
+sees 'watched.* decode'
 keys p
 sees '● .* paused'
+keys Down
+keys c
+sees 'cancel watched.*\? y'
+keys y
+sees 'watched was cancelled'
 keys p
 sees '● .* ready'
+wait "$client" || true
+grep -q request_cancelled "$folder/stream" || { echo "FAILED: the client of a cancelled request is not told"; exit 1; }
+sees '[0-9]+ decode'
 terminal resize-window -t it -x 120 -y 40
 sees '^log'
 keys q

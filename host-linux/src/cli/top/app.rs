@@ -219,7 +219,8 @@ mod tests {
         let mut app = app(PLAIN);
         app.take(Update::Lost("the server has ended".to_owned()));
         let shown = lines(&app, 80, 24);
-        assert!(shown[0].starts_with("● demo gone: the server has ended"), "{}", shown[0]);
+        assert!(shown[0].starts_with("● demo gone, and asked again"), "{}", shown[0]);
+        assert_eq!(shown[1], "the server has ended");
         assert!(shown.iter().any(|line| line.contains("req-7")));
         app.take(Update::Event(sample()));
         assert!(lines(&app, 80, 24)[0].starts_with("● demo ready"));

@@ -83,7 +83,7 @@ pub(super) fn memory(event: At<'_>) -> String {
         Some(format!("{name} {}", bytes(count as u64)))
     };
     let used = [of("/memory/weights", "weights"), of("/memory/kv", "KV"), of("/memory/resident", "resident")];
-    joined(used.into_iter().chain([of("/memory/limit", "of at most"), of("/memory/available", "available")]))
+    joined(used.into_iter().chain([of("/memory/limit", "limit"), of("/memory/available", "available")]))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub(in crate::cli) struct TopArgs {
-    /// Where the server is, such as http://127.0.0.1:8080.
+    /// Where the server is, as a URL.
     #[arg(default_value = "http://127.0.0.1:8080")]
     url: String,
     /// The key that the server wants. Other users of the machine can read a command line, so prefer

@@ -81,7 +81,7 @@ pub(super) fn draw(view: &View<'_>, area: Rect, to: &mut Buffer) {
 fn head(view: &View<'_>, pen: &mut Pen<'_>) {
     let event = view.state.event();
     let (words, colour) = match (&view.state.link, view.is_paused) {
-        (Link::Gone(why), _) => (format!("gone: {why}"), Color::Red),
+        (Link::Gone(_), _) => ("gone, and asked again".to_owned(), Color::Red),
         (Link::Connecting, _) => ("connecting".to_owned(), Color::Yellow),
         (Link::Live, true) => ("paused".to_owned(), Color::Yellow),
         (Link::Live, false) => {
@@ -98,6 +98,9 @@ fn head(view: &View<'_>, pen: &mut Pen<'_>) {
         coloured(words, colour),
         plain(figures::server(event)),
     ]);
+    if let Link::Gone(why) = &view.state.link {
+        pen.line(&[coloured(&**why, Color::Red)]);
+    }
     if view.state.has_event() {
         let failure =
             event.text("/server/failure").map(|failure| coloured(format!("{failure}  "), Color::Red));
