@@ -53,7 +53,7 @@ impl Remote {
         let model = match model {
             Some(model) => model.to_owned(),
             None => {
-                let models = models(&place)?;
+                let models = models(&place).map_err(|error| format!("{error}; --model names one unasked"))?;
                 models.into_iter().next().ok_or("the server lists no model; --model names one")?
             }
         };
