@@ -173,6 +173,10 @@ fn operation(out: &mut String, operation: &Operation) {
         (Body::Json(..), _) => {
             format!("curl {url} -H 'Content-Type: application/json' -d '{}'", operation.example)
         }
+        // A stream without an end of its own ends after so many events.
+        (Body::None, "GET") if matches!(operation.answer, Answer::Stream(_)) => {
+            format!("curl -N {url}?events=1")
+        }
         (Body::None, "GET") => format!("curl {url}"),
         (Body::None, _) => format!("curl -X {method} {url}"),
     };
