@@ -18,9 +18,9 @@ pub struct Page {
 /// A line of a page.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'p> {
-    /// From 1.
+    /// Which line it is, from 1.
     pub number: usize,
-    /// Without its end.
+    /// What stands in it, without its end.
     pub text: &'p str,
     /// Whether it lies in a block of code, fences included.
     pub is_code: bool,

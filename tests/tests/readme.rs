@@ -1,6 +1,6 @@
 //! What the documents tell to do can be done, and what they point to is there: their example is the
 //! file that the tests compile and run, each call in docs/api.md has an answer, and links, pages of
-//! the book and pictures are right. (The commands in them are parsed by a test of the command line.)
+//! the book and pictures are right. (The command line has a test that parses their commands.)
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
