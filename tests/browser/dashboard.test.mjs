@@ -429,32 +429,27 @@ test('axe finds nothing serious in the dashboard, in light and in dark', async (
   }
 });
 
-/** Has clients ask again and again, each after its own fashion, until `stop` is called. */
+/** Has clients ask again and again, each after its own fashion, until the server is killed. */
 function load(of) {
-  let isOver = false;
   const client = async (name, i) => {
-    for (let k = 0; !isOver; k += 1) {
+    for (let k = 0; ; k += 1) {
       const prompt =
         i % 3 === 0 ? `Agents share this. ${PROMPT.repeat(2)} ${k}` : `${name} ${k}: ${PROMPT.repeat(1 + (k % 4))}`;
       const tokens = 100 + 50 * ((3 * i + 5 * k) % 8);
       await longStream({ id: `${name}-${k}`, of, n: i === 6 ? 3 : 1, tokens, prompt, temperature: i % 2 });
     }
   };
-  const clients = ['agent', 'chat', 'batch', 'agent-b', 'notebook', 'eval', 'agent-c', 'report'].map(client);
-  return async () => {
-    isOver = true;
-    await Promise.all(clients);
-  };
+  return Promise.allSettled(['agent', 'chat', 'batch', 'agent-b', 'notebook', 'eval', 'agent-c', 'report'].map(client));
 }
 
 test('pictures of the dashboard', { skip: !process.env.SCREENSHOTS }, async () => {
-  const busy = await Server.start({ args: ['--kv-tokens', '6400', '--max-rows', '64', '--isa', 'portable'] });
+  const busy = await Server.start({ args: ['--kv-tokens', '6400', '--max-rows', '64'] });
   const shapes = {
     light: { width: 1200, height: 760 },
     dark: { width: 1200, height: 760 },
     narrow: { width: 390, height: 1200 },
   };
-  const stop = load(busy);
+  const clients = load(busy);
   try {
     for (const [name, viewport] of Object.entries(shapes)) {
       const page = await open(busy, { viewport, colorScheme: name === 'dark' ? 'dark' : 'light' });
@@ -469,7 +464,7 @@ test('pictures of the dashboard', { skip: !process.env.SCREENSHOTS }, async () =
       await page.done();
     }
   } finally {
-    await stop();
     await busy.end();
+    await clients;
   }
 });
