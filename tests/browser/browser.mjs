@@ -46,6 +46,7 @@ export const closeBrowser = () => browser?.close();
 /** Sets parameters as a user does, by name. */
 export async function setParameters(page, values) {
   await page.click('#settings-open');
+  await page.waitForSelector('#p-temperature', { state: 'attached' });
   for (const [name, value] of Object.entries(values)) {
     await page.evaluate((n) => {
       document.getElementById(`p-${n}`).closest('details').open = true;

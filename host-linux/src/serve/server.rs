@@ -15,7 +15,7 @@ use super::watch::tail::{Tail, Tailed};
 use super::watchers::Watchers;
 use crate::runtime::{EngineHandle, ServedModel};
 use crate::sys::entropy;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A model, its engine, and who hears of requests.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct Server {
     pub tail: Arc<Tail>,
     /// Those who watch it live.
     pub watchers: Watchers,
+    /// The document of its API as JSON, written when somebody asks for it first.
+    pub api_document: OnceLock<Vec<u8>>,
 }
 
 impl Server {
@@ -84,6 +86,7 @@ impl Server {
             active: ActiveRequests::default(),
             tail,
             watchers: Watchers::default(),
+            api_document: OnceLock::new(),
         }
     }
 

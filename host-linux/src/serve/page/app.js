@@ -61,12 +61,14 @@ function needKey() {
 async function connect() {
   try {
     const { data } = await get('v1/models');
+    const isOther = server.name !== data[0].id || server.room !== data[0].max_model_len;
     Object.assign(server, { name: data[0].id, room: data[0].max_model_len });
     $('model-name').textContent = server.name;
     $('fingerprint').textContent = data[0].system_fingerprint;
     $('key-wanted').hidden = true;
+    // What is open in the thread is closed by this.
+    if (isOther && !chat.state.running) show();
     await loadSettings(data, connect);
-    if (!chat.state.running) show();
   } catch (error) {
     if (error.status === 401) return needKey();
     toast(error.message);

@@ -40,10 +40,11 @@ const PAGE_TYPES: &[&str] = &["text/html", "text/javascript", "text/css", "image
 /// The error of a path with a variable part.
 const NOT_FOUND: (u16, &str) = (404, "There is nothing of this name.");
 
-/// Answers with the document, which is written anew each time: few ask for it, and once.
+/// Answers with the document, which is written once.
 pub fn handle(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
-    let document = document(exchange.server.model.loaded.generation());
-    exchange.send_json(200, &document, &[]);
+    let server = exchange.server;
+    let write = || document(server.model.loaded.generation()).to_string().into_bytes();
+    exchange.send(200, Some("application/json"), server.api_document.get_or_init(write), &[]);
     Ok(())
 }
 
