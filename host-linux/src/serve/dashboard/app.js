@@ -59,7 +59,8 @@ function show(event) {
 function showFigures({ engine, kv, server: { max_seqs: places, max_queue: queue }, steps: { list } }) {
   const past = (name, value) => memory.past(name, value);
   const held = kv.blocks ? kv.held / kv.blocks : 0;
-  const ms = meanStep(list);
+  // A step that takes longer than events are apart is told while it runs.
+  const ms = meanStep(list) ?? engine.step?.age_ms ?? null;
   figures.show('tokens', three(engine.tokens_per_second ?? 0), '', past('tokens', engine.tokens_per_second));
   figures.show('running', count(engine.running), `of ${count(places)}`, past('running', engine.running));
   figures.show('waiting', count(engine.waiting), `of ${count(queue)}`, past('waiting', engine.waiting));
