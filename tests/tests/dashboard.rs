@@ -41,7 +41,7 @@ fn cancel(server: &Running, id: &str, headers: &[&str]) -> (u16, Value) {
     (status, serde_json::from_str(&body).expect("JSON"))
 }
 
-/// Somebody who watches.
+/// Somebody who reads events as they come.
 struct Watcher(BufReader<TcpStream>);
 
 impl Watcher {
@@ -230,6 +230,32 @@ fn events_are_of_their_schema_while_requests_run() {
     });
 }
 
+/// Three sequences whose outputs do not fit into the blocks together.
+#[test]
+fn a_sequence_that_loses_its_blocks_is_told() {
+    let folder = Files::tiny().directory("dashboard-preempted");
+    let server = serve(folder.path(), &["--max-model-len", "512", "--kv-tokens", "512"]);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let over = Over(&is_over);
+        let mut watcher = Watcher::new(&server, &[]);
+        scope.spawn(|| load(&server, &is_over));
+        let lost = |sequence: &Value| number(&sequence["preemptions"]) > 0;
+        let (mut waits, mut goes_on) = (false, false);
+        watcher.until(|event| {
+            check(event);
+            for sequence in event["sequences"].as_array().expect("a list").iter().filter(|of| lost(of)) {
+                assert!(number(&event["engine"]["preemptions"]) > 0 && sequence["phase"] != "waiting");
+                assert!(sequence["waited_seconds"].as_f64() > Some(0.0), "{sequence}");
+                waits |= sequence["phase"] == "preempted";
+                goes_on |= sequence["phase"] != "preempted";
+            }
+            waits && goes_on
+        });
+        drop(over);
+    });
+}
+
 #[test]
 fn watching_changes_no_answer() {
     let folder = Files::tiny().directory("dashboard-bits");
@@ -345,7 +371,7 @@ fn without_keys_only_the_machine_itself_cancels() {
     assert_eq!(cancel(&server, "none", &[]).0, 404);
     let (status, told) = cancel(&server, "none", &["X-Forwarded-For: 192.0.2.1"]);
     let message = told["error"]["message"].as_str().expect("a message");
-    assert!(status == 403 && message.contains("--api-key-file"), "{status} {message}");
+    assert!(status == 403 && message.contains("admin=true"), "{status} {message}");
     let (status, _) = cancel(&server, "none", &["Origin: http://evil.example"]);
     assert_eq!(status, 403, "no page of others");
     let event = Watcher::new(&server, &["X-Real-IP: 192.0.2.1"]).next().expect("an event");

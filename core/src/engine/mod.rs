@@ -23,9 +23,9 @@
 //! `draft/lookup`, `draft/length`, `drafting`), [`step`] (handing the rows to the runner) with
 //! `head` (running the output head), `sampler` (drawing tokens from logits), `conclude` (advancing
 //! sequences) and `loss` (ending them if the runner loses its device), [`event`] (what the host is
-//! told), [`counters`] (statistics), `view` (what watchers see), [`generate`] (a loop over all of it
-//! for one request), and `inspect` (accessors for tests). [`cache::pool`](crate::cache::pool) alone
-//! records who holds which KV block.
+//! told), [`counters`] (statistics), `view` (what watchers see), [`generate`] (a loop over all of
+//! it for one request), and `inspect` (accessors for tests). [`cache::pool`](crate::cache::pool)
+//! alone records who holds which KV block.
 pub mod counters;
 pub mod event;
 pub mod generate;

@@ -24,7 +24,7 @@ pub struct Sender {
 pub struct Active {
     /// Its number among all since the server started, from 1: the tag of its sequences.
     pub number: u64,
-    /// Whose it is.
+    /// Who asked for it.
     pub sender: Sender,
     is_cancelled: AtomicBool,
 }
@@ -76,7 +76,7 @@ impl ActiveRequests {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a request.
+    /// Adds a request, with the next number.
     pub fn enter(&self, sender: Sender) -> Entered<'_> {
         let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         let active = Arc::new(Active { number, sender, is_cancelled: AtomicBool::new(false) });

@@ -24,12 +24,21 @@ pub fn figures() -> ProcessFigures {
     // The one descriptor that the listing itself needs is not counted.
     let listed = std::fs::read_dir(root.join("fd")).ok().map(|listing| listing.flatten().count() as u64);
     ProcessFigures {
-        resident_bytes: first_number(&status, "VmRSS:").map(|kilobytes| kilobytes * 1024),
+        resident_bytes: resident(&status),
         threads: first_number(&status, "Threads:"),
         open_fds: listed.map(|count| count.saturating_sub(1)),
         max_fds: first_number(&limits, "Max open files"),
         cpu_seconds: cpu_ticks(&stat).map(|ticks| ticks as f64 / TICKS_A_SECOND),
     }
+}
+
+/// Bytes of memory that this process holds: what [`figures`] tells, without the rest.
+pub fn resident_bytes() -> Option<u64> {
+    resident(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+fn resident(status: &str) -> Option<u64> {
+    first_number(status, "VmRSS:").map(|kilobytes| kilobytes * 1024)
 }
 
 /// What the kernel calls `USER_HZ`, the unit of times in `/proc`: 100 on every architecture that is
@@ -59,6 +68,7 @@ mod tests {
         let before = figures();
         let file = std::fs::File::open("/proc/self/stat").expect("a file");
         let ProcessFigures { resident_bytes, threads, open_fds, max_fds, cpu_seconds } = figures();
+        assert!(super::resident_bytes() > Some(1 << 20));
         assert!(resident_bytes > Some(1 << 20) && threads >= Some(1) && cpu_seconds >= Some(0.0));
         assert!(open_fds <= max_fds && before.open_fds >= Some(3), "{open_fds:?} {max_fds:?}");
         drop(file);

@@ -107,7 +107,7 @@ pub struct StepView {
     pub draft: usize,
     /// How long it took.
     pub took: Duration,
-    /// When it ended.
+    /// When its computation ended.
     pub ended: Instant,
     /// Rows that it might have had; none where their number was not bounded by time.
     pub budget_rows: Option<usize>,

@@ -1,7 +1,8 @@
 //! The file of API keys: one key a line.
 //!
 //! ```text
-//! # NAME KEY [requests-per-minute=N] [tokens-per-minute=N] [concurrent=N] [max-priority=N] [admin=true]
+//! # NAME KEY [requests-per-minute=N] [tokens-per-minute=N] [concurrent=N] [max-priority=N]
+//! #          [admin=true]
 //! ann    sk-8d1f...  requests-per-minute=60 tokens-per-minute=100000
 //! batch  sk-77c0...  concurrent=4 max-priority=0
 //! sk-0b5e...         # a key alone is called by its number: key-3

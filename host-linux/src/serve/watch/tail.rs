@@ -20,7 +20,7 @@ pub enum Audience {
     All,
     /// Whoever holds the key of this name.
     Key(Arc<str>),
-    /// Nobody else.
+    /// Nobody else than those.
     Operator,
 }
 

@@ -11,7 +11,7 @@ const HEAD: &str = r#"# The dashboard
 
     curl -N http://127.0.0.1:8080/dashboard/events?events=1
 
-The answer is server-sent events (`text/event-stream`) without names; the data of each is one object of JSON, as below.
+The answer is server-sent events without names; the data of each is one object of JSON, as below.
 The first comes at once. Each is the whole state of its moment, but for `steps.list` and `log.list`, which have what
 came since the last event of the stream. So who draws the newest event and forgets the rest draws all there is. A reader
 that is slow gets fewer events, never old ones, and one that takes nothing for `--write-seconds` is left.

@@ -105,7 +105,7 @@ pub(super) struct SequencePart<'e> {
     pub(super) may_cancel: bool,
 }
 
-/// The KV blocks.
+/// What the KV blocks are used for.
 #[derive(Debug, Serialize)]
 pub(super) struct KvPart {
     pub(super) blocks: usize,
@@ -149,7 +149,7 @@ pub(super) struct StepPart {
     pub(super) budget_ms: Option<f64>,
 }
 
-/// What waits.
+/// What waits for its turn.
 #[derive(Debug, Serialize)]
 pub(super) struct QueuePart {
     pub(super) sequences: usize,
@@ -188,7 +188,7 @@ pub(super) struct WorkerPart {
     pub(super) delayed: Option<f64>,
 }
 
-/// Memory in bytes.
+/// Bytes of memory, by what takes them.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct MemoryPart {
     pub(super) weights: u64,
@@ -199,7 +199,7 @@ pub(super) struct MemoryPart {
     pub(super) limit: Option<u64>,
 }
 
-/// Connections of clients.
+/// Connections of clients, and how many watch.
 #[derive(Debug, Serialize)]
 pub(super) struct ConnectionsPart {
     pub(super) open: usize,

@@ -82,7 +82,7 @@ fn memory(model: &ServedModel) -> MemoryPart {
         weights: bytes(model.loaded.image().len() + draft),
         engine: bytes(model.plan.total_bytes()),
         kv: bytes(model.plan.kv_bytes()),
-        resident: process::figures().resident_bytes,
+        resident: process::resident_bytes(),
         available: cpu::available_memory(),
         limit: cgroup::memory_limit(),
     }

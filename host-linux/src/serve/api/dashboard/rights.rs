@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 const NO_KEYS: &str = "this server has no API keys, so only clients on its own machine may cancel; \
-                       start it with --api-key-file and a key with admin=true to cancel from elsewhere";
+                       start it with a key that has admin=true (option api-key-file) to cancel from elsewhere";
 const NO_ADMIN: &str = "this key may cancel its own requests alone; one with admin=true in the file of keys may \
                         cancel all";
 
@@ -17,8 +17,8 @@ const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
 /// Who watches or asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rights {
-    /// Sees all, and cancels all: a key that may, or, where there are no keys, a program on the same
-    /// machine.
+    /// Sees all, and cancels all: a key that may, or, where there are no keys, a program on the
+    /// same machine.
     All,
     /// Sees all, and cancels nothing: there are no keys, and it comes from another machine.
     Watch,

@@ -101,7 +101,7 @@ fn an_event_says_what_the_engine_does() {
             }
         });
         let _ending = Ending(server, &["req"]);
-        let decodes = |of: &Value| of["tokens"].as_u64() > Some(0) && of["tokens_per_second"].is_number();
+        let decodes = |of: &Value| of["tokens"].as_u64() > Some(0);
         until(&watch, &mut teller, |event| decodes(&event["sequences"][1]))
     });
     let sequence = &event["sequences"][1];
@@ -153,7 +153,8 @@ fn steps_and_lines_are_told_once() {
         lines.extend(numbers(&event["log"]));
         skipped += event["steps"]["skipped"].as_u64().expect("a number");
         let total = event["steps"]["total"].as_u64().expect("a number");
-        if total >= 60 && steps.last() == Some(&total) {
+        // With draft tokens there are fewer steps than tokens.
+        if total > 0 && event["sequences_total"] == json!(0) && steps.last() == Some(&total) {
             break total;
         }
         std::thread::sleep(Duration::from_millis(1));
