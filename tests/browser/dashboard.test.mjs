@@ -290,7 +290,7 @@ test('a dashboard whose server is killed goes on with the next one', async () =>
     await page.waitForSelector('#connection[data-state="lost"]');
     assert.equal(await page.locator('#connection').innerText(), 'Connection lost, trying again');
     // The two starts differ by more than what the page takes for one run.
-    await page.waitForTimeout(6000);
+    await page.waitForTimeout(2500);
     await own.up();
     await page.waitForSelector('#connection[data-state="live"]');
     await page.locator('#log li', { hasText: 'first' }).waitFor({ state: 'detached' });
@@ -319,6 +319,22 @@ test('a server with a key shows its dashboard to whoever has it', async () => {
   } finally {
     await keyed.end();
   }
+});
+
+test('what a server says that refuses is shown, and it is asked again', async () => {
+  const page = await open(server);
+  const message = 'eight watch already';
+  const refuse = (route) =>
+    route.fulfill({ status: 503, json: { error: { message } }, headers: { 'retry-after': '1' } });
+  await page.route('**/dashboard/events*', refuse);
+  await page.keyboard.press('p');
+  await page.keyboard.press('p');
+  await page.waitForSelector('#connection[data-state="lost"]');
+  assert.equal(await page.locator('#problem').innerText(), message);
+  await page.unroute('**/dashboard/events*', refuse);
+  await page.waitForSelector('#connection[data-state="live"]');
+  assert.ok(await page.locator('#problem').isHidden());
+  await page.done();
 });
 
 test('what clients write is text, and numbers that are unknown are no harm', async () => {

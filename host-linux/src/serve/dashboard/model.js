@@ -7,7 +7,7 @@ export const VERSION = 1;
 const STEPS = 600;
 const POINTS = 240;
 /** Milliseconds by which two reckonings of the server's start may differ. */
-const SAME_START_MS = 5_000;
+const SAME_START_MS = 2_000;
 
 const sum = (list) => list.reduce((total, one) => total + one, 0);
 

@@ -86,7 +86,8 @@ export class Stream {
       return;
     }
     this.#onState('lost', problem);
-    this.#timer = setTimeout(() => this.#connect(), this.#pause);
+    const pause = Math.max(this.#pause, 1000 * (problem?.retryAfter ?? 0));
+    this.#timer = setTimeout(() => this.#connect(), pause);
     this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE_MS);
   }
 }
