@@ -23,7 +23,7 @@ if [ ! -e "$env/ready" ]; then
     fi
     touch "$env/ready"
 fi
-export VERBATIM_BINARY=${VERBATIM_BINARY:-$PWD/../../target/release/verbatim} PYTHONPATH=src RAY_TMPDIR=$work/ray
+export VERBATIM_BINARY=${VERBATIM_BINARY:-$PWD/../../target/release/verbatim} PYTHONPATH=$PWD/src RAY_TMPDIR=$work/ray
 mkdir -p "$RAY_TMPDIR"
 "$env/bin/ruff" check src tests
 "$env/bin/ruff" format --check src tests

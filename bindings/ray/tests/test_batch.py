@@ -22,6 +22,7 @@ from verbatim_ray.batch.folder import Folder, FolderError
 from verbatim_ray.batch.lines import LineError, canonical, of_row, read
 from verbatim_ray.batch.worker import UNANSWERED, Settings, Worker
 from verbatim_ray.binary import find
+from verbatim_ray.child import ChildError
 
 NUMBERS = (
     "1e16 1e15 1e21 12345678901234567890123 1.5e-5 0.0001 -2e-05 1e-6 1e-7 5e-324 -0 -0.0 1.0 1E5 "
@@ -271,6 +272,23 @@ def cluster() -> collections.abc.Iterator[str]:
     context = ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
     yield context.address_info["gcs_address"]
     ray.shutdown()
+
+
+def test_a_server_that_is_killed_while_it_starts_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fails, made = [1, 1], object()
+
+    def child(*_: object) -> object:
+        if fails and fails.pop():
+            raise ChildError("verbatim ended with -9")
+        return made
+
+    monkeypatch.setattr(worker_module, "Child", child)
+    assert worker_module.started(Servers()) is made
+    fails += [1] * worker_module.STARTS
+    with pytest.raises(ChildError):
+        worker_module.started(Servers())
 
 
 @pytest.mark.cluster

@@ -5,7 +5,7 @@ answers have the same bits.
 """
 
 import asyncio
-import functools
+import contextlib
 import json
 import threading
 from collections.abc import Coroutine, Mapping
@@ -51,13 +51,24 @@ class Settings:
     """By `custom_id`, the names of lines that were answered before."""
 
 
+def started(servers: Servers) -> Child:
+    """A server. One that does not come up is started again: what kills servers kills new ones, too.
+
+    Raises the ChildError of the last.
+    """
+    for _ in range(STARTS - 1):
+        with contextlib.suppress(ChildError):
+            return Child(servers.binary, servers.args)
+    return Child(servers.binary, servers.args)
+
+
 class Worker:
     """A server, and rows in, answers out."""
 
     def __init__(self, settings: Settings) -> None:
         """Starts the server; a `ChildError` if that cannot be."""
         self.settings = settings
-        self.child = Child(settings.servers.binary, settings.servers.args)
+        self.child = started(settings.servers)
         self.session: aiohttp.ClientSession | None = None
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
@@ -110,16 +121,8 @@ class Worker:
     async def _alive(self) -> Child:
         """The server, started again if it has ended."""
         async with self.turn:
-            for attempt in range(1, STARTS + 1):
-                if self.child.alive:
-                    break
-                servers = self.settings.servers
-                start = functools.partial(Child, servers.binary, servers.args)
-                try:
-                    self.child = await asyncio.to_thread(start)
-                except ChildError:
-                    if attempt == STARTS:
-                        raise
+            if not self.child.alive:
+                self.child = await asyncio.to_thread(started, self.settings.servers)
             return self.child
 
     async def _answer(self, rows: list[dict[str, Any]]) -> list[tuple[int, str, str | None] | None]:
