@@ -4,8 +4,8 @@
 //! * `handle`: starting an engine, and sending it commands.
 //! * `shared`: gauges (a `snapshot`), what is measured (`stats`), `step_clock` (the step that runs
 //!   now) and `condition` (whether the engine runs), which all handles read.
-//! * `view`: a copy of sequences, blocks and steps for those who watch; `waits`: how long choices
-//!   have waited.
+//! * `view`: a copy of sequences, blocks and steps (`step_view`) for those who watch; `waits`: how
+//!   long choices have waited.
 //! * `thread`: the loop that runs the engine's steps. `pooling`: hidden states that it gathers.
 //!   `masks`: what choices may draw whose output is to have a form.
 //! * `supervisor`: the thread that watches that loop and starts it again after a panic, as often as
@@ -29,6 +29,7 @@ mod shared;
 mod snapshot;
 mod stats;
 mod step_clock;
+mod step_view;
 mod supervisor;
 mod thread;
 mod view;
@@ -40,4 +41,5 @@ pub use notice::EngineNotice;
 pub use snapshot::EngineGauges;
 pub use stats::{EngineStats, StepClass};
 pub use step_clock::RunningStep;
-pub use view::{EngineView, LiveSequence, StepView};
+pub use step_view::StepView;
+pub use view::{EngineView, LiveSequence};

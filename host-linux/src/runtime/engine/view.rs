@@ -8,13 +8,13 @@
 //! engine is only read.
 use super::messages::Readers;
 use super::snapshot::EngineGauges;
-use super::stats::StepClass;
+use super::step_view::{Allowed, StepView};
 use crate::runtime::pacing::costs::StepRows;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
-use verbatim_core::engine::{Engine, RequestId, SequenceView, StepKind};
+use verbatim_core::engine::{Engine, RequestId, SequenceView};
 
 /// Shortest time between two copies.
 pub(super) const SHOWN_EVERY: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ const STEPS_MAX: usize = 256;
 pub struct EngineView {
     /// How many views there were, with this one; 0 before the first.
     pub number: u64,
-    /// When it was made; none before the first.
+    /// When it was made; none before the first since somebody watches.
     pub at: Option<Instant>,
     /// The number of the engine, which grows by 1 with each restart; 0 for the first.
     pub engine: u64,
@@ -90,59 +90,6 @@ impl LiveSequence {
     }
 }
 
-/// A step that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StepView {
-    /// Its number among all steps, of either model, from 1.
-    pub number: u64,
-    /// What it is counted as.
-    pub class: StepClass,
-    /// Rows of prompts, of which nothing is drawn.
-    pub prefill: usize,
-    /// Rows of which the next token is drawn.
-    pub decode: usize,
-    /// Rows of draft tokens, which the served model checks.
-    pub verify: usize,
-    /// Rows of the draft model.
-    pub draft: usize,
-    /// How long it took.
-    pub took: Duration,
-    /// When its computation ended.
-    pub ended: Instant,
-    /// Rows that it might have had; none where their number was not bounded by time.
-    pub budget_rows: Option<usize>,
-    /// How long it should have taken at most; zero is no bound.
-    pub budget: Duration,
-}
-
-/// How much a step might do.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Allowed {
-    /// Rows, at most; `usize::MAX` is no bound.
-    pub(super) rows: usize,
-    /// How long it should take at most; zero is no bound.
-    pub(super) time: Duration,
-}
-
-impl StepView {
-    fn new(number: u64, rows: &StepRows, (took, ended): (Duration, Instant), allowed: Allowed) -> Self {
-        let is_draft = rows.kind == StepKind::Draft;
-        let of_target = |count: usize| if is_draft { 0 } else { count };
-        Self {
-            number,
-            class: StepClass::of(rows),
-            prefill: of_target(rows.count.saturating_sub(rows.samples)),
-            decode: of_target(rows.samples.saturating_sub(rows.drafted)),
-            verify: of_target(rows.drafted),
-            draft: if is_draft { rows.count } else { 0 },
-            took,
-            ended,
-            budget_rows: (allowed.rows < usize::MAX).then_some(allowed.rows),
-            budget: allowed.time,
-        }
-    }
-}
-
 /// Who watches, and the latest view.
 #[derive(Debug, Default)]
 pub(super) struct Views {
@@ -155,9 +102,16 @@ impl Views {
         self.watchers.load(Ordering::Relaxed) > 0
     }
 
-    /// From now on one more watches.
+    /// From now on one more watches. The first one is shown nothing that was made for others long
+    /// ago.
     pub(super) fn enter(&self) {
-        self.watchers.fetch_add(1, Ordering::Relaxed);
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.watchers.fetch_add(1, Ordering::Relaxed) == 0 {
+            (latest.number, latest.at) = (latest.number + 1, None);
+            latest.sequences.clear();
+            latest.blocks.clear();
+            latest.steps.clear();
+        }
     }
 
     /// One of those who watch has gone.
@@ -178,7 +132,7 @@ impl Views {
     /// Shows that the engine is gone, and with it all sequences and blocks.
     pub(super) fn close(&self, gauges: &EngineGauges) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if latest.number > 0 {
+        if latest.at.is_some() {
             (latest.number, latest.at, latest.gauges) = (latest.number + 1, Some(Instant::now()), *gauges);
             latest.sequences.clear();
             latest.blocks.fill(0);
@@ -289,24 +243,7 @@ impl<'s> Viewer<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn rows(kind: StepKind, [count, samples, drafted]: [usize; 3]) -> StepRows {
-        StepRows { kind, count, samples, drafted, drafts: usize::from(drafted > 0) }
-    }
-
-    #[test]
-    fn rows_of_a_step_are_told_by_kind() {
-        let allowed = Allowed { rows: usize::MAX, time: Duration::ZERO };
-        let told = |rows| {
-            let step = StepView::new(3, &rows, (Duration::from_millis(2), Instant::now()), allowed);
-            assert_eq!((step.number, step.budget_rows), (3, None));
-            (step.class, [step.prefill, step.decode, step.verify, step.draft])
-        };
-        let (target, draft) = (StepKind::Target, StepKind::Draft);
-        assert_eq!(told(rows(target, [20, 7, 4])), (StepClass::Prefill, [13, 3, 4, 0]));
-        assert_eq!(told(rows(target, [7, 7, 4])), (StepClass::Decode, [0, 3, 4, 0]));
-        assert_eq!(told(rows(draft, [5, 5, 5])), (StepClass::Draft, [0, 0, 0, 5]));
-    }
+    use verbatim_core::engine::StepKind;
 
     #[test]
     fn steps_are_kept_while_somebody_watches_and_no_more_than_fit() {
@@ -314,8 +251,9 @@ mod tests {
         let mut viewer = Viewer::new(&views, 0);
         let when = (Duration::from_millis(1), Instant::now());
         let allowed = Allowed { rows: 9, time: Duration::from_millis(200) };
+        let rows = StepRows { kind: StepKind::Target, count: 1, samples: 1, drafted: 0, drafts: 0 };
         let note = |viewer: &mut Viewer<'_>, number| {
-            viewer.note_step(number, &rows(StepKind::Target, [1, 1, 0]), when, allowed);
+            viewer.note_step(number, &rows, when, allowed);
         };
         note(&mut viewer, 1);
         viewer.touch();
@@ -345,7 +283,13 @@ mod tests {
         assert!(!viewer.exchange(), "it goes on without it");
         drop(reading);
         assert!(viewer.exchange() && views.read(&mut seen) && seen.number == 2);
+        (viewer.spare.at, viewer.spare.blocks) = (Some(Instant::now()), vec![2]);
+        assert!(viewer.exchange());
         views.close(&EngineGauges::default());
-        assert!(views.read(&mut seen) && seen.sequences.is_empty());
+        assert!(views.read(&mut seen) && seen.at.is_some() && seen.blocks == [0]);
+        views.enter();
+        assert!(views.read(&mut seen) && seen.at.is_none() && seen.blocks.is_empty());
+        views.enter();
+        assert!(!views.read(&mut seen), "somebody watches already");
     }
 }

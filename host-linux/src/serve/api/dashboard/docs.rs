@@ -34,9 +34,10 @@ the engine is only read.
 ## Who may see and cancel
 
 `DELETE /dashboard/requests/ID` ends the requests with an id (`request_id`, percent-encoded) and answers
-`{"request_id": "ID", "cancelled": 1}`: how many had it and were ended. Their clients get an error with the code
-`request_cancelled`, as the last event of a stream or else with status 499, and nothing is to be tried again. The log has
-a line of it. Status 404 says that no request has the id, 403 that nothing may be cancelled.
+`{"request_id": "ID", "cancelled": 1}`: how many had it and were ended. Their clients get an error, as the last event of
+a stream or else with status 499, with the code `request_cancelled` where their API has codes; nothing is to be tried
+again. A line of a batch ends with the same error. The log has a line of it. Status 404 says that no request has the id,
+403 that nothing may be cancelled.
 
 | keys of the server | who | sees | cancels |
 |---|---|---|---|

@@ -35,7 +35,7 @@ const INTERVAL_MS: (u64, u64, u64) = (100, 250, 10_000);
 /// How long a reader sleeps at once before it looks whether its client is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the first event waits for the engine to show something. A long step takes longer.
-const FIRST_VIEW: Duration = Duration::from_millis(100);
+const FIRST_VIEW: Duration = Duration::from_millis(150);
 /// Events come as they are made, and are of no use later.
 const HEADERS: [(&str, &str); 2] = [("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")];
 

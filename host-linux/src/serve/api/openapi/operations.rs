@@ -243,7 +243,7 @@ pub const OPERATIONS: &[Operation] = &[
     get(
         "/dashboard/events",
         Answer::Stream("DashboardEvent"),
-        "Tells what the scheduler and the server do, live, until the client leaves.",
+        "Tells what the scheduler and the server do, live, until the client leaves; `interval_ms` and `events` in the query bound how often and how many times.",
     ),
     Operation {
         method: "DELETE",
