@@ -8,10 +8,11 @@ use verbatim::sys::cpu::worker_count;
 use verbatim::sys::pool::FutexPool;
 use verbatim::sys::rates::peaks::Peaks;
 use verbatim::sys::rates::read::{PATTERNS, Pattern, Reader, beyond_caches};
+use verbatim::sys::rates::rounds::Effort;
 use verbatim_core::isa::Isa;
 use verbatim_core::pool::{Pool, Serial};
 
-const ROUNDS: usize = 4;
+const EFFORT: Effort = Effort::rounds(4);
 /// Bytes to read from, at least.
 const READ_BYTES: usize = 768 << 20;
 
@@ -31,7 +32,7 @@ pub(crate) fn reader(huge_pages: bool) -> Result<Reader, String> {
 
 /// The best bandwidth of all patterns now.
 pub(crate) fn read_now(reader: &Reader, pool: &dyn Pool) -> f64 {
-    reader.now(Isa::detect(), pool, 2)
+    reader.now(Isa::detect(), pool, Effort::rounds(2))
 }
 
 /// Measures; `say` hears each pattern's bandwidth.
@@ -41,7 +42,7 @@ pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result
     for huge in [true, false] {
         let reader = reader(huge)?;
         for pattern in PATTERNS {
-            let rate = reader.rate(isa, pool, pattern, ROUNDS);
+            let rate = reader.rate(isa, pool, pattern, EFFORT);
             let pages = if huge { "huge pages" } else { "4 KiB pages" };
             let Pattern { streams, ahead } = pattern;
             let plural = if streams > 1 { "s" } else { "" };
@@ -50,12 +51,12 @@ pub(crate) fn measure(pool: &dyn Pool, say: &mut dyn FnMut(&str, f64)) -> Result
             read = read.max(rate);
         }
     }
-    Ok(Limits { read, peaks: Peaks::of(isa, pool, ROUNDS) })
+    Ok(Limits { read, peaks: Peaks::of(isa, pool, EFFORT) })
 }
 
 /// Measures the peaks of vector instructions only.
 pub(crate) fn peaks(pool: &dyn Pool) -> Limits {
-    Limits { read: 0.0, peaks: Peaks::of_vectors(Isa::detect(), pool, ROUNDS) }
+    Limits { read: 0.0, peaks: Peaks::of_vectors(Isa::detect(), pool, EFFORT) }
 }
 
 /// Prints the limits for one worker and for all.

@@ -2,7 +2,9 @@
 use crate::sys::cpu::available_memory;
 use crate::sys::rates::peaks::Peaks;
 use crate::sys::rates::read::{Reader, beyond_caches};
+use crate::sys::rates::rounds::Effort;
 use std::io;
+use std::time::Duration;
 use verbatim_core::isa::Isa;
 use verbatim_core::pool::Pool;
 
@@ -12,8 +14,8 @@ const READ_BYTES: usize = 256 << 20;
 const READ_BYTES_MIN: usize = 16 << 20;
 /// The share of free memory that may be taken, as its divisor.
 const FREE_SHARE: u64 = 4;
-/// Rounds of each measurement.
-const ROUNDS: usize = 3;
+/// What is done for each figure: on a busy machine one round, however long it takes.
+const EFFORT: Effort = Effort { rounds: 3, time: Duration::from_millis(200) };
 
 /// What all workers together can do in a second.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,8 +45,8 @@ impl Machine {
     pub fn measure(isa: Isa, pool: &dyn Pool) -> io::Result<Self> {
         let bytes = read_bytes(beyond_caches(READ_BYTES), available_memory());
         let reader = Reader::new(bytes, true)?;
-        let read = reader.now(isa, pool, ROUNDS);
-        Ok(Self { read, peaks: Peaks::of(isa, pool, ROUNDS) })
+        let read = reader.now(isa, pool, EFFORT);
+        Ok(Self { read, peaks: Peaks::of(isa, pool, EFFORT) })
     }
 }
 
@@ -71,7 +73,7 @@ mod tests {
     fn every_instruction_set_has_rates() {
         let reader = Reader::new(READ_BYTES_MIN, false).expect("a little memory");
         for isa in Isa::available().iter() {
-            let rate = reader.now(*isa, &Serial, 1);
+            let rate = reader.now(*isa, &Serial, Effort::rounds(1));
             assert!(rate.is_finite() && rate > 1e6, "{}: {rate} bytes a second", isa.name());
         }
     }

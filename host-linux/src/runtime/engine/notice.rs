@@ -40,7 +40,8 @@ impl std::fmt::Display for EngineNotice {
                 };
                 write!(
                     f,
-                    "a step of {model} with {} rows has taken {:.1} s so far; {:.1} s was the limit",
+                    "a step of {model} with {} rows has taken {:.1} s so far; {:.1} s was the limit. Until it ends the \
+                     server is not well; the usual cause is other programs on its cores",
                     step.rows,
                     step.age.as_secs_f64(),
                     step.limit.as_secs_f64()

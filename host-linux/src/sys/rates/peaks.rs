@@ -1,6 +1,6 @@
 //! Peaks of arithmetic: 24 independent accumulators in registers, enough for the latency of any of
 //! the instructions.
-use super::rounds::best_of;
+use super::rounds::{Effort, best_of};
 use super::tiles;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -46,11 +46,11 @@ pub struct Peaks {
 
 impl Peaks {
     /// Measures vector instructions, the best of the rounds.
-    pub fn of_vectors(isa: Isa, pool: &dyn Pool, rounds: usize) -> Self {
+    pub fn of_vectors(isa: Isa, pool: &dyn Pool, effort: Effort) -> Self {
         let lanes = (isa.run(Accumulators) * LANES) as f64;
         let peak = |operations: f64, job: &(dyn Fn(usize) + Sync)| {
             let steps = steps_of(job);
-            best_of(rounds, pool, operations * lanes * steps as f64, &|_| job(steps))
+            best_of(effort, pool, operations * lanes * steps as f64, &|_| job(steps))
         };
         Self {
             f32_fma: peak(2.0, &|steps| _ = black_box(isa.run(FmaPeak(steps)))),
@@ -61,10 +61,10 @@ impl Peaks {
     }
 
     /// Measures vector instructions and the matrix unit, if the instruction set has one.
-    pub fn of(isa: Isa, pool: &dyn Pool, rounds: usize) -> Self {
+    pub fn of(isa: Isa, pool: &dyn Pool, effort: Effort) -> Self {
         let operations = tiles::operations(isa) * STEPS as f64;
-        let int8_tiles = best_of(rounds, pool, operations, &|_| tiles::run(isa, STEPS));
-        Self { int8_tiles, ..Self::of_vectors(isa, pool, rounds) }
+        let int8_tiles = best_of(effort, pool, operations, &|_| tiles::run(isa, STEPS));
+        Self { int8_tiles, ..Self::of_vectors(isa, pool, effort) }
     }
 
     /// The peak of products whose operands have this format, by whatever is fastest.

@@ -1,6 +1,6 @@
 //! Bandwidth: sums over more than any cache holds, by several access patterns; the best that any
 //! reaches is the limit.
-use super::rounds::best_of;
+use super::rounds::{Effort, best_of};
 use crate::sys::memory::AlignedMemory;
 use std::hint::black_box;
 use std::io;
@@ -91,19 +91,19 @@ impl Reader {
     }
 
     /// Bytes read a second in that pattern, the best of the rounds.
-    pub fn rate(&self, isa: Isa, pool: &dyn Pool, pattern: Pattern, rounds: usize) -> f64 {
+    pub fn rate(&self, isa: Isa, pool: &dyn Pool, pattern: Pattern, effort: Effort) -> f64 {
         let bytes = self.0.as_slice();
         // SAFETY: any bytes are floats; the memory is 2 MiB-aligned.
         let floats = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<f32>(), bytes.len() / 4) };
         let part = floats.len() / pool.workers() / 1024 * 1024;
-        best_of(rounds, pool, (part * 4) as f64, &|task| {
+        best_of(effort, pool, (part * 4) as f64, &|task| {
             black_box(isa.run(Read { data: &floats[task * part..][..part], pattern }));
         })
     }
 
-    /// The best of all patterns now, of so many rounds each. On a shared machine it differs from
+    /// The best of all patterns now, with that effort for each. On a shared machine it differs from
     /// minute to minute.
-    pub fn now(&self, isa: Isa, pool: &dyn Pool, rounds: usize) -> f64 {
-        PATTERNS.into_iter().map(|pattern| self.rate(isa, pool, pattern, rounds)).fold(0.0, f64::max)
+    pub fn now(&self, isa: Isa, pool: &dyn Pool, effort: Effort) -> f64 {
+        PATTERNS.into_iter().map(|pattern| self.rate(isa, pool, pattern, effort)).fold(0.0, f64::max)
     }
 }
