@@ -156,7 +156,8 @@ fn one_mix_of_several_is_pulled_and_used() {
     let (_, said) = bench.error(&["pull", "org/tiny-GGUF:Q4_K_M"]);
     assert!(said.contains("has no one GGUF model Q4_K_M, but Q8_0 ("), "{said}");
     bench.hub.take_seen();
-    bench.ok(&["pull", "org/tiny-GGUF:f16"]);
+    let pulled = bench.run(&["pull", "org/tiny-GGUF:f16"]);
+    assert!(stderr(&pulled).ends_with("`verbatim --model org/tiny-GGUF:F16` serves it\n"), "{pulled:?}");
     assert_eq!(of_store(&bench.hub.take_seen()), 1, "one file");
     bench.ok(&["generate", "--model", "org/tiny-GGUF:F16", "--max-tokens", "1", "--threads", "1", "a"]);
     // The other one is not there, and is asked for by what the message says.

@@ -131,10 +131,11 @@ impl Client {
                 .timeout_per_read(silence);
             config.build().into()
         };
+        const NAMES: &str = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY";
         let through = |proxy: &Option<String>| {
             let Some(address) = proxy else { return Ok(None) };
             // The address may hold a password, so it is not quoted.
-            let wrong = |_| HubError::setting("HTTPS_PROXY", "expected an address such as http://HOST:PORT");
+            let wrong = |_| HubError::setting(NAMES, "expected an address such as http://HOST:PORT");
             Ok(Some(agent(Some(Proxy::new(address).map_err(wrong)?))))
         };
         Ok(Self {

@@ -5,7 +5,7 @@
 //! off changes nothing of what the name means.
 use super::api::{Hub, Listing, RemoteFile};
 use super::cache::RepositoryCache;
-use super::choose::{BESIDE_MAX, CONFIG, Form, INDEX, form, wanted};
+use super::choose::{BESIDE_MAX, CONFIG, Form, INDEX, form, mix_of, wanted};
 use super::download::{WantedFile, fetch};
 use super::error::HubError;
 use super::lock::Lock;
@@ -14,6 +14,7 @@ use super::verify::ContentHash;
 use super::watch::Watch;
 use crate::load::RepositoryName;
 use crate::load::config::parse_config;
+use crate::load::gguf::shards;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,8 @@ pub struct PullPlan {
     pub name: RepositoryName,
     /// The commit that its revision is at.
     pub commit: String,
+    /// The name by which it is served once it is there: with its mix where it is a GGUF model.
+    pub served_as: RepositoryName,
     /// All files that it needs, those that are there already among them.
     pub files: Vec<WantedFile>,
     /// Other files of the commit that are in the cache already, and get their name there.
@@ -83,7 +86,15 @@ impl PullPlan {
             if cache.has_blob(&file.hash, file.bytes) { 0 } else { left() }
         };
         let missing_bytes = chosen.iter().map(missing).fold(0, u64::saturating_add);
-        Ok(Self { name: name.clone(), commit, files: chosen, others, missing_bytes })
+        let served_as = match &form {
+            Form::Gguf(names) => {
+                let all = shards::models(lengths.keys().copied());
+                name.with_mix(names.first().map(|first| mix_of(first, &all)).as_deref())
+            }
+            Form::Single | Form::Shards => name.clone(),
+        };
+        let name = name.clone();
+        Ok(Self { name, commit, served_as, files: chosen, others, missing_bytes })
     }
 
     /// Bytes of all its files.

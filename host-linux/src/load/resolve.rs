@@ -56,7 +56,10 @@ pub fn resolve(model: &str, caches: &CacheLocations) -> Result<PathBuf, LoadErro
     if let (Some(name), Some(hub)) = (RepositoryName::parse(model), caches.hub()) {
         match snapshot(&hub.join(name.folder()), name.revision()) {
             Ok(snapshot) => {
-                return name.mix.map_or_else(|| Ok(snapshot.clone()), |mix| gguf_of(&snapshot, &mix));
+                return match name.mix {
+                    Some(mix) => gguf_of(&snapshot, &mix),
+                    None => Ok(only_model(snapshot)),
+                };
             }
             Err(missing) => looked.push(missing),
         }
@@ -81,8 +84,8 @@ pub fn snapshot(repository: &Path, revision: &str) -> Result<PathBuf, PathBuf> {
     if snapshot.is_dir() { Ok(snapshot) } else { Err(snapshot) }
 }
 
-/// The GGUF model of a mix in a snapshot, or in a folder of it, as large ones are kept.
-fn gguf_of(snapshot: &Path, mix: &str) -> Result<PathBuf, LoadError> {
+/// The names of a snapshot's files, and of those in folders of it, as large models are kept.
+fn names_in(snapshot: &Path) -> Result<Vec<String>, LoadError> {
     let mut names = Folder::from(snapshot).names()?;
     names.sort_unstable();
     for folder in names.clone() {
@@ -91,12 +94,30 @@ fn gguf_of(snapshot: &Path, mix: &str) -> Result<PathBuf, LoadError> {
             names.extend(inner.into_iter().map(|name| format!("{folder}/{name}")));
         }
     }
+    Ok(names)
+}
+
+/// The GGUF model of a mix in a snapshot.
+fn gguf_of(snapshot: &Path, mix: &str) -> Result<PathBuf, LoadError> {
+    let names = names_in(snapshot)?;
     let models = shards::models(names.iter().map(String::as_str));
     let of_mix: Vec<_> = models.iter().filter(|name| shards::is_of_mix(name, mix)).collect();
     match of_mix[..] {
         [name] => Ok(snapshot.join(name)),
         [] => Err(shards::none_of_mix(snapshot, mix, &models)),
         _ => Err(shards::several_models(snapshot, &of_mix.into_iter().copied().collect::<Vec<_>>())),
+    }
+}
+
+/// What a snapshot holds where no mix is named: itself, or its only model if that is a GGUF file in
+/// a folder of it.
+fn only_model(snapshot: PathBuf) -> PathBuf {
+    let names = names_in(&snapshot).unwrap_or_default();
+    match shards::models(names.iter().map(String::as_str))[..] {
+        [name] if name.contains('/') && !names.iter().any(|name| name == "config.json") => {
+            snapshot.join(name)
+        }
+        _ => snapshot,
     }
 }
 
@@ -158,6 +179,18 @@ mod tests {
         assert_eq!(error, format!("{}: {told}", snapshot.display()));
         let error = resolve("org/small:m", &caches).unwrap_err().to_string();
         assert!(error.contains("holds 4 GGUF models"), "{error}");
+
+        // Without a mix, the only model is meant, wherever it is.
+        assert_eq!(resolve("org/small", &caches).unwrap(), snapshot, "there are several");
+        for name in
+            ["m-Q4_K_M.gguf", "m-Q4_K.gguf", "m.q8_0-00001-of-00002.gguf", "m.q8_0-00002-of-00002.gguf"]
+        {
+            fs::remove_file(snapshot.join(name)).unwrap();
+        }
+        let only = snapshot.join("UD-Q2_K_XL/m-UD-Q2_K_XL.gguf");
+        assert_eq!(resolve("org/small", &caches).unwrap(), only);
+        fs::write(snapshot.join("config.json"), "{}").unwrap();
+        assert_eq!(resolve("org/small", &caches).unwrap(), snapshot);
 
         // A reference that would lead out of the cache, and names that are none.
         fs::write(&main, "../../..").unwrap();

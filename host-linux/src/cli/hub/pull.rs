@@ -18,11 +18,11 @@ pub(in crate::cli) fn pull(args: &PullArgs) -> Result<(), Failure> {
         settings.transfer.connections = args.connections;
         let hub = Hub::new(settings)?;
         let plan = PullPlan::new(&hub, &args.name, args.force, &Bar::hidden())?;
-        fetch(&hub, &plan)
+        Ok((fetch(&hub, &plan)?, plan.served_as))
     })();
-    let folder = fetched.map_err(|error| failure(&error))?;
+    let (folder, served_as) = fetched.map_err(|error| failure(&error))?;
     println!("{}", folder.display());
-    eprintln!("`verbatim --model {}` serves it", in_shell(&args.name));
+    eprintln!("`verbatim --model {}` serves it", in_shell(&served_as));
     Ok(())
 }
 
