@@ -12,6 +12,9 @@ use verbatim_core::model::ModelConfig;
 /// The share of a limit from which that is what bounds.
 const CLOSE: f64 = 0.5;
 
+/// The share of a limit beyond which that was no limit.
+const BEYOND: f64 = 1.1;
+
 /// What keeps a step from being faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
@@ -23,6 +26,9 @@ pub enum Bound {
     Neither,
     /// It is faster than memory could be: the weights stay in the caches.
     Caches,
+    /// It is faster than the machine seemed to be: other programs took its time while that was
+    /// measured.
+    Unsettled,
 }
 
 impl Bound {
@@ -33,6 +39,7 @@ impl Bound {
             Self::Arithmetic => "arithmetic",
             Self::Neither => "neither",
             Self::Caches => "caches",
+            Self::Unsettled => "unsettled",
         }
     }
 }
@@ -56,7 +63,13 @@ impl Limit {
     pub fn bound(self, rate: f64) -> Bound {
         let is_read = self.by_memory <= self.by_arithmetic;
         match rate / self.tokens() {
-            share if is_read && share > 1.1 => Bound::Caches,
+            share if share > BEYOND => {
+                if is_read {
+                    Bound::Caches
+                } else {
+                    Bound::Unsettled
+                }
+            }
             share if share < CLOSE => Bound::Neither,
             _ if is_read => Bound::Memory,
             _ => Bound::Arithmetic,
@@ -170,7 +183,10 @@ mod tests {
             [Bound::Memory, Bound::Neither, Bound::Caches]
         );
         let multiplied = Limit { by_memory: 100.0, by_arithmetic: 10.0 };
-        assert_eq!([9.0, 4.0].map(|rate| multiplied.bound(rate)), [Bound::Arithmetic, Bound::Neither]);
+        assert_eq!(
+            [9.0, 4.0, 30.0].map(|rate| multiplied.bound(rate)),
+            [Bound::Arithmetic, Bound::Neither, Bound::Unsettled]
+        );
     }
 
     #[test]

@@ -14,8 +14,9 @@ const READ_BYTES: usize = 256 << 20;
 const READ_BYTES_MIN: usize = 16 << 20;
 /// The share of free memory that may be taken, as its divisor.
 const FREE_SHARE: u64 = 4;
-/// What is done for each figure: on a busy machine one round, however long it takes.
-const EFFORT: Effort = Effort { rounds: 3, time: Duration::from_millis(200) };
+/// What is done for each figure: many short rounds, but on a busy machine few.
+const EFFORT: Effort =
+    Effort { rounds: 64, time: Duration::from_millis(250), round: Duration::from_millis(3) };
 
 /// What all workers together can do in a second.
 #[derive(Clone, Copy, Debug, Default)]

@@ -73,8 +73,9 @@ impl Outcome {
         });
         let decode: Vec<Row> = decode.collect();
         let rates = (decode.first().map_or(0.0, |row| row.rate), measured.prefill);
-        // Where memory is not what is read, bytes tell nothing.
-        let is_read = decode.first().is_some_and(|row| row.bound() != Bound::Caches);
+        // Where memory is not what is read, or its rate is not known, bytes tell nothing.
+        let is_known = |row: &Row| !matches!(row.bound(), Bound::Caches | Bound::Unsettled);
+        let is_read = decode.first().is_some_and(is_known);
         let others = if is_read { estimates(&machine, &config, rates, prompt) } else { Vec::new() };
         Self {
             model: served.name.clone(),

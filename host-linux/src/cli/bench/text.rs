@@ -77,6 +77,10 @@ fn bounds(row: &Row, bytes_read: f64) -> Vec<String> {
             "bound neither by memory nor by arithmetic".to_owned(),
             "attention, small operations or other programs take the time: see verbatim doctor",
         ),
+        Bound::Unsettled => (
+            "faster than the limits that were measured".to_owned(),
+            "other programs took the machine's time meanwhile: measure again when it is idle",
+        ),
         Bound::Caches => (
             "not bound by memory: the weights stay in the caches".to_owned(),
             "what other formats would give cannot be told from their bytes",

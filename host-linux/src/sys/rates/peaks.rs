@@ -12,8 +12,6 @@ use verbatim_core::pool::Pool;
 const STEPS: usize = 2_000_000;
 /// Steps that show how many are enough where a library does it.
 const FIRST_STEPS: usize = 2_000;
-/// The time of a peak loop, at most about this much.
-const TIME: Duration = Duration::from_millis(60);
 const ACCUMULATORS_MAX: usize = 24;
 
 /// Accumulators of a peak loop: as many as the instruction set's registers hold, 24 of them, or 6
@@ -49,7 +47,7 @@ impl Peaks {
     pub fn of_vectors(isa: Isa, pool: &dyn Pool, effort: Effort) -> Self {
         let lanes = (isa.run(Accumulators) * LANES) as f64;
         let peak = |operations: f64, job: &(dyn Fn(usize) + Sync)| {
-            let steps = steps_of(job);
+            let steps = steps_of(effort.round, job);
             best_of(effort, pool, operations * lanes * steps as f64, &|_| job(steps))
         };
         Self {
@@ -77,12 +75,15 @@ impl Peaks {
     }
 }
 
-/// Steps that take about the time of a loop.
-fn steps_of(job: &dyn Fn(usize)) -> usize {
-    let begun = Instant::now();
-    job(FIRST_STEPS);
-    let each = begun.elapsed().as_secs_f64() / FIRST_STEPS as f64;
-    ((TIME.as_secs_f64() / each.max(1e-12)) as usize).clamp(FIRST_STEPS, STEPS)
+/// Steps that take about that time, if nobody interrupts the first ones.
+fn steps_of(time: Duration, job: &dyn Fn(usize)) -> usize {
+    let once = |_| {
+        let begun = Instant::now();
+        job(FIRST_STEPS);
+        begun.elapsed().as_secs_f64() / FIRST_STEPS as f64
+    };
+    let each = (0..3).map(once).fold(f64::MAX, f64::min);
+    ((time.as_secs_f64() / each.max(1e-12)) as usize).clamp(FIRST_STEPS, STEPS)
 }
 
 struct FmaPeak(usize);

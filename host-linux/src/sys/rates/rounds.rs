@@ -10,12 +10,18 @@ pub struct Effort {
     pub rounds: usize,
     /// No round begins after this time, however few there were.
     pub time: Duration,
+    /// About how long a round of arithmetic takes. On a busy machine some short rounds are left in
+    /// peace, where all long ones are interrupted.
+    pub round: Duration,
 }
+
+/// A round that other programs of an idle machine hardly show in.
+const LONG_ROUND: Duration = Duration::from_millis(60);
 
 impl Effort {
     /// So many rounds, however long they take.
     pub const fn rounds(rounds: usize) -> Self {
-        Self { rounds, time: Duration::MAX }
+        Self { rounds, time: Duration::MAX, round: LONG_ROUND }
     }
 }
 
@@ -54,7 +60,7 @@ mod tests {
             rounds.into_inner()
         };
         assert_eq!(count(Effort::rounds(3)), 3);
-        assert_eq!(count(Effort { rounds: 1_000_000_000, time: Duration::ZERO }), 1);
+        assert_eq!(count(Effort { rounds: 1_000_000_000, time: Duration::ZERO, round: LONG_ROUND }), 1);
         assert_eq!(count(Effort::rounds(0)), 1);
     }
 }
