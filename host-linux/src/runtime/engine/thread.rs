@@ -148,8 +148,8 @@ impl EngineLoop<'_, '_> {
             Command::Cancel(ticket) if self.is_mine(ticket) => self.cancel(ticket.request),
             // What another engine had ended with it.
             Command::Close { .. } | Command::Cancel(_) => {}
-            // It is done before the next wait.
-            Command::Show => {}
+            // It is shown before the next wait.
+            Command::Show => self.viewer.hurry(),
             Command::Stop => return false,
         }
         true

@@ -18,7 +18,7 @@ use verbatim_core::engine::{Engine, RequestId, SequenceView};
 
 /// Shortest time between two copies.
 pub(super) const SHOWN_EVERY: Duration = Duration::from_millis(100);
-/// The time until the next copy, at least, in times that this one took.
+/// The time until the next copy, at least, in times that one usually takes.
 const TIMES_LESS: u32 = 400;
 /// Sequences in a copy, at most: those that run, and the first of those that wait.
 const SEQUENCES_MAX: usize = 256;
@@ -150,8 +150,10 @@ pub(super) struct Viewer<'s> {
     spare: EngineView,
     /// The latest steps; empty while nobody watches.
     steps: VecDeque<StepView>,
-    /// When the next view may be made; none before the first.
+    /// When the next view may be made; none if it may be at once.
     due: Option<Instant>,
+    /// How long it takes to make one.
+    usual: Duration,
     /// Whether the latest view is not what the engine does now.
     is_stale: bool,
 }
@@ -159,7 +161,7 @@ pub(super) struct Viewer<'s> {
 impl<'s> Viewer<'s> {
     pub(super) fn new(views: &'s Views, engine: u64) -> Self {
         let (spare, steps) = (EngineView::default(), VecDeque::new());
-        Self { views, engine, spare, steps, due: None, is_stale: false }
+        Self { views, engine, spare, steps, due: None, usual: Duration::ZERO, is_stale: false }
     }
 
     /// Notes a step that has ended, with its number among all of them.
@@ -177,6 +179,11 @@ impl<'s> Viewer<'s> {
             self.steps.pop_front();
         }
         self.steps.push_back(StepView::new(number, rows, when, allowed));
+    }
+
+    /// Notes that somebody has begun to watch, who should not wait.
+    pub(super) fn hurry(&mut self) {
+        self.due = None;
     }
 
     /// Notes that the engine may have changed.
@@ -205,7 +212,9 @@ impl<'s> Viewer<'s> {
         let start = Instant::now();
         self.make(engine, readers, gauges(), start);
         self.is_stale = !self.exchange();
-        self.due = Some(Instant::now() + SHOWN_EVERY.max(start.elapsed() * TIMES_LESS));
+        let now = Instant::now();
+        self.usual = usual(self.usual, now - start);
+        self.due = Some(now + SHOWN_EVERY.max(self.usual * TIMES_LESS));
     }
 
     fn make(
@@ -240,6 +249,12 @@ impl<'s> Viewer<'s> {
     }
 }
 
+/// How long something usually takes that took `before` and now `took`. A thread that lost its
+/// processor meanwhile makes it longer, and nothing makes it shorter.
+fn usual(before: Duration, took: Duration) -> Duration {
+    if before.is_zero() { took } else { took.min(before + took.saturating_sub(before) / 16) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +283,17 @@ mod tests {
         views.leave();
         note(&mut viewer, 1);
         assert_eq!((viewer.steps.len(), viewer.wait()), (0, None));
+    }
+
+    #[test]
+    fn one_long_look_does_not_make_the_next_ones_rare() {
+        let us = Duration::from_micros;
+        let mut time = usual(Duration::ZERO, us(50));
+        assert_eq!((time, usual(time, us(20))), (us(50), us(20)));
+        time = usual(time, us(1650));
+        assert_eq!(time, us(150), "a sixteenth of what it took longer");
+        (0..200).for_each(|_| time = usual(time, us(1000)));
+        assert!(time > us(950), "what lasts is learned: {time:?}");
     }
 
     #[test]
