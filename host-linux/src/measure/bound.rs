@@ -51,6 +51,8 @@ pub struct Limit {
     pub by_memory: f64,
     /// If multiplying were all that takes time.
     pub by_arithmetic: f64,
+    /// Whether the caches may hold the weights, which then need not be read from memory.
+    pub fits_caches: bool,
 }
 
 impl Limit {
@@ -64,7 +66,7 @@ impl Limit {
         let is_read = self.by_memory <= self.by_arithmetic;
         match rate / self.tokens() {
             share if share > BEYOND => {
-                if is_read {
+                if is_read && self.fits_caches {
                     Bound::Caches
                 } else {
                     Bound::Unsettled
@@ -89,6 +91,7 @@ fn multiply_time(machine: &Machine, config: &ModelConfig, rows: f64, sample: f64
 pub fn decode_limit(machine: &Machine, config: &ModelConfig, sequences: usize) -> Limit {
     let rows = sequences as f64;
     Limit {
+        fits_caches: bytes_read(config) <= machine.caches,
         by_memory: rows * machine.read / bytes_read(config),
         by_arithmetic: rows / multiply_time(machine, config, rows, rows),
     }
@@ -98,6 +101,7 @@ pub fn decode_limit(machine: &Machine, config: &ModelConfig, sequences: usize) -
 pub fn prefill_limit(machine: &Machine, config: &ModelConfig, prompt: usize) -> Limit {
     let rows = prompt as f64;
     Limit {
+        fits_caches: bytes_read(config) <= machine.caches,
         by_memory: rows * machine.read / bytes_read(config),
         by_arithmetic: rows / multiply_time(machine, config, rows, 1.0),
     }
@@ -153,6 +157,7 @@ mod tests {
     const MACHINE: Machine = Machine {
         read: 1e10,
         peaks: Peaks { f32_fma: 1e11, bf16_dot: 2e11, int8_dot: 4e11, int8_tiles: 0.0 },
+        caches: 0.0,
     };
 
     fn config() -> ModelConfig {
@@ -177,12 +182,14 @@ mod tests {
 
     #[test]
     fn the_nearer_limit_bounds() {
-        let read = Limit { by_memory: 10.0, by_arithmetic: 100.0 };
+        let read = Limit { by_memory: 10.0, by_arithmetic: 100.0, fits_caches: true };
         assert_eq!(
             [9.0, 4.0, 30.0].map(|rate| read.bound(rate)),
             [Bound::Memory, Bound::Neither, Bound::Caches]
         );
-        let multiplied = Limit { by_memory: 100.0, by_arithmetic: 10.0 };
+        let large = Limit { fits_caches: false, ..read };
+        assert_eq!(large.bound(30.0), Bound::Unsettled, "what fits no cache is read from memory");
+        let multiplied = Limit { by_memory: 100.0, by_arithmetic: 10.0, fits_caches: true };
         assert_eq!(
             [9.0, 4.0, 30.0].map(|rate| multiplied.bound(rate)),
             [Bound::Arithmetic, Bound::Neither, Bound::Unsettled]

@@ -1,7 +1,7 @@
 //! What the machine can do at most, measured within seconds and within the memory that is free.
 use crate::sys::cpu::available_memory;
 use crate::sys::rates::peaks::Peaks;
-use crate::sys::rates::read::{Reader, beyond_caches};
+use crate::sys::rates::read::{Reader, beyond_caches, cache_bytes};
 use crate::sys::rates::rounds::Effort;
 use std::io;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub struct Machine {
     pub read: f64,
     /// Operations, by the format of what is multiplied.
     pub peaks: Peaks,
+    /// Bytes that the caches of all workers hold at most, if none of them shares one.
+    pub caches: f64,
 }
 
 impl Machine {
@@ -32,6 +34,7 @@ impl Machine {
     pub fn better_of(self, other: Self) -> Self {
         let (a, b) = (self.peaks, other.peaks);
         Self {
+            caches: self.caches,
             read: self.read.max(other.read),
             peaks: Peaks {
                 f32_fma: a.f32_fma.max(b.f32_fma),
@@ -47,7 +50,8 @@ impl Machine {
         let bytes = read_bytes(beyond_caches(READ_BYTES), available_memory());
         let reader = Reader::new(bytes, true)?;
         let read = reader.now(isa, pool, EFFORT);
-        Ok(Self { read, peaks: Peaks::of(isa, pool, EFFORT) })
+        let caches = cache_bytes() as f64 * pool.workers() as f64;
+        Ok(Self { read, peaks: Peaks::of(isa, pool, EFFORT), caches })
     }
 }
 

@@ -151,7 +151,7 @@ pub(super) fn example() -> Outcome {
         label: label.to_owned(),
         count,
         rate,
-        limit: Limit { by_memory, by_arithmetic },
+        limit: Limit { by_memory, by_arithmetic, fits_caches: false },
     };
     Outcome {
         model: "a<b>&c".to_owned(),
@@ -164,6 +164,7 @@ pub(super) fn example() -> Outcome {
         machine: Machine {
             read: 20e9,
             peaks: Peaks { f32_fma: 1e11, bf16_dot: 2e11, int8_dot: 4e11, int8_tiles: 0.0 },
+            caches: 0.0,
         },
         prefill: row("prefill 512", 512, 60.0, 4000.0, 80.0),
         decode: vec![row("decode x1", 1, 8.0, 10.0, 80.0), row("decode x8", 8, 30.0, 80.0, 79.0)],

@@ -66,16 +66,19 @@ impl SimdOp for Read<'_> {
     }
 }
 
-/// Bytes that no cache holds: twice the last level, as Linux tells its size, but this many at least
-/// and 2 GiB at most.
-pub fn beyond_caches(bytes_min: usize) -> usize {
+/// Bytes of the last level of caches, as Linux tells them of the first CPU; 0 if it does not.
+pub fn cache_bytes() -> usize {
     let of_level = |level: usize| {
         let text =
             std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{level}/size")).ok()?;
         text.trim().strip_suffix('K')?.parse::<usize>().ok()
     };
-    let last = (0..5).filter_map(of_level).max().unwrap_or(0);
-    last.saturating_mul(2 << 10).min(2 << 30).max(bytes_min)
+    (0..5).filter_map(of_level).max().unwrap_or(0).saturating_mul(1 << 10)
+}
+
+/// Bytes that no cache holds: twice the last level, but this many at least and 2 GiB at most.
+pub fn beyond_caches(bytes_min: usize) -> usize {
+    cache_bytes().saturating_mul(2).min(2 << 30).max(bytes_min)
 }
 
 /// Memory to read from, larger than any cache.
