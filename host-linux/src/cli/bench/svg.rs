@@ -44,7 +44,7 @@ pub(super) fn picture(outcome: &Outcome) -> String {
             label = escaped(&row.label),
             told_at = BAR_AT + BAR as usize + 12,
             told = escaped(&format!(
-                "{}, {:.0}% of {}",
+                "{}, {:.0}% ({})",
                 tokens(row.rate),
                 100.0 * row.share(),
                 row.bound().name()
