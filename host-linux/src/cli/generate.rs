@@ -96,15 +96,24 @@ struct Speed {
 }
 
 fn tell_speed(speed: &Speed) {
+    eprintln!("{}", speed_line(speed));
+}
+
+/// Tokens that came with the first one, of a step that verified drafts, tell of no speed.
+const SPEED_MIN: Duration = Duration::from_millis(1);
+
+fn speed_line(speed: &Speed) -> String {
     let Speed { prompt_tokens, tokens, first, whole } = *speed;
-    let after = whole.saturating_sub(first).as_secs_f64();
-    let each = if tokens > 1 { after / (tokens - 1) as f64 } else { 0.0 };
-    let rate = if each > 0.0 { 1.0 / each } else { 0.0 };
-    eprintln!(
-        "{prompt_tokens} prompt tokens, first token after {:.1} ms; {tokens} tokens, {:.2} ms/token, {rate:.1} tokens/s",
-        first.as_secs_f64() * 1e3,
-        each * 1e3,
+    let mut line = format!(
+        "{prompt_tokens} prompt tokens, first token after {:.1} ms; {tokens} tokens",
+        first.as_secs_f64() * 1e3
     );
+    let after = whole.saturating_sub(first);
+    if tokens > 1 && after >= SPEED_MIN {
+        let each = after.as_secs_f64() / (tokens - 1) as f64;
+        line += &format!(", {:.2} ms/token, {:.1} tokens/s", each * 1e3, 1.0 / each);
+    }
+    line
 }
 
 /// How many draft tokens were accepted, for each source that made any.
@@ -151,4 +160,21 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), String> {
     }
     let request = session.request(&args.sampling, ids)?;
     session.stream(request, &args.sampling)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_speed_is_told_where_there_is_one() {
+        let line = |whole| {
+            let first = Duration::from_millis(20);
+            speed_line(&Speed { prompt_tokens: 5, tokens: 11, first, whole: Duration::from_micros(whole) })
+        };
+        let begins = "5 prompt tokens, first token after 20.0 ms; 11 tokens";
+        assert_eq!(line(120_000), format!("{begins}, 10.00 ms/token, 100.0 tokens/s"));
+        assert_eq!(line(20_900), begins);
+        assert_eq!(line(0), begins);
+    }
 }
