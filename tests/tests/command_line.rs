@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::io::Write;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 use verbatim_tests::process::{Running, command, output};
 use verbatim_tests::temporary::TemporaryDirectory;
 
@@ -73,12 +74,14 @@ fn a_server_says_where_it_is_and_what_it_asks_for() {
     let server = Running::start(&["--threads", "1", "--api-key", "k"]);
     let url = format!("http://{}", server.address);
     // The last line is on its way while the first is read.
+    let end = Instant::now() + Duration::from_secs(60);
     let all = loop {
         let said = server.said().join("\n");
         if said.contains("curl ") {
             break said;
         }
-        std::thread::yield_now();
+        assert!(Instant::now() < end, "it did not say how to try it: {said}");
+        std::thread::sleep(Duration::from_millis(20));
     };
     for part in [format!("{url}/\n"), format!("{url}/dashboard\n"), format!("{url}/v1\n")] {
         assert!(all.contains(&part), "no {part} in {all}");
