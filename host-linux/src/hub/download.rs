@@ -164,7 +164,7 @@ impl<'f> Shared<'f> {
         let missing = self.state().waiting.len();
         self.watch.reaches(self.partial.done());
         std::thread::scope(|scope| {
-            for _ in 0..self.hub.settings.transfer.connections.min(missing) {
+            for _ in 0..self.hub.settings.transfer.connections.max(1).min(missing) {
                 scope.spawn(|| self.work());
             }
             let hashed = hash(self.partial, self.file, |part| self.wait_for(part));

@@ -203,17 +203,18 @@ impl Client {
 
 /// The certificates in a file of PEM.
 fn certificates(path: &std::path::Path) -> Result<RootCerts, HubError> {
+    const NAMES: &str = "SSL_CERT_FILE or REQUESTS_CA_BUNDLE";
     let mut pem = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(CERTIFICATES_MAX).read_to_end(&mut pem));
-    read.map_err(|error| HubError::io(path, "read", error))?;
+    let wrong = |what: String| HubError::setting(NAMES, format!("{}: {what}", path.display()));
+    read.map_err(|error| wrong(format!("cannot read it: {error}")))?;
     let found = parse_pem(&pem).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         _ => None,
     });
     let found: Vec<Certificate<'static>> = found.collect();
     if found.is_empty() {
-        let name = path.display().to_string();
-        return Err(HubError::setting(&name, "has no certificate, expected a file of them in PEM"));
+        return Err(wrong("has no certificate, expected a file of them in PEM".to_owned()));
     }
     Ok(RootCerts::new_with_certs(&found))
 }
@@ -292,6 +293,15 @@ impl<'t> Patience<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn certificates_that_cannot_be_read_are_told_by_what_named_them() {
+        for (path, why) in [("/no/such.pem", "cannot read it: "), ("/dev/null", "has no certificate")] {
+            let error = certificates(std::path::Path::new(path)).unwrap_err().to_string();
+            let expected = format!("SSL_CERT_FILE or REQUESTS_CA_BUNDLE: {path}: {why}");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
 
     #[test]
     fn pauses_double_and_end() {

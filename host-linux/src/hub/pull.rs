@@ -15,7 +15,7 @@ use super::watch::Watch;
 use crate::load::RepositoryName;
 use crate::load::config::parse_config;
 use crate::load::gguf::shards;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are left free beside what is to come.
@@ -65,7 +65,7 @@ impl PullPlan {
             Some(index) => Some(hub.small_file(name, &commit, index, (BESIDE_MAX, watch))?),
             None => None,
         };
-        let paths = wanted(name, &form, index.as_deref(), &lengths)?;
+        let paths = BTreeSet::from_iter(wanted(name, &form, index.as_deref(), &lengths)?);
         let cache = RepositoryCache::new(&hub.settings.cache, name);
         let is_wanted = |file: &&RemoteFile| paths.contains(&file.path);
         let describe = |file: &RemoteFile| {

@@ -49,11 +49,11 @@ impl RemovalPlan {
                 };
             }
         }
-        let blobs: Vec<PathBuf> = freed
-            .into_iter()
-            .filter(|blob| !kept.contains(blob) && blob.starts_with(root))
-            .cloned()
-            .collect();
+        // A link may lead anywhere; what goes lies where blobs do, or is the name itself.
+        let folder = root.join("blobs");
+        let is_own = |blob: &PathBuf| goes.contains(blob) || blob.parent() == Some(folder.as_path());
+        let blobs: Vec<PathBuf> =
+            freed.into_iter().filter(|blob| !kept.contains(blob) && is_own(blob)).cloned().collect();
         // A link to elsewhere takes no room here.
         let length = |blob: &PathBuf| fs::symlink_metadata(blob).map_or(0, |metadata| metadata.len());
         let bytes = blobs.iter().map(length).sum();
@@ -184,6 +184,32 @@ mod tests {
         assert!(!cache.root.join("refs/main").exists() && cache.root.join("refs/old").exists());
         assert!(!cache.snapshot(&"1".repeat(40)).exists());
         assert!(plan(&directory, "org/small@main").is_err());
+    }
+
+    #[test]
+    fn a_cache_may_be_named_by_a_way_around() {
+        let directory = TemporaryDirectory::new("remove-around");
+        let cache = cache(&directory);
+        fs::create_dir(directory.path().join("aside")).unwrap();
+        let around = directory.path().join("aside/..");
+        let name = RepositoryName::parse("org/small@main").unwrap();
+        let found = RemovalPlan::new(&around, &name).unwrap();
+        assert_eq!(found.bytes, 100);
+        found.remove().unwrap();
+        assert_eq!(blobs(&cache), "ac");
+    }
+
+    #[test]
+    fn links_to_folders_take_no_folder_with_them() {
+        let directory = TemporaryDirectory::new("remove-links");
+        let cache = cache(&directory);
+        let snapshot = cache.snapshot(&"1".repeat(40));
+        for (name, target) in [("all", "../../blobs"), ("root", "../.."), ("hub", "../../..")] {
+            std::os::unix::fs::symlink(target, snapshot.join(name)).unwrap();
+        }
+        plan(&directory, "org/small@main").unwrap().remove().unwrap();
+        assert_eq!(blobs(&cache), "ac", "what other commits name stays");
+        assert!(!snapshot.exists());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::load::{RepositoryName, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 /// Entries of one folder that are looked at, at most.
@@ -149,19 +149,21 @@ pub fn locate(cache: &Path, name: &RepositoryName) -> Result<PathBuf, HubError> 
 fn cached_file(path: &Path) -> CachedFile {
     let bytes = fs::metadata(path).ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len());
     // The link itself says which blob it means, even where that is another link.
-    let target = fs::read_link(path).ok().map(|target| lexical(&path.parent().unwrap_or(path).join(target)));
+    let target = fs::read_link(path).ok().map(|target| leads_to(path.parent().unwrap_or(path), &target));
     CachedFile { blob: target.unwrap_or_else(|| path.to_owned()), bytes }
 }
 
-/// A path without `..`, each of which takes away the part before it.
-fn lexical(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir => {
-                out.pop();
-            }
-            part => out.push(part),
+/// Where a link in a folder leads, by its words alone: each `..` takes away the part before it. The
+/// folder stays as it was named, so that what lies in the cache has a path that begins like that of
+/// the cache, even where that one has `..` in it.
+fn leads_to(folder: &Path, target: &Path) -> PathBuf {
+    let mut out = folder.to_owned();
+    for part in target.components() {
+        let is_named = matches!(out.components().next_back(), Some(Component::Normal(_)));
+        if part == Component::ParentDir && is_named {
+            out.pop();
+        } else {
+            out.push(part);
         }
     }
     out
@@ -208,6 +210,15 @@ mod tests {
     use super::super::verify::ContentHash;
     use super::*;
     use verbatim_tests::temporary::TemporaryDirectory;
+
+    #[test]
+    fn a_link_leads_from_the_folder_as_it_is_named() {
+        let of = |folder: &str, target: &str| leads_to(Path::new(folder), Path::new(target));
+        assert_eq!(of("/a/../hub/m/snapshots/c", "../../blobs/x"), Path::new("/a/../hub/m/blobs/x"));
+        assert_eq!(of("../hub/m/snapshots/c", "../../blobs/x"), Path::new("../hub/m/blobs/x"));
+        assert_eq!(of("../m", "../../x"), Path::new("../../x"), "what is above is not known");
+        assert_eq!(of("/hub/m", "/else/x"), Path::new("/else/x"));
+    }
 
     #[test]
     fn a_repository_is_its_commits_and_their_files() {

@@ -47,7 +47,7 @@ pub struct Proxies {
 /// How files are cut, and how patiently a server is asked.
 #[derive(Clone, Debug)]
 pub struct Transfer {
-    /// Parts of one file that come at the same time.
+    /// Parts of one file that come at the same time; 0 is as 1.
     pub connections: usize,
     /// Bytes of a part; of a file of more than 1,024 parts they are larger.
     pub part_bytes: u64,
