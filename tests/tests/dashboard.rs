@@ -41,6 +41,13 @@ fn cancel(server: &Running, id: &str, headers: &[&str]) -> (u16, Value) {
     (status, serde_json::from_str(&body).expect("JSON"))
 }
 
+/// What is told now.
+fn told_now(server: &Running, headers: &[&str]) -> Value {
+    let (status, text) = answer(ask(server, "GET /dashboard/events?events=1", headers, ""));
+    assert_eq!(status, 200, "{text}");
+    serde_json::from_str(text.trim().strip_prefix("data: ").expect("an event")).expect("JSON")
+}
+
 /// Somebody who reads events as they come.
 struct Watcher(BufReader<TcpStream>);
 
@@ -365,18 +372,56 @@ fn who_may_cancel_ends_a_request() {
     drop(watcher);
     let event = Watcher::new(&server, &[bob]).next().expect("an event");
     assert!(!event["log"]["list"].to_string().contains("a/b"), "{event}");
+
+    // Who was shown everything is shown no more of it once the key may not see it.
+    std::fs::write(&file, "ann sk-ann\nbob sk-bob\nroot sk-root\n").expect("written");
+    server.signal("HUP");
+    while all.next().is_some() {}
+    assert_eq!(told_now(&server, &[root])["rights"]["cancel"], json!("own"));
+}
+
+/// A key without a name is called by its place in the file, which may be another's later.
+#[test]
+fn lines_of_a_key_stay_its_own() {
+    let folder = Files::tiny().directory("dashboard-owner");
+    let keys = TemporaryDirectory::new("dashboard-places");
+    let file = keys.path().join("keys");
+    std::fs::write(&file, "sk-first\nsk-second\n").expect("written");
+    let server = serve(folder.path(), &["--api-key-file", file.to_str().expect("UTF-8")]);
+    let (first, second) = ("x-api-key: sk-first", "x-api-key: sk-second");
+    assert_eq!(answer(ask(&server, "GET /v1/models", &[first, "x-request-id: mine"], "")).0, 200);
+    let lines = |key: &str| {
+        let lines = told_now(&server, &[key])["log"]["list"].to_string();
+        (lines.contains("mine"), lines.contains("key-2"))
+    };
+    let wait = || std::thread::sleep(Duration::from_millis(10));
+    while !lines(first).0 {
+        wait();
+    }
+    assert!(!lines(second).0);
+    std::fs::write(&file, "sk-second\nsk-first\n").expect("written");
+    server.signal("HUP");
+    // Its own lines tell when the server has read the file.
+    while !lines(first).1 {
+        wait();
+    }
+    assert_eq!((lines(first).0, lines(second).0), (true, false));
 }
 
 #[test]
 fn without_keys_only_the_machine_itself_cancels() {
     let folder = Files::tiny().directory("dashboard-local");
-    let server = serve(folder.path(), &[]);
+    let server = serve(folder.path(), &["--cors-origin", "http://app.example"]);
     assert_eq!(cancel(&server, "none", &[]).0, 404);
+    assert_eq!(cancel(&server, "none", &["Origin: http://localhost"]).0, 404, "a page of this server");
     let (status, told) = cancel(&server, "none", &["X-Forwarded-For: 192.0.2.1"]);
     let message = told["error"]["message"].as_str().expect("a message");
     assert!(status == 403 && message.contains("admin=true"), "{status} {message}");
     let (status, _) = cancel(&server, "none", &["Origin: http://evil.example"]);
     assert_eq!(status, 403, "no page of others");
-    let event = Watcher::new(&server, &["X-Real-IP: 192.0.2.1"]).next().expect("an event");
-    assert_eq!(event["rights"]["cancel"], json!("none"));
+    for header in ["X-Real-IP: 192.0.2.1", "Via: 1.1 proxy", "Origin: http://app.example"] {
+        assert_eq!(told_now(&server, &[header])["rights"]["cancel"], json!("none"), "{header}");
+        let (status, told) = cancel(&server, "none", &[header]);
+        assert_eq!(status, 403, "{header}: {told}");
+    }
 }

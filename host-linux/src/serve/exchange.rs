@@ -15,7 +15,6 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
-use std::sync::Arc;
 use tiny_http::Method;
 
 /// Bytes of a file that are sent at once.
@@ -94,7 +93,7 @@ impl<'s> Exchange<'s> {
             request_id: self.record.request_id.clone(),
             route: self.record.route,
             key: self.record.key.clone(),
-            owner: self.key.as_ref().map(|key| Arc::clone(&key.owner)),
+            owner: self.record.owner.clone(),
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Record {
     pub request_id: String,
     /// The name of the API key that it came with.
     pub key: Option<Arc<str>>,
+    /// Who owns what it leaves behind, also when that key has another name; nobody without a key.
+    pub owner: Option<Arc<str>>,
     /// The path of its route; none where no route matched.
     pub route: Option<&'static str>,
     /// The HTTP status of the answer. That of a stream is 200, whatever its last event says.

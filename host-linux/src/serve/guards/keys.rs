@@ -147,7 +147,12 @@ impl Keys {
 
     /// Whether a key is still one of them.
     pub fn has(&self, secret: Secret) -> bool {
-        self.by_secret.contains_key(&secret)
+        self.limits(secret).is_some()
+    }
+
+    /// What a key may ask for; none if it is not one of them any more.
+    pub fn limits(&self, secret: Secret) -> Option<&KeyLimits> {
+        self.by_secret.get(&secret).map(|at| &self.list[*at].limits)
     }
 }
 

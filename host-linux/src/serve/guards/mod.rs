@@ -141,6 +141,7 @@ pub fn key_is_known(exchange: &mut Exchange<'_>) -> Result<Permit, ApiError> {
     if let Some(key) = keys.find(sent.into_iter().flatten()) {
         let key = key.clone();
         exchange.record.key = Some(Arc::clone(&key.name));
+        exchange.record.owner = Some(Arc::clone(&key.owner));
         exchange.key = Some(key);
         return Ok(Permit::PASS);
     }

@@ -18,8 +18,8 @@ const MESSAGE_BYTES: usize = 500;
 pub enum Audience {
     /// Everybody: it concerns all requests.
     All,
-    /// Whoever holds the key of this name.
-    Key(Arc<str>),
+    /// Whoever holds a key of this owner.
+    Owner(Arc<str>),
     /// Nobody else than those.
     Operator,
 }
@@ -92,7 +92,7 @@ impl Tail {
             request_id: Some(request_id),
             message: format!("{route} {}", record.status),
             fields,
-            audience: record.key.clone().map_or(Audience::Operator, Audience::Key),
+            audience: record.owner.clone().map_or(Audience::Operator, Audience::Owner),
         });
     }
 
@@ -170,6 +170,7 @@ mod tests {
         let record = |id: usize| Record {
             request_id: format!("req-{id}"),
             key: Some("ann".into()),
+            owner: Some("name ann".into()),
             route: Some("/v1/completions"),
             status: 200,
             usage: Usage { prompt_tokens: 3, ..Usage::default() },
@@ -183,7 +184,7 @@ mod tests {
         assert_eq!((tail.count(), lines.len(), lines[0].number), (count, LINES_MAX, 11));
         let last = tail.since(count - 1);
         assert_eq!((last.len(), last[0].request_id.as_deref()), (1, Some("req-265")));
-        assert_eq!(last[0].audience, Audience::Key("ann".into()));
+        assert_eq!(last[0].audience, Audience::Owner("name ann".into()));
         assert_eq!((last[0].message.as_str(), last[0].is_trouble), ("/v1/completions 200", false));
         assert!(tail.since(count).is_empty());
         let error = RecordedError { kind: "server_error", param: None };

@@ -41,13 +41,14 @@ again. A line of a batch ends with the same error. The log has a line of it. Sta
 
 | keys of the server | who | sees | cancels |
 |---|---|---|---|
-| none | programs on the same machine (loopback or Unix socket), not behind a proxy | all | all |
+| none | programs on the same machine (loopback or Unix socket), not behind a proxy, and this server's pages there | all | all |
 | none | others | all | nothing |
 | some | a key with `admin=true` in the file of keys | all | all |
 | some | another key | numbers of all; ids, routes, keys and log lines of its own requests | its own requests |
 
-A request counts as one behind a proxy if it has the header `Forwarded`, `X-Forwarded-For` or `X-Real-IP`. A proxy on
-the same machine that sets none of them makes everybody a program on it: give such a server keys.
+A request counts as one behind a proxy if it has the header `Forwarded`, `Via`, `X-Forwarded-For` or `X-Real-IP`. A
+proxy on the same machine that sets none of them makes everybody a program on it: give such a server keys. A page of
+another origin that may ask (option `cors-origin`) counts among the others, wherever its browser is.
 
 ## Fields, version 1
 

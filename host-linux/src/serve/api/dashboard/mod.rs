@@ -19,6 +19,7 @@ mod telling;
 use crate::serve::error::ApiError;
 use crate::serve::events::{Events, Framing};
 use crate::serve::exchange::Exchange;
+use crate::serve::guards::keys::Key;
 use crate::serve::notice::Notice;
 use crate::serve::server::Server;
 use crate::serve::transport::client::Client;
@@ -45,7 +46,8 @@ pub(super) fn schema() -> Value {
     serde_json::from_str(include_str!("schema.json")).unwrap_or_default()
 }
 
-/// Sends events until the client leaves or the server ends.
+/// Sends events until the client leaves, its key is taken away or means something else, or the
+/// server ends.
 pub fn events(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let (interval, count) = (interval(exchange)?, count(exchange)?);
     if *exchange.method() == Method::Head {
@@ -56,10 +58,12 @@ pub fn events(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let _watching = server.watchers.enter()?;
     let rights = Rights::of(exchange);
     let client = exchange.client.clone();
-    let secret = exchange.key.as_ref().map(|key| key.secret);
+    let key = exchange.key.clone();
     let may_still_watch = || {
         let keys = server.guards.keys();
-        secret.map_or_else(|| keys.is_empty(), |secret| keys.has(secret))
+        let has_all =
+            |key: &Key| keys.limits(key.secret).is_some_and(|now| now.is_admin == key.limits.is_admin);
+        key.as_ref().map_or_else(|| keys.is_empty(), has_all)
     };
     let mut events = exchange.open_events(Framing::Sse, &HEADERS);
     send(server, (rights, interval, count), &client, &mut events, &may_still_watch);

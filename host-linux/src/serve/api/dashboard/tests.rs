@@ -171,7 +171,7 @@ fn a_key_is_not_told_of_others() {
     let rig = Rig::new();
     let server = &rig.server;
     let watch = server.engine.watch();
-    let rights = Rights::Own { owner: "name bob".into(), name: "bob".into() };
+    let rights = Rights::Own("name bob".into());
     let mut teller = Teller::new(server, rights, Duration::from_millis(100));
     let sender = |owner: &str| Sender {
         request_id: format!("of {owner}"),
