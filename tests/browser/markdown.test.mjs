@@ -131,6 +131,7 @@ test('no text takes for ever', () => {
     '|a',
     '&#1',
     'http://a',
+    '(http://',
     '<http://a',
     '\\',
     '```\n',
@@ -143,6 +144,7 @@ test('no text takes for ever', () => {
   hostile.push(
     `http://a${many(')')}`,
     `a${many(' ')}b`,
+    `a${many(' ')}b\nc`,
     `${many(' ')}b`,
     `# a${many(' ')}b`,
     `# ${many('#')}`,
@@ -166,4 +168,18 @@ test('hashes are SHA-256', () => {
 
 test('code without a known language is as it was', () => {
   assert.deepEqual(highlight('a < b', 'klingon'), ['a < b']);
+});
+
+test('comments and strings of several lines are one', (t) => {
+  globalThis.document = { createElement: () => ({}) };
+  t.after(() => delete globalThis.document);
+  const of = (code, language) => highlight(code, language).find((piece) => piece.className);
+  for (const [code, language, kind] of [
+    ['/* a\n b */', 'c', 'comment'],
+    ['/* a\n open', 'css', 'comment'],
+    ['<!-- a\n b -->', 'html', 'comment'],
+    ['"""a\nb"""', 'python', 'string'],
+  ]) {
+    assert.deepEqual(of(`${code}`, language), { className: `hl-${kind}`, textContent: code });
+  }
 });

@@ -67,6 +67,16 @@ export function post(path, body, signal) {
  */
 export async function readEvents(response, onEvent) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    await readAll(reader, onEvent);
+  } catch (error) {
+    // A stream that nobody reads would keep one of the few connections that a browser has.
+    reader.cancel().catch(() => {});
+    throw error;
+  }
+}
+
+async function readAll(reader, onEvent) {
   let rest = '';
   for (;;) {
     let part;

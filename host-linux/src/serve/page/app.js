@@ -174,8 +174,12 @@ function wireKeys() {
 async function openLatest() {
   const id = sessionStorage.getItem('verbatim-open');
   const kept = (await store.conversations()).find((conversation) => conversation.id === id);
-  if (kept) await chat.open(kept);
-  else chat.startNew();
+  try {
+    if (kept) return await chat.open(kept);
+  } catch (error) {
+    toast(`The conversation cannot be read: ${error.message}`);
+  }
+  chat.startNew();
 }
 
 async function begin() {

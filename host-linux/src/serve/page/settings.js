@@ -5,9 +5,18 @@ import { $, button, h } from './dom.js';
 import { parameterFields, parametersOf, parse } from './view/parameters.js';
 
 const NAME = 'verbatim-settings';
-const saved = JSON.parse(localStorage.getItem(NAME) ?? '{}');
+/** What was kept; nothing where that cannot be read, or was not written by this page. */
+function readSaved() {
+  try {
+    const { texts, ...others } = JSON.parse(localStorage.getItem(NAME)) ?? {};
+    return typeof texts === 'object' && texts ? { texts, ...others } : others;
+  } catch {
+    return {};
+  }
+}
+
 /** `texts`: what was typed for each parameter. `alternatives`: how many are told of each token. */
-const settings = { texts: {}, theme: 'auto', alternatives: 5, model: '', ...saved };
+const settings = { texts: {}, theme: 'auto', alternatives: 5, model: '', ...readSaved() };
 let parameters = new Map();
 
 const save = () => localStorage.setItem(NAME, JSON.stringify(settings));

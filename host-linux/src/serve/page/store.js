@@ -14,6 +14,16 @@ const done = (request) =>
     request.onerror = () => reject(request.error);
   });
 
+/**
+ * Waits until what was written is kept. That a disk is full, the browser says at the end of a
+ * transaction, when its requests have succeeded.
+ */
+const kept = (transaction) =>
+  new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error ?? new Error('the browser has taken it back'));
+  });
+
 let opened;
 function database() {
   opened ??= (() => {
@@ -41,7 +51,9 @@ export function setProblem(handler) {
 
 async function put(name, value) {
   try {
-    await done((await store(name, 'readwrite')).put(value));
+    const place = await store(name, 'readwrite');
+    place.put(value);
+    await kept(place.transaction);
   } catch (error) {
     onProblem(error);
   }

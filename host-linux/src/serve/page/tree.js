@@ -19,12 +19,14 @@ export function siblings(messages, message) {
 
 /** The newest end below a message. */
 export function leafBelow(messages, message) {
-  const under = [...messages.values()].filter((other) => other.parent === message.id);
-  if (!under.length) return message;
-  return leafBelow(
-    messages,
-    under.reduce((a, b) => (b.created > a.created ? b : a)),
-  );
+  let leaf = message;
+  // In a file that is imported, messages may stand in a circle.
+  for (let left = messages.size; left > 0; left -= 1) {
+    const under = [...messages.values()].filter((other) => other.parent === leaf.id);
+    if (!under.length) break;
+    leaf = under.reduce((a, b) => (b.created > a.created ? b : a));
+  }
+  return leaf;
 }
 
 /** A file that was attached, as the model reads it. */

@@ -1,10 +1,10 @@
 // Colours for code: comments, strings, numbers, keywords and names that are called. One scanner for
-// all languages, with what a family calls a comment and a string.
+// all languages, with what a family calls a comment and a string. `(?![^])` is the end of the code.
 
 const words = (text) => new Set(text.split(' '));
 
 const C = {
-  comment: '\\/\\/.*|\\/\\*[^]*?(?:\\*\\/|$)',
+  comment: '\\/\\/.*|\\/\\*[^]*?(?:\\*\\/|(?![^]))',
   string: '"(?:\\\\.|[^"\\\\\\n])*"?|\'(?:\\\\.|[^\'\\\\\\n])*\'?',
 };
 const HASH = { ...C, comment: '#.*' };
@@ -42,7 +42,7 @@ const FAMILIES = {
   },
   python: {
     comment: '#.*',
-    string: `[rbfRBF]{0,2}(?:"""[^]*?(?:"""|$)|'''[^]*?(?:'''|$))|${C.string}`,
+    string: `[rbfRBF]{0,2}(?:"""[^]*?(?:"""|(?![^]))|'''[^]*?(?:'''|(?![^])))|${C.string}`,
     keywords: words(
       'and as assert async await break class continue def del elif else except False finally for from global if import in is lambda None nonlocal not or pass raise return True try while with yield match case self',
     ),
@@ -62,7 +62,7 @@ const FAMILIES = {
   },
   sql: {
     ...C,
-    comment: '--.*|\\/\\*[^]*?(?:\\*\\/|$)',
+    comment: '--.*|\\/\\*[^]*?(?:\\*\\/|(?![^]))',
     ignoreCase: true,
     keywords: words(
       'select from where and or not in is null insert into values update set delete create table drop alter index view join left right inner outer full on group by order having limit offset union all as distinct case when then else end primary key foreign references default unique exists between like with returning',
@@ -78,12 +78,17 @@ const FAMILIES = {
   json: { comment: '\\/\\/.*', string: '"(?:\\\\.|[^"\\\\\\n])*"?', keywords: words('true false null') },
   yaml: { ...HASH, comment: '(?:^|(?<=\\s))#.*', keywords: words('true false null yes no on off') },
   markup: {
-    comment: '<!--[^]*?(?:-->|$)',
+    comment: '<!--[^]*?(?:-->|(?![^]))',
     string: '"[^"]*"|\'[^\']*\'',
     keywords: new Set(),
     name: '<\\/?[\\w:-]+|\\/?>',
   },
-  css: { comment: '\\/\\*[^]*?(?:\\*\\/|$)', string: C.string, keywords: new Set(), name: '[-\\w]+(?=\\s*:)|@[-\\w]+' },
+  css: {
+    comment: '\\/\\*[^]*?(?:\\*\\/|(?![^]))',
+    string: C.string,
+    keywords: new Set(),
+    name: '[-\\w]+(?=\\s*:)|@[-\\w]+',
+  },
   diff: { comment: '^(?:@@|diff|index|---|\\+\\+\\+).*', string: '^\\+.*', keywords: new Set(), name: '^-.*' },
 };
 

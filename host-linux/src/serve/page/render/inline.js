@@ -30,7 +30,7 @@ const PUNCTUATION = /[\p{P}\p{S}]/u;
 const ESCAPABLE = /[!-/:-@[-`{-~]/;
 const ENTITY = /&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|([A-Za-z]\w*));/y;
 const AUTOLINK = /<(?:(https?:\/\/[^\s<>]*)|([\w.+-]+@[\w-]+(?:\.[\w-]+)+))>/iy;
-const BARE = /(?:https?:\/\/|www\.)[^\s<]+/iy;
+const BARE = /(?:https?:\/\/|www\.)[a-z\d][^\s<]*/iy;
 const TARGET =
   /\([ \n]*(?:<([^<>\n]*)>|((?:\\.|[^\s()\\]|\((?:\\.|[^\s()\\])*\))*))(?:[ \n]+(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\(((?:\\.|[^()\\])*)\)))?[ \n]*\)/y;
 const DOLLARS = /\$\$([^$]+)\$\$|\$(?![\s$])((?:\\.|[^$\\\n])*?[^\s\\$])\$(?!\d)/y;
@@ -178,7 +178,6 @@ class Scanner {
     const found = /[\s(*_~"'\]>:,;]/.test(before) && this.match(BARE);
     if (!found) return false;
     const shown = found[0].slice(0, bareLength(found[0]));
-    if (!/^www\.\w|:\/\/\w/i.test(shown)) return false;
     const href = /^www/i.test(shown) ? `https://${shown}` : shown;
     return this.push({ type: 'link', href, title: null, inner: [text(shown)] }, shown.length) ?? true;
   }
@@ -190,7 +189,8 @@ class Scanner {
 
   newline() {
     const last = this.out.at(-1);
-    const spaces = last?.type === 'text' ? / *$/.exec(last.value)[0].length : 0;
+    let spaces = 0;
+    if (last?.type === 'text') while (last.value.at(-1 - spaces) === ' ') spaces += 1;
     if (spaces) last.value = last.value.slice(0, -spaces);
     const leading = this.match(/\n[ \t]*/y)[0].length;
     return this.push(spaces >= 2 ? { type: 'break' } : text('\n'), leading) ?? true;
