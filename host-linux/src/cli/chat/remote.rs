@@ -22,6 +22,8 @@ const WAITING: usize = 64;
 const ANSWER_MAX: usize = 16 << 20;
 /// Models of a server that are listed.
 const MODELS_MAX: usize = 50;
+/// Bytes of a model's name, at most: some servers name models by their paths.
+const NAME_MAX: usize = 4096;
 
 /// A server, and the model of it that is asked.
 pub(super) struct Remote {
@@ -106,13 +108,13 @@ fn untold() -> Told {
     Told { end: End::Whole, seed: None, figures: Figures::default() }
 }
 
-/// The names of a server's models.
+/// The names of a server's models, as it wrote them.
 fn models(place: &Place) -> Result<Vec<String>, String> {
     let body =
         json(place.get("/v1/models")?).map_err(|error| format!("{}: {error}", place.url("/v1/models")))?;
     let list = body.get("data").and_then(Value::as_array).into_iter().flatten();
-    let names = list.filter_map(|model| model.get("id")?.as_str()).map(quote);
-    Ok(names.take(MODELS_MAX).collect())
+    let names = list.filter_map(|model| model.get("id")?.as_str()).filter(|name| name.len() <= NAME_MAX);
+    Ok(names.take(MODELS_MAX).map(str::to_owned).collect())
 }
 
 /// Sends the body, and hands on what comes, until whoever asked has left.
@@ -272,7 +274,7 @@ impl Partner for Remote {
         if let Some(fingerprint) = &self.fingerprint {
             lines.push(format!("fingerprint {fingerprint}"));
         }
-        let models = models(&self.place)?;
+        let models: Vec<String> = models(&self.place)?.iter().map(|name| quote(name)).collect();
         lines.push(format!("the server has: {}", models.join(", ")));
         Ok(lines)
     }

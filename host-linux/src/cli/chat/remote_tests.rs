@@ -102,6 +102,20 @@ fn an_answer_comes_as_events() {
     assert_eq!((&body["stream"], &body["stream_options"]["include_usage"]), (&json!(true), &json!(true)));
 }
 
+/// Some servers name models by their paths.
+#[test]
+fn a_long_name_is_sent_as_it_is() {
+    let name = format!("/models/{}/end", "a".repeat(300));
+    let models = answer(200, &json!({"data": [{"id": "x".repeat(5000)}, {"id": name}]}));
+    let whole = answer(200, &json!({"choices": [{"message": {"role": "assistant", "content": "Hi"}}]}));
+    let (place, server) = serve(vec![models.clone(), whole, models]);
+    let mut remote = Remote::new(place, None).expect("a model");
+    asked(&mut remote).0.expect("an answer");
+    let told = remote.describe().expect("lines");
+    assert!(told.iter().any(|line| line.starts_with("the server has: ") && line.len() < 150), "{told:?}");
+    assert_eq!(server.join().expect("it served")[1].1["model"], json!(name));
+}
+
 #[test]
 fn a_server_may_know_less() {
     let refusal = answer(422, &json!({"detail": "extra field stream_options is forbidden"}));

@@ -52,17 +52,19 @@ pub(super) fn save(path: &Path, conversation: &Conversation, partner: &dyn Partn
         "parameters": conversation.parameters,
         "messages": messages,
     });
-    // Whole or not at all: the old file is replaced when the new one is written.
+    // Whole or not at all: the old file is replaced when the new one is written. That one is new,
+    // so it is no file of others, and no link to one.
     let mut part = path.as_os_str().to_owned();
-    part.push(".part");
+    part.push(format!(".{}.part", std::process::id()));
     let part = Path::new(&part);
-    let written = || -> std::io::Result<()> {
-        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part)?;
-        out.write_all(format!("{file:#}\n").as_bytes())?;
-        out.sync_all()?;
-        fs::rename(part, path)
-    };
-    written().map_err(at)
+    let out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(part);
+    let mut out = out.map_err(|error| format!("{}: {error}", part.display()))?;
+    let written = out.write_all(format!("{file:#}\n").as_bytes()).and_then(|()| out.sync_all());
+    let moved = written.and_then(|()| fs::rename(part, path));
+    if moved.is_err() {
+        let _ = fs::remove_file(part);
+    }
+    moved.map_err(at)
 }
 
 fn value(message: &Message) -> Value {
@@ -162,6 +164,11 @@ mod tests {
         conversation.undo();
         save(&path, &conversation, &partner).expect("one of ours is replaced");
         assert_eq!(load(&path).expect("it is read").conversation, conversation);
+        let part = folder.path().join(format!("a.json.{}.part", std::process::id()));
+        assert!(!part.exists(), "nothing is left beside it");
+        fs::write(&part, "of somebody else").expect("a file");
+        assert!(save(&path, &conversation, &partner).is_err());
+        assert_eq!(fs::read_to_string(&part).expect("a file"), "of somebody else");
 
         let other = folder.path().join("other");
         fs::write(&other, "do not lose me").expect("a file");

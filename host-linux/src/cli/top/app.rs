@@ -1,7 +1,11 @@
 //! What keys do: quit, pause, choose a sequence, and cancel its request after a question.
 use super::look::Look;
-use super::state::{State, Update};
+use super::state::{Link, State, Update};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::time::{Duration, Instant};
+
+/// How long a server may say nothing; it says something every second, if only that nothing is new.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// What is drawn in one frame.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,8 @@ pub(super) struct App {
     url: String,
     look: Look,
     live: State,
+    /// When the server was heard last.
+    heard: Instant,
     /// What is shown while it is paused.
     frozen: Option<State>,
     chosen: Option<String>,
@@ -51,12 +57,23 @@ impl App {
     /// A program that has heard of nothing yet.
     pub(super) fn new(url: String, look: Look) -> Self {
         let (live, frozen, chosen, question, message) = Default::default();
-        Self { url, look, live, frozen, chosen, question, message }
+        Self { url, look, live, heard: Instant::now(), frozen, chosen, question, message }
     }
 
     /// Takes what the server has sent, also while the picture stands still.
     pub(super) fn take(&mut self, update: Update) {
+        self.heard = Instant::now();
         self.live.take(update);
+    }
+
+    /// Notes by `now` that a server which seems to be there has said nothing for long, as one does
+    /// whose machine is gone; whether that is news.
+    pub(super) fn note_silence(&mut self, now: Instant) -> bool {
+        let is_silent = self.live.link == Link::Live && now.saturating_duration_since(self.heard) > SILENCE;
+        if is_silent {
+            self.take(Update::Lost(format!("nothing has come for {} s", SILENCE.as_secs())));
+        }
+        is_silent
     }
 
     /// Says what came of a wish, until the next key.
@@ -224,6 +241,10 @@ mod tests {
         assert!(shown.iter().any(|line| line.contains("req-7")));
         app.take(Update::Event(sample()));
         assert!(lines(&app, 80, 24)[0].starts_with("● demo ready"));
+        assert!(!app.note_silence(Instant::now()));
+        let later = Instant::now() + SILENCE + Duration::from_secs(1);
+        assert!(app.note_silence(later) && !app.note_silence(later));
+        assert_eq!(lines(&app, 80, 24)[1], "nothing has come for 15 s");
         assert!(
             lines(&App::new("http://h:1".to_owned(), PLAIN), 80, 24)[0]
                 .starts_with("● http://h:1 connecting")

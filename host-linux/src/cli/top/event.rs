@@ -7,8 +7,10 @@ use serde_json::Value;
 pub(super) const VERSION: u64 = 1;
 /// Sequences of an event that are kept, at most.
 const SEQUENCES_MAX: usize = 256;
-/// Steps of an event that are kept, at most.
-const STEPS_MAX: usize = 128;
+/// Steps of an event that are kept, at most: as many as a server sends.
+const STEPS_MAX: usize = 256;
+/// Rows of a kind in a step, at most; no engine has more.
+const ROWS_MAX: u64 = 1 << 32;
 /// Lines of the log of an event that are kept, at most.
 const LINES_MAX: usize = 256;
 /// Cells of the map of KV blocks that are kept, at most.
@@ -81,6 +83,8 @@ pub(super) const KINDS: [&str; 4] = ["prefill", "decode", "verify", "draft"];
 /// A step that the engine has made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Step {
+    /// Its number among all of them, from 1.
+    pub(super) number: u64,
     /// Rows by kind, as in [`KINDS`].
     pub(super) rows: [u64; 4],
     /// Milliseconds that it took.
@@ -130,7 +134,8 @@ fn sequence(of: At<'_>) -> Sequence {
 /// The steps of an event, oldest first.
 pub(super) fn steps(event: At<'_>) -> impl Iterator<Item = Step> {
     event.list("/steps/list").take(STEPS_MAX).map(|of| Step {
-        rows: KINDS.map(|kind| of.count(&format!("/{kind}"))),
+        number: of.count("/n"),
+        rows: KINDS.map(|kind| of.count(&format!("/{kind}")).min(ROWS_MAX)),
         ms: of.number("/ms").unwrap_or(0.0),
         budget_ms: of.number("/budget_ms"),
     })

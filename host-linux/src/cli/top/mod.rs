@@ -96,6 +96,7 @@ fn watch(
             app.take(update);
             is_new = true;
         }
+        is_new |= app.note_silence(Instant::now());
         for message in said.try_iter() {
             app.say(message);
             is_new = true;

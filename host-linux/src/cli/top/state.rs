@@ -82,9 +82,15 @@ impl State {
         if at.count("/steps/total") < self.event().count("/steps/total") {
             self.steps.clear();
         }
+        // The first event of a connection has all lines that are kept, and may have steps that the
+        // one before it has told.
+        if at.count("/number") == 0 {
+            self.log.clear();
+        }
+        let last = self.steps.back().map_or(0, |step| step.number);
         self.sequences = event::sequences(at);
         self.cells = event::cells(at);
-        self.steps.extend(event::steps(at));
+        self.steps.extend(event::steps(at).filter(|step| step.number > last));
         self.log.extend(event::log(at));
         self.event = event;
         self.steps.drain(..self.steps.len().saturating_sub(STEPS_MAX));
@@ -139,16 +145,26 @@ pub(super) mod tests {
         assert_eq!((state.link.clone(), state.has_event()), (Link::Connecting, false));
         state.take(Update::Event(sample()));
         state.take(Update::Event(sample()));
-        assert_eq!((state.steps.len(), state.log.len(), state.sequences.len()), (4, 4, 2));
+        assert_eq!((state.steps.len(), state.log.len(), state.sequences.len()), (2, 4, 2), "each step once");
+        let mut first = sample();
+        first["number"] = json!(0);
+        state.take(Update::Event(first));
+        assert_eq!((state.steps.len(), state.log.len()), (2, 2), "a new connection tells all lines anew");
         state.take(Update::Lost("gone".to_owned()));
         assert_eq!(state.link, Link::Gone("gone".to_owned()));
         assert!(state.has_event(), "what was known stays");
         let mut anew = sample();
         anew["steps"]["total"] = json!(2);
+        anew["steps"]["list"] =
+            json!([{"n": 1, "decode": 1}, {"n": 2, "decode": u64::MAX, "prefill": u64::MAX}]);
         state.take(Update::Event(anew));
         assert_eq!((state.steps.len(), &state.link), (2, &Link::Live));
-        for _ in 0..400 {
-            state.take(Update::Event(sample()));
+        assert!(state.steps[1].rows.iter().sum::<u64>() > 0, "no number is too large");
+        for number in 0..400 {
+            let mut event = sample();
+            let list = [1, 2].map(|n| json!({"n": 5000 + 2 * number + n, "decode": 1}));
+            event["steps"] = json!({"total": 5000 + 2 * number + 2, "list": list});
+            state.take(Update::Event(event));
         }
         assert_eq!((state.steps.len(), state.log.len()), (STEPS_MAX, LINES_MAX));
     }

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn steps_are_bars_with_their_times_below() {
-        let step = |rows, ms, budget| Step { rows, ms, budget_ms: Some(budget) };
+        let step = |rows, ms, budget| Step { number: 0, rows, ms, budget_ms: Some(budget) };
         let steps = [step([0, 1, 0, 0], 10.0, 50.0), step([12, 4, 0, 0], 80.0, 50.0)];
         let plain = drawn(&steps, Look { has_colours: false });
         assert_eq!(plain, Buffer::with_lines(["   █", "  ▁█", "  ▁█"]));
