@@ -33,18 +33,19 @@ use std::path::{Path, PathBuf};
 Without a command, verbatim serves; `verbatim serve --help` has the flags.
 
 Examples:
-  verbatim                                                 serve the built-in demonstration model
-  verbatim --model ./TinyLlama-1.1B-Chat-v1.0              serve a model over HTTP
-  verbatim generate --model ./stories260K 'Once upon a time'
-  verbatim chat --model HuggingFaceTB/SmolLM2-135M-Instruct
-  verbatim pull HuggingFaceTB/SmolLM2-135M-Instruct        fetch a model; list, show, rm go on
-  verbatim inspect --model ./TinyLlama-1.1B-Chat-v1.0      plan, memory, fingerprint
-  verbatim pack ./TinyLlama-1.1B-Chat-v1.0 -o tiny.vb      one file that is served at once
-  verbatim batch IN.jsonl -o OUT.jsonl --model ./tiny.vb   answer a file of requests
-  verbatim selftest                                        check the bits on this CPU
-  verbatim bench --model ./tiny.vb                         its speed beside what this machine can do
-  verbatim doctor                                          what of this machine is well, what is not
-  verbatim health http://127.0.0.1:8080/ready              exit code 0 if a server is well"
+  verbatim                                 serve a small built-in model
+  verbatim pull HuggingFaceTB/SmolLM2-135M-Instruct
+  verbatim --model HuggingFaceTB/SmolLM2-135M-Instruct
+  verbatim --model ./TinyLlama             serve the model of a folder
+  verbatim chat --model ./TinyLlama        talk to it in this terminal
+  verbatim generate 'Once upon a time'     continue a text
+  verbatim inspect --model ./TinyLlama     plan, memory, fingerprint
+  verbatim pack ./TinyLlama -o tiny.vb     one file that is served at once
+  verbatim batch IN.jsonl -o OUT.jsonl     answer a file of requests
+  verbatim selftest                        check the bits on this CPU
+  verbatim bench --model tiny.vb           its speed beside what is possible
+  verbatim doctor                          what of this machine is well
+  verbatim health                          exit code 0 if a server is well"
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]

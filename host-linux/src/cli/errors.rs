@@ -17,6 +17,9 @@ pub(super) fn open(error: &OpenError) -> String {
 pub(super) fn load(error: &LoadError) -> String {
     match error {
         LoadError::NotCodable { .. } => format!("{error}, expected no --compress on"),
+        LoadError::NotFound { .. } => {
+            format!("{error}; expected a path, or ORG/NAME of the Hugging Face Hub")
+        }
         LoadError::Io { action: "map", .. } => format!("{error} (--copy reads the file instead)"),
         _ => error.to_string(),
     }

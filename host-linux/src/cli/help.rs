@@ -55,9 +55,30 @@ fn tell(error: &clap::Error) -> ExitCode {
     match sentence(error) {
         Some(sentence) => eprintln!("error: {sentence}"),
         // Whoever closed the pipe does not want to read it.
-        None => drop(error.print()),
+        None => {
+            drop(error.print());
+            tip(error).iter().for_each(|tip| eprintln!("{tip}"));
+        }
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// What to write for a model that is named without a flag, as other programs have it.
+fn tip(error: &clap::Error) -> Option<String> {
+    let opens_a_model = match error.kind() {
+        ErrorKind::InvalidSubcommand => true,
+        ErrorKind::UnknownArgument => {
+            let usage = error.get(ContextKind::Usage)?.to_string();
+            ["serve", "chat", "inspect", "bench"]
+                .iter()
+                .any(|name| usage.contains(&format!("verbatim {name}")))
+        }
+        _ => false,
+    };
+    let word = error.get(ContextKind::InvalidArg).or_else(|| error.get(ContextKind::InvalidSubcommand))?;
+    let word = word.to_string();
+    let is_model = !word.starts_with('-') && (word.contains('/') || word.ends_with(".gguf"));
+    (opens_a_model && is_model).then(|| format!("A model is named by a flag: --model {}", quote(&word)))
 }
 
 /// A value that its flag cannot have, in one line: the flag, the value, and what is expected.
@@ -120,6 +141,22 @@ mod tests {
         let help = root.render_long_help().to_string();
         assert!(help.contains("inspect") && help.contains("Examples:"), "{help}");
         assert!(!help.contains("--max-seqs"), "flags of serve are in its own help: {help}");
+    }
+
+    #[test]
+    fn a_model_without_its_flag_is_understood() {
+        let told = |words: &[&str]| {
+            let found = command().try_get_matches_from([&["verbatim"], words].concat());
+            tip(&found.expect_err("no such argument"))
+        };
+        let expected = Some("A model is named by a flag: --model org/name".to_owned());
+        for words in [&["org/name"][..], &["serve", "org/name"], &["chat", "org/name"]] {
+            assert_eq!(told(words), expected, "{words:?}");
+        }
+        assert!(told(&["bench", "m.gguf"]).is_some());
+        for words in [&["modle"][..], &["serve", "--x/y"], &["rm", "a/b", "c/d"], &["list", "a/b"]] {
+            assert_eq!(told(words), None, "{words:?}");
+        }
     }
 
     #[test]

@@ -45,17 +45,18 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), String> {
     // Others only slow a machine down, so the better of two looks is nearer to what it can do.
     let machine = before.better_of(limits()?);
     let outcome = Outcome::new(&served, machine, &measured);
+    if args.json {
+        println!("{}", outcome.as_json());
+    } else {
+        text::lines(&outcome, Paint::stdout()).iter().for_each(|line| println!("{line}"));
+        if let Some(load) = busy {
+            println!("measured on a busy machine: {}", load.found);
+        }
+    }
+    // Last, so that a file which cannot be written costs no measurement.
     if let Some(file) = &args.svg {
         let written = std::fs::write(file, svg::picture(&outcome));
         written.map_err(|error| format!("--svg {}: {error}", file.display()))?;
-    }
-    if args.json {
-        println!("{}", outcome.as_json());
-        return Ok(());
-    }
-    text::lines(&outcome, Paint::stdout()).iter().for_each(|line| println!("{line}"));
-    if let Some(load) = busy {
-        println!("measured on a busy machine: {}", load.found);
     }
     Ok(())
 }

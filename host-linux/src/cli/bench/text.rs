@@ -5,7 +5,7 @@ use crate::measure::bound::Bound;
 use crate::text::figures::{bytes, rate, tokens};
 
 /// Columns of a bar that reaches its limit.
-const BAR: usize = 28;
+const BAR: usize = 20;
 
 /// The whole outcome, line by line.
 pub(super) fn lines(outcome: &Outcome, paint: Paint) -> Vec<String> {
@@ -16,10 +16,10 @@ pub(super) fn lines(outcome: &Outcome, paint: Paint) -> Vec<String> {
     let mut all = vec![
         format!("{}{} ({}), {}", label("model"), outcome.model, outcome.fingerprint, outcome.format),
         format!("{}{} with {}, {} worker{plural}", label("CPU"), outcome.cpu, outcome.isa, outcome.workers),
+        format!("{}reads {};", label("limits"), rate(outcome.machine.read, "B")),
         format!(
-            "{}reads {}; multiplies and adds f32 {}, bf16 {}, int8 {}",
-            label("limits"),
-            rate(outcome.machine.read, "B"),
+            "{:12}multiplies and adds f32 {}, bf16 {}, int8 {}",
+            "",
             rate(peaks.f32_fma, "op"),
             rate(peaks.bf16_dot, "op"),
             rate(int8, "op"),
@@ -28,7 +28,7 @@ pub(super) fn lines(outcome: &Outcome, paint: Paint) -> Vec<String> {
     ];
     for row in outcome.rows() {
         all.push(format!(
-            "{}{} {:>16}  {:3.0}% of the limit, {}",
+            "{}{} {:>14}  {:3.0}% of {} at most",
             label(&row.label),
             bar(row.share()),
             tokens(row.rate),
@@ -45,7 +45,7 @@ pub(super) fn lines(outcome: &Outcome, paint: Paint) -> Vec<String> {
     all.push("other formats, estimated from their bytes and the rates above:".to_owned());
     for other in &outcome.others {
         all.push(format!(
-            "{}reads {:>8} a step: decode x1 {:>14}, prefill {:>14}",
+            "{}reads {:>7}: decode x1 {:>14}, prefill {:>14}",
             label(&format!("  {}", other.format.name())),
             bytes(other.bytes as u64),
             tokens(other.decode),
@@ -67,19 +67,18 @@ fn bounds(row: &Row, bytes_read: f64) -> Vec<String> {
     let (what, advice) = match row.bound() {
         Bound::Memory => (
             format!("bound by memory: a step reads {} of weights", bytes(bytes_read as u64)),
-            "formats of fewer bits and more sequences at once help, more threads do not",
+            "fewer bits, or more sequences at once, help; more threads do not",
         ),
-        Bound::Arithmetic => (
-            "bound by arithmetic".to_owned(),
-            "more cores, or formats with faster products, help; fewer bytes do not",
-        ),
+        Bound::Arithmetic => {
+            ("bound by arithmetic".to_owned(), "more cores, or faster products, help; fewer bytes do not")
+        }
         Bound::Neither => (
             "bound neither by memory nor by arithmetic".to_owned(),
-            "attention, small operations or other programs take the time: see verbatim doctor",
+            "attention, small operations or other programs: see verbatim doctor",
         ),
         Bound::Unsettled => (
             "faster than the limits that were measured".to_owned(),
-            "other programs took the machine's time meanwhile: measure again when it is idle",
+            "other programs took time meanwhile: measure again when it is idle",
         ),
         Bound::Caches => (
             "not bound by memory: the weights stay in the caches".to_owned(),
@@ -98,16 +97,19 @@ mod tests {
     fn figures_stand_beside_their_limits() {
         let all = lines(&example(), Paint::plain()).join("\n");
         for part in [
-            "limits      reads 20.0 GB/s; multiplies and adds f32 100 Gop/s, bf16 200 Gop/s, int8 400 Gop/s",
-            "decode x1   ██████████████████████░░░░░░ ",
-            "8.00 tokens/s   80% of the limit, 10.0 tokens/s",
+            "limits      reads 20.0 GB/s;\n",
+            "            multiplies and adds f32 100 Gop/s, bf16 200 Gop/s, int8 400 Gop/s\n",
+            "decode x1   ████████████████░░░░ ",
+            "8.00 tokens/s   80% of 10.0 tokens/s at most",
             "decode x1 is bound by memory: a step reads 2.20 GB",
             "decode x8 is bound neither",
             "prefill 512 is bound by arithmetic",
-            "  int8      reads  1.10 GB a step: decode x1  16.0 tokens/s, prefill   120 tokens/s",
+            "  int8      reads 1.10 GB: decode x1  16.0 tokens/s, prefill   120 tokens/s",
         ] {
             assert!(all.contains(part), "no {part:?} in\n{all}");
         }
+        let wide = all.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "a terminal has 80 columns");
     }
 
     #[test]

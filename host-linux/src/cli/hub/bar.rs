@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Characters of a file's name beside the bar.
-const NAME_WIDTH: usize = 34;
+const NAME_WIDTH: usize = 28;
 
 /// Shows how the files of a plan come.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ impl Bar {
     pub(super) fn of(plan: &PullPlan, total: u64) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let bar = if is_terminal { ProgressBar::new(total) } else { ProgressBar::hidden() };
-        let template = "{msg:34} {bar:24} {decimal_bytes:>9}/{decimal_total_bytes:9} {decimal_bytes_per_sec:>11} {eta:>4}";
+        // Beside the bar, which takes the rest of a line, there are 66 columns.
+        let template = "{msg:28} {wide_bar} {decimal_bytes:>9}/{decimal_total_bytes:9} {decimal_bytes_per_sec:>11} {eta:>4}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }

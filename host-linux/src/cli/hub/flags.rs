@@ -40,10 +40,10 @@ impl OfflineArgs {
 /// How a model is fetched.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Only what a model needs is fetched: configuration, tokenizer, chat template, licence, and the
+Only what a model needs is fetched: configuration, tokenizer, chat template, licence, and the \
 weights in one form (safetensors, or one GGUF file). What broke off goes on where it was.
 
-Environment: HF_TOKEN (gated and private models), HF_ENDPOINT (a mirror), HF_HOME or HF_HUB_CACHE
+Environment: HF_TOKEN (gated and private models), HF_ENDPOINT (a mirror), HF_HOME or HF_HUB_CACHE \
 (the cache), HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE.
 
 Examples:

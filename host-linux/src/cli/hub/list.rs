@@ -8,6 +8,7 @@ use crate::hub::{CachedRepository, HubError};
 use crate::load::repository::MAIN;
 use crate::load::resolve::CacheLocations;
 use crate::text::figures;
+use crate::text::quote::{quote, shorten};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -58,7 +59,7 @@ fn revision(model: &CachedRepository) -> String {
     let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
     match (model.references.get(MAIN), model.references.iter().next(), model.main_commit()) {
         (Some(id), ..) => short(id),
-        (None, Some((name, id)), _) => format!("{} ({name})", short(id)),
+        (None, Some((name, id)), _) => format!("{} ({})", short(id), quote(name)),
         (None, None, Some(commit)) => short(&commit.id),
         (None, None, None) => "none".to_owned(),
     }
@@ -73,7 +74,8 @@ fn table(models: &[CachedRepository], now: SystemTime) -> Vec<String> {
             figures::bytes(model.bytes),
             used(model.last_used, now),
             revision(model),
-            form(model),
+            // Names of files, which another program may have fetched.
+            shorten(&form(model), 200),
         ]
     };
     let rows: Vec<[String; 5]> = std::iter::once(head).chain(models.iter().map(row)).collect();

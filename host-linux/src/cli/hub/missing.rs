@@ -26,13 +26,13 @@ pub(in crate::cli) fn fetch_missing(options: &Options, hub: OfflineArgs) -> Resu
         let Some(name) = RepositoryName::parse(model).filter(is_of_hub) else { continue };
         match resolve(model, &CacheLocations::from_env()) {
             Ok(folder) if folder.is_dir() && !has_weights(&folder) => {
-                offer(&name, hub, &format!("the cache has not all weights of {name}"), Some(&folder))?;
+                offer(&name, hub, &format!("the cache has not all weights of {name}"), &[folder])?;
             }
             Ok(_) => {}
             Err(LoadError::NotFound { looked, .. }) => {
-                offer(&name, hub, &format!("no model {name}"), looked.last())?;
+                offer(&name, hub, &format!("no model {name}"), &looked)?;
             }
-            Err(error) => offer(&name, hub, &error.to_string(), None)?,
+            Err(error) => offer(&name, hub, &error.to_string(), &[])?,
         }
     }
     Ok(())
@@ -40,14 +40,10 @@ pub(in crate::cli) fn fetch_missing(options: &Options, hub: OfflineArgs) -> Resu
 
 /// Asks whether to fetch a model, and fetches it. An error says `what` is the matter, what to do,
 /// and where was looked.
-fn offer(
-    name: &RepositoryName,
-    hub: OfflineArgs,
-    what: &str,
-    looked: Option<&PathBuf>,
-) -> Result<(), String> {
+fn offer(name: &RepositoryName, hub: OfflineArgs, what: &str, looked: &[PathBuf]) -> Result<(), String> {
     let command = format!("`verbatim pull {}`", in_shell(name));
-    let looked = looked.map(|path| format!(" (looked for {})", path.display())).unwrap_or_default();
+    let paths: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
+    let looked = if paths.is_empty() { String::new() } else { format!(" (looked for {})", paths.join(", ")) };
     let settings = hub.settings().map_err(|error| error.to_string())?;
     if let Some(by) = &settings.offline {
         return Err(format!("{what}: {by} keeps this program from fetching it, as {command} does{looked}"));

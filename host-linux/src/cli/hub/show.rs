@@ -5,13 +5,17 @@ use super::told::failure;
 use crate::cli::errors;
 use crate::cli::failure::Failure;
 use crate::hub::card::licence;
-use crate::hub::scan::{CachedCommit, locate};
+use crate::hub::scan::{CachedCommit, CachedFile, locate};
 use crate::hub::{CachedRepository, HubError};
 use crate::load::gguf::shards::EXTENSION;
 use crate::load::{Examined, Folder, LoadError, RepositoryName, examine};
 use crate::text::figures;
+use crate::text::quote::shorten;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+
+/// Characters of a file's path that are shown, at most. Another program may have fetched it.
+const PATH_SHOWN: usize = 200;
 
 /// A model of a commit: the checkpoint of a folder, or one of its GGUF files.
 struct Model {
@@ -94,7 +98,7 @@ fn lines(shown: &Shown) -> Vec<String> {
     ];
     for (path, file) in &shown.commit.files {
         let bytes = file.bytes.map_or("is missing".to_owned(), figures::bytes);
-        lines.push(format!("          {bytes:>10}  {path}"));
+        lines.push(format!("          {bytes:>10}  {}", shorten(path, PATH_SHOWN)));
     }
     if shown.models.is_empty() {
         lines.push("serves    no: it has neither safetensors nor a GGUF file".to_owned());
@@ -139,7 +143,10 @@ fn served(model: &Model, found: &Examined) -> Vec<String> {
 }
 
 fn as_json(shown: &Shown) -> Value {
-    let file = |(path, file): (&String, &crate::hub::scan::CachedFile)| json!({"path": path, "bytes": file.bytes, "blob": file.blob.display().to_string()});
+    let file = |(path, file): (&String, &CachedFile)| {
+        let blob = file.blob.display().to_string();
+        json!({"path": path, "bytes": file.bytes, "blob": blob})
+    };
     json!({
         "name": shown.name.id(),
         "revision": shown.name.revision(),
