@@ -147,9 +147,10 @@ fn an_upgrade_splices_no_stream_and_cuts_none_that_may_end() {
 
 #[test]
 fn a_front_carries_so_many_events_and_no_more() {
-    // Ten replicas with 0.4 requests a second, 160 tokens each: 2.9 ms for each token are too much
-    // for one core.
+    // Ten replicas with 0.4 requests a second, 160 tokens each: 2.9 ms for each token, as a slow
+    // front takes, are too much for one core.
     let mut settings = ten(Policy::Conversation);
+    (settings.front.request_ns, settings.front.event_ns) = (15 * MILLISECOND, 2_900_000);
     let enough = of(&settings);
     settings.front.count = 1;
     let crowded = of(&settings);
