@@ -133,16 +133,15 @@ impl SimdOp for QuadPeak {
     type Output = f32;
     #[inline(always)]
     fn eval<S: InstructionSet>(self, s: S) -> f32 {
-        let ones = [Int8(black_box(1)); 4 * LANES];
-        // SAFETY: 4 and 64 elements, and 16 integers.
-        let (a, b, zero) = unsafe {
-            (s.splat_quad(ones.as_ptr()), s.load_quads(ones.as_ptr()), s.load_ints([0; LANES].as_ptr()))
-        };
+        let ones = black_box([Int8(1); 8 * LANES]);
+        // SAFETY: 4 elements, and 16 integers.
+        let (a, zero) = unsafe { (s.splat_quad(ones.as_ptr()), s.load_ints([0; LANES].as_ptr())) };
         let mut acc = [zero; ACCUMULATORS_MAX];
-        for _ in 0..self.0 {
+        for step in 0..self.0 {
             // Where a product takes several instructions, the compiler must not move those that do
-            // not add out of the loop.
-            let (a, b) = black_box((a, b));
+            // not add out of the loop, so each step loads an operand.
+            // SAFETY: 64 elements, of the first or the second half of 128.
+            let b = unsafe { s.load_quads(ones.as_ptr().add(4 * LANES * (step % 2))) };
             for x in &mut acc[..accumulators::<S>()] {
                 *x = s.dot_quads(a, b, *x);
             }
