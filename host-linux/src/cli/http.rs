@@ -1,4 +1,5 @@
 //! Requests to a server, for the commands that talk to one: where it is, and what its errors say.
+use super::typed_key::TypedKey;
 use crate::text::quote::{quote, shorten};
 use serde_json::Value;
 use std::io::Read;
@@ -21,17 +22,7 @@ pub(super) struct Place {
     agent: Agent,
     /// The URL without a path's end, such as `http://127.0.0.1:8080` or `https://host/api`.
     base: String,
-    key: Option<Key>,
-}
-
-/// A key. It is not shown with what else is known of a server.
-#[derive(Clone)]
-struct Key(String);
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key")
-    }
+    key: Option<TypedKey>,
 }
 
 impl Place {
@@ -65,7 +56,7 @@ impl Place {
         Ok(Self {
             agent,
             base: base.trim_end_matches('/').to_owned(),
-            key: key.map(|key| Key(key.to_owned())),
+            key: key.map(|key| TypedKey::from(key.to_owned())),
         })
     }
 
@@ -77,7 +68,7 @@ impl Place {
     /// What a GET of a path brings, if its status is 200.
     pub(super) fn get(&self, path: &str) -> Result<Response<Body>, String> {
         let mut request = self.agent.get(self.url(path));
-        if let Some(Key(key)) = &self.key {
+        if let Some(key) = self.key.as_ref().map(TypedKey::as_str) {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         self.checked(path, request.call())
@@ -86,7 +77,7 @@ impl Place {
     /// What a DELETE of a path brings, if its status is 200.
     pub(super) fn delete(&self, path: &str) -> Result<Response<Body>, String> {
         let mut request = self.agent.delete(self.url(path));
-        if let Some(Key(key)) = &self.key {
+        if let Some(key) = self.key.as_ref().map(TypedKey::as_str) {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         self.checked(path, request.call())
@@ -95,7 +86,7 @@ impl Place {
     /// What a POST of a body to a path brings, if its status is 200.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Response<Body>, String> {
         let mut request = self.agent.post(self.url(path)).header("content-type", "application/json");
-        if let Some(Key(key)) = &self.key {
+        if let Some(key) = self.key.as_ref().map(TypedKey::as_str) {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         self.checked(path, request.send(body.to_string()))

@@ -1,8 +1,8 @@
 //! The command line: the only part of this crate that prints, and that knows flags.
 //!
 //! * `args`: commands and their flags, `model_args` and `serve_args` in groups of them, `values`
-//!   what they may be. `help`: what `--help` shows, and how wrong values are told. `errors`:
-//!   errors of the library in words of flags. `failure`: the exit codes.
+//!   what they may be, `typed_key` what is not shown. `help`: what `--help` shows, and how wrong
+//!   values are told. `errors`: errors of the library in words of flags. `failure`: the exit codes.
 //! * `serve_args`: flags of the server alone. `panics`: what is said of a panic. `ready`: what the
 //!   program that started a server hears of it.
 //! * `announce`: what a person reads when a server is ready. `paint`: colours.
@@ -48,6 +48,7 @@ mod serve_args;
 mod session;
 mod sse;
 mod top;
+mod typed_key;
 mod values;
 mod visible;
 

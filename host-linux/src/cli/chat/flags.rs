@@ -1,30 +1,8 @@
 //! Flags of `verbatim chat` alone.
 use crate::cli::http::Place;
+use crate::cli::typed_key::TypedKey;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-
-/// A key as it was typed. It is not shown with the other flags.
-#[derive(Clone)]
-pub(in crate::cli) struct TypedKey(String);
-
-impl TypedKey {
-    /// The key in plain text.
-    pub(in crate::cli) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for TypedKey {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl std::fmt::Debug for TypedKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TypedKey")
-    }
-}
 
 /// A server to talk to.
 #[derive(Clone, Debug, Args)]

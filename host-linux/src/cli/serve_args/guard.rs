@@ -1,4 +1,5 @@
 //! Flags that say who may ask.
+use super::super::typed_key::TypedKey;
 use super::super::values::priority;
 use crate::serve::guards::keys::Secret;
 use crate::serve::guards::options::GuardOptions;
@@ -6,22 +7,6 @@ use crate::serve::guards::state::Guards;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use std::path::PathBuf;
-
-/// A key as it was typed. It is not shown with the other flags.
-#[derive(Clone)]
-pub(in crate::cli) struct TypedKey(String);
-
-impl From<String> for TypedKey {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl std::fmt::Debug for TypedKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TypedKey")
-    }
-}
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Server")]
@@ -76,7 +61,7 @@ impl GuardArgs {
     /// it comes before the model is loaded.
     pub(in crate::cli) fn options(&self, host: &str) -> Result<GuardOptions, String> {
         let mut options = GuardOptions::default();
-        let keys = self.api_key.iter().map(|TypedKey(key)| Secret::new(key));
+        let keys = self.api_key.iter().map(|key| Secret::new(key.as_str()));
         options.api_keys = keys.collect::<Result<_, _>>().map_err(|what| format!("--api-key: {what}"))?;
         let load = |flag: &str, options: &GuardOptions| {
             Guards::open(options, &[]).map(drop).map_err(|what| format!("{flag}: {what}"))

@@ -1,6 +1,6 @@
 //! Flags of `verbatim top`.
-use crate::cli::chat::flags::TypedKey;
 use crate::cli::http::Place;
+use crate::cli::typed_key::TypedKey;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
