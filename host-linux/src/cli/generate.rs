@@ -7,6 +7,7 @@ use super::session::{Session, tell_notes};
 use super::visible::Visible;
 use crate::runtime::{Ending, Generation, Options, OwnedRequest, Supervision, TextEventKind};
 use crate::sys::entropy::draw_seed;
+use crate::text::figures::tokens_behind;
 use std::io::{IsTerminal, Read, Write};
 use std::time::{Duration, Instant};
 use verbatim_core::engine::Counters;
@@ -79,7 +80,7 @@ impl Session {
         writeln!(out).map_err(|error| format!("standard output: {error}"))?;
         let speed =
             Speed { prompt_tokens, tokens: generation.tokens(0), first: first.unwrap_or(whole), whole };
-        tell_speed(&speed);
+        eprintln!("{}", speed_line(&speed));
         let notes = draft_notes(&before, &self.engine.gauges().counters);
         notes.iter().for_each(|note| eprintln!("{note}"));
         Ok(())
@@ -95,25 +96,17 @@ struct Speed {
     whole: Duration,
 }
 
-fn tell_speed(speed: &Speed) {
-    eprintln!("{}", speed_line(speed));
-}
-
 /// Tokens that came with the first one, of a step that verified drafts, tell of no speed.
 const SPEED_MIN: Duration = Duration::from_millis(1);
 
 fn speed_line(speed: &Speed) -> String {
     let Speed { prompt_tokens, tokens, first, whole } = *speed;
-    let mut line = format!(
-        "{prompt_tokens} prompt tokens, first token after {:.1} ms; {tokens} tokens",
-        first.as_secs_f64() * 1e3
-    );
-    let after = whole.saturating_sub(first);
-    if tokens > 1 && after >= SPEED_MIN {
-        let each = after.as_secs_f64() / (tokens - 1) as f64;
-        line += &format!(", {:.2} ms/token, {:.1} tokens/s", each * 1e3, 1.0 / each);
-    }
-    line
+    let after = Some(whole.saturating_sub(first)).filter(|after| *after >= SPEED_MIN);
+    format!(
+        "{prompt_tokens} prompt tokens, first token after {:.1} ms; {}",
+        first.as_secs_f64() * 1e3,
+        tokens_behind(tokens, after.unwrap_or_default()),
+    )
 }
 
 /// How many draft tokens were accepted, for each source that made any.

@@ -1,4 +1,5 @@
 //! Figures in words that a person reads at a glance.
+use std::time::Duration;
 
 /// Bytes with three significant digits, in units of 1000.
 pub fn bytes(count: u64) -> String {
@@ -15,6 +16,16 @@ pub fn rate(each_second: f64, unit: &str) -> String {
 pub fn tokens(each_second: f64) -> String {
     let digits = if each_second < 9.995 { 2 } else { usize::from(each_second < 99.95) };
     format!("{each_second:.digits$} tokens/s")
+}
+
+/// So many tokens, and how fast those behind the first one came, which took `time`; where that is
+/// none, nothing is said of it.
+pub fn tokens_behind(count: usize, time: Duration) -> String {
+    if count < 2 || time.is_zero() {
+        return format!("{count} tokens");
+    }
+    let each = time.as_secs_f64() / (count - 1) as f64;
+    format!("{count} tokens, {:.2} ms/token, {:.1} tokens/s", each * 1e3, 1.0 / each)
 }
 
 fn scaled(mut value: f64, units: &[&str]) -> String {
@@ -37,6 +48,14 @@ fn scaled(mut value: f64, units: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_speed_is_told_where_there_is_one() {
+        let told = |micros| tokens_behind(11, Duration::from_micros(micros));
+        assert_eq!(told(100_000), "11 tokens, 10.00 ms/token, 100.0 tokens/s");
+        assert_eq!(told(0), "11 tokens");
+        assert_eq!(tokens_behind(1, Duration::from_secs(1)), "1 tokens");
+    }
 
     #[test]
     fn three_digits_are_enough() {

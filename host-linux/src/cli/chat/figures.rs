@@ -1,5 +1,6 @@
 //! Figures of answers, in words.
 use super::partner::{End, Figures, Told};
+use crate::text::figures::tokens_behind;
 use std::time::Duration;
 
 /// Figures of all answers of a conversation.
@@ -52,13 +53,8 @@ pub(super) fn described(told: &Told) -> Vec<String> {
         line += &format!("{tokens} prompt tokens{cached}, ");
     }
     line += &format!("first text after {:.1} ms; ", figures.first.as_secs_f64() * 1e3);
-    let after = figures.whole.saturating_sub(figures.first).as_secs_f64();
     match figures.tokens {
-        Some(tokens) if tokens > 1 && after > 0.0 => {
-            let each = after / (tokens - 1) as f64;
-            line += &format!("{tokens} tokens, {:.2} ms/token, {:.1} tokens/s", each * 1e3, 1.0 / each);
-        }
-        Some(tokens) => line += &format!("{tokens} tokens"),
+        Some(tokens) => line += &tokens_behind(tokens, figures.whole.saturating_sub(figures.first)),
         None => line += &format!("ended after {:.1} ms", figures.whole.as_secs_f64() * 1e3),
     }
     if told.end == End::Length {

@@ -234,7 +234,7 @@ mod tests {
         out
     }
 
-    /// The same with the codes in words.
+    /// What is rendered of a text, with the codes in words.
     fn told(text: &str) -> String {
         let codes = [
             (UNDERLINED, "<u>"),

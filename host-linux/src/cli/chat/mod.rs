@@ -20,6 +20,8 @@ mod figures;
 pub(super) mod flags;
 mod local;
 mod markdown;
+#[cfg(test)]
+mod paper;
 mod partner;
 mod piped;
 mod remote;

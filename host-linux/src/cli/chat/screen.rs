@@ -172,22 +172,8 @@ impl Screen {
 
 #[cfg(test)]
 mod tests {
+    use super::super::paper::Paper;
     use super::*;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Paper(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Paper {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("whole").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn shown_as(look: Look, pieces: &[Piece]) -> String {
         let paper = Paper::default();

@@ -1,11 +1,11 @@
 //! A conversation from what is typed to what is shown, with a partner that answers by a script.
 use super::command;
+use super::paper::Paper;
 use super::partner::{End, Figures, Partner, Piece, Stop, Told};
 use super::screen::{Look, Screen};
 use super::settings;
 use super::talk::{Step, Talk};
 use serde_json::{Map, Value, json};
-use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use verbatim_tests::temporary::TemporaryDirectory;
 
@@ -65,20 +65,6 @@ impl Partner for Script {
             }
         };
         Ok(Told { end, seed: Some(bodies.len() as i64), figures: Figures::default() })
-    }
-}
-
-#[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("whole").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
