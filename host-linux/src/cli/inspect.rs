@@ -62,7 +62,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// The same as one object of JSON, bytes and tokens as numbers.
+/// What `print` tells, as one object of JSON: bytes and tokens are numbers.
 fn as_json(served: &ServedModel) -> Value {
     let model = served.loaded.model();
     let (c, limits) = (model.config(), &served.limits);

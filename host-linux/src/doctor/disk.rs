@@ -1,5 +1,5 @@
 //! Where models lie, and what room there is for more.
-use super::Finding;
+use super::{Finding, gib};
 use crate::load::resolve::CacheLocations;
 use crate::sys::disk::free_bytes;
 
@@ -34,8 +34,7 @@ pub fn cache(locations: &CacheLocations) -> Finding {
     let Ok(free) = free_bytes(&hub) else {
         return Finding::well(SUBJECT, format!("{}: {told}", hub.display()));
     };
-    let found =
-        format!("{}: {told}, {:.1} GiB free on its disk", hub.display(), free as f64 / f64::from(1 << 30));
+    let found = format!("{}: {told}, {} free on its disk", hub.display(), gib(free));
     if free < ROOM {
         let mend = "delete models (verbatim list, verbatim rm), or set HF_HOME to another disk";
         return Finding::doubtful(SUBJECT, found, mend);

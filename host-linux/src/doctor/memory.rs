@@ -1,6 +1,6 @@
 //! Memory: what is free, what lies in swap, how large its pages are, and how it is promised.
-use super::Finding;
 use super::root::Root;
+use super::{Finding, gib};
 use crate::sys::cgroup::Groups;
 use crate::text::quote::quote;
 
@@ -11,10 +11,6 @@ const LEAST: u64 = 100 << 20;
 const LITTLE: u64 = 1 << 30;
 /// The share of swap in use at which it is worth a word.
 const SWAP_SHARE: f64 = 0.1;
-
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
-}
 
 /// What may be taken: the lower of what the system has and what control groups leave.
 pub fn free(root: &Root) -> Option<Finding> {

@@ -19,6 +19,11 @@ pub mod root;
 use root::Root;
 use std::time::Duration;
 
+/// Bytes of memory or disk in words.
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
 /// How it stands with something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {

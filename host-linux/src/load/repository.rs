@@ -62,7 +62,7 @@ impl RepositoryName {
         self.revision.as_deref().unwrap_or(MAIN)
     }
 
-    /// The same repository and revision, with another mix or none.
+    /// This repository and revision, with another mix or none.
     pub fn with_mix(&self, mix: Option<&str>) -> Self {
         Self { mix: mix.map(Into::into), ..self.clone() }
     }

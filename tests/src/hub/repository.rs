@@ -97,7 +97,7 @@ impl Repository {
         self.list.clone().unwrap_or(told)
     }
 
-    /// The same as a tree, which Hugging Face's own library asks for.
+    /// The list of files as a tree, which Hugging Face's own library asks for.
     pub(super) fn tree(&self) -> Value {
         let entry = |(path, file): (&String, &RemoteContent)| {
             let (size, oid) = (file.content.len(), file.digits());

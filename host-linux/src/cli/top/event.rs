@@ -51,7 +51,7 @@ pub(super) struct Sequence {
     pub(super) id: String,
     /// As its request came with it, for cancelling; none where it is another's.
     pub(super) request: Option<String>,
-    /// The same for the eye, with the number of its choice.
+    /// The request as people read it, with the number of its choice.
     pub(super) name: String,
     /// The route of its request.
     pub(super) route: String,

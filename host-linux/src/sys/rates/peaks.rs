@@ -86,6 +86,16 @@ fn steps_of(time: Duration, job: &dyn Fn(usize)) -> usize {
     ((time.as_secs_f64() / each.max(1e-12)) as usize).clamp(FIRST_STEPS, STEPS)
 }
 
+/// The sum of all accumulators, so that none of them is computed in vain.
+#[inline(always)]
+fn total<S: Simd>(s: S, acc: [S::F; ACCUMULATORS_MAX]) -> f32 {
+    let mut total = acc[0];
+    for x in &acc[1..] {
+        total = s.add(total, *x);
+    }
+    s.sum_lanes(total)
+}
+
 struct FmaPeak(usize);
 impl SimdOp for FmaPeak {
     type Output = f32;
@@ -98,11 +108,7 @@ impl SimdOp for FmaPeak {
                 *x = s.fma(*x, a, b);
             }
         }
-        let mut total = acc[0];
-        for x in &acc[1..] {
-            total = s.add(total, *x);
-        }
-        s.sum_lanes(total)
+        total(s, acc)
     }
 }
 
@@ -120,11 +126,7 @@ impl SimdOp for DotPeak {
                 *x = s.dot_pairs(a, a, *x);
             }
         }
-        let mut total = acc[0];
-        for x in &acc[1..] {
-            total = s.add(total, *x);
-        }
-        s.sum_lanes(total)
+        total(s, acc)
     }
 }
 
