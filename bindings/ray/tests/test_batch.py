@@ -1,6 +1,7 @@
 """Batches: lines are those of `verbatim batch`, whatever dies while they are answered."""
 
 import collections
+import itertools
 import json
 import os
 import signal
@@ -8,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,11 +19,15 @@ import pytest
 import ray
 
 from verbatim_ray.batch import Servers, answers, batch
+from verbatim_ray.batch import capacity as capacity_module
+from verbatim_ray.batch import pool as pool_module
+from verbatim_ray.batch import source as source_module
 from verbatim_ray.batch import worker as worker_module
 from verbatim_ray.batch.capacity import CapacityError, check
 from verbatim_ray.batch.folder import Folder, FolderError
-from verbatim_ray.batch.lines import LineError, canonical, of_row, read
-from verbatim_ray.batch.worker import UNANSWERED, Settings, Worker
+from verbatim_ray.batch.lines import LineError, answered, canonical, of_row, read
+from verbatim_ray.batch.source import look
+from verbatim_ray.batch.worker import UNANSWERED, Answer, Settings, Worker
 from verbatim_ray.binary import find
 from verbatim_ray.child import ChildError
 
@@ -202,6 +209,63 @@ def test_a_folder_of_another_input_is_left_alone(tmp_path: Path) -> None:
     assert batch(source, tmp_path / "out").before == 1  # and nobody asks for Ray
 
 
+# Memory -----------------------------------------------------------------------------------------
+
+
+def test_a_file_may_be_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither requests nor answers are kept, in a run that is begun again, either."""
+    count, text = 400, "x" * (64 << 10)
+    source, out = tmp_path / "in.jsonl", tmp_path / "out"
+    with source.open("w") as file:
+        for i in range(count):
+            file.write(line(f"r{i}", prompt=text) + "\n" + "no request\n" * (i % 40 == 0))
+    most = 300
+
+    def told(_: Settings, blocks: Iterator[list[str]]) -> Iterator[Answer]:
+        """A server that says back what it is asked, and dies behind `most` lines."""
+        lines = (read(one) for block in blocks for one in block)
+        for asked in itertools.islice(lines, most):
+            body = canonical({"said": asked.body["prompt"]}).encode()
+            yield 200, answered(asked, 200, body), asked.custom_id
+        if most < count:
+            raise RuntimeError("the driver is killed")
+
+    monkeypatch.setattr(pool_module, "answered", told)
+    monkeypatch.setattr(capacity_module, "check", lambda *_: None)
+    size = source.stat().st_size
+    tracemalloc.start()
+    try:
+        with pytest.raises(RuntimeError, match="killed"):
+            batch(source, out)
+        most = count
+        report = batch(source, out)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (report.answered, report.before, report.refused) == (400, 300, 10)
+    assert len(written(out)) == count + 10
+    assert sum(part.stat().st_size for part in out.glob("part-*")) > size - 100_000
+    assert peak < size / 8, "blocks of eight lines, and names"
+
+
+def test_a_line_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "LINE_MAX", 100)
+    (tmp_path / "in").write_bytes(
+        b"\r\n  \n" + b"a" * 100 + b"\r\n" + b"b" * 101 + b"\n" + b"c" * 1000 + b"\n" + b"d" * 500
+    )
+    with Folder(tmp_path / "out") as folder:
+        file = look(tmp_path / "in", folder)
+    assert (file.total, file.refused, file.left) == (4, 4, 0)
+    wrong = [json.loads(text)["error"]["code"] for text in written(tmp_path / "out")]
+    assert sorted(wrong) == ["invalid_json_line"] + ["line_too_long"] * 3
+
+
+def test_what_cannot_be_read_twice_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FolderError, match="read twice"):
+        batch(tmp_path / "pipe", tmp_path / "out")
+
+
 # Processors -------------------------------------------------------------------------------------
 
 
@@ -289,6 +353,29 @@ def test_a_server_that_is_killed_while_it_starts_is_started_again(
     fails += [1] * worker_module.STARTS
     with pytest.raises(ChildError):
         worker_module.started(Servers())
+
+
+@pytest.mark.cluster
+@pytest.mark.quick
+def test_a_block_is_read_when_an_actor_is_free(cluster: str) -> None:
+    class Echo:
+        def answer(self, block: list[str]) -> list[str]:
+            return block
+
+    read_so_far = 0
+
+    def blocks() -> Iterator[list[str]]:
+        nonlocal read_so_far
+        for at in range(40):
+            read_so_far += 1
+            yield [str(at), "x"]
+
+    actors = [ray.remote(Echo).options(num_cpus=1).remote() for _ in range(2)]
+    seen = []
+    for answers_of_block in pool_module.spread(actors, blocks()):
+        seen.append(int(answers_of_block[0]))
+        assert read_so_far <= len(seen) + 2 * pool_module.CALLS
+    assert sorted(seen) == list(range(40))
 
 
 @pytest.mark.cluster

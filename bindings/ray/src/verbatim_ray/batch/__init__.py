@@ -9,19 +9,16 @@ machine gives, whoever computes them, in whatever order, and whatever is killed 
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from ray.data import Dataset
 
-    from verbatim_ray.batch.folder import Folder
-
-CALLS = 3
-"""Blocks of rows that an actor has at a time: one runs, one is behind it, one comes or goes."""
+    from verbatim_ray.batch.worker import Answer, Settings
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def answers(
     servers broke again and again. `servers` are fields of `Servers`. Raises a CapacityError where
     Ray lacks the processors for them and one more, to read the data.
     """
-    return _answers(dataset, Servers(**servers), parameters or {}, spare=1)
+    return _answers(dataset, Servers(**servers), parameters or {})
 
 
 def batch(
@@ -87,28 +84,30 @@ def batch(
     What the folder has already is not asked for again, so a run that was killed is begun again by
     the same call. A line is answered by the bytes that `verbatim batch` writes for it. `progress`
     is called with how many lines are done, and of how many, if that is known. For the rest, see
-    `answers`; a file needs no processor to be read. Raises a FolderError where the folder has
+    `answers`; a file needs no processor to be read, and no more memory than the names of its lines
+    and the lines that servers have. Raises a FolderError where the folder has
     something else, answers of another model, or answers to other requests of that name.
     """
-    from ray.data import from_arrow  # noqa: PLC0415
-
     from verbatim_ray.batch.folder import Folder  # noqa: PLC0415
+    from verbatim_ray.batch.pool import answered  # noqa: PLC0415
+    from verbatim_ray.batch.source import look  # noqa: PLC0415
 
     wanted = Servers(**servers)
-    with Folder(output) as folder:
+    with Folder(output) as folder, contextlib.ExitStack() as stack:
         before, refused, unanswered, total = len(folder.done), 0, 0, None
         if isinstance(source, (str, os.PathLike)):
-            tables, refused = _blocks(source, folder, wanted.max_seqs)
-            if not tables:
-                return Report(before, before, folder.failed, refused, 0)
-            answered = _answers(from_arrow(tables), wanted, {})
-            total = refused + before + sum(table.num_rows for table in tables)
+            file = look(source, folder)
+            if not file.left:
+                return Report(before, before, folder.failed, file.refused, 0)
+            refused, total = file.refused, file.total
+            rows = answered(_settings(wanted, {}), file.blocks(wanted.max_seqs))
         else:
-            answered = _answers(source, wanted, parameters or {}, folder.done, spare=1)
-        for custom_id, status, answer in _rows(answered):
+            rows = _rows(_answers(source, wanted, parameters or {}, folder.done))
+        stack.enter_context(contextlib.closing(rows))  # actors end with it
+        for status, answer, custom_id in rows:
             if status < 0:
                 unanswered += 1
-            elif status == 0:
+            elif status == 0 or custom_id is None:
                 refused += 1
                 folder.refuse(answer)
             else:
@@ -119,27 +118,39 @@ def batch(
         return Report(len(folder.done), before, folder.failed, refused, unanswered)
 
 
-def _answers(
-    dataset: Dataset,
+def _settings(
     servers: Servers,
     parameters: Mapping[str, Any],
     done: Mapping[str, str] | None = None,
     spare: int = 0,
-) -> Dataset:
-    """As `answers`; rows of `done`, names of lines by their `custom_id`, are left out."""
-    from ray.data import ActorPoolStrategy  # noqa: PLC0415
-
+) -> Settings:
+    """What actors are told, once Ray has the processors for them and `spare` more."""
     from verbatim_ray.batch.capacity import check  # noqa: PLC0415
-    from verbatim_ray.batch.worker import Settings, Worker  # noqa: PLC0415
+    from verbatim_ray.batch.worker import Settings  # noqa: PLC0415
 
     if min(servers.replicas, servers.threads, servers.max_seqs) < 1:
         raise ValueError("replicas, threads and max_seqs must be at least 1")
     check(servers, spare)
     flags = ["--threads", str(servers.threads), "--max-seqs", str(servers.max_seqs), *servers.args]
     flags += ["--model", servers.model] if servers.model else []
-    settings = Settings(replace(servers, args=flags), dict(parameters), dict(done or {}))
-    if spare:  # so many rows a block keep all servers busy to the end
-        dataset = dataset.repartition(target_num_rows_per_block=servers.max_seqs)
+    return Settings(replace(servers, args=flags), dict(parameters), dict(done or {}))
+
+
+def _answers(
+    dataset: Dataset,
+    servers: Servers,
+    parameters: Mapping[str, Any],
+    done: Mapping[str, str] | None = None,
+) -> Dataset:
+    """As `answers`; rows of `done`, names of lines by their `custom_id`, are left out."""
+    from ray.data import ActorPoolStrategy  # noqa: PLC0415
+
+    from verbatim_ray.batch.pool import CALLS  # noqa: PLC0415
+    from verbatim_ray.batch.worker import Worker  # noqa: PLC0415
+
+    settings = _settings(servers, parameters, done, spare=1)
+    # So many rows a block keep all servers busy to the end.
+    dataset = dataset.repartition(target_num_rows_per_block=servers.max_seqs)
     return dataset.map_batches(
         Worker,
         batch_format="pyarrow",
@@ -154,48 +165,8 @@ def _answers(
     )
 
 
-def _rows(answered: Dataset) -> Iterator[tuple[str, int, str]]:
-    columns = ("custom_id", "status", "answer")
+def _rows(answered: Dataset) -> Generator[Answer, None, None]:
+    columns = ("status", "answer", "custom_id")
     table: Any
     for table in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
         yield from zip(*(table[column].to_pylist() for column in columns), strict=True)
-
-
-def _blocks(path: str | os.PathLike[str], folder: Folder, rows: int) -> tuple[list[pa.Table], int]:
-    """The lines of a file without an answer, so many a block; and how many are no requests."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    from verbatim_ray.batch.folder import FolderError  # noqa: PLC0415
-    from verbatim_ray.batch.lines import LineError, read, refused  # noqa: PLC0415
-
-    wanted, seen, wrong = [], set(), 0
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
-        for number, whole in enumerate(lines, 1):
-            text = whole.removesuffix("\n").removesuffix("\r")
-            if not text.strip(" \t\r\n\f"):
-                continue
-            try:
-                line = read(text)
-                if line.custom_id in seen:
-                    message = "another line before this one has the same custom_id"
-                    raise LineError("duplicate_custom_id", "custom_id", message, line.custom_id)
-            except LineError as error:
-                folder.refuse(refused(text, error))
-                wrong += 1
-                continue
-            seen.add(line.custom_id)
-            before = folder.done.get(line.custom_id)
-            if before is None:
-                wanted.append(text)
-            elif before != line.name:
-                raise FolderError(
-                    f"{path}: line {number} is called {line.custom_id!r:.100}, as another request "
-                    f"that was answered in {folder.path}: name another folder"
-                )
-    if missing := folder.done.keys() - seen:
-        raise FolderError(
-            f"{folder.path} has an answer to {min(missing)!r:.100}, which {path} does not ask for: "
-            "name another folder"
-        )
-    starts = range(0, len(wanted), rows)
-    return [pa.table({"line": wanted[start : start + rows]}) for start in starts], wrong

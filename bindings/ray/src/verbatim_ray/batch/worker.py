@@ -21,6 +21,9 @@ from verbatim_ray.child import Child, ChildError
 
 T = TypeVar("T")
 
+Answer = tuple[int, str, str | None]
+"""The status, the answer (a line of JSON) and the `custom_id` of a row."""
+
 REFUSED = 0
 """The status of a row that is no request."""
 UNANSWERED = -1
@@ -88,6 +91,11 @@ class Worker:
             table = table.append_column(name, pa.array(values, kind))
         return table
 
+    def lines(self, lines: list[str]) -> list[Answer]:
+        """The answers to lines of which none was answered before, in their order."""
+        answers = self._run(self._answer([{"line": line} for line in lines]))
+        return [answer for answer in answers if answer is not None]
+
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
@@ -125,11 +133,11 @@ class Worker:
                 self.child = await asyncio.to_thread(started, self.settings.servers)
             return self.child
 
-    async def _answer(self, rows: list[dict[str, Any]]) -> list[tuple[int, str, str | None] | None]:
+    async def _answer(self, rows: list[dict[str, Any]]) -> list[Answer | None]:
         return await asyncio.gather(*map(self._row, rows))
 
-    async def _row(self, row: dict[str, Any]) -> tuple[int, str, str | None] | None:
-        """The status, the answer and the `custom_id` of a row; None if it was answered before."""
+    async def _row(self, row: dict[str, Any]) -> Answer | None:
+        """The answer to a row; None if it was answered before."""
         text = ""
         try:
             text = of_row(row, self.settings.parameters)
