@@ -126,7 +126,7 @@ def test_a_disk_that_is_full_is_no_error(tmp_path: Path) -> None:
 
 def test_an_answer_of_another_model_is_not_kept() -> None:
     store = Cache(Memory(1000))
-    place = cache.Place(store, "vb-1", "/v1/completions", {"prompt": "a", "seed": 1}, "")
+    place = cache.Place(store, "vb-1", "key")
     asyncio.run(place.put("text/event-stream", b"new", "vb-2"))
     assert asyncio.run(place.get()) is None
     asyncio.run(place.put("text/event-stream", b"old", "vb-1"))

@@ -14,6 +14,7 @@ import pytest
 from helpers import get, post, until
 from kinds import CHAT, KINDS, TEXT, compared, events, tokens
 from local import Local
+from verbatim_ray import bodies
 from verbatim_ray.child import Child
 
 NAMED = {"x-request-id": "same"}
@@ -277,7 +278,7 @@ def test_keys(local: Local, tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_is_told_by_an_engine(local: Local, solo: Child) -> None:
-    url = local.serve(max_body_bytes=100_000)
+    url = local.serve(max_body_bytes=400_000)
     for path, sent in (
         (TEXT, b"{"),
         (TEXT, b'{"prompt": ' + b"[" * 5000),
@@ -292,12 +293,20 @@ def test_what_is_wrong_is_told_by_an_engine(local: Local, solo: Child) -> None:
         (TEXT, {"prompt": "a", "stream": True, "resume": {"fingerprint": [5]}}),
         ("/v1/nothing", {}),
         ("/v1/embeddings", {"input": "a"}),
+        (TEXT, {"prompt": "large " * 60_000}),
+        (TEXT, {"prompt": "large " * 60_000, "stream": True}),
     ):
         status, _, raw = post(url, path, sent, NAMED)
         expected = post(solo.url, path, sent, {**NAMED, **solo.headers})
         assert (status, json.loads(raw)) == (expected[0], json.loads(expected[2]))
         assert 400 <= status < 500
-    assert post(url, TEXT, b" " * 200_000)[0] == 413
+    assert post(url, TEXT, b" " * 400_001)[0] == 413
+    values = b'{"prompt":[%s]}' % b",".join([b"1"] * 110_000)
+    status, _, raw = post(local.serve(max_json_values=100_000), TEXT, values)
+    expected = post(solo.url, TEXT, values, solo.headers)
+    assert status == expected[0] == 400
+    of_front = raw.replace(b"max_json_values", b"max-json-nodes")
+    assert json.loads(of_front) == json.loads(expected[2])
     assert get(url, "/health")["streams"] == 0
 
 
@@ -342,6 +351,27 @@ def test_numbers_are_read_as_an_engine_reads_them(local: Local, solo: Child) -> 
     status, _, raw = ask(url, "choices", n=2.0)
     assert status == 200
     assert compared(raw) == expected
+
+
+def test_a_large_body_is_taken_over(local: Local, solo: Child) -> None:
+    for wire in local.wires.values():
+        wire.child.process.kill()
+        wire.child.wait()
+    local.wires.clear()
+    for _ in range(2):
+        local.add(["--max-body-bytes", "1000000"])
+    url = local.serve(hedge_s=None)
+    filled = {"user": "x" * bodies.LARGE}
+    strike(local, 5, lambda child: child.process.kill())
+    status, _, raw = ask(url, "text", **filled)
+    assert status == 200
+    expected = compared(alone(solo, "text", user="x"))
+    assert compared(raw) == expected
+    assert get(url, "/health")["takeovers"] == 1
+    told = ask(url, "text", **filled)  # the fingerprint was not known before the first
+    again = ask(url, "text", **filled)
+    assert again[2] == told[2]
+    assert (told[1]["x-verbatim-cache"], again[1]["x-verbatim-cache"]) == ("miss", "hit")
 
 
 def test_only_one_model_may_answer(local: Local, solo: Child) -> None:

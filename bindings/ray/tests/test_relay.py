@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine import FINGERPRINT, events
-from verbatim_ray import router
+from verbatim_ray import relay, router
 from verbatim_ray.engines import Call, Head
 from verbatim_ray.errors import Broken
 from verbatim_ray.hedge import Budget
@@ -47,8 +47,7 @@ class Paper:
     def takeover(self, seconds: float) -> None:
         self.count("went on")
 
-    async def reply(self, call: Call, body: bytes) -> Reply:
-        asked = json.loads(body)
+    async def reply(self, call: Call, asked: dict[str, Any]) -> Reply:
         self.asked.append(asked)
         self.silent.append(call.ask.silent)
         call.ask.asked.append(name := f"engine-{len(self.asked)}")
@@ -123,8 +122,8 @@ def ask(
     call = Call("POST", path, {}, b"", Ask("a"))
 
     async def run() -> list[Head | bytes]:
-        relay = Relay(paper, call, told, options, budget)  # type: ignore[arg-type]
-        return [said async for said in relay.run()]
+        streams = Relay(paper, call, told, options, budget)  # type: ignore[arg-type]
+        return [said async for said in streams.run()]
 
     router.SUSPECTS.clear()
     said = asyncio.run(asyncio.wait_for(run(), 20))
@@ -202,6 +201,15 @@ def test_who_keeps_a_connection_alive_is_passed_on() -> None:
     assert raw == ping + WHOLE
 
 
+def test_a_client_hears_of_tokens_without_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that sends events sends no comments, and of some events nothing is passed on."""
+    assert ask(Paper(tells()), hedge_s=0)[1] == WHOLE
+    monkeypatch.setattr(relay, "PING_S", 0.0)
+    raw = ask(Paper(tells()), hedge_s=0)[1]
+    assert raw.count(b": ping\n\n") == 2, "an event for each token that is held back"
+    assert raw.replace(b": ping\n\n", b"") == WHOLE
+
+
 def test_a_refusal_is_told_as_it_is() -> None:
     heads, raw, _ = ask(Paper(says(404)))
     assert heads[0].status == 404
@@ -239,10 +247,10 @@ def test_who_stops_to_listen_ends_what_runs() -> None:
     async def run() -> int:
         paper = Paper(tells())
         told, call = Told(CHAT, BODY), Call("POST", CHAT, {}, b"", Ask("a"))
-        relay = Relay(paper, call, told, Options(), Budget()).run()  # type: ignore[arg-type]
+        stream = Relay(paper, call, told, Options(), Budget()).run()  # type: ignore[arg-type]
         for _ in range(3):
-            await anext(relay)
-        await relay.aclose()
+            await anext(stream)
+        await stream.aclose()
         return paper.open
 
     assert asyncio.run(run()) == 0

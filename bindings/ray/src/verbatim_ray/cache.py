@@ -9,13 +9,14 @@ import asyncio
 import collections
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
+
+from verbatim_ray import bodies
 
 T = TypeVar("T")
 
@@ -27,14 +28,16 @@ REST_S = 5.0
 """Seconds for which a store is not asked that did not answer in time."""
 
 
-def key(fingerprint: str, path: str, body: dict[str, Any], tenant: str = "") -> str:
+def key(fingerprint: str, path: str, body: dict[str, Any], tenant: str = "", size: int = 0) -> str:
     """The key of an answer, in hexadecimal: equal for bodies that ask for the same bytes.
 
     `tenant` keeps answers apart, so that nobody learns from the time of an answer what others ask.
+    `size` is that of the body's text, as for `bodies.dumps`.
     """
     same = {name: at for name, at in body.items() if name not in _WITHOUT_EFFECT}
-    asked = json.dumps([fingerprint, path, tenant, same], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(asked.encode()).hexdigest()
+    asked = [fingerprint, path, tenant, same]
+    written = bodies.dumps(asked, size, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(written).hexdigest()
 
 
 class Store(Protocol):
@@ -195,12 +198,9 @@ class Cache:
 class Place:
     """Where the answer to one request may be kept."""
 
-    def __init__(
-        self, cache: Cache, fingerprint: str, path: str, body: dict[str, Any], tenant: str
-    ) -> None:
-        """For answers of this fingerprint; the rest as for `key`."""
-        self._cache, self._fingerprint = cache, fingerprint
-        self._key = key(fingerprint, path, body, tenant)
+    def __init__(self, cache: Cache, fingerprint: str, key: str) -> None:
+        """For answers of this fingerprint, which is in the key, too."""
+        self._cache, self._fingerprint, self._key = cache, fingerprint, key
         self.max_answer = cache.max_answer
 
     async def get(self) -> tuple[str, bytes] | None:

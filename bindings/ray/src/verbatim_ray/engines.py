@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from verbatim_ray import router
+from verbatim_ray import bodies, router
 from verbatim_ray.errors import Broken, NoReplica
 from verbatim_ray.metrics import FrontMetrics
 from verbatim_ray.router import Ask
@@ -105,11 +105,17 @@ class Engines:
             self._leaving.add(leave)
             leave.add_done_callback(self._leaving.discard)
 
-    async def reply(self, call: Call, body: bytes) -> AsyncGenerator[Head | bytes, None]:
+    async def reply(
+        self, call: Call, body: bytes | dict[str, Any]
+    ) -> AsyncGenerator[Head | bytes, None]:
         """Asks one replica: the head of its reply, then the body: of server-sent events whole ones.
 
-        Raises Broken for all that another replica may do better.
+        `body` is sent, which may be made of the call's. Raises Broken for all that another replica
+        may do better.
         """
+        if isinstance(body, dict):
+            size = len(call.body)
+            body = await bodies.aside(size, bodies.dumps, body, size)
         async with self.chosen(call.ask) as (name, replica):
             self.fingerprint = replica["fingerprint"]
             headers = {at: value for at in _ASKS if (value := call.headers.get(at))}

@@ -27,7 +27,9 @@ class Final(Broken):
 class Refused(Exception):
     """A request that the front itself does not take."""
 
-    def __init__(self, status: int, code: str, message: str, retry_after: float = 0.0) -> None:
+    def __init__(
+        self, status: int, code: str | None, message: str, retry_after: float = 0.0
+    ) -> None:
         """`status` and `code` as a server's own refusals have them."""
         super().__init__(message)
         self.status, self.code, self.retry_after = status, code, retry_after

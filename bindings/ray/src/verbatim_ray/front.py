@@ -17,12 +17,14 @@ from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from verbatim_ray import cache
+from verbatim_ray import bodies, cache
+from verbatim_ray.bodies import aside
 from verbatim_ray.engines import SSE, Call, Engines, Head, is_stream
 from verbatim_ray.errors import Broken, NoReplica, Refused, Reply, gave_up
 from verbatim_ray.hedge import Budget
 from verbatim_ray.keys import Keys
 from verbatim_ray.options import Options
+from verbatim_ray.patience import patiently
 from verbatim_ray.relay import Relay, backoff
 from verbatim_ray.router import Ask
 from verbatim_ray.takeover import CHAT, TEXT, Told, draw_seed, wanted_fingerprint
@@ -82,7 +84,9 @@ class Front:
     async def _answer(self, request: Request, raw: bytes, use: Use) -> Response:
         self._metrics.count("requests")
         path, query = request.url.path, request.url.query
-        body = _object(raw) if request.method == "POST" else None
+        body = None
+        if request.method == "POST":
+            body = await aside(len(raw), bodies.loads, raw, self._options.max_json_values)
         headers = {**request.headers, "x-request-id": _name(request, body or {})}
         ask = Ask(_beginning(headers, body or {}), self._fingerprint(body or {}))
         target = f"{path}?{query}" if query else path
@@ -92,9 +96,9 @@ class Front:
             message = "files and batches are kept by one server, and here are several"
             raise Refused(404, "batches_disabled", f"{message}: see verbatim_ray.batch")
         if body is None or full not in (TEXT, CHAT):
-            return await self._whole(call)
+            return await patiently(self._whole(call), headers, {})
         call.path = full
-        place = self._place(call, body, use.name)
+        place = await self._place(call, body, use.name)
         if place and (kept := await place.get()):
             self._metrics.count("cache_hits")
             told = {"x-verbatim-cache": "hit", "x-verbatim-seed": str(body["seed"])}
@@ -103,15 +107,9 @@ class Front:
         if body.get("stream") is True:
             response = await self._stream(call, body, place, use)
         else:
-            call.body = json.dumps(body).encode()
-            response = await self._whole(call)
-            if response.status_code == 200:
-                answer = bytes(response.body)
-                said = _object(answer) or {}
-                use.count((said.get("usage") or {}).get("total_tokens", 0))
-                if place:
-                    kind = response.headers["content-type"]
-                    self._keep(place.put(kind, answer, said.get("system_fingerprint")))
+            call.body = await aside(len(raw), bodies.dumps, body, len(raw))
+            told = {"x-verbatim-seed": str(body["seed"])} if "seed" in body else {}
+            response = await patiently(self._counted(call, place, use), headers, told)
         response.headers["x-verbatim-cache"] = "miss" if place else "off"
         self._metrics.count("cache_misses" if place else "cache_off")
         return response
@@ -124,14 +122,27 @@ class Front:
             raise Refused(409, "fingerprint_mismatch", message)
         return wanted or only
 
-    def _place(self, call: Call, body: dict[str, Any], tenant: str) -> cache.Place | None:
+    async def _counted(self, call: Call, place: cache.Place | None, use: Use) -> Response:
+        """A whole answer, whose tokens are counted, and which is kept if it has a place."""
+        response = await self._whole(call)
+        if response.status_code == 200:
+            answer = bytes(response.body)
+            said = await aside(len(answer), bodies.loads, answer) or {}
+            use.count((said.get("usage") or {}).get("total_tokens", 0))
+            if place:
+                kind = response.headers["content-type"]
+                self._keep(place.put(kind, answer, said.get("system_fingerprint")))
+        return response
+
+    async def _place(self, call: Call, body: dict[str, Any], tenant: str) -> cache.Place | None:
         """Where the answer may be kept. A body without a seed gets one."""
         is_same = body.get("seed") is not None or body.get("temperature") == 0
         draw_seed(body)
         fingerprint = call.ask.fingerprint or self._engines.fingerprint
         if not (self._cache and is_same and fingerprint and "seed" in body):
             return None
-        return cache.Place(self._cache, fingerprint, call.path, body, tenant)
+        asked, size = (fingerprint, call.path, body, tenant), len(call.body)
+        return cache.Place(self._cache, fingerprint, await aside(size, cache.key, *asked, size))
 
     def _keep(self, put: Coroutine[Any, Any, None]) -> None:
         """Keeps an answer while its client goes on; where a store is slow, not all of them."""
@@ -197,15 +208,6 @@ class Front:
         return StreamingResponse(relay(), 200, head.headers)
 
 
-def _object(raw: bytes) -> dict[str, Any] | None:
-    """The body, if it is an object; an engine says best what is wrong with any other."""
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
-
-
 def _beginning(headers: dict[str, str], body: dict[str, Any]) -> str:
     """What requests have in common that share a prefix: a conversation up to its first question.
 
@@ -213,7 +215,7 @@ def _beginning(headers: dict[str, str], body: dict[str, Any]) -> str:
     """
     salt = [body.get("cache_salt")]
     if named := body.get("prompt_cache_key") or body.get("session_id"):
-        return json.dumps([salt, named])[:4096]
+        return bodies.beginning([salt, named], 4096)
     if named := headers.get("x-session-id"):
         return named[:4096]
     messages, prompt = body.get("messages"), body.get("prompt")
@@ -225,7 +227,7 @@ def _beginning(headers: dict[str, str], body: dict[str, Any]) -> str:
                 break
     elif isinstance(prompt, (str, list)):
         start.append(prompt[: 256 if isinstance(prompt, str) else 64])  # less than a first turn
-    return json.dumps([salt, start])[: 64 << 10]
+    return bodies.beginning([salt, start], 64 << 10)
 
 
 def _name(request: Request, body: dict[str, Any]) -> str:

@@ -64,6 +64,12 @@ class Options(BaseModel):
         description="`stream_options.interval_ms` of streams that do not set it.",
     )
     max_body_bytes: int = Field(16 << 20, ge=1, description="Bytes of a request's body, at most.")
+    max_json_values: int = Field(
+        500_000,
+        ge=1,
+        description="JSON values and names of a body, at most: as `--max-json-nodes` of a server, "
+        "which allows 4 for each token of its context.",
+    )
     max_bodies_bytes: int = Field(
         256 << 20, ge=1, description="Bytes of the bodies that a front has at a time, at most."
     )

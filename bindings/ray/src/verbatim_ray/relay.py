@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncGenerator
 
@@ -18,6 +17,12 @@ BACKOFF_S = (0.0, 0.05, 0.2, 0.5)
 
 END_S = 1.0
 """How long the end of a reply may take behind its last event."""
+
+PING_S = 10.0
+"""Seconds without a byte after which a client is told that its stream goes on.
+
+An engine tells that, too, but not where it sends events with nothing but the ids of tokens.
+"""
 
 Source = AsyncGenerator[Head | bytes, None]
 
@@ -48,7 +53,7 @@ class Relay:
 
         Whoever stops to listen must close it, and then no engine computes any more for it.
         """
-        has_head = False
+        has_head, spoke = False, time.monotonic()
         try:
             self._ask()
             while True:
@@ -69,8 +74,10 @@ class Relay:
                     continue
                 if self._told.over is None:
                     self._race.add(source)
+                if not said and time.monotonic() - spoke >= PING_S:
+                    said = b": ping\n\n"
                 if said and not (has_head and isinstance(said, Head)):
-                    has_head = True  # the first that is said
+                    has_head, spoke = True, time.monotonic()  # the first that is said is a head
                     yield said
                 if self._told.over is not None:
                     await _end(source)
@@ -92,7 +99,7 @@ class Relay:
         """Asks one more engine for what the client was not told yet."""
         ask = self._call.ask
         ask.fingerprint = self._told.fingerprint or ask.fingerprint
-        self._race.add(self._engines.reply(self._call, json.dumps(self._told.ask()).encode()))
+        self._race.add(self._engines.reply(self._call, self._told.ask()))
 
     def _silence(self) -> float | None:
         """Seconds until a second engine should be asked."""

@@ -92,7 +92,8 @@ class Told:
         elif any(self.ids.values()) or self.ended:
             # Choices that ended are sent too, so that the usage at the end is of the whole.
             told = [
-                None if at in self._null else self.ids.get(at, []) for at in range(self.choices)
+                None if at in self._null else list(self.ids.get(at, ()))
+                for at in range(self.choices)
             ]
             resume: dict[str, Any] = {"token_ids": told}
             if all(self.prompts):
