@@ -20,6 +20,7 @@ from helpers import get, kill, post, until
 from kinds import KINDS, TEXT, compared
 from verbatim_ray import stream
 from verbatim_ray.child import Child
+from verbatim_ray.patience import HEADER
 
 pytestmark = pytest.mark.cluster
 
@@ -176,6 +177,13 @@ def test_all_replicas_are_dead(nodes: Any) -> None:
         assert status == 503
         assert "retry-after" in headers
         assert json.loads(raw)["error"]["resumable"] is True
+        # A client that was told 200 before must not take the error for an answer.
+        connection = http.client.HTTPConnection("127.0.0.1", nodes.port, timeout=60)
+        whole = json.dumps({**body, "stream_options": None})
+        connection.request("POST", path, whole, {**NAMED, HEADER: "0.02"})
+        with pytest.raises(http.client.IncompleteRead) as broken:
+            connection.getresponse().read()
+        assert json.loads(broken.value.partial)["error"]["code"] == "no_replica"
     finally:
         for one in all_of_them:
             kill(one["actor"], signal.SIGCONT)

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from verbatim_ray.errors import Broken
-from verbatim_ray.takeover import Told, draw_seed
+from verbatim_ray.takeover import Told, draw_seed, whole_events
 
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60)
 """Servers send something every ten seconds: who is silent for longer is gone."""
@@ -59,19 +59,16 @@ async def _ask(
     session: aiohttp.ClientSession, url: str, told: Told
 ) -> AsyncGenerator[dict[str, Any], None]:
     """What one server says."""
-    rest = b""
     try:
         async with session.post(url.rstrip("/") + told.path, json=told.ask()) as reply:
             if reply.status != 200:
                 head = dict(reply.headers)
                 raise Broken(f"status {reply.status}", (reply.status, head, await reply.read()))
-            async for data in reply.content.iter_any():
-                *whole, rest = (rest + data).split(b"\n\n")
-                for event in whole:
-                    out = told.take(event + b"\n\n")
-                    if out.startswith(b"data: {"):
-                        yield json.loads(out[6:])
-                    if told.over is not None:
-                        return
+            async for event in whole_events(reply.content.iter_any()):
+                out = told.take(event)
+                if out.startswith(b"data: {"):
+                    yield json.loads(out[6:])
+                if told.over is not None:
+                    return
     except (aiohttp.ClientError, OSError) as error:
         raise Broken(type(error).__name__) from error

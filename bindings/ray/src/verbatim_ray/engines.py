@@ -17,6 +17,7 @@ from verbatim_ray import bodies, router
 from verbatim_ray.errors import Broken, NoReplica
 from verbatim_ray.metrics import FrontMetrics
 from verbatim_ray.router import Ask
+from verbatim_ray.takeover import whole_events
 
 SSE = "text/event-stream"
 
@@ -129,15 +130,10 @@ class Engines:
                     told = {at: value for at in _TELLS if (value := reply.headers.get(at))}
                     told["x-verbatim-replica"] = name
                     yield Head(reply.status, told)
-                    rest = b""
+                    parts = reply.content.iter_any()
                     is_events = told.get("content-type", "").startswith(SSE)
-                    async for data in reply.content.iter_any():
-                        if not is_events:
-                            yield data
-                            continue
-                        *whole, rest = (rest + data).split(b"\n\n")
-                        for event in whole:
-                            yield event + b"\n\n"
+                    async for part in whole_events(parts) if is_events else parts:
+                        yield part
             except (aiohttp.ClientError, OSError) as error:
                 router.suspect(name)
                 raise Broken(type(error).__name__) from error

@@ -8,6 +8,7 @@ that the first one would have sent. Nothing else of a stream is kept.
 import json
 import random
 import re
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any
 
 from verbatim_ray.errors import Broken
@@ -18,6 +19,15 @@ DONE = b"data: [DONE]\n\n"
 # In a string of JSON each quote has a backslash before it, so these only match fields.
 _IDS = re.compile(rb',"(?:prompt_)?token_ids":\[[0-9,]*\]')
 _CREATED = re.compile(rb'"created":(\d+)')
+
+
+async def whole_events(parts: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """The events of a stream that comes in any parts, each with the empty line after it."""
+    rest = b""
+    async for part in parts:
+        *whole, rest = (rest + part).split(b"\n\n")
+        for event in whole:
+            yield event + b"\n\n"
 
 
 def draw_seed(body: dict[str, Any]) -> None:

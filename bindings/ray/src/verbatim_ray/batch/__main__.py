@@ -6,7 +6,6 @@ import sys
 import time
 
 import ray
-from ray.data import DataContext
 from ray.exceptions import RayError
 
 from verbatim_ray.batch import batch
@@ -78,10 +77,6 @@ def main() -> int:
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
     asked, flags = parser.parse_args(words[:cut]), words[cut + 1 :]
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    DataContext.get_current().enable_progress_bars = (
-        False  # it counts blocks, where lines are known
-    )
     ray.init(address=asked.address, log_to_driver=False, logging_level=logging.WARNING)
     try:
         report = batch(
