@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What somebody at a terminal meets: keys at the prompt of `verbatim chat`, Ctrl-C in an answer, and the picture of
-# `verbatim top`. tmux is the terminal; the program is the real one, with the built-in model.
+# What somebody at a terminal meets: keys at the prompt of `verbatim chat`, Ctrl-C in an answer, what Tab completes in
+# a shell, and the picture of `verbatim top`. tmux is the terminal; the program is the real one, with the built-in model.
 #
 #   tests/terminal/run.sh [PATH OF verbatim]
 set -euo pipefail
@@ -123,6 +123,55 @@ keys C-c
 prompts
 keys C-d
 closed
+
+# A shell that has read nobody's settings, only the program's completions, in a folder with one more file.
+open_shell() {
+    local at=$folder/$1
+    mkdir "$at"
+    touch "$at/unexpected"
+    "$program" completions "$1" >"$at/_verbatim"
+    case $1 in
+        bash)
+            echo 'PS1="> "; source ./_verbatim' >"$at/rc"
+            open 80 24 "cd '$at' && exec bash --noprofile --rcfile rc -i"
+            ;;
+        zsh)
+            echo 'PS1="> "; fpath=("$PWD" $fpath); autoload -U compinit; compinit -u -D' >"$at/.zshrc"
+            open 80 24 "cd '$at' && ZDOTDIR='$at' exec zsh -o no_global_rcs -i"
+            ;;
+        fish)
+            echo 'function fish_prompt; printf "> "; end' >"$at/rc"
+            # What it suggests by itself would look like what Tab completes.
+            echo 'set -g fish_autosuggestion_enabled 0; set -g fish_greeting; source ./_verbatim' >>"$at/rc"
+            open 80 24 "cd '$at' && HOME='$at' exec fish --no-config --init-command 'source ./rc'"
+            ;;
+    esac
+    prompts
+}
+# Types words behind `verbatim`, Tab, and what is given third; the line must then go on with what is given second.
+completes() {
+    keys "verbatim $1" Tab
+    [ -z "${3:-}" ] || keys "$3"
+    sees "^> verbatim $1$2"
+    keys C-c
+    prompts
+}
+for shell in bash zsh fish; do
+    if ! command -v "$shell" >/dev/null; then
+        echo "skipped: completions of $shell (no $shell)"
+        continue
+    fi
+    echo "completions: $shell"
+    open_shell "$shell"
+    # Commands, flags, words that are values of a flag, files where a flag wants one; a port is none.
+    completes sel ftest
+    completes 'serve --max-se' qs
+    completes 'serve --weights bf' 16
+    completes 'serve --log-file unex' pected
+    completes 'serve --port unex' x x
+    keys C-d
+    closed
+done
 
 echo "top"
 VERBATIM_PORT=0 "$program" serve --threads 1 --speculate off >/dev/null 2>"$folder/log" &
