@@ -1,7 +1,7 @@
 //! `pull`, `list`, `show` and `rm` against a hub on loopback, and what the other commands do about
 //! a model that is not there yet.
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use verbatim_tests::fixture::{Files, config_json, tiny_tensors, tokenizer_config_json, tokenizer_json};
@@ -299,12 +299,72 @@ fn an_interrupted_download_goes_on_where_it_was() {
     bench.ok(&["inspect", "--threads", "1", "--model", "org/tiny"]);
 }
 
+/// The disk is a small one in a namespace of its own, which is filled while the hub holds an answer.
+#[test]
+fn a_disk_that_gets_full_in_the_middle_is_told_and_the_download_goes_on() {
+    const HELD: u64 = 50_000;
+    const MOUNT: &str = "mount -t tmpfs -o size=40m verbatim \"$HF_HOME\"";
+    // It waits until all that the hub has sent is counted, fills the disk, and then makes room.
+    const SCRIPT: &str = r#"
+        "$0" pull org/tiny & pull=$!
+        until [ "$(tail -c 8 "$HF_HOME/$1" 2>&- | od -An -tu8 | tr -d ' ')" = "$2" ]; do
+            kill -0 $pull || exit 98
+        done
+        cat /dev/zero > "$HF_HOME/fill" 2>&-
+        echo full
+        wait $pull && exit 97
+        rm "$HF_HOME/fill"
+        "$0" pull org/tiny"#;
+    let bench = Bench::new();
+    let inside = |script: &str| {
+        let pull = bench.command(&[]);
+        let mut command = Command::new("unshare");
+        command.args(["-Urm", "sh", "-c", script]).arg(pull.get_program());
+        for (name, value) in pull.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    };
+    if !inside(MOUNT).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        println!("skipped: a_disk_that_gets_full_in_the_middle_is_told_and_the_download_goes_on (no mount)");
+        return;
+    }
+    let weights = tiny().files["model.safetensors"].clone();
+    let (bytes, digits) = (weights.content.len() as u64, weights.digits());
+    bench.hub.rule(Side::Store, &digits, 1, Does::HoldAfter(HELD));
+    let mut script = inside(&format!("{MOUNT} && {{ {SCRIPT}\n}}"));
+    script.arg(format!("hub/models--org--tiny/blobs/{digits}.verbatim.incomplete")).arg(HELD.to_string());
+    let mut child = script.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut said = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("UTF-8");
+    assert_eq!(line, "full\n", "{:?}", child.wait_with_output());
+    bench.hub.go_on();
+    let output = child.wait_with_output().expect("a child");
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    let full = ".verbatim.incomplete: cannot write: No space left on device (os error 28); what has come is \
+                kept: make room, as `verbatim rm` does, and the same command goes on (HF_HOME moves the cache)";
+    let told = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    assert!(told.contains(&digits) && told.ends_with(full), "{said}");
+    let seen = bench.hub.take_seen();
+    let ranges: Vec<_> = seen.iter().filter(|seen| seen.side == Side::Store).map(|seen| seen.range).collect();
+    let [None, Some((first, last))] = ranges[..] else {
+        panic!("one that breaks, one that goes on: {ranges:?}")
+    };
+    assert!((HELD..bytes).contains(&first) && last == bytes - 1, "{ranges:?} of {bytes}");
+}
+
 /// Hugging Face's own library finds what was pulled, and the other way round. It is run where
 /// `VERBATIM_HF_PYTHON` names a Python that has it.
 #[test]
 fn hugging_faces_own_library_shares_the_cache() {
     const SCRIPT: &str = "import sys, huggingface_hub as h; \
-                          print(h.snapshot_download(sys.argv[1], allow_patterns=sys.argv[2:] or None))";
+                          print(h.snapshot_download(sys.argv[1], revision=sys.argv[2], \
+                          allow_patterns=sys.argv[3:] or None))";
     let Some(python) = std::env::var_os("VERBATIM_HF_PYTHON") else {
         println!("skipped: hugging_faces_own_library_shares_the_cache (no VERBATIM_HF_PYTHON)");
         return;
@@ -325,11 +385,19 @@ fn hugging_faces_own_library_shares_the_cache() {
     };
     let ours = bench.ok(&["pull", "org/tiny"]);
     bench.hub.take_seen();
-    assert_eq!(theirs(&["org/tiny"]), ours, "the same folder");
+    assert_eq!(theirs(&["org/tiny", "main"]), ours, "the same folder");
     let seen = bench.hub.take_seen();
     assert_eq!(contents(&seen), 0, "nothing is fetched again: {seen:?}");
 
-    let theirs = theirs(&["org/tiny-GGUF", "t-F16.gguf"]);
+    // Short ids of a commit are noted alike.
+    let refs = bench.cache().join("models--org--tiny/refs");
+    assert_eq!(bench.ok(&["pull", "org/tiny@0123456"]), ours);
+    assert_eq!(theirs(&["org/tiny", "01234567"]), ours);
+    let noted = ["main", "0123456", "01234567"].map(|name| std::fs::read_to_string(refs.join(name)).ok());
+    assert_eq!(noted, [(); 3].map(|()| Some(COMMIT.to_owned())));
+    bench.ok(&["inspect", "--offline", "--threads", "1", "--model", "org/tiny@01234567"]);
+
+    let theirs = theirs(&["org/tiny-GGUF", "main", "t-F16.gguf"]);
     bench.hub.take_seen();
     assert_eq!(bench.ok(&["pull", "org/tiny-GGUF:F16"]), theirs);
     let seen = bench.hub.take_seen();

@@ -10,6 +10,7 @@ use crate::load::repository::is_commit;
 use crate::text::quote::quote;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of a list of files, at most.
 const LIST_MAX: u64 = 64 << 20;
@@ -68,7 +69,7 @@ struct Lfs {
 /// The hub, asked by its settings.
 #[derive(Debug)]
 pub struct Hub {
-    pub(super) client: Client,
+    client: Mutex<Arc<Client>>,
     pub(super) settings: HubSettings,
 }
 
@@ -78,7 +79,20 @@ impl Hub {
         if let Some(by) = &settings.offline {
             return Err(HubError::Offline { by: by.clone() });
         }
-        Ok(Self { client: Client::new(&settings)?, settings })
+        let client = Mutex::new(Arc::new(Client::new(&settings)?));
+        Ok(Self { client, settings })
+    }
+
+    /// The connections over which it is asked from now on.
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Closes all connections at once, whoever waits for them. Whoever asks after that has others.
+    pub(super) fn reconnect(&self) {
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let anew = Arc::new(client.anew());
+        std::mem::replace(&mut *client, anew).close();
     }
 
     /// The settings by which it is asked.
@@ -93,7 +107,7 @@ impl Hub {
             format!("{}/api/models/{}/revision/{revision}?blobs=true", self.settings.endpoint, name.id());
         let address = Address::at_hub(&text)?;
         let bytes = self.patiently(watch, || {
-            let reply = self.checked(self.client.ask(&address, Ask::All)?, name, None)?;
+            let reply = self.checked(self.client().ask(&address, Ask::All)?, name, None)?;
             reply.read(LIST_MAX)
         })?;
         let info: Info = serde_json::from_slice(&bytes).map_err(|error| {
@@ -126,7 +140,7 @@ impl Hub {
         }
         let address = self.address(name, commit, &file.path)?;
         let reply = self.patiently(watch, || {
-            self.checked(self.client.ask(&address, Ask::Head)?, name, Some(&file.path)).map_err(Fault::from)
+            self.checked(self.client().ask(&address, Ask::Head)?, name, Some(&file.path)).map_err(Fault::from)
         })?;
         let hash = reply.linked.hash.clone().or_else(|| reply.header("etag").and_then(ContentHash::parse));
         let bytes = reply.linked.bytes.or_else(|| reply.content_length());
@@ -146,7 +160,7 @@ impl Hub {
     ) -> Result<Vec<u8>, HubError> {
         let address = self.address(name, commit, &file.path)?;
         let bytes = self.patiently(watch, || {
-            let reply = self.checked(self.client.ask(&address, Ask::All)?, name, Some(&file.path))?;
+            let reply = self.checked(self.client().ask(&address, Ask::All)?, name, Some(&file.path))?;
             reply.read(bytes_max)
         })?;
         if let Some(hash) = &file.hash {

@@ -5,7 +5,8 @@
 //!   blobs/HASH                     what files hold, by its hash
 //!   refs/main                      the commit of a branch or tag
 //!   snapshots/COMMIT/config.json   → ../../blobs/HASH
-//! .locks/models--ORG--NAME/HASH.lock
+//! .locks/models--ORG--NAME/HASH.lock    whoever writes a blob
+//! .locks/models--ORG--NAME/repository.lock   whoever fetches or removes any; this program's own
 //! ```
 use super::error::HubError;
 use super::verify::ContentHash;
@@ -54,6 +55,11 @@ impl RepositoryCache {
         self.locks.join(format!("{}.lock", hash.digits()))
     }
 
+    /// The lock of all who fetch files of the repository, or remove some.
+    pub(super) fn repository_lock(&self) -> PathBuf {
+        self.locks.join("repository.lock")
+    }
+
     /// The folder of all its locks.
     pub(super) fn locks(&self) -> &Path {
         &self.locks
@@ -77,7 +83,7 @@ impl RepositoryCache {
         create_dir_all(folder).map_err(|error| HubError::io(folder, "create", error))?;
         let aside = folder.join(format!(".{}", aside(hash.digits())));
         let linked = symlink(&target, &aside).and_then(|()| fs::rename(&aside, &named));
-        linked.map_err(|error| HubError::io(&named, "link", error))
+        linked.map_err(|error| without(&aside, HubError::io(&named, "link", error)))
     }
 
     /// Notes which commit a branch or tag is at, in one step, if that is not what is noted.
@@ -91,8 +97,14 @@ impl RepositoryCache {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let aside = folder.join(aside(&name));
         let written = fs::write(&aside, commit).and_then(|()| fs::rename(&aside, &path));
-        written.map_err(|error| HubError::io(&path, "write", error))
+        written.map_err(|error| without(&aside, HubError::io(&path, "write", error)))
     }
+}
+
+/// An error after which a file that was to get another name is deleted, if it is there.
+fn without(aside: &Path, error: HubError) -> HubError {
+    let _ = fs::remove_file(aside);
+    error
 }
 
 /// A name for a file until it is complete, which no other thread or process uses.

@@ -5,14 +5,14 @@ use super::address::Address;
 use super::api::Hub;
 use super::cache::RepositoryCache;
 use super::error::HubError;
-use super::http::{Ask, Fault, Patience, Reply, broken};
+use super::http::{Ask, Client, Fault, Patience, Reply, broken};
 use super::partial::{Part, Partial};
-use super::verify::ContentHash;
+use super::wanted::WantedFile;
 use super::watch::Watch;
 use crate::load::RepositoryName;
 use crate::text::quote::quote;
 use std::io::Read;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes that are read from a connection, or for the hash, at a time.
@@ -22,17 +22,6 @@ const SLOW_BYTES: u64 = 16 << 10;
 const SLOW_TIME: Duration = Duration::from_secs(60);
 /// Bytes that have to come before the tries for a part no longer count.
 const PROGRESS_BYTES: u64 = 64 << 10;
-
-/// A file that is wanted: what it is called, how long it is, and what it holds.
-#[derive(Clone, Debug)]
-pub struct WantedFile {
-    /// Its path in the repository.
-    pub path: String,
-    /// Its length in bytes.
-    pub bytes: u64,
-    /// The hash of what it holds.
-    pub hash: ContentHash,
-}
 
 /// What the connections of one file share.
 struct Shared<'f> {
@@ -170,6 +159,8 @@ impl<'f> Shared<'f> {
             let hashed = hash(self.partial, self.file, |part| self.wait_for(part));
             if hashed.is_err() {
                 self.end(End::Told);
+                // Nobody waits for a server that says nothing, to hear what is known already.
+                self.hub.reconnect();
             }
             hashed
         })
@@ -224,6 +215,10 @@ impl<'f> Shared<'f> {
 
     /// Pauses before the next try, if there is to be one.
     fn pause(&self, patience: &mut Patience<'_>, fault: Fault) -> Result<(), End> {
+        // What breaks once it is over was broken from here.
+        if self.state().end.is_some() {
+            return Err(End::Told);
+        }
         let (error, pause) = patience.pause_after(fault)?;
         self.watch.pauses(&error, pause);
         let waits = |state: &mut State| state.end.is_none();
@@ -287,49 +282,35 @@ impl<'f> Shared<'f> {
     /// Asks where the hub has led before, else the hub, for an answer that agrees with what the hub
     /// announced. An address that the hub gave may end to be valid; then it gives another.
     fn ask(&self, ask: Ask) -> Result<Reply, Fault> {
+        let client = self.client()?;
         let known = self.state().leads_to.clone();
         if let Some(known) = known {
-            let reply = self.hub.client.ask(&known, ask)?;
+            let reply = client.ask(&known, ask)?;
             if matches!(reply.status, 200 | 206) {
-                self.check(&reply, ask)?;
+                self.file.check(&reply, ask)?;
                 return Ok(reply);
             }
             self.state().leads_to = None;
         }
-        let reply = self.hub.client.ask(&self.address, ask)?;
+        let reply = client.ask(&self.address, ask)?;
         let reply = self.hub.checked(reply, self.name, Some(&self.file.path))?;
         if !reply.address.is_of_hub() {
             self.state().leads_to = Some(reply.address.clone());
         }
-        self.check(&reply, ask)?;
+        self.file.check(&reply, ask)?;
         Ok(reply)
     }
 
-    /// Whether an answer is what was asked for, of the file that the hub has announced.
-    fn check(&self, reply: &Reply, ask: Ask) -> Result<(), HubError> {
-        let wrong = |what: String| Err(HubError::answer(&reply.address.text(), what));
-        let bytes = self.file.bytes;
-        if let Some(hash) = reply.linked.hash.as_ref().filter(|hash| **hash != self.file.hash) {
-            return wrong(format!("has the hash {}, not {}", hash.digits(), self.file.hash.digits()));
-        }
-        match (reply.status, ask) {
-            (206, Ask::Range(first, last)) => {
-                let range = reply.header("content-range").unwrap_or("none");
-                let expected = format!("bytes {first}-{last}/");
-                let total = range.strip_prefix(&expected);
-                if total.is_some_and(|total| total == "*" || total.parse() == Ok(bytes)) {
-                    return Ok(());
-                }
-                wrong(format!("sends the range {}, expected {expected}{bytes}", quote(range)))
-            }
-            (206, _) => wrong("sends a part of the file, expected all of it".to_owned()),
-            _ => match reply.content_length() {
-                Some(length) if length != bytes => {
-                    wrong(format!("is {length} bytes long, not the {bytes} that the hub announced"))
-                }
-                _ => Ok(()),
-            },
-        }
+    /// The connections over which this asks. It is looked after they are taken whether all is over,
+    /// since it is said to be over before they are closed: so none is missed that waits.
+    fn client(&self) -> Result<Arc<Client>, Fault> {
+        let client = self.hub.client();
+        if self.state().end.is_some() { Err(self.not_needed(&self.address)) } else { Ok(client) }
+    }
+
+    fn not_needed(&self, address: &Address) -> Fault {
+        let what = "was not needed any more".to_owned();
+        Fault::passing(HubError::Connection { host: address.host(), what })
     }
 
     fn ended_early(&self, address: &Address) -> Fault {
@@ -371,8 +352,7 @@ impl<'f> Shared<'f> {
                 (since, recent) = (Instant::now(), 0);
             }
             if self.state().end.is_some() {
-                let what = "was not needed any more".to_owned();
-                return Err(Fault::passing(HubError::Connection { host: address.host(), what }));
+                return Err(self.not_needed(address));
             }
         }
         Ok(())

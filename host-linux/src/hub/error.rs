@@ -1,6 +1,7 @@
 //! Why a model could not be fetched from the hub, or a cached one not be read or removed.
 //!
 //! What a server wrote is quoted, so that no message grows with what a server sends.
+use crate::load::repository::is_short_commit;
 use crate::load::{LoadError, RepositoryName};
 use crate::text::figures::bytes;
 use crate::text::quote::quote;
@@ -123,7 +124,7 @@ pub enum HubError {
         /// The hash of what came.
         found: String,
     },
-    /// Another process writes to the same repository.
+    /// Another process fetches or removes files of the same repository.
     InUse {
         /// The repository that is locked.
         name: RepositoryName,
@@ -149,6 +150,12 @@ pub enum HubError {
 impl HubError {
     pub(crate) fn io(path: &Path, action: &'static str, error: io::Error) -> Self {
         Self::Io { path: path.to_owned(), action, error }
+    }
+
+    /// Whether a file system has no room left, or none for this user.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { error, .. } if matches!(error.kind(), StorageFull | QuotaExceeded))
     }
 
     pub(crate) fn setting(name: &str, what: impl Into<String>) -> Self {
@@ -193,7 +200,11 @@ impl fmt::Display for HubError {
                 }
             }
             Self::NoRevision { name } => {
-                write!(f, "{} has no branch, tag or commit {}", name.id(), quote(name.revision()))
+                write!(f, "{} has no branch, tag or commit {}", name.id(), quote(name.revision()))?;
+                match is_short_commit(name.revision()) {
+                    true => write!(f, "; a commit that has it is found by all its 40 digits"),
+                    false => Ok(()),
+                }
             }
             Self::NoFile { name, file } => write!(f, "{}: the hub has no file {}", name.id(), quote(file)),
             Self::Gated { name, host, has_token } => {
@@ -227,7 +238,9 @@ impl fmt::Display for HubError {
                 "{}: has the hash {found}, not {expected} as the hub says; what came was deleted",
                 quote(file)
             ),
-            Self::InUse { name } => write!(f, "{} is being downloaded by another process", name.id()),
+            Self::InUse { name } => {
+                write!(f, "another process fetches or removes {}: try again once it has ended", name.id())
+            }
             Self::NotCached { name, looked } => {
                 write!(f, "{name} is not in the cache: found no {}", looked.display())
             }

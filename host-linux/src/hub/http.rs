@@ -5,11 +5,12 @@
 //! on each.
 use super::address::Address;
 use super::error::HubError;
+use super::retry_after::asked_pause;
 use super::settings::{HubSettings, Transfer};
 use super::verify::ContentHash;
 use crate::text::quote::quote;
 use std::io::{self, ErrorKind, Read};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use ureq::http::HeaderMap;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy};
@@ -135,7 +136,12 @@ impl Client {
         let through = |proxy: &Option<String>| {
             let Some(address) = proxy else { return Ok(None) };
             // The address may hold a password, so it is not quoted.
-            let wrong = |_| HubError::setting(NAMES, "expected an address such as http://HOST:PORT");
+            let wrong = |_| {
+                HubError::setting(
+                    NAMES,
+                    "expected an address such as http://HOST:PORT or socks5h://HOST:PORT",
+                )
+            };
             Ok(Some(agent(Some(Proxy::new(address).map_err(wrong)?))))
         };
         Ok(Self {
@@ -144,6 +150,23 @@ impl Client {
             by_http: through(&settings.proxies.http)?,
             settings: settings.clone(),
         })
+    }
+
+    /// A client with the same settings, and connections of its own.
+    pub(super) fn anew(&self) -> Self {
+        let anew = |agent: &Agent| agent.config().new_agent();
+        Self {
+            direct: anew(&self.direct),
+            by_https: self.by_https.as_ref().map(anew),
+            by_http: self.by_http.as_ref().map(anew),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// Closes all its connections. Whoever waits for one, or asks later, has a fault that may pass.
+    pub(super) fn close(&self) {
+        let agents = [Some(&self.direct), self.by_https.as_ref(), self.by_http.as_ref()];
+        agents.into_iter().flatten().for_each(|agent| agent.clone().shutdown());
     }
 
     fn agent(&self, address: &Address) -> &Agent {
@@ -173,7 +196,7 @@ impl Client {
                     address = address.follow(location)?;
                 }
                 status @ (408 | 429 | 500 | 502 | 503 | 504) => {
-                    let wait = asked_wait(&reply);
+                    let wait = asked_pause(&reply.headers, SystemTime::now());
                     let error = HubError::Busy { host: address.host(), wait, status };
                     return Err(Fault { error, may_pass: true, wait });
                 }
@@ -217,16 +240,6 @@ fn certificates(path: &std::path::Path) -> Result<RootCerts, HubError> {
         return Err(wrong("has no certificate, expected a file of them in PEM".to_owned()));
     }
     Ok(RootCerts::new_with_certs(&found))
-}
-
-/// How long an answer asks to wait: `Retry-After` in seconds, or the hub's `t=` in `RateLimit`.
-fn asked_wait(reply: &Reply) -> Option<Duration> {
-    let seconds = reply.header("retry-after").and_then(|value| value.trim().parse().ok());
-    let reset = || {
-        let parts = reply.header("ratelimit")?.split([';', ',']);
-        parts.filter_map(|part| part.trim().strip_prefix("t=")).find_map(|value| value.parse().ok())
-    };
-    seconds.or_else(reset).map(Duration::from_secs)
 }
 
 /// What it means that a request got no answer.

@@ -1,9 +1,15 @@
 //! Locks between processes that write to the cache: the same files and the same kind of lock
-//! (`flock`) as Hugging Face's own library, so that it and this program wait for each other.
+//! (`flock`) as Hugging Face's own library, so that it and this program wait for each other. One of
+//! each repository is this program's own: whoever fetches files shares it until the last of them
+//! has its name, and whoever deletes any has it alone.
 use super::error::HubError;
 use std::fs::{File, OpenOptions, TryLockError, create_dir_all};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// How often the folder of a lock may go between its making and that of the file in it.
+const OPENED_MAX: usize = 100;
 
 /// A lock that is held until this is dropped, or the process ends however it does.
 #[derive(Debug)]
@@ -33,6 +39,21 @@ impl Lock {
         }
     }
 
+    /// Takes the lock of a file together with others who share it; this waits for whoever has it
+    /// alone. `None` where nothing can be written, so that there is nothing to keep together.
+    pub(super) fn share(path: &Path) -> Result<Option<Self>, HubError> {
+        loop {
+            let file = match open(path) {
+                Err(HubError::Io { error, .. }) if is_read_only(error.kind()) => return Ok(None),
+                opened => opened?,
+            };
+            file.lock_shared().map_err(|error| HubError::io(path, "lock", error))?;
+            if is_still_at(&file, path) {
+                return Ok(Some(Self { _file: file }));
+            }
+        }
+    }
+
     /// Takes the lock of a file if nobody holds it.
     pub(super) fn try_take(path: &Path) -> Result<Option<Self>, HubError> {
         let file = open(path)?;
@@ -44,12 +65,26 @@ impl Lock {
     }
 }
 
+/// Opens the file of a lock, which is created with its folder. Whoever removes a repository may
+/// take the folder away in between.
 fn open(path: &Path) -> Result<File, HubError> {
-    if let Some(folder) = path.parent() {
-        create_dir_all(folder).map_err(|error| HubError::io(folder, "create", error))?;
+    let mut tries = 0;
+    // Over NFS a lock that is shared wants a file that can be read.
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+    loop {
+        if let Some(folder) = path.parent() {
+            create_dir_all(folder).map_err(|error| HubError::io(folder, "create", error))?;
+        }
+        tries += 1;
+        match options.open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && tries < OPENED_MAX => {}
+            opened => return opened.map_err(|error| HubError::io(path, "open", error)),
+        }
     }
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-    opened.map_err(|error| HubError::io(path, "open", error))
+}
+
+fn is_read_only(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Whether a locked file is still the one at its path: whoever held it before may have deleted it,
@@ -79,5 +114,25 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(Lock::try_take(&path).unwrap().is_some());
         drop(held);
+    }
+
+    #[test]
+    fn a_lock_is_shared_or_held_alone() {
+        let directory = TemporaryDirectory::new("lock-shared");
+        let path = directory.path().join("a/b.lock");
+        let first = Lock::share(&path).unwrap().expect("it can be written");
+        let second = Lock::share(&path).unwrap().expect("it is shared");
+        drop(first);
+        assert!(Lock::try_take(&path).unwrap().is_none(), "one shares it still");
+        drop(second);
+        let alone = Lock::try_take(&path).unwrap().expect("it is free");
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| Lock::share(&path));
+            // Whoever had it alone has deleted it, so that whoever waited makes another.
+            std::fs::remove_file(&path).unwrap();
+            drop(alone);
+            assert!(waits.join().unwrap().unwrap().is_some());
+        });
+        assert!(path.exists());
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! * [`error`]: why something is of no use. [`token`]: who asks. [`settings`]: which hub, which
 //!   cache, how patiently. [`watch`]: what somebody who waits hears.
-//! * [`verify`]: hashes. `address`: who may know the token. `http`: requests and redirects.
-//!   [`api`]: what the hub says of a repository.
+//! * [`verify`]: hashes. `address`: who may know the token. `retry_after`: pauses that are asked for.
+//!   `http`: requests and redirects. [`api`]: what the hub says of a repository.
 //! * [`choose`]: which files a model needs.
 //! * `lock`, [`cache`]: the folders of the cache. `partial`: a file while it comes.
-//! * [`download`]: one file. [`pull`]: a model.
+//! * [`wanted`]: a file that is to come. [`download`]: how it does. [`pull`]: a model.
 //! * [`scan`]: what lies in the cache. [`card`]: what a README says. [`remove`]: models taken out.
 //!
 //! The cache is that of `huggingface_hub`, in both directions: what one has fetched the other
@@ -27,10 +27,12 @@ mod lock;
 mod partial;
 pub mod pull;
 pub mod remove;
+mod retry_after;
 pub mod scan;
 pub mod settings;
 pub mod token;
 pub mod verify;
+pub mod wanted;
 pub mod watch;
 
 pub use api::Hub;

@@ -123,7 +123,8 @@ impl Partial {
         // It is trusted by its name from now on, so that it must not be lost behind it. What a
         // small one has lost, its length tells.
         let sync = || if self.bytes < SYNCED_MIN { Ok(()) } else { self.file.sync_all() };
-        let written = self.file.set_len(self.bytes).and_then(|()| sync());
+        // A disk may tell only now that it is full; then the counts are needed once more.
+        let written = sync().and_then(|()| self.file.set_len(self.bytes)).and_then(|()| sync());
         written.map_err(|error| HubError::io(&self.path, "write", error))?;
         fs::rename(&self.path, blob).map_err(|error| HubError::io(blob, "write", error))
     }

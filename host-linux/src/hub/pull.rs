@@ -6,11 +6,12 @@
 use super::api::{Hub, Listing, RemoteFile};
 use super::cache::RepositoryCache;
 use super::choose::{BESIDE_MAX, CONFIG, Form, INDEX, form, mix_of, wanted};
-use super::download::{WantedFile, fetch};
+use super::download::fetch;
 use super::error::HubError;
 use super::lock::Lock;
 use super::partial::left_at;
 use super::verify::ContentHash;
+use super::wanted::WantedFile;
 use super::watch::Watch;
 use crate::load::RepositoryName;
 use crate::load::config::parse_config;
@@ -81,11 +82,7 @@ impl PullPlan {
             cache.has_blob(&hash, bytes).then(|| (file.path.clone(), hash))
         });
         let others = others.collect();
-        let missing = |file: &WantedFile| {
-            let left = || file.bytes - left_at(&cache.incomplete(&file.hash), file.bytes).min(file.bytes);
-            if cache.has_blob(&file.hash, file.bytes) { 0 } else { left() }
-        };
-        let missing_bytes = chosen.iter().map(missing).fold(0, u64::saturating_add);
+        let missing_bytes = missing_bytes(&cache, &chosen);
         let served_as = match &form {
             Form::Gguf(names) => {
                 let all = shards::models(lengths.keys().copied());
@@ -113,7 +110,9 @@ impl PullPlan {
     /// what has come stays, and the next call goes on with it.
     pub fn fetch(&self, hub: &Hub, watch: &dyn Watch) -> Result<PathBuf, HubError> {
         let cache = RepositoryCache::new(&hub.settings.cache, &self.name);
-        self.check_space(hub)?;
+        // Nobody removes anything between one file and the next, but may have since this was planned.
+        let _shared = Lock::share(&cache.repository_lock())?;
+        check_space(hub, missing_bytes(&cache, &self.files))?;
         let blobs = cache.root.join("blobs");
         std::fs::create_dir_all(&blobs).map_err(|error| HubError::io(&blobs, "create", error))?;
         for (number, file) in self.files.iter().enumerate() {
@@ -128,22 +127,29 @@ impl PullPlan {
             }
             cache.link(&self.commit, &file.path, &file.hash)?;
         }
-        for (path, hash) in &self.others {
+        for (path, hash) in self.others.iter().filter(|(_, hash)| cache.blob(hash).is_file()) {
             cache.link(&self.commit, path, hash)?;
         }
         cache.note_reference(self.name.revision(), &self.commit)?;
         Ok(cache.snapshot(&self.commit))
     }
+}
 
-    /// Whether the file system has room for what is to come.
-    fn check_space(&self, hub: &Hub) -> Result<(), HubError> {
-        let path = &hub.settings.cache;
-        let free =
-            (hub.settings.free_bytes)(path).map_err(|error| HubError::io(path, "ask for room", error))?;
-        let needed = self.missing_bytes;
-        if needed > 0 && free < needed.saturating_add(SPARE_BYTES) {
-            return Err(HubError::NoSpace { path: path.clone(), needed, free });
-        }
-        Ok(())
+/// Bytes that are still to come of some files.
+fn missing_bytes(cache: &RepositoryCache, files: &[WantedFile]) -> u64 {
+    let missing = |file: &WantedFile| {
+        let left = || file.bytes - left_at(&cache.incomplete(&file.hash), file.bytes).min(file.bytes);
+        if cache.has_blob(&file.hash, file.bytes) { 0 } else { left() }
+    };
+    files.iter().map(missing).fold(0, u64::saturating_add)
+}
+
+/// Whether the file system has room for what is to come.
+fn check_space(hub: &Hub, needed: u64) -> Result<(), HubError> {
+    let path = &hub.settings.cache;
+    let free = (hub.settings.free_bytes)(path).map_err(|error| HubError::io(path, "ask for room", error))?;
+    if needed > 0 && free < needed.saturating_add(SPARE_BYTES) {
+        return Err(HubError::NoSpace { path: path.clone(), needed, free });
     }
+    Ok(())
 }

@@ -1,6 +1,9 @@
 //! Takes models out of the cache: a repository, one of its revisions, or one of its mixes. What
 //! other revisions still name stays.
-use super::cache::INCOMPLETE;
+//!
+//! Whoever deletes has the repository's lock alone, and finds under it what goes: since somebody was
+//! asked, another process may have fetched a commit that names the same files.
+use super::cache::{INCOMPLETE, RepositoryCache};
 use super::error::HubError;
 use super::lock::Lock;
 use super::scan::CachedRepository;
@@ -19,8 +22,8 @@ pub struct RemovalPlan {
     pub paths: Vec<PathBuf>,
     /// Bytes that become free.
     pub bytes: u64,
-    /// The folder of the locks of those who download to it.
-    locks: PathBuf,
+    /// The folder of cached repositories.
+    cache: PathBuf,
 }
 
 impl RemovalPlan {
@@ -29,13 +32,12 @@ impl RemovalPlan {
     pub fn new(cache: &Path, name: &RepositoryName) -> Result<Self, HubError> {
         let repository = CachedRepository::read(cache, name)?;
         let root = &repository.cache.root;
-        let locks = repository.cache.locks().to_owned();
-        let whole = name.mix.is_none() && name.revision.is_none();
-        if whole {
-            let paths = vec![root.clone(), locks.clone()];
-            return Ok(Self { name: name.clone(), paths, bytes: repository.bytes, locks });
+        let (name, cache) = (name.clone(), cache.to_owned());
+        if is_whole(&name) {
+            let paths = vec![root.clone()];
+            return Ok(Self { name, paths, bytes: repository.bytes, cache });
         }
-        let links = links(&repository, name)?;
+        let links = links(&repository, &name)?;
         let goes: BTreeSet<&PathBuf> = links.iter().collect();
         let mut kept = BTreeSet::new();
         let mut freed = BTreeSet::new();
@@ -59,22 +61,22 @@ impl RemovalPlan {
         let bytes = blobs.iter().map(length).sum();
         let mut paths = links.clone();
         if name.mix.is_none() {
-            paths.extend(revision_files(&repository, name));
+            paths.extend(revision_files(&repository, &name));
         }
         paths.extend(blobs.into_iter().filter(|blob| !links.contains(blob)));
-        Ok(Self { name: name.clone(), paths, bytes, locks })
+        Ok(Self { name, paths, bytes, cache })
     }
 
-    /// Deletes it, unless somebody downloads to it.
+    /// Deletes what is there of it by now, unless another process fetches or removes files of the
+    /// repository.
     pub fn remove(&self) -> Result<(), HubError> {
-        let mut held = Vec::new();
-        for lock in fs::read_dir(&self.locks).into_iter().flatten().flatten() {
-            match Lock::try_take(&lock.path())? {
-                Some(lock) => held.push(lock),
-                None => return Err(HubError::InUse { name: self.name.clone() }),
-            }
-        }
-        for path in &self.paths {
+        let locks = Locks::take(&RepositoryCache::new(&self.cache, &self.name), &self.name)?;
+        let paths = match Self::new(&self.cache, &self.name) {
+            Ok(found) => found.paths,
+            Err(HubError::NotCached { .. }) => Vec::new(), // it is gone
+            Err(error) => return Err(error),
+        };
+        for path in &paths {
             let error = |error| HubError::io(path, "delete", error);
             match fs::symlink_metadata(path) {
                 Err(_) => {} // it is gone
@@ -82,7 +84,53 @@ impl RemovalPlan {
                 Ok(_) => fs::remove_file(path).map_err(error)?,
             }
         }
+        if is_whole(&self.name) {
+            locks.delete();
+        }
         Ok(())
+    }
+}
+
+/// Whether all of a repository is meant.
+fn is_whole(name: &RepositoryName) -> bool {
+    name.mix.is_none() && name.revision.is_none()
+}
+
+/// All locks of a repository.
+struct Locks {
+    folder: PathBuf,
+    /// Those of files, then that of the repository, with their paths.
+    held: Vec<(PathBuf, Lock)>,
+}
+
+impl Locks {
+    /// Takes the lock of the repository, and then those of its files that there are, if nobody holds
+    /// one of them.
+    fn take(cache: &RepositoryCache, name: &RepositoryName) -> Result<Self, HubError> {
+        let folder = cache.locks().to_owned();
+        let take = |path: PathBuf| {
+            let taken = Lock::try_take(&path)?.ok_or_else(|| HubError::InUse { name: name.clone() });
+            taken.map(|lock| (path, lock))
+        };
+        let own = cache.repository_lock();
+        let of_repository = take(own.clone())?;
+        let mut held = Vec::new();
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.path() != own {
+                held.push(take(entry.path())?);
+            }
+        }
+        held.push(of_repository);
+        Ok(Self { folder, held })
+    }
+
+    /// Deletes the files of the locks that are held, and their folder if no other has come into it.
+    /// Whoever waits for one of them makes it anew.
+    fn delete(self) {
+        for (path, _) in &self.held {
+            let _ = fs::remove_file(path);
+        }
+        let _ = fs::remove_dir(&self.folder);
     }
 }
 
@@ -231,10 +279,30 @@ mod tests {
         let held = Lock::take(&cache.lock(&hash), || {}).unwrap();
         let found = plan(&directory, "org/small").unwrap();
         let error = found.remove().unwrap_err().to_string();
-        assert_eq!(error, "org/small is being downloaded by another process");
+        let told = "another process fetches or removes org/small: try again once it has ended";
+        assert_eq!(error, told);
+        drop(held);
+        // Whoever fetches may be between two files.
+        let held = Lock::share(&cache.repository_lock()).unwrap().unwrap();
+        assert_eq!(found.remove().unwrap_err().to_string(), told);
+        assert_eq!(plan(&directory, "org/small:Q8_0").unwrap().remove().unwrap_err().to_string(), told);
         assert_eq!(blobs(&cache), "abc");
         drop(held);
         found.remove().unwrap();
         assert!(!cache.root.exists() && !cache.locks().exists());
+        found.remove().unwrap();
+        assert!(!cache.locks().exists(), "what is gone already is no error, and leaves nothing");
+    }
+
+    #[test]
+    fn what_has_come_since_somebody_was_asked_stays() {
+        let directory = TemporaryDirectory::new("remove-since");
+        let cache = cache(&directory);
+        let found = plan(&directory, "org/small@main").unwrap();
+        let hash = ContentHash::parse(&"b".repeat(40)).unwrap();
+        cache.link(&"4".repeat(40), "m-Q4_0.gguf", &hash).unwrap();
+        found.remove().unwrap();
+        assert_eq!(blobs(&cache), "abc", "another commit names it by now");
+        assert!(!cache.snapshot(&"1".repeat(40)).exists());
     }
 }

@@ -3,7 +3,7 @@ use super::cache::{INCOMPLETE, RepositoryCache};
 use super::choose::mix_of;
 use super::error::HubError;
 use crate::load::gguf::shards;
-use crate::load::repository::{MAIN, is_commit};
+use crate::load::repository::{MAIN, abbreviated, is_commit};
 use crate::load::{RepositoryName, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -97,9 +97,12 @@ impl CachedRepository {
         Ok(Self { name, cache: folder, references, commits, bytes, last_used })
     }
 
-    /// The commit that a revision means: that of a branch or tag, or the commit itself.
+    /// The commit that a revision means: that of a branch or tag, or the commit itself, by its id or
+    /// the first digits of it.
     pub fn commit(&self, revision: &str) -> Option<&CachedCommit> {
-        let id = self.references.get(revision).map_or(revision, String::as_str);
+        let known = self.references.get(revision).map(String::as_str);
+        let short = || abbreviated(revision, self.commits.iter().map(|commit| commit.id.as_str()));
+        let id = known.or_else(short).unwrap_or(revision);
         self.commits.iter().find(|commit| commit.id == id)
     }
 
@@ -245,6 +248,8 @@ mod tests {
         assert_eq!((main.form().as_str(), main.bytes(), found.bytes), ("GGUF Q8_0 Q4_0", 5, 5));
         assert_eq!(main.files["m-Q4_0.gguf"], CachedFile { blob: folder.blob(&hash), bytes: Some(5) });
         assert!(found.last_used.is_some());
+        assert!(found.commit("ccccccc").is_some() && found.commit(&commit).is_some());
+        assert!(found.commit("cccccc").is_none() && found.commit("ccccccd").is_none());
         fs::remove_file(folder.blob(&hash)).unwrap();
         let found = CachedRepository::read(cache, &name).unwrap();
         assert_eq!(found.main_commit().unwrap().files["m-Q4_0.gguf"].bytes, None, "a link to nothing");

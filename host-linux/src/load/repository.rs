@@ -8,6 +8,9 @@ const REVISION_MAX: usize = 200;
 /// Characters of a mix, at most.
 const MIX_MAX: usize = 64;
 
+/// Digits that stand for a commit, at least.
+const SHORT_MIN: usize = 7;
+
 /// The branch that a name without a revision means.
 pub const MAIN: &str = "main";
 
@@ -101,6 +104,18 @@ pub fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// Whether a text may stand for a commit by the first of its digits, as git and people write it.
+pub fn is_short_commit(text: &str) -> bool {
+    (SHORT_MIN..40).contains(&text.len()) && is_commit(&format!("{text:0<40}"))
+}
+
+/// The commit that a text is the beginning of, if there is no other like it.
+pub fn abbreviated<'c>(text: &str, commits: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let mut found = commits.into_iter().filter(|id| is_commit(id) && id.starts_with(text));
+    let only = found.next().filter(|_| is_short_commit(text))?;
+    found.next().is_none().then_some(only)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +131,18 @@ mod tests {
         }
         assert_eq!(RepositoryName::parse("org/small").unwrap().revision(), "main");
         assert!(is_commit(&"0123456789".repeat(4)) && !is_commit("main") && !is_commit(&"A".repeat(40)));
+    }
+
+    #[test]
+    fn the_first_digits_of_a_commit_stand_for_it_if_they_fit_no_other() {
+        let commits = ["0123456789".repeat(4), format!("0123456{}", "f".repeat(33)), "a".repeat(40)];
+        let of = |text: &str| abbreviated(text, commits.iter().map(String::as_str));
+        assert_eq!(of("01234567"), Some(commits[0].as_str()));
+        assert_eq!(of("aaaaaaa"), Some(commits[2].as_str()));
+        for none in ["0123456", "aaaaaa", "AAAAAAA", "main", "", "bbbbbbb", "aaaaaag"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+        assert_eq!(of(&commits[2]), None, "that is no abbreviation");
     }
 
     #[test]

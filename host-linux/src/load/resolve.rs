@@ -4,7 +4,7 @@
 use super::error::LoadError;
 use super::folder::Folder;
 use super::gguf::shards;
-use super::repository::{RepositoryName, is_commit};
+use super::repository::{RepositoryName, abbreviated, is_commit};
 use std::path::{Path, PathBuf};
 
 /// The environment variables that say where caches are, as a value so that tests need not change
@@ -75,13 +75,23 @@ pub fn snapshot(repository: &Path, revision: &str) -> Result<PathBuf, PathBuf> {
         let reference = repository.join("refs").join(revision);
         let read = std::fs::read_to_string(&reference).unwrap_or_default();
         let commit = read.trim().to_owned();
-        if commit.is_empty() || !commit.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(reference);
+        match only_commit(repository, revision) {
+            Some(found) if commit.is_empty() => found,
+            _ if commit.is_empty() || !commit.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                return Err(reference);
+            }
+            _ => commit,
         }
-        commit
     };
     let snapshot = repository.join("snapshots").join(commit);
     if snapshot.is_dir() { Ok(snapshot) } else { Err(snapshot) }
+}
+
+/// The only commit in the cache whose id begins so.
+fn only_commit(repository: &Path, revision: &str) -> Option<String> {
+    let entries = std::fs::read_dir(repository.join("snapshots")).into_iter().flatten().flatten();
+    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    abbreviated(revision, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// The names of a snapshot's files, and of those in folders of it, as large models are kept.
@@ -156,6 +166,11 @@ mod tests {
         assert!(resolve(&format!("org/small@{commit}"), &caches).is_err());
         fs::create_dir_all(hub.join("models--org--small/snapshots").join(&commit)).unwrap();
         assert!(resolve(&format!("org/small@{commit}"), &caches).unwrap().ends_with(&commit));
+        // Its first digits, as `list` shows them, unless a tag is called so.
+        assert!(resolve("org/small@0123456", &caches).unwrap().ends_with(&commit));
+        assert!(resolve("org/small@012345", &caches).is_err(), "that is too short");
+        fs::write(hub.join("models--org--small/refs/0123456"), "abc123").unwrap();
+        assert_eq!(resolve("org/small@0123456", &caches).unwrap(), snapshot);
 
         // One of several GGUF models, by its mix.
         fs::create_dir_all(snapshot.join("UD-Q2_K_XL")).unwrap();

@@ -55,12 +55,16 @@ impl FakeProxy {
     }
 }
 
-/// Passes bytes on in both directions, until either side ends.
+/// Connects a client with the host that it has named.
 fn tunnel(mut client: TcpStream, target: &str) {
     let Ok(server) = TcpStream::connect(target) else { return };
-    if client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").is_err() {
-        return;
+    if client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").is_ok() {
+        join(client, server);
     }
+}
+
+/// Passes bytes on between two connections, until either ends.
+pub(super) fn join(client: TcpStream, server: TcpStream) {
     let copy = |mut from: TcpStream, mut to: TcpStream| {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = from.read(&mut buffer) {

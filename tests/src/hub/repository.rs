@@ -70,9 +70,10 @@ impl Repository {
         }
     }
 
-    /// Whether a revision is one of its branches, or its commit.
+    /// Whether a revision is one of its branches, or its commit, of which seven digits are enough.
     pub(super) fn has_revision(&self, revision: &str) -> bool {
-        revision == COMMIT || self.branches.iter().any(|branch| branch == revision)
+        (revision.len() >= 7 && COMMIT.starts_with(revision))
+            || self.branches.iter().any(|branch| branch == revision)
     }
 
     /// What the hub tells of it and its files.

@@ -64,7 +64,10 @@ struct Rule {
 #[derive(Default)]
 struct State {
     rules: Vec<Rule>,
-    seen: Vec<Seen>,
+    /// Requests, each with its number.
+    seen: Vec<(u64, Seen)>,
+    /// Requests, those among them that were asked for already.
+    count: u64,
     /// Answers that are held.
     held: usize,
     goes_on: bool,
@@ -132,6 +135,11 @@ impl FakeHub {
         self.shared.state().rules.push(Rule { side, part: part.to_owned(), times, does });
     }
 
+    /// Forgets all rules; answers that are held stay so.
+    pub fn forget_rules(&self) {
+        self.shared.state().rules.clear();
+    }
+
     /// Waits until `count` answers are held.
     ///
     /// # Panics
@@ -149,7 +157,7 @@ impl FakeHub {
 
     /// The requests since this was asked last.
     pub fn take_seen(&self) -> Vec<Seen> {
-        std::mem::take(&mut self.shared.state().seen)
+        std::mem::take(&mut self.shared.state().seen).into_iter().map(|(_, seen)| seen).collect()
     }
 }
 
@@ -327,10 +335,12 @@ impl Shared {
             authorization: head.authorization.clone(),
             sent: until as u64,
         };
-        let at = {
+        let number = {
             let mut state = self.state();
-            state.seen.push(seen);
-            state.seen.len() - 1
+            state.count += 1;
+            let number = state.count;
+            state.seen.push((number, seen));
+            number
         };
         stream.write_all(start.as_bytes()).and_then(|()| stream.write_all(&content[..until])).ok()?;
         match rule {
@@ -339,13 +349,14 @@ impl Shared {
                 let mut state = self.state();
                 state.held += 1;
                 self.changed.notify_all();
-                drop(self.changed.wait_while(state, |state| !state.goes_on));
-                stream.write_all(&content[until..]).ok()?;
-                let mut state = self.state();
-                if let Some(seen) = state.seen.get_mut(at) {
+                let waited = self.changed.wait_while(state, |state| !state.goes_on);
+                let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+                // Before it is sent: whoever has it may ask at once what was.
+                if let Some((_, seen)) = state.seen.iter_mut().find(|(of, _)| *of == number) {
                     seen.sent = content.len() as u64;
                 }
-                Some(())
+                drop(state);
+                stream.write_all(&content[until..]).ok()
             }
             _ => Some(()),
         }

@@ -35,6 +35,10 @@ pub(super) fn text(error: &HubError) -> String {
         }
         HubError::Unsupported { .. } => format!("{error}; --force fetches it all the same"),
         HubError::NoSpace { .. } => format!("{error}, and `verbatim rm` makes room"),
+        error if error.is_full() => format!(
+            "{error}; what has come is kept: make room, as `verbatim rm` does, and the same command goes on \
+             (HF_HOME moves the cache)"
+        ),
         HubError::WrongHash { .. } => format!("{error}; the same command tries again"),
         HubError::Connection { .. } | HubError::Busy { .. } => {
             format!("{error}; what has come is kept, and the same command goes on")
