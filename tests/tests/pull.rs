@@ -299,7 +299,8 @@ fn an_interrupted_download_goes_on_where_it_was() {
     bench.ok(&["inspect", "--threads", "1", "--model", "org/tiny"]);
 }
 
-/// The disk is a small one in a namespace of its own, which is filled while the hub holds an answer.
+/// The disk is a small one in a namespace of its own, which is filled while the hub holds an
+/// answer.
 #[test]
 fn a_disk_that_gets_full_in_the_middle_is_told_and_the_download_goes_on() {
     const HELD: u64 = 50_000;

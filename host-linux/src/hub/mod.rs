@@ -2,8 +2,8 @@
 //!
 //! * [`error`]: why something is of no use. [`token`]: who asks. [`settings`]: which hub, which
 //!   cache, how patiently. [`watch`]: what somebody who waits hears.
-//! * [`verify`]: hashes. `address`: who may know the token. `retry_after`: pauses that are asked for.
-//!   `http`: requests and redirects. [`api`]: what the hub says of a repository.
+//! * [`verify`]: hashes. `address`: who may know the token. `retry_after`: pauses that are
+//!   asked for. `http`: requests and redirects. [`api`]: what the hub says of a repository.
 //! * [`choose`]: which files a model needs.
 //! * `lock`, [`cache`]: the folders of the cache. `partial`: a file while it comes.
 //! * [`wanted`]: a file that is to come. [`download`]: how it does. [`pull`]: a model.

@@ -110,7 +110,7 @@ impl PullPlan {
     /// what has come stays, and the next call goes on with it.
     pub fn fetch(&self, hub: &Hub, watch: &dyn Watch) -> Result<PathBuf, HubError> {
         let cache = RepositoryCache::new(&hub.settings.cache, &self.name);
-        // Nobody removes anything between one file and the next, but may have since this was planned.
+        // Nobody removes anything between two files, but may have since this was planned.
         let _shared = Lock::share(&cache.repository_lock())?;
         check_space(hub, missing_bytes(&cache, &self.files))?;
         let blobs = cache.root.join("blobs");

@@ -1,8 +1,8 @@
 //! Takes models out of the cache: a repository, one of its revisions, or one of its mixes. What
 //! other revisions still name stays.
 //!
-//! Whoever deletes has the repository's lock alone, and finds under it what goes: since somebody was
-//! asked, another process may have fetched a commit that names the same files.
+//! Whoever deletes has the repository's lock alone, and finds under it what goes: since somebody
+//! was asked, another process may have fetched a commit that names the same files.
 use super::cache::{INCOMPLETE, RepositoryCache};
 use super::error::HubError;
 use super::lock::Lock;
@@ -104,8 +104,8 @@ struct Locks {
 }
 
 impl Locks {
-    /// Takes the lock of the repository, and then those of its files that there are, if nobody holds
-    /// one of them.
+    /// Takes the lock of the repository, and then those of its files that there are, if nobody
+    /// holds one of them.
     fn take(cache: &RepositoryCache, name: &RepositoryName) -> Result<Self, HubError> {
         let folder = cache.locks().to_owned();
         let take = |path: PathBuf| {

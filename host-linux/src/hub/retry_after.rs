@@ -2,8 +2,8 @@
 use std::time::{Duration, SystemTime};
 use ureq::http::HeaderMap;
 
-/// The pause that the headers of an answer ask for: `Retry-After`, in seconds or as the date when to
-/// come back, or the hub's `t=` in `RateLimit`. A date is compared with the answer's own `Date`,
+/// The pause that the headers of an answer ask for: `Retry-After`, in seconds or as the date when
+/// to come back, or the hub's `t=` in `RateLimit`. A date is compared with the answer's own `Date`,
 /// since clocks differ, and with `now` where it has none; one in the past is no pause. `None` if
 /// they ask for nothing that can be read.
 pub(super) fn asked_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {

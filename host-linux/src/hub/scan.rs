@@ -97,8 +97,8 @@ impl CachedRepository {
         Ok(Self { name, cache: folder, references, commits, bytes, last_used })
     }
 
-    /// The commit that a revision means: that of a branch or tag, or the commit itself, by its id or
-    /// the first digits of it.
+    /// The commit that a revision means: that of a branch or tag, or the commit itself, by its id
+    /// or the first digits of it.
     pub fn commit(&self, revision: &str) -> Option<&CachedCommit> {
         let known = self.references.get(revision).map(String::as_str);
         let short = || abbreviated(revision, self.commits.iter().map(|commit| commit.id.as_str()));

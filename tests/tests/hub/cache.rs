@@ -1,7 +1,9 @@
 //! The cache that several processes want at once.
 use super::{Bench, assert_holds, of_store, tiny, weights};
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use verbatim::hub::error::HubError;
 use verbatim::hub::{Hub, HubSettings, PullPlan, RemovalPlan, Unwatched, Watch};
@@ -111,4 +113,30 @@ fn what_was_removed_since_it_was_planned_is_fetched() {
     assert_eq!(plan.missing_bytes, 0);
     RemovalPlan::new(bench.cache.path(), &name).unwrap().remove().unwrap();
     assert_holds(&plan.fetch(&hub, &Unwatched).unwrap(), &repository);
+}
+
+#[test]
+fn pulls_and_removals_at_once_leave_a_whole_model_or_none() {
+    const TIMES: usize = 10;
+    let repository = tiny();
+    let bench = Bench::new(vec![repository.clone()]);
+    let name = RepositoryName::parse("org/tiny").unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let removes = || {
+            while !is_over.load(Ordering::SeqCst) {
+                match RemovalPlan::new(bench.cache.path(), &name).and_then(|plan| plan.remove()) {
+                    Ok(()) | Err(HubError::NotCached { .. } | HubError::InUse { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        let remover = scope.spawn(removes);
+        let pulled: Result<Vec<PathBuf>, HubError> = (0..TIMES).map(|_| bench.pull("org/tiny")).collect();
+        is_over.store(true, Ordering::SeqCst);
+        remover.join().unwrap();
+        pulled.unwrap();
+    });
+    let folder = bench.pull("org/tiny").unwrap();
+    assert_holds(&folder, &repository);
 }

@@ -95,7 +95,7 @@ fn a_part_that_fails_for_good_ends_those_that_wait() {
     let hub = Hub::new(settings).unwrap();
     let name = RepositoryName::parse("org/tiny").unwrap();
     let plan = PullPlan::new(&hub, &name, false, &Unwatched).unwrap();
-    // Whichever comes first hears no more than this, and the other one that it may not have the file.
+    // Whichever comes first hears no more than this, and the other one that it may not have it.
     bench.hub.rule(Side::Store, &digits, 1, Does::HoldAfter(HELD));
     bench.hub.rule(Side::Store, &digits, 100, Does::Status(403, ""));
     let error = plan.fetch(&hub, &Unwatched).unwrap_err().to_string();
