@@ -125,7 +125,7 @@ impl EngineLoop<'_, '_> {
     /// Waits for a command. Before it sleeps for long, those who watch see that nothing runs.
     fn await_command(&mut self, inbox: &Receiver<Command>) -> Option<Command> {
         loop {
-            let Some(wait) = self.viewer.wait() else { return inbox.recv().ok() };
+            let Some(wait) = self.viewer.wait(Instant::now()) else { return inbox.recv().ok() };
             match inbox.recv_timeout(wait) {
                 Ok(command) => return Some(command),
                 Err(RecvTimeoutError::Timeout) => self.show(),
@@ -149,7 +149,7 @@ impl EngineLoop<'_, '_> {
             // What another engine had ended with it.
             Command::Close { .. } | Command::Cancel(_) => {}
             // It is shown before the next wait.
-            Command::Show => self.viewer.hurry(),
+            Command::Show => self.viewer.touch(),
             Command::Stop => return false,
         }
         true

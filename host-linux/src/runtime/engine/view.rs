@@ -4,8 +4,9 @@
 //! The engine thread makes a copy in buffers of its own between two steps, at most every
 //! [`SHOWN_EVERY`] and so seldom that all copies take less than 1/[`TIMES_LESS`] of its time, and
 //! then exchanges it for the latest one. It never waits for who reads that: if somebody does just
-//! then, the copy is made anew after a later step. Nothing of it can change an answer, since the
-//! engine is only read.
+//! then, the copy is made anew after a later step. However many come and go, and however fast, no
+//! copy is made sooner for them ([`Pace`]). Nothing of it can change an answer, since the engine is
+//! only read.
 use super::messages::Readers;
 use super::snapshot::EngineGauges;
 use super::step_view::{Allowed, StepView};
@@ -150,10 +151,7 @@ pub(super) struct Viewer<'s> {
     spare: EngineView,
     /// The latest steps; empty while nobody watches.
     steps: VecDeque<StepView>,
-    /// When the next view may be made; none if it may be at once.
-    due: Option<Instant>,
-    /// How long it takes to make one.
-    usual: Duration,
+    pace: Pace,
     /// Whether the latest view is not what the engine does now.
     is_stale: bool,
 }
@@ -161,7 +159,7 @@ pub(super) struct Viewer<'s> {
 impl<'s> Viewer<'s> {
     pub(super) fn new(views: &'s Views, engine: u64) -> Self {
         let (spare, steps) = (EngineView::default(), VecDeque::new());
-        Self { views, engine, spare, steps, due: None, usual: Duration::ZERO, is_stale: false }
+        Self { views, engine, spare, steps, pace: Pace::default(), is_stale: false }
     }
 
     /// Notes a step that has ended, with its number among all of them.
@@ -181,22 +179,16 @@ impl<'s> Viewer<'s> {
         self.steps.push_back(StepView::new(number, rows, when, allowed));
     }
 
-    /// Notes that somebody has begun to watch, who should not wait.
-    pub(super) fn hurry(&mut self) {
-        self.due = None;
-    }
-
-    /// Notes that the engine may have changed.
+    /// Notes that the engine may have changed, or that somebody has begun to watch it.
     pub(super) fn touch(&mut self) {
         self.is_stale = true;
     }
 
     /// The time after which a view is to be made, if nothing else happens before; none if there is
     /// none to make.
-    pub(super) fn wait(&self) -> Option<Duration> {
+    pub(super) fn wait(&self, now: Instant) -> Option<Duration> {
         let is_awaited = self.is_stale && self.views.are_watched();
-        let left = || self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now()));
-        is_awaited.then(left)
+        is_awaited.then(|| self.pace.left(now))
     }
 
     /// Makes a view if somebody watches and it is time.
@@ -206,15 +198,18 @@ impl<'s> Viewer<'s> {
         readers: &HashMap<RequestId, Readers>,
         gauges: impl FnOnce() -> EngineGauges,
     ) {
-        if self.wait() != Some(Duration::ZERO) {
+        let start = Instant::now();
+        if self.wait(start) != Some(Duration::ZERO) {
             return;
         }
-        let start = Instant::now();
         self.make(engine, readers, gauges(), start);
+        self.made(start, Instant::now());
+    }
+
+    /// Shows the view that was made between two times, and notes what it took.
+    fn made(&mut self, start: Instant, end: Instant) {
         self.is_stale = !self.exchange();
-        let now = Instant::now();
-        self.usual = usual(self.usual, now - start);
-        self.due = Some(now + SHOWN_EVERY.max(self.usual * TIMES_LESS));
+        self.pace.note(start, end);
     }
 
     fn make(
@@ -249,6 +244,28 @@ impl<'s> Viewer<'s> {
     }
 }
 
+/// When views may be made, whoever watches.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the next one may be made; none if it may be at once.
+    due: Option<Instant>,
+    /// How long it usually takes to make one.
+    usual: Duration,
+}
+
+impl Pace {
+    /// The time until a view may be made.
+    fn left(&self, now: Instant) -> Duration {
+        self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now))
+    }
+
+    /// Notes that one was made between these times.
+    fn note(&mut self, start: Instant, end: Instant) {
+        self.usual = usual(self.usual, end - start);
+        self.due = Some(end + SHOWN_EVERY.max(self.usual * TIMES_LESS));
+    }
+}
+
 /// How long something usually takes that took `before` and now `took`. A thread that lost its
 /// processor meanwhile makes it longer, and nothing makes it shorter.
 fn usual(before: Duration, took: Duration) -> Duration {
@@ -272,9 +289,9 @@ mod tests {
         };
         note(&mut viewer, 1);
         viewer.touch();
-        assert_eq!((viewer.steps.len(), viewer.wait()), (0, None), "nobody watches");
+        assert_eq!((viewer.steps.len(), viewer.wait(when.1)), (0, None), "nobody watches");
         views.enter();
-        assert_eq!(viewer.wait(), Some(Duration::ZERO));
+        assert_eq!(viewer.wait(when.1), Some(Duration::ZERO));
         (1..=STEPS_MAX as u64 + 10).for_each(|number| note(&mut viewer, number));
         assert_eq!((viewer.steps.len(), viewer.steps[0].number), (STEPS_MAX, 11));
         let room = viewer.steps.capacity();
@@ -282,7 +299,40 @@ mod tests {
         assert_eq!(viewer.steps.capacity(), room, "no step allocates");
         views.leave();
         note(&mut viewer, 1);
-        assert_eq!((viewer.steps.len(), viewer.wait()), (0, None));
+        assert_eq!((viewer.steps.len(), viewer.wait(when.1)), (0, None));
+    }
+
+    /// How many views are made within some seconds, each of which takes so long, for clients of
+    /// whom one comes and one goes each millisecond, beside so many who stay.
+    fn views_made(seconds: u64, cost: Duration, staying: usize) -> u32 {
+        let views = Views::default();
+        let mut viewer = Viewer::new(&views, 0);
+        (0..staying).for_each(|_| views.enter());
+        let start = Instant::now();
+        let (mut now, mut made) = (start, 0);
+        while now < start + Duration::from_secs(seconds) {
+            views.enter();
+            // As the engine thread notes who comes, and a step.
+            viewer.touch();
+            if viewer.wait(now) == Some(Duration::ZERO) {
+                viewer.made(now, now + cost);
+                now += cost;
+                made += 1;
+            }
+            views.leave();
+            now += Duration::from_millis(1);
+        }
+        made
+    }
+
+    #[test]
+    fn who_comes_and_goes_fast_is_shown_no_more_than_who_stays() {
+        let us = Duration::from_micros;
+        for staying in [0, 1, 7] {
+            let (few, dear) = (views_made(100, us(50), staying), views_made(100, us(2000), staying));
+            assert!((900..=1000).contains(&few), "one in 100 ms, not {few}");
+            assert!((100..=125).contains(&dear), "1/400 of the time, not {dear} times 2 ms in 100 s");
+        }
     }
 
     #[test]
