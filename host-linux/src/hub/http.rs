@@ -218,7 +218,17 @@ impl Client {
         if let Some(token) = self.settings.token.as_ref().filter(|_| address.is_of_hub()) {
             request = request.header("Authorization", token.header());
         }
-        let (parts, body) = request.call().map_err(|error| refused(address, error))?.into_parts();
+        // Whoever is not reached may be the proxy.
+        let proxied = |mut fault: Fault| {
+            if let HubError::Connection { what, .. } = &mut fault.error
+                && !std::ptr::eq(agent, &self.direct)
+            {
+                what.push_str(", asked through the proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY");
+            }
+            fault
+        };
+        let answer = request.call().map_err(|error| proxied(refused(address, error)))?;
+        let (parts, body) = answer.into_parts();
         let (status, headers) = (parts.status.as_u16(), parts.headers);
         Ok(Reply { status, headers, body, address: address.clone(), linked: Linked::default() })
     }

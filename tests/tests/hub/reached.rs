@@ -61,6 +61,15 @@ fn a_socks_proxy_connects_and_finds_the_names() {
     let named = format!("hub.invalid:{port}");
     through("socks5h", format!("http://{named}")).unwrap();
     assert!(hosts().contains(&named), "{:?}", hosts());
+    // One that is not there is no fault of the hub's.
+    let mut settings = bench.settings();
+    settings.transfer.tries = 1;
+    for scheme in ["socks5", "http"] {
+        settings.proxies.http = Some(format!("{scheme}://127.0.0.1:1"));
+        let error = bench.pull_as(settings.clone(), "org/tiny", &Unwatched).unwrap_err().to_string();
+        let told = ", asked through the proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY";
+        assert!(error.starts_with(&bench.hub.endpoint) && error.ends_with(told), "{error}");
+    }
     for wrong in ["socks9", "ftp"] {
         let error = through(wrong, bench.hub.endpoint.clone()).unwrap_err().to_string();
         assert!(
