@@ -25,7 +25,7 @@ export function bitsOf(ids, tokens) {
 /** The SHA-256 of an answer's ids and log-probabilities. */
 export const hashOf = (answer) => sha256(bitsOf(answer.ids, answer.tokens));
 
-/** Fills all places of the server but one, and waits until it computes. */
+/** Fills all places of the server but one, and waits until it computes; how many sequences it then runs. */
 async function startLoad(model, signal) {
   const { max_seqs: places } = await get('health');
   const { data } = await get('v1/models');
@@ -37,7 +37,8 @@ async function startLoad(model, signal) {
   }
   const started = performance.now();
   while (performance.now() - started < LOAD_WAIT_MS) {
-    if ((await get('health')).running > 0) return;
+    const { running } = await get('health');
+    if (running > 0) return running;
     await new Promise((resolve) => {
       setTimeout(resolve, 10);
     });
@@ -71,9 +72,12 @@ async function keepBusy(i, { model, n, room }, signal) {
   }
 }
 
-/** The most sequences that ran at once, as the server tells until the signal. */
-async function watchLoad(signal) {
-  let most = 0;
+/**
+ * The most sequences that ran at once, as the server tells until the signal. `before` is what ran before; a busy
+ * server may have no time to tell of more.
+ */
+async function watchLoad(before, signal) {
+  let most = before;
   while (!signal.aborted) {
     most = Math.max(most, (await get('health').catch(() => ({ running: 0 }))).running);
     await new Promise((resolve) => {
@@ -109,7 +113,7 @@ export async function sameBits(answer, body, signal) {
   const load = new AbortController();
   signal.addEventListener('abort', () => load.abort(), { once: true });
   try {
-    await startLoad(body.model, load.signal);
+    const before = await startLoad(body.model, load.signal);
     const again = emptyAnswer();
     if (answer.forced) {
       again.ids = answer.ids.slice(0, answer.forced);
@@ -117,7 +121,7 @@ export async function sameBits(answer, body, signal) {
       again.promptIds = answer.promptIds;
     }
     const watch = new AbortController();
-    const watched = watchLoad(watch.signal);
+    const watched = watchLoad(before, watch.signal);
     const salt = Array.from(crypto.getRandomValues(new Uint32Array(2)), (x) => x.toString(36)).join('');
     await fill(again, { ...body, cache_salt: salt }, { signal }).finally(() => watch.abort());
     // Where the first one was stopped, only what it has can be compared.
