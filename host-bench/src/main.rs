@@ -11,6 +11,7 @@
 //! * [`bars`]: does every claim about speed hold?
 //! * [`contract`]: what does it cost that answers are the same, and what does it make possible?
 //! * [`serve`]: how does a server answer many clients, and are its answers the same as alone?
+//! * [`serve::simulated`]: does a server answer as its simulation foretells?
 //! * [`hostile`]: what do attacks do to the server and its good clients?
 //! * [`make_model`]: a checkpoint of a real shape with random weights.
 mod bars;
@@ -172,6 +173,9 @@ enum Command {
     /// A load on any server of the OpenAI API: times to first tokens, gaps, tokens a second,
     /// errors, and the share of answers that equal the same request's alone. Or a soak.
     Serve(Box<serve::ServeArgs>),
+    /// A server beside its simulation by `verbatim-sim --cluster`: both have the same conversations
+    /// at the same times. Takes as long as those last.
+    Simulated(serve::simulated::SimulatedArgs),
     /// Every attack on a server that is started for it, with 1,024 descriptors, while good clients
     /// stream: what died, what was lost, how long others waited, each with its bar. Takes minutes.
     Hostile(hostile::HostileArgs),
@@ -213,6 +217,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         Command::Bars { model, peers, threads } => bars::report(model, peers, *threads, json),
         Command::Contract { model, contract, threads } => contract::report(model, contract, *threads, json),
         Command::Serve(args) => serve::report(args, json),
+        Command::Simulated(args) => serve::simulated::report(args, json),
         Command::Hostile(args) => hostile::report(args, json),
         Command::MakeModel { shape, seed, directory } => make_model::make(shape, *seed, directory),
     }

@@ -70,7 +70,11 @@ pub(super) struct Streamed {
     pub(super) finish_reason: Option<String>,
     /// Tokens of prompt and answer, as the server counts them.
     pub(super) usage: Option<(usize, usize)>,
-    /// When each event with text came.
+    /// Of the prompt's tokens, those that the server had in its cache, if it tells.
+    pub(super) cached: Option<usize>,
+    /// The answer's token ids, where they were asked for.
+    pub(super) token_ids: Vec<u32>,
+    /// When each event with text or token ids came.
     pub(super) times: Vec<Instant>,
     /// Whether this client has left on purpose.
     pub(super) has_left: bool,
@@ -93,14 +97,18 @@ impl Streamed {
             (usage["prompt_tokens"].as_u64(), usage["completion_tokens"].as_u64())
         {
             self.usage = Some((prompt as usize, tokens as usize));
+            let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64();
+            self.cached = cached.map(|cached| cached as usize);
         }
         let choice = &event["choices"][0];
         let delta = &choice["delta"];
-        let before = self.text.len();
+        let before = self.text.len() + self.token_ids.len();
+        let ids = choice["token_ids"].as_array().into_iter().flatten();
+        self.token_ids.extend(ids.filter_map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())));
         for text in [&choice["text"], &delta["reasoning_content"], &delta["content"]] {
             self.text.push_str(text.as_str().unwrap_or_default());
         }
-        if self.text.len() > before {
+        if self.text.len() + self.token_ids.len() > before {
             self.times.push(now);
         }
         if let Some(reason) = choice["finish_reason"].as_str() {
@@ -167,17 +175,22 @@ impl Endpoint {
         if by_reset { reset(stream) } else { Ok(()) }
     }
 
-    /// The first model that the server lists.
+    /// The name of the first model that the server lists.
     pub(super) fn first_model(&self) -> Result<String, String> {
+        let name = self.first_listed()?["id"].as_str().map(str::to_owned);
+        name.ok_or_else(|| format!("/v1/models at {}: the first has no `id`", self.address))
+    }
+
+    /// What the server lists of its first model: an object with its `id`, and what else it tells.
+    pub(super) fn first_listed(&self) -> Result<Value, String> {
         let failed = |error: std::io::Error| format!("/v1/models at {}: {error}", self.address);
         let mut connection = self.connect().map_err(failed)?;
         connection.source().write_all(&self.request("GET", "/v1/models", "")).map_err(failed)?;
         let head = connection.final_head().map_err(failed)?;
         let body = connection.body(BODY_BYTES).map_err(failed)?;
-        let models: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let name = models["data"][0]["id"].as_str();
-        name.map(str::to_owned)
-            .ok_or_else(|| format!("/v1/models at {}: status {}, no model", self.address, head.status))
+        let mut models: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let listed = models.pointer_mut("/data/0").map(Value::take);
+        listed.ok_or_else(|| format!("/v1/models at {}: status {}, no model", self.address, head.status))
     }
 }
 

@@ -4,6 +4,7 @@
 //! * [`options`]: the flags; [`asks`]: requests of a seed or a trace; [`arrivals`]: when they are
 //!   sent; [`client`]: one client.
 //! * [`measure`]: what was measured, and what it comes to; [`plot`]: the same as a picture.
+//! * [`simulated`]: a server beside its simulation, with the same conversations.
 //! * [`soak`]: a load that lasts, with clients that leave and fail, beside the server's memory.
 mod arrivals;
 mod asks;
@@ -11,6 +12,7 @@ mod client;
 mod measure;
 mod options;
 mod plot;
+pub(crate) mod simulated;
 mod soak;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// How the server misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Ill {
+pub(super) enum Ill {
     Nothing,
     /// Closes each connection behind the answer without saying so.
     Closes,
@@ -29,12 +29,12 @@ enum Ill {
     Reports,
 }
 
-struct Fake {
-    url: String,
+pub(super) struct Fake {
+    pub(super) url: String,
     count: Arc<AtomicUsize>,
 }
 
-fn fake(ill: Ill) -> Fake {
+pub(super) fn fake(ill: Ill) -> Fake {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let count = Arc::new(AtomicUsize::new(0));
@@ -71,7 +71,7 @@ fn serve_one(stream: &TcpStream, ill: Ill, served: &AtomicUsize) -> Option<()> {
     reader.read_exact(&mut body).ok()?;
     let mut to = stream;
     if path == "/v1/models" {
-        let list = r#"{"data": [{"id": "fake"}]}"#;
+        let list = r#"{"data": [{"id": "fake", "max_model_len": 2048, "meta": {"n_vocab": 99}}]}"#;
         write!(to, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{list}", list.len()).ok()?;
         return Some(());
     }
@@ -104,13 +104,18 @@ fn serve_one(stream: &TcpStream, ill: Ill, served: &AtomicUsize) -> Option<()> {
         }
         let waver = u64::from(is_third && ill == Ill::Wavers && token + 1 == tokens);
         let text = format!("{} ", (seed + token * token + waver) % 97);
-        let choice = if is_chat { json!({"delta": {"content": text}}) } else { json!({"text": text}) };
+        let mut choice = if is_chat { json!({"delta": {"content": text}}) } else { json!({"text": text}) };
+        if ask["return_token_ids"] == true {
+            choice["token_ids"] = json!([token]);
+        }
         send(json!({"choices": [choice]}).to_string())?;
         std::thread::sleep(Duration::from_micros(200));
     }
     let end = json!({"choices": [{"text": "", "delta": {}, "finish_reason": "length"}]});
     send(end.to_string())?;
-    let usage = json!({"prompt_tokens": 3, "completion_tokens": tokens});
+    let prompt_tokens = prompt.as_array().map_or(3, Vec::len);
+    let mut usage = json!({"prompt_tokens": prompt_tokens, "completion_tokens": tokens});
+    usage["prompt_tokens_details"] = json!({"cached_tokens": 16});
     send(json!({"choices": [], "usage": usage}).to_string())?;
     send("[DONE]".to_owned())?;
     to.write_all(b"0\r\n\r\n").ok()?;
@@ -119,7 +124,7 @@ fn serve_one(stream: &TcpStream, ill: Ill, served: &AtomicUsize) -> Option<()> {
 
 const BOUNDS: Bounds = Bounds { ttft_ms: 1e4, itl_ms: 1e4 };
 
-fn endpoint(url: &str, is_chat: bool) -> Endpoint {
+pub(super) fn endpoint(url: &str, is_chat: bool) -> Endpoint {
     Endpoint::new(url, Some("key"), is_chat, Duration::from_secs(10)).unwrap()
 }
 

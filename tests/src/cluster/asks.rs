@@ -22,7 +22,9 @@ impl World {
         self.conversations.push(conversation);
         self.ask(number);
         let at_ns = self.source.next_at_ns(self.now_ns);
-        self.schedule(at_ns, Event::Begin);
+        if self.conversations.len() as u32 != self.settings.load.conversations {
+            self.schedule(at_ns, Event::Begin);
+        }
     }
 
     /// A client asks the next question of its conversation.

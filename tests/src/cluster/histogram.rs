@@ -35,7 +35,7 @@ fn end_us(part: usize) -> u64 {
 
 impl Histogram {
     /// Notes a time in nanoseconds.
-    pub(super) fn note_ns(&mut self, ns: u64) {
+    pub fn note_ns(&mut self, ns: u64) {
         let us = ns / 1000;
         let part = part(us);
         if part >= self.counts.len() {

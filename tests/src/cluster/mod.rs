@@ -17,7 +17,7 @@
 //!   the rows of its steps.
 //! * `policy`, `front`, `stream`: who gets a request, what passing it on costs, and what its client
 //!   was told.
-//! * `load`: what is asked, and when.
+//! * `load`: what is asked, and when; `script`: the same written down, for a real server.
 //! * `world`: all of these, and the queue of events; `asks` and `replicas`: what the events do.
 //! * `run`: the loop; `search`: the greatest load that holds.
 //! * `outcome`, `report`, `plot`: what a person reads; `arguments`: the flags of `verbatim-sim`.
@@ -27,7 +27,7 @@ mod blocks;
 mod dice;
 mod engine;
 mod front;
-mod histogram;
+pub mod histogram;
 mod load;
 pub mod outcome;
 mod plot;
@@ -36,6 +36,7 @@ mod replicas;
 pub mod report;
 pub mod run;
 mod schedule;
+pub mod script;
 pub mod search;
 mod sequence;
 pub mod settings;

@@ -2,15 +2,14 @@
 //!
 //! It follows the engine (`core/src/engine/schedule.rs`): a row for each decoding sequence, then
 //! prompts in order of arrival, then waiting sequences while there are slots, rows and blocks for
-//! all their tokens; a step with a prompt in it has as few rows as keep it within `step_ns`. A
-//! sequence that finds no block for its next row takes those of the one that came last. Left out:
-//! drafting, priorities, and waiting for a prefix that another sequence computes right now.
+//! all their tokens; a step with a prompt in it has as few rows as keep it within `step_ns`, or
+//! within half as long again as a step without one (`runtime/pacing/step_budget.rs`). A sequence
+//! that finds no block for its next row takes those of the one that came last. Left out: drafting,
+//! priorities, and waiting for a prefix that another sequence computes right now.
 use super::engine::Replica;
 use super::sequence::{BLOCK, Place, Sequence};
 use super::settings::EngineSettings;
-
-/// Rows that a prompt gets in a step at least, as in the engine.
-const PREFILL_ROWS_MIN: u32 = 16;
+use verbatim_core::engine::PREFILL_ROWS_MIN;
 
 impl Replica {
     /// Plans the next step. Returns the nanoseconds that it takes; `None` if there is nothing to
@@ -21,6 +20,8 @@ impl Replica {
         // Who gave way is not let in again by the same plan.
         let may_admit = self.preemptions == preempted;
         let mut left = settings.rows_max.saturating_sub(rows);
+        let rows_min = (self.running.len() + PREFILL_ROWS_MIN) as u32;
+        let decode_rows = u64::from(rows);
         let mut prefill_positions = 0;
         // Prompts: those that run, then those that wait and find a place.
         let mut at = 0;
@@ -37,15 +38,15 @@ impl Replica {
             }
             let wanted = (sequence.known() - sequence.computed).min(left);
             let from = u64::from(sequence.computed);
+            let decode_ns =
+                if decode_rows > 0 { settings.times.step_ns(decode_rows, decode_positions, 0) } else { 0 };
+            let step_ns = settings.step_ns.max(decode_ns * 3 / 2);
             let within = |count: u32| {
                 let (count, rows) = (u64::from(count), u64::from(rows));
                 let attended = prefill_positions + from * count + count * count / 2;
-                settings.times.step_ns(rows + count, decode_positions, attended) <= settings.step_ns
+                settings.times.step_ns(rows + count, decode_positions, attended) <= step_ns
             };
-            let least = PREFILL_ROWS_MIN.min(wanted);
-            let is_first = prefill_positions == 0;
-            let count = most(wanted, within);
-            let count = if is_first { count.max(least) } else { count };
+            let count = most(wanted, within).max(rows_min.saturating_sub(rows).min(wanted));
             if count == 0 || !self.hold(id, count, sequences) {
                 break;
             }
@@ -244,6 +245,31 @@ mod tests {
         let step = replica.plan(&mut sequences, &settings).expect("there is work");
         assert!(step <= 300_000_000 && step > 250_000_000, "{step}");
         assert!(sequences[0].planned < 300);
+    }
+
+    #[test]
+    fn where_decoding_takes_long_a_step_with_a_prompt_takes_half_as_long_again() {
+        let mut settings = EngineSettings::two_cores();
+        let mut replica = Replica::new(1000);
+        let mut sequences = vec![sequence(0, 50, 500), sequence(1, 1000, 2)];
+        assert!(replica.arrive(0, &mut sequences, &settings));
+        assert!(replica.plan(&mut sequences, &settings).is_some());
+        replica.finish(&mut sequences, &mut Vec::new());
+        let alone = replica.plan(&mut sequences, &settings).expect("it decodes");
+        replica.finish(&mut sequences, &mut Vec::new());
+        // A step should take a thousandth of what one without a prompt takes.
+        settings.step_ns = alone / 1000;
+        assert!(replica.arrive(1, &mut sequences, &settings));
+        let both = replica.plan(&mut sequences, &settings).expect("there is work");
+        assert!((alone * 14 / 10..=alone * 15 / 10 + 1_000_000).contains(&both), "{alone} {both}");
+        // However slow the machine, the prompt has some rows.
+        settings.times = Times::constant(1000);
+        settings.step_ns = 1;
+        replica.finish(&mut sequences, &mut Vec::new());
+        sequences[0].is_cancelled = true;
+        replica.purge(&mut sequences, false);
+        assert!(replica.plan(&mut sequences, &settings).is_some());
+        assert_eq!(sequences[1].planned, 1 + PREFILL_ROWS_MIN as u32);
     }
 
     #[test]

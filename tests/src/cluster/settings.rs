@@ -103,6 +103,9 @@ pub enum Arrivals {
 pub struct LoadSettings {
     /// Requests in all; the first fifth of them warms the caches and is left out of figures.
     pub requests: usize,
+    /// Conversations, at most; 0 is no bound. With one, `requests` may be no more than these
+    /// send ([`script`](super::script::script) tells).
+    pub conversations: u32,
     /// The mean time between two requests, in the whole cluster.
     pub between_ns: u64,
     /// Independently, or in bursts.
@@ -277,6 +280,7 @@ impl LoadSettings {
     pub fn chat(replicas: usize) -> Self {
         Self {
             requests: 200 * replicas,
+            conversations: 0,
             between_ns: 5 * SECOND / 2 / replicas.max(1) as u64,
             arrivals: Arrivals::Poisson,
             systems: 64,
