@@ -15,6 +15,8 @@
 //! * [`cli`]: the command line. Only here is anything printed, and only here do messages name
 //!   flags.
 #![deny(unsafe_code)]
+// Both panic where nobody reads: `cli/output.rs` prints.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 pub mod batch;
 pub mod cli;
 pub mod doctor;

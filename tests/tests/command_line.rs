@@ -1,10 +1,12 @@
 //! What the program says to people: help, completions, what a server prints, and its objects of
-//! JSON for programs.
+//! JSON for programs; and what becomes of it where nobody reads.
 use serde_json::Value;
-use std::io::Write;
-use std::process::{Output, Stdio};
+use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use verbatim_tests::process::{Running, command, output};
+use verbatim_tests::process::{Running, binary, command, output};
 use verbatim_tests::temporary::TemporaryDirectory;
 
 fn said(output: &Output) -> &str {
@@ -87,4 +89,78 @@ fn a_server_says_where_it_is_and_what_it_asks_for() {
         assert!(all.contains(&part), "no {part} in {all}");
     }
     assert!(all.contains("Authorization: Bearer $KEY"), "{all}");
+}
+
+/// A pipe that nobody reads.
+fn unread() -> PipeWriter {
+    std::io::pipe().expect("a pipe").1
+}
+
+/// The program as a shell starts it with a stream closed, as `2>&-` has it.
+fn with_closed(stream: &str, args: &[&str]) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {stream}")).arg(binary()).args(args);
+    shell.stdin(Stdio::null());
+    shell
+}
+
+/// A process that is killed if a test fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_server_whose_words_nobody_can_read_answers() {
+    let args = ["serve", "--port", "0", "--threads", "1"];
+    let mut unread_one = command();
+    unread_one.args(args).stderr(unread());
+    for mut starter in [unread_one, with_closed("2>&-", &args)] {
+        let mut server = Killed(starter.stdout(Stdio::piped()).spawn().expect("it starts"));
+        let mut ready = String::new();
+        let mut said = BufReader::new(server.0.stdout.take().expect("piped"));
+        said.read_line(&mut ready).expect("text");
+        let ready: Value = serde_json::from_str(&ready).unwrap_or_else(|error| panic!("{ready:?}: {error}"));
+        let address = ready["url"].as_str().and_then(|url| url.strip_prefix("http://")).expect("a URL");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        write!(stream, "GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.contains(" 200 ") && answer.contains("verbatim-demo"), "{answer}");
+        let asked = Command::new("kill").args(["-TERM", &server.0.id().to_string()]).status();
+        assert!(asked.is_ok_and(|status| status.success()));
+        assert_eq!(server.0.wait().expect("it ends").code(), Some(0));
+    }
+}
+
+#[test]
+fn a_command_whose_output_nobody_can_read_ends_as_others_do() {
+    let folder = TemporaryDirectory::new("unread");
+    let home = folder.path();
+    let args = ["list", "--json"];
+    let list =
+        |out: Stdio| command().args(args).env("HF_HOME", home).stdout(out).output().expect("it starts");
+    let unread_one = list(unread().into());
+    assert_eq!((unread_one.status.signal(), &*unread_one.stderr), (Some(13), &b""[..]), "SIGPIPE");
+    let closed = with_closed(">&-", &args).env("HF_HOME", home).output().expect("it starts");
+    assert_eq!((closed.status.code(), &*closed.stderr), (Some(0), &b""[..]));
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+    let full = list(full.into());
+    let told = String::from_utf8_lossy(&full.stderr);
+    assert_eq!(full.status.code(), Some(1), "{told}");
+    assert!(told.starts_with("error: standard output: No space left on device"), "{told}");
+    // Notes are lost, and nothing else is.
+    let mut noting = command();
+    let noting = noting.arg("list").env("HF_HOME", home).stderr(unread());
+    assert_eq!(noting.status().expect("it starts").code(), Some(0));
+    for args in [&["serve", "--port", "x"][..], &["show", "org/none"], &["--no-such-flag"]] {
+        let expected = output(args).status.code();
+        assert!(matches!(expected, Some(1..=4)), "{args:?}: {expected:?}");
+        let found = command().args(args).stderr(unread()).status().expect("it starts").code();
+        assert_eq!(found, expected, "{args:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! `verbatim batch`: a file of requests, answered by a model in this process.
 use super::args::BatchArgs;
 use super::hub::missing::fetch_missing;
+use super::output;
 use super::session::{Session, tell_notes};
 use crate::batch::answerer::BatchSender;
 use crate::batch::entry::Entry;
@@ -126,7 +127,7 @@ pub(super) fn batch(args: &BatchArgs) -> Result<(), String> {
     let fingerprint = &session.model.fingerprint;
     let resumed = go_on(&mut input, &mut journal, fingerprint).map_err(|error| of_output(&error))?;
     if resumed.lines > 0 {
-        eprintln!("{} of {total} lines were answered before", resumed.lines);
+        output::note(format_args!("{} of {total} lines were answered before", resumed.lines));
     }
     let begun = Instant::now();
     let bar = bar(total, resumed.lines);
@@ -147,6 +148,6 @@ pub(super) fn batch(args: &BatchArgs) -> Result<(), String> {
     }
     journal.sync().map_err(|error| of_output(&error))?;
     let seconds = begun.elapsed().as_secs_f64();
-    eprintln!("{total} lines, {failed} of them errors, in {seconds:.1} s: {}", to.display());
+    output::note(format_args!("{total} lines, {failed} of them errors, in {seconds:.1} s: {}", to.display()));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `verbatim doctor`: what of this machine is well, what is not, and how to mend it.
 use super::args::DoctorArgs;
+use super::output;
 use super::paint::Paint;
 use super::selftest::wrong_sets;
 use crate::doctor::root::Root;
@@ -21,9 +22,9 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<(), String> {
     all.push(disk::cache(&CacheLocations::from_env()));
     all.push(bits());
     if args.json {
-        println!("{}", as_json(&all));
+        output::line(as_json(&all))?;
     } else {
-        lines(&all, Paint::stdout()).iter().for_each(|line| println!("{line}"));
+        output::lines(&lines(&all, Paint::stdout()))?;
     }
     match count(&all, Level::Wrong) {
         0 => Ok(()),
@@ -52,7 +53,7 @@ fn instructions() -> Finding {
 fn bits() -> Finding {
     const SUBJECT: &str = "bits";
     const MEND: &str = "take the machine out of service, and report it with what verbatim selftest prints";
-    match wrong_sets(None, |_, _, _| ()) {
+    match wrong_sets(None, |_, _, _| Ok(())) {
         Ok(wrong) if wrong.is_empty() => {
             Finding::well(SUBJECT, "every instruction set gives those that are stored")
         }

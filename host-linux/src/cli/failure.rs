@@ -1,5 +1,6 @@
 //! Why a command ends without success: a line for people, and an exit code for the program that
 //! started it, which decides by it whether to start it again.
+use super::output;
 use std::process::ExitCode;
 
 /// What is to blame, as the exit code says it.
@@ -38,7 +39,7 @@ impl From<String> for Failure {
 impl Failure {
     /// Says it in one line on standard error; the code to end with.
     pub(super) fn tell(&self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        output::note(format_args!("error: {}", self.message));
         ExitCode::from(self.blame as u8)
     }
 }

@@ -3,6 +3,7 @@ use super::args::GenerateArgs;
 use super::hub::flags::OfflineArgs;
 use super::hub::missing::fetch_missing;
 use super::model_args::sampling::SamplingArgs;
+use super::output;
 use super::session::{Session, tell_notes};
 use super::visible::Visible;
 use crate::runtime::{Ending, Generation, Options, OwnedRequest, Supervision, TextEventKind};
@@ -56,7 +57,7 @@ impl Session {
         let mut generation = Generation::start(&self.engine, vec![request], &sampling.stop)
             .map_err(|error| error.to_string())?;
         if drawn_seed {
-            eprintln!("seed {seed}");
+            output::note(format_args!("seed {seed}"));
         }
         let mut first = None;
         let mut out = std::io::stdout().lock();
@@ -74,15 +75,15 @@ impl Session {
                 visible.push(&whole, &mut text);
             }
             let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            written.map_err(|error| format!("standard output: {error}"))?;
+            written.map_err(output::lost)?;
         }
         let whole = start.elapsed();
-        writeln!(out).map_err(|error| format!("standard output: {error}"))?;
+        writeln!(out).map_err(output::lost)?;
         let speed =
             Speed { prompt_tokens, tokens: generation.tokens(0), first: first.unwrap_or(whole), whole };
-        eprintln!("{}", speed_line(&speed));
+        output::note(speed_line(&speed));
         let notes = draft_notes(&before, &self.engine.gauges().counters);
-        notes.iter().for_each(|note| eprintln!("{note}"));
+        notes.iter().for_each(output::note);
         Ok(())
     }
 }
@@ -132,7 +133,7 @@ fn prompt(args: &GenerateArgs) -> Result<String, String> {
     }
     let input = std::io::stdin().lock();
     if input.is_terminal() {
-        eprintln!("type the prompt; Ctrl-D on a line of its own ends it");
+        output::note("type the prompt; Ctrl-D on a line of its own ends it");
     }
     let mut text = String::new();
     let read = input.take(PROMPT_MAX + 1).read_to_string(&mut text);
@@ -149,7 +150,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), String> {
     let session = open_for_one(&args.options()?, args.hub())?;
     let ids = session.model.tokenizer.encode(&prompt, true).map_err(|error| error.to_string())?;
     if prompt.is_empty() && !ids.is_empty() {
-        eprintln!("note: the prompt is empty, so the text begins from nothing; give one, or - to read it");
+        output::note("note: the prompt is empty, so the text begins from nothing; give one, or - to read it");
     }
     let request = session.request(&args.sampling, ids)?;
     session.stream(request, &args.sampling)

@@ -1,6 +1,7 @@
 //! `verbatim health`: asks a server whether it is alive, for supervisors that have no other client,
 //! such as the health check of a container with nothing else in it.
 use super::args::HealthArgs;
+use super::output;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -20,10 +21,7 @@ pub(super) fn health(args: &HealthArgs) -> Result<(), String> {
     // The process ends with this thread.
     std::thread::spawn(move || sender.send(place.status(limit)));
     match receiver.recv_timeout(limit) {
-        Ok(Ok(200)) => {
-            println!("{url}: healthy");
-            Ok(())
-        }
+        Ok(Ok(200)) => output::line(format_args!("{url}: healthy")),
         Ok(Ok(status)) => Err(format!("{url}: status {status}")),
         Ok(Err(error)) => Err(format!("{url}: {error}")),
         Err(_) => Err(format!("{url}: no answer within {} s", limit.as_secs())),

@@ -1,6 +1,7 @@
 //! The command line as a whole: what `--help` shows of it, and how a value that a flag cannot have
 //! is told.
 use super::args::Arguments;
+use super::output;
 use crate::text::quote::quote;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory, FromArgMatches};
@@ -53,11 +54,11 @@ pub(super) fn parse() -> Result<Arguments, ExitCode> {
 
 fn tell(error: &clap::Error) -> ExitCode {
     match sentence(error) {
-        Some(sentence) => eprintln!("error: {sentence}"),
+        Some(sentence) => output::note(format_args!("error: {sentence}")),
         // Whoever closed the pipe does not want to read it.
         None => {
             drop(error.print());
-            tip(error).iter().for_each(|tip| eprintln!("{tip}"));
+            tip(error).iter().for_each(output::note);
         }
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))

@@ -1,6 +1,7 @@
 //! `verbatim inspect`: what a model is and what it will take.
 use super::args::InspectArgs;
 use super::hub::missing::fetch_missing;
+use super::output;
 use super::session::{notes, open};
 use crate::load::formats_of;
 use crate::runtime::ServedModel;
@@ -54,15 +55,10 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), String> {
     let options = args.options()?;
     fetch_missing(&options, args.hub())?;
     let served = open(&options)?;
-    if args.json {
-        println!("{}", as_json(&served));
-    } else {
-        print(&served);
-    }
-    Ok(())
+    if args.json { output::line(as_json(&served)) } else { output::lines(&lines(&served)) }
 }
 
-/// What `print` tells, as one object of JSON: bytes and tokens are numbers.
+/// What `lines` tell, as one object of JSON: bytes and tokens are numbers.
 fn as_json(served: &ServedModel) -> Value {
     let model = served.loaded.model();
     let (c, limits) = (model.config(), &served.limits);
@@ -134,28 +130,31 @@ fn context_bytes(served: &ServedModel) -> usize {
     served.loaded.model().config().kv_layout(limits.kv_format, limits.model_len.div_ceil(BLOCK)).total_bytes()
 }
 
-fn print(served: &ServedModel) {
+/// What a model is, a line each.
+fn lines(served: &ServedModel) -> Vec<String> {
     let model = served.loaded.model();
     let (c, limits) = (model.config(), &served.limits);
-    println!("model        {} ({})", served.name, served.loaded.path().display());
-    println!(
-        "             {}: {} layers, hidden {}, intermediate {}, {} heads of {}, {} KV heads, vocabulary {}{}",
-        c.architecture.family().model_type,
-        c.layer_count,
-        c.hidden_size,
-        c.intermediate_size,
-        c.head_count,
-        c.head_dim,
-        c.kv_head_count,
-        c.vocab_size,
-        if c.tied_head { ", tied head" } else { "" },
-    );
-    println!("context      {} of {} positions", limits.model_len, c.position_count);
+    let mut all = vec![
+        format!("model        {} ({})", served.name, served.loaded.path().display()),
+        format!(
+            "             {}: {} layers, hidden {}, intermediate {}, {} heads of {}, {} KV heads, vocabulary {}{}",
+            c.architecture.family().model_type,
+            c.layer_count,
+            c.hidden_size,
+            c.intermediate_size,
+            c.head_count,
+            c.head_dim,
+            c.kv_head_count,
+            c.vocab_size,
+            if c.tied_head { ", tied head" } else { "" },
+        ),
+        format!("context      {} of {} positions", limits.model_len, c.position_count),
+    ];
     let weights = megabytes(model.weight_bytes());
     let residence = residence(served);
-    println!("weights      {weights} as {}, {residence}", formats_of(c));
+    all.push(format!("weights      {weights} as {}, {residence}", formats_of(c)));
     for (i, weights) in served.loaded.stored().iter().enumerate() {
-        println!(
+        all.push(format!(
             "{}{:<7} as {:<6} {:>8.1} M weights in {} tensor{}",
             if i == 0 { "source       " } else { "             " },
             weights.source,
@@ -163,32 +162,36 @@ fn print(served: &ServedModel) {
             weights.weight_count as f64 / 1e6,
             weights.tensor_count,
             if weights.tensor_count == 1 { "" } else { "s" },
-        );
+        ));
     }
-    println!("flushed      {} nonzero weights below 2^-50", model.flushed_count());
-    println!("speculation  {}", speculation(served));
-    println!(
+    all.push(format!("flushed      {} nonzero weights below 2^-50", model.flushed_count()));
+    all.push(format!("speculation  {}", speculation(served)));
+    all.push(format!(
         "KV           {} for {} tokens as {}; capacity {} tokens, {}",
         megabytes(context_bytes(served)),
         limits.model_len,
         limits.kv_format.name(),
         limits.block_count() * BLOCK,
         megabytes(served.plan.kv_bytes()),
-    );
-    println!("engine       {} in all:", megabytes(served.plan.total_bytes()));
+    ));
+    all.push(format!("engine       {} in all:", megabytes(served.plan.total_bytes())));
     for region in served.plan.layout().regions().iter().filter(|region| region.bytes >= 100_000) {
-        println!("             {:>10}  {}", megabytes(region.bytes), region.name);
+        all.push(format!("             {:>10}  {}", megabytes(region.bytes), region.name));
     }
     let known: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
-    println!("CPU          {}", model_name());
-    println!("instructions {} (of {})", served.isa.name(), known.join(", "));
-    println!("workers      {} ({})", served.workers.workers, bound_name(served.workers.bound));
-    println!("chat         {}", if served.template.is_some() { "has a template" } else { "no template" });
-    println!("numerics     version {NUMERICS_VERSION}");
-    println!("fingerprint  {}", served.fingerprint);
+    all.push(format!("CPU          {}", model_name()));
+    all.push(format!("instructions {} (of {})", served.isa.name(), known.join(", ")));
+    all.push(format!("workers      {} ({})", served.workers.workers, bound_name(served.workers.bound)));
+    all.push(format!(
+        "chat         {}",
+        if served.template.is_some() { "has a template" } else { "no template" }
+    ));
+    all.push(format!("numerics     version {NUMERICS_VERSION}"));
+    all.push(format!("fingerprint  {}", served.fingerprint));
     for note in notes(served) {
-        println!("note         {note}");
+        all.push(format!("note         {note}"));
     }
+    all
 }
 
 #[cfg(test)]

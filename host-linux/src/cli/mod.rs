@@ -5,7 +5,8 @@
 //!   values are told. `errors`: errors of the library in words of flags. `failure`: the exit codes.
 //! * `serve_args`: flags of the server alone. `panics`: what is said of a panic. `ready`: what the
 //!   program that started a server hears of it.
-//! * `announce`: what a person reads when a server is ready. `paint`: colours.
+//! * `output`: what is printed. `announce`: what a person reads when a server is ready. `paint`:
+//!   colours.
 //! * `session`: a model with its engine running. `progress`: the bar while it loads. `http`,
 //!   `sse`: requests to a server, and the events that it sends. `visible`: foreign text on a
 //!   terminal.
@@ -37,6 +38,7 @@ mod hub;
 mod inspect;
 mod man;
 mod model_args;
+mod output;
 mod pack;
 mod paint;
 mod panics;
@@ -65,11 +67,6 @@ pub fn main() -> ExitCode {
         Err(code) => return code,
     };
     let command = arguments.command.unwrap_or(Command::Serve(Box::new(arguments.serve)));
-    if !matches!(command, Command::Serve(_)) {
-        // `verbatim inspect | head` should end quietly, as other programs do; a server must outlive
-        // its clients.
-        crate::sys::signals::end_at_closed_pipes();
-    }
     let result = match command {
         Command::Serve(args) => serve::serve(&args),
         Command::Generate(args) => generate::generate(&args).map_err(Failure::from),

@@ -4,6 +4,7 @@ use super::args::ServeArgs;
 use super::failure::{Blame, Failure};
 use super::hub::missing::fetch_missing;
 use super::inspect::residence;
+use super::output;
 use super::paint::Paint;
 use super::ready::ReadyLine;
 use super::session::{Session, notes};
@@ -121,6 +122,6 @@ fn announce(model: &ServedModel, is_built_in: bool, listeners: &Listeners, servi
     }
     let door = Door { urls: listeners.urls(), has_keys: serving.guard.has_keys() };
     for line in lines(model, is_built_in, &door, Paint::stderr()) {
-        eprintln!("{line}");
+        output::note(line);
     }
 }

@@ -1,5 +1,6 @@
 //! A model with its engine running, as `serve`, `generate` and `chat` share it.
 use super::errors;
+use super::output;
 use super::progress::Bar;
 use crate::runtime::{EngineHandle, Options, ServedModel, Supervision};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ pub(super) fn open(options: &Options) -> Result<ServedModel, String> {
 
 /// Says on standard error what a user may not expect of a model.
 pub(super) fn tell_notes(model: &ServedModel) {
-    notes(model).for_each(|note| eprintln!("note: {note}"));
+    notes(model).for_each(|note| output::note(format_args!("note: {note}")));
 }
 
 /// What a user may not expect of a model.

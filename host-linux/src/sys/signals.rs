@@ -113,10 +113,14 @@ pub fn note_ends() -> io::Result<Arc<AtomicBool>> {
     Ok(ends)
 }
 
-/// From now on writing to a pipe without a reader ends the process without a word, as is the custom
-/// of programs in a shell (`verbatim inspect | head`). A server must not call this: it outlives its
-/// clients.
-pub fn end_at_closed_pipes() {
-    // SAFETY: the default action runs no code of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+/// Ends the process without a word, as the system ends one that writes to a pipe without a reader:
+/// shells give it the exit code 141. Rust's runtime has that signal ignored until then.
+pub fn end_by_closed_pipe() -> ! {
+    // SAFETY: the default action runs no code of ours, and it ends the process.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::raise(libc::SIGPIPE);
+    }
+    // Only where whoever started this process has blocked the signal.
+    std::process::exit(128 + libc::SIGPIPE)
 }

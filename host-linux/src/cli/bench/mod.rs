@@ -8,6 +8,7 @@ mod text;
 
 use super::args::BenchArgs;
 use super::hub::missing::fetch_missing;
+use super::output;
 use super::paint::Paint;
 use super::session::{open, tell_notes};
 use crate::doctor::root::Root;
@@ -28,7 +29,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), String> {
     let served = open(&options)?;
     tell_notes(&served);
     let busy = neighbours::load(&Root::at(Path::new("/"))).filter(|load| load.level != Level::Well);
-    eprintln!("measuring for some 20 seconds; whatever else runs makes it slower");
+    output::note("measuring for some 20 seconds; whatever else runs makes it slower");
     let limits = || {
         let measured = Machine::measure(served.isa, &served.pool);
         measured.map_err(|error| format!("memory to read from: {error}"))
@@ -46,11 +47,11 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), String> {
     let machine = before.better_of(limits()?);
     let outcome = Outcome::new(&served, machine, &measured);
     if args.json {
-        println!("{}", outcome.as_json());
+        output::line(outcome.as_json())?;
     } else {
-        text::lines(&outcome, Paint::stdout()).iter().for_each(|line| println!("{line}"));
+        output::lines(&text::lines(&outcome, Paint::stdout()))?;
         if let Some(load) = busy {
-            println!("measured on a busy machine: {}", load.found);
+            output::line(format_args!("measured on a busy machine: {}", load.found))?;
         }
     }
     // Last, so that a file which cannot be written costs no measurement.

@@ -8,8 +8,10 @@ pub(super) fn has_terminal() -> bool {
 
 /// Asks; true if the answer is yes. Anything else, and the end of the input, is no.
 pub(super) fn agrees(question: &str) -> bool {
-    eprint!("{question} [y/N] ");
-    let _ = std::io::stderr().flush();
+    // Who does not see the question does not agree.
+    if write!(std::io::stderr(), "{question} [y/N] ").is_err() {
+        return false;
+    }
     let mut answer = String::new();
     match std::io::stdin().lock().read_line(&mut answer) {
         Ok(_) => is_yes(&answer),

@@ -1,4 +1,5 @@
 //! How a download goes, on standard error: a bar on a terminal, else a line a file.
+use crate::cli::output;
 use crate::hub::{HubError, PullPlan, Watch};
 use crate::text::figures;
 use crate::text::quote::shorten;
@@ -53,7 +54,7 @@ impl Bar {
     }
 
     fn say(&self, line: &str) {
-        if self.is_terminal { self.bar.suspend(|| eprintln!("{line}")) } else { eprintln!("{line}") }
+        if self.is_terminal { self.bar.suspend(|| output::note(line)) } else { output::note(line) }
     }
 }
 
@@ -71,7 +72,7 @@ impl Watch for Bar {
         let bytes = self.current.load(Ordering::Relaxed);
         self.before.fetch_add(bytes, Ordering::Relaxed);
         if !self.is_terminal {
-            eprintln!("{}: {}", shorten(file, 100), figures::bytes(bytes));
+            output::note(format_args!("{}: {}", shorten(file, 100), figures::bytes(bytes)));
         }
     }
 

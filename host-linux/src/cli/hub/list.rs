@@ -2,6 +2,7 @@
 use super::flags::ListArgs;
 use super::told::failure;
 use crate::cli::failure::{Blame, Failure};
+use crate::cli::output;
 use crate::hub::remove::incomplete;
 use crate::hub::scan::repositories;
 use crate::hub::{CachedRepository, HubError};
@@ -26,18 +27,16 @@ pub(in crate::cli) fn list(args: ListArgs) -> Result<(), Failure> {
     let found = read(&cache).map_err(|error| failure(&error))?;
     if args.json {
         let models: Vec<Value> = found.iter().map(as_json).collect();
-        println!("{}", json!({"cache": cache.display().to_string(), "models": models}));
-        return Ok(());
+        let told = json!({"cache": cache.display().to_string(), "models": models});
+        return Ok(output::line(told)?);
     }
     if found.is_empty() {
-        eprintln!("no models in {}; `verbatim pull ORG/NAME` fetches one", cache.display());
+        output::note(format_args!("no models in {}; `verbatim pull ORG/NAME` fetches one", cache.display()));
         return Ok(());
     }
-    for line in table(&found, SystemTime::now()) {
-        println!("{line}");
-    }
+    output::lines(&table(&found, SystemTime::now()))?;
     let total: u64 = found.iter().map(|model| model.bytes).sum();
-    eprintln!("{} in {}", figures::bytes(total), cache.display());
+    output::note(format_args!("{} in {}", figures::bytes(total), cache.display()));
     Ok(())
 }
 

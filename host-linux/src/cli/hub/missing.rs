@@ -5,6 +5,7 @@ use super::bar::Bar;
 use super::flags::{OfflineArgs, in_shell};
 use super::pull::fetch;
 use super::told::text;
+use crate::cli::output;
 use crate::hub::choose::has_weights;
 use crate::hub::{Hub, PullPlan};
 use crate::load::resolve::CacheLocations;
@@ -51,7 +52,7 @@ fn offer(name: &RepositoryName, hub: OfflineArgs, what: &str, looked: &[PathBuf]
     if !has_terminal() {
         return Err(format!("{what}: {command} fetches it{looked}"));
     }
-    eprintln!("{what}{looked}");
+    output::note(format_args!("{what}{looked}"));
     let host = settings.host();
     let hub = Hub::new(settings).map_err(|error| text(&error))?;
     let plan = PullPlan::new(&hub, name, false, &Bar::hidden()).map_err(|error| text(&error))?;

@@ -3,6 +3,7 @@ use super::bar::Bar;
 use super::flags::{PullArgs, in_shell};
 use super::told::failure;
 use crate::cli::failure::Failure;
+use crate::cli::output;
 use crate::hub::{Hub, HubError, PullPlan};
 use crate::sys::signals::end_at_interrupt;
 use crate::text::figures;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 /// Fetches a model, and prints the folder that holds it.
 pub(in crate::cli) fn pull(args: &PullArgs) -> Result<(), Failure> {
     let told =
-        end_at_interrupt(|| eprintln!("\nstopped; what has come is kept, and the same command goes on"));
+        end_at_interrupt(|| output::note("\nstopped; what has come is kept, and the same command goes on"));
     told.map_err(|error| format!("SIGINT: cannot be caught: {error}"))?;
     let fetched = (|| {
         let mut settings = args.hub.settings()?;
@@ -21,8 +22,8 @@ pub(in crate::cli) fn pull(args: &PullArgs) -> Result<(), Failure> {
         Ok((fetch(&hub, &plan)?, plan.served_as))
     })();
     let (folder, served_as) = fetched.map_err(|error| failure(&error))?;
-    println!("{}", folder.display());
-    eprintln!("`verbatim --model {}` serves it", in_shell(&served_as));
+    output::line(folder.display())?;
+    output::note(format_args!("`verbatim --model {}` serves it", in_shell(&served_as)));
     Ok(())
 }
 
@@ -34,7 +35,11 @@ pub(super) fn fetch(hub: &Hub, plan: &PullPlan) -> Result<PathBuf, HubError> {
         0 => "all there".to_owned(),
         _ => format!("{} in {missing} of them to come", figures::bytes(plan.missing_bytes)),
     };
-    eprintln!("{} at {commit}: {count} files, {}, {to_come}", plan.name.id(), figures::bytes(plan.bytes()));
+    output::note(format_args!(
+        "{} at {commit}: {count} files, {}, {to_come}",
+        plan.name.id(),
+        figures::bytes(plan.bytes())
+    ));
     let bar = Bar::of(plan, total);
     let fetched = plan.fetch(hub, &bar);
     bar.finish();

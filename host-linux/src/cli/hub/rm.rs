@@ -4,6 +4,7 @@ use super::flags::RmArgs;
 use super::list::cache;
 use super::told::failure;
 use crate::cli::failure::{Blame, Failure};
+use crate::cli::output;
 use crate::hub::RemovalPlan;
 use crate::text::figures;
 
@@ -16,11 +17,11 @@ pub(in crate::cli) fn rm(args: &RmArgs) -> Result<(), Failure> {
             return Err(Blame::Flags.for_error("rm: found no terminal to ask on, expected --yes"));
         }
         if !agrees(&format!("Delete {} ({bytes})?", args.name)) {
-            eprintln!("nothing was deleted");
+            output::note("nothing was deleted");
             return Ok(());
         }
     }
     plan.remove().map_err(|error| failure(&error))?;
-    eprintln!("deleted {}: {bytes} are free again", args.name);
+    output::note(format_args!("deleted {}: {bytes} are free again", args.name));
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::list::cache;
 use super::told::failure;
 use crate::cli::errors;
 use crate::cli::failure::Failure;
+use crate::cli::output;
 use crate::hub::card::licence;
 use crate::hub::scan::{CachedCommit, CachedFile, locate};
 use crate::hub::{CachedRepository, HubError};
@@ -37,9 +38,9 @@ struct Shown {
 pub(in crate::cli) fn show(args: &ShowArgs) -> Result<(), Failure> {
     let shown = look(&cache()?, &args.name).map_err(|error| failure(&error))?;
     if args.json {
-        println!("{}", as_json(&shown));
+        output::line(as_json(&shown))?;
     } else {
-        lines(&shown).iter().for_each(|line| println!("{line}"));
+        output::lines(&lines(&shown))?;
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ mod steps;
 mod table;
 
 use super::http::{Place, json};
+use super::output;
 use super::paint::Paint;
 use crate::sys::signals;
 use app::{App, Wish};
@@ -31,7 +32,7 @@ use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{self as terminal_event, Event, KeyEventKind};
 use ratatui::layout::Rect;
 use state::Update;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -147,6 +148,5 @@ fn once(place: &Place, interval_ms: u64) -> Result<(), String> {
     let line = |y| (0..PAPER.0).map(|x| picture[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
     let lines: Vec<String> = (0..PAPER.1 - 2).map(line).collect();
     let text = lines.join("\n");
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", text.trim_end()).map_err(|error| format!("standard output: {error}"))
+    output::line(text.trim_end())
 }
