@@ -1,12 +1,14 @@
-//! Markdown on a terminal, while it comes: headings, lists, quotations and code, and bold, italic
-//! and code within lines.
+//! Markdown on a terminal, while it comes: headings, lists, quotations, code and tables, and bold,
+//! italic and code within lines.
 //!
 //! Text is given out as soon as it is known what it is: a mark is held until its other end has
-//! come, or the end of its line, where it turns out to be a character like any other. So nothing
-//! that was written is ever taken back, and no character is lost but marks that have done their
-//! work. What a terminal cannot show (tables, links, pictures, HTML) stays as it was written.
+//! come, or the end of its line, where it turns out to be a character like any other; a table until
+//! its end. So nothing that was written is ever taken back, and no character is lost but marks that
+//! have done their work. What a terminal cannot show (links, pictures, HTML) stays as it was
+//! written.
 use super::spans::{Marks, spans};
 use super::styles::{BOLD, CODE, DIM, ITALIC, PLAIN, UNDERLINED};
+use super::table::{self, Fate, Held};
 
 /// Characters of a line's beginning that are held until it is known what the line is.
 const BEGINNING_MAX: usize = 80;
@@ -22,6 +24,8 @@ enum State {
     Fence,
     /// Within a line of code.
     Code,
+    /// Within lines that may be a table.
+    Table(Held),
 }
 
 /// Turns text into what a terminal shows.
@@ -30,15 +34,18 @@ pub(super) struct Markdown {
     state: State,
     /// The mark that closes the code that was opened: its character, and how many of them.
     fence: Option<(char, usize)>,
-}
-
-impl Default for Markdown {
-    fn default() -> Self {
-        Self { state: State::Beginning(String::new()), fence: None }
-    }
+    /// How many columns the terminal has.
+    columns: fn() -> usize,
+    /// Whether what comes now is no table, as was found.
+    has_no_table: bool,
 }
 
 impl Markdown {
+    /// For a terminal of so many columns, of which it is asked whenever that matters.
+    pub(super) fn new(columns: fn() -> usize) -> Self {
+        Self { state: State::Beginning(String::new()), fence: None, columns, has_no_table: false }
+    }
+
     /// Takes text without control characters but tabs and line feeds, and adds to `out` what is
     /// sure of it.
     pub(super) fn push(&mut self, text: &str, out: &mut String) {
@@ -55,29 +62,58 @@ impl Markdown {
                     self.next_line(out);
                 }
                 State::Fence | State::Code => out.push(c),
+                State::Table(held) => match held.push(c) {
+                    Fate::Open => {}
+                    fate => {
+                        let held = std::mem::take(held);
+                        self.settle(&held, fate, out);
+                    }
+                },
             }
         }
     }
 
     /// The text has ended, maybe within a line: what is held comes out, and the style is plain.
     pub(super) fn finish(&mut self, out: &mut String) {
-        match std::mem::take(self).state {
+        match std::mem::replace(&mut self.state, State::Beginning(String::new())) {
+            State::Beginning(line) if line.is_empty() => {}
             State::Beginning(line) => {
-                if !line.is_empty() {
-                    let mut ended = self.opened(line, out);
-                    ended.finish(out);
+                self.begin(line, true, out);
+                self.finish(out);
+            }
+            State::Table(held) => {
+                self.settle(&held, held.end(), out);
+                self.finish(out);
+            }
+            State::Line { style, held, before } => {
+                spans(&held, &Marks { style, before, is_whole: true }, out);
+                if !style.is_empty() {
+                    out.push_str(PLAIN);
                 }
             }
-            state => Self { state, fence: None }.flush(out),
+            State::Fence | State::Code => out.push_str(PLAIN),
         }
-        *self = Self::default();
+        *self = Self::new(self.columns);
     }
 
-    /// A text that was whole when it came.
-    fn opened(&self, line: String, out: &mut String) -> Self {
-        let mut whole = Self { state: State::Beginning(String::new()), fence: self.fence };
-        whole.begin(line, true, out);
-        whole
+    /// Gives out what was held, now that it is known what it is.
+    fn settle(&mut self, held: &Held, fate: Fate, out: &mut String) {
+        let (is_table, bytes) = match fate {
+            Fate::Open => return,
+            Fate::Table(bytes) => (true, bytes),
+            Fate::Text(bytes) => (false, bytes),
+        };
+        let (known, rest) = held.text().split_at(bytes);
+        self.state = State::Beginning(String::new());
+        match is_table.then(|| table::shown(known, (self.columns)())).flatten() {
+            Some(shown) => out.push_str(&shown),
+            None => {
+                self.has_no_table = true;
+                self.push(known, out);
+                self.has_no_table = false;
+            }
+        }
+        self.push(rest, out);
     }
 
     fn next_line(&mut self, out: &mut String) {
@@ -94,7 +130,8 @@ impl Markdown {
         match begun {
             Begun::Unknown if line.chars().count() < BEGINNING_MAX => self.state = State::Beginning(line),
             Begun::Unknown if self.fence.is_some() => self.go_on(State::Code, &line, out),
-            Begun::Unknown => {
+            Begun::Row if !self.has_no_table => self.go_on(State::Table(Held::default()), &line, out),
+            Begun::Unknown | Begun::Row => {
                 self.go_on(State::Line { style: "", held: String::new(), before: ' ' }, &line, out)
             }
             Begun::Text { shown, style, rest } => {
@@ -142,20 +179,6 @@ impl Markdown {
         }
         held.drain(..used);
     }
-
-    /// Gives out what is held in the middle of a line.
-    fn flush(self, out: &mut String) {
-        match self.state {
-            State::Line { style, held, before } => {
-                spans(&held, &Marks { style, before, is_whole: true }, out);
-                if !style.is_empty() {
-                    out.push_str(PLAIN);
-                }
-            }
-            State::Fence | State::Code => out.push_str(PLAIN),
-            State::Beginning(_) => {}
-        }
-    }
 }
 
 /// What the beginning of a line says that the line is.
@@ -165,6 +188,8 @@ enum Begun {
     /// A line of text in a style, behind what is shown for its mark; `rest` is where the text
     /// begins.
     Text { shown: String, style: &'static str, rest: usize },
+    /// What may be a table.
+    Row,
     /// Opens code that such a mark closes.
     Opens((char, usize)),
     /// A line of code.
@@ -203,6 +228,7 @@ fn text_line(line: &str, is_whole: bool) -> Begun {
             let rest = indent + 1 + usize::from(is_spaced);
             Begun::Text { shown: format!("{blanks}{DIM}│{PLAIN} "), style: ITALIC, rest }
         }
+        '|' if indent <= 3 && !blanks.contains('\t') => Begun::Row,
         '`' | '~' if marks >= 3 && (first == '~' || !text[marks..].contains('`')) => {
             // The language may still have a backtick behind it, which is then a span of code.
             if !is_whole && !text.contains('\n') { Begun::Unknown } else { Begun::Opens((first, marks)) }
@@ -220,100 +246,4 @@ fn code_line(line: &str, (mark, count): (char, usize), is_whole: bool) -> Begun 
         return Begun::Code;
     }
     if is_whole { Begun::Closes } else { Begun::Unknown }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn rendered(text: &str) -> String {
-        let (mut markdown, mut out) = (Markdown::default(), String::new());
-        markdown.push(text, &mut out);
-        markdown.finish(&mut out);
-        out
-    }
-
-    /// What is rendered of a text, with the codes in words.
-    fn told(text: &str) -> String {
-        let codes = [
-            (UNDERLINED, "<u>"),
-            (BOLD, "<b>"),
-            (DIM, "<dim>"),
-            (ITALIC, "<i>"),
-            (CODE, "<code>"),
-            (PLAIN, "</>"),
-        ];
-        codes.iter().fold(rendered(text), |text, (code, word)| text.replace(code, word))
-    }
-
-    #[test]
-    fn headings_lists_and_quotations_are_shown() {
-        assert_eq!(told("# One\n## Two *x*\n#none\n"), "<u>One</>\n<b>Two <i>x</><b></>\n#none\n");
-        assert_eq!(told("- a\n  * b\n+ c\n-d\n1. e\n---\n"), "• a\n  • b\n• c\n-d\n1. e\n---\n");
-        assert_eq!(told("> so **it** is\n"), "<dim>│</> <i>so <b>it</><i> is</>\n");
-    }
-
-    #[test]
-    fn code_is_shown_as_it_stands() {
-        let text = "```rust\nlet *a* = `b`;\n    ```\n``\n```\nafter";
-        let shown =
-            "<dim>```rust</>\n<code>let *a* = `b`;</>\n<code>    ```</>\n<code>``</>\n<dim>```</>\nafter";
-        assert_eq!(told(text), shown);
-        assert_eq!(told("~~~\na\n```\n~~~\n"), "<dim>~~~</>\n<code>a</>\n<code>```</>\n<dim>~~~</>\n");
-        assert_eq!(told("```a``` b"), "<code>a</> b", "a span of code may begin a line");
-        assert_eq!(told("```\nopen"), "<dim>```</>\n<code>open</>", "code that nothing closes");
-    }
-
-    #[test]
-    fn what_is_sure_comes_at_once() {
-        let (mut markdown, mut out) = (Markdown::default(), String::new());
-        markdown.push("The answer", &mut out);
-        assert_eq!(out, "The answer");
-        markdown.push(" is **4", &mut out);
-        assert_eq!(out, "The answer is ", "a mark is held until its end has come");
-        markdown.push("2**", &mut out);
-        markdown.push(".", &mut out);
-        assert_eq!(out, format!("The answer is {BOLD}42{PLAIN}."));
-        markdown.push("\n``", &mut out);
-        assert!(out.ends_with(".\n"));
-        markdown.push("`\nlet", &mut out);
-        assert!(out.ends_with(&format!("{DIM}```{PLAIN}\n{CODE}let")), "{out:?}");
-    }
-
-    proptest! {
-        #[test]
-        fn it_does_not_matter_how_a_text_is_cut(
-            text in "[ab *_`#>\\-~\n\\\\日]{0,60}",
-            cuts in prop::collection::vec(1_usize..8, 0..30),
-        ) {
-            let (mut markdown, mut out) = (Markdown::default(), String::new());
-            let mut chars = text.chars();
-            for cut in cuts {
-                let piece: String = chars.by_ref().take(cut).collect();
-                markdown.push(&piece, &mut out);
-            }
-            markdown.push(chars.as_str(), &mut out);
-            markdown.finish(&mut out);
-            prop_assert_eq!(out, rendered(&text));
-        }
-
-        #[test]
-        fn no_letter_is_lost_or_moved(text in "[ab *_`#>~\n]{0,80}") {
-            let mut bare = rendered(&text);
-            for code in [UNDERLINED, BOLD, DIM, ITALIC, CODE, PLAIN] {
-                bare = bare.replace(code, "");
-            }
-            let letters = |text: &str| text.chars().filter(|c| matches!(c, 'a' | 'b' | '\n')).collect::<String>();
-            prop_assert_eq!(letters(&bare), letters(&text));
-        }
-
-        #[test]
-        fn a_text_ends_plain(text in "[ab *_`#>~\n]{0,80}") {
-            let out = rendered(&text);
-            if let Some(at) = out.rfind('\x1b') {
-                prop_assert!(out[at..].starts_with(PLAIN), "{out:?}");
-            }
-        }
-    }
 }

@@ -11,8 +11,8 @@
 //! * [`talk`]: what comes of it. [`conversation`]: what was said; [`saved`]: in a file;
 //!   [`settings`]: parameters of answers.
 //! * [`partner`]: whom one talks to: [`local`], a model in this process, or [`remote`], a server.
-//! * [`screen`]: where answers are shown; [`markdown`], with its `spans`; [`styles`]. [`figures`]:
-//!   in words. [`flags`]: of this command.
+//! * [`screen`]: where answers are shown; [`markdown`], with its `spans` and `table`; [`styles`].
+//!   [`figures`]: in words. [`flags`]: of this command.
 mod command;
 mod conversation;
 mod editor;
@@ -20,6 +20,8 @@ mod figures;
 pub(super) mod flags;
 mod local;
 mod markdown;
+#[cfg(test)]
+mod markdown_tests;
 #[cfg(test)]
 mod paper;
 mod partner;
@@ -32,12 +34,14 @@ mod screen;
 mod settings;
 mod spans;
 mod styles;
+mod table;
 mod talk;
 #[cfg(test)]
 mod tests;
 
 use super::args::ChatArgs;
 use super::generate::open_for_one;
+use super::output;
 use crate::sys::signals;
 use editor::{Prompt, Typed};
 use local::Local;
@@ -63,7 +67,7 @@ pub(super) fn chat(args: &ChatArgs) -> Result<(), String> {
 fn on_terminal(talk: Talk, look: Look) -> Result<(), String> {
     let interrupts = signals::note_interrupts().map_err(|error| error.to_string())?;
     let mut talk = talk.stopped_by(Stop(interrupts));
-    let mut prompt = Prompt::open(look == Look::Styled, |note| eprintln!("note: {note}"))?;
+    let mut prompt = Prompt::open(look == Look::Styled, |note| output::note(format_args!("note: {note}")))?;
     talk.greet()?;
     let mut interrupted = 0;
     loop {

@@ -3,6 +3,7 @@
 use super::markdown::Markdown;
 use super::partner::Piece;
 use super::styles::{DIM, PLAIN};
+use crate::cli::output;
 use crate::cli::paint::Paint;
 use crate::cli::visible::{Visible, shown};
 use std::io::{self, IsTerminal, Write};
@@ -57,15 +58,15 @@ pub(super) struct Screen {
     last_char: char,
 }
 
-/// An error of standard output.
-fn lost(error: io::Error) -> String {
-    format!("standard output: {error}")
+/// The columns of the terminal, or what most have.
+fn columns() -> usize {
+    ratatui::crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns))
 }
 
 impl Screen {
     /// A screen that writes to `out`.
     pub(super) fn new(look: Look, out: Box<dyn Write>) -> Self {
-        let (visible, markdown) = (Visible::default(), Markdown::default());
+        let (visible, markdown) = (Visible::default(), Markdown::new(columns));
         Self { look, out, visible, markdown, last: Shown::Nothing, last_char: '\n' }
     }
 
@@ -154,7 +155,7 @@ impl Screen {
 
     /// Tells an error, on standard error.
     pub(super) fn complain(&mut self, text: &str) {
-        eprintln!("{}", shown(text));
+        output::note(shown(text));
     }
 
     /// Whether nothing but answers is shown.
@@ -166,7 +167,7 @@ impl Screen {
         if let Some(last) = text.trim_end_matches(PLAIN).chars().next_back() {
             self.last_char = last;
         }
-        self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(lost)
+        self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(output::lost)
     }
 }
 
