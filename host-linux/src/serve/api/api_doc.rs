@@ -5,6 +5,7 @@ use super::parameters::{
     COMPLETIONS, ENDPOINTS, Endpoints, GENERATES, Kind, OLLAMA, OPENAI, POOLS, Parameter, Plain, RENDERS,
     SOURCES, Schema, TABLES,
 };
+use super::query;
 use std::fmt::Write;
 
 const HEAD: &str = "\
@@ -165,6 +166,9 @@ fn operation(out: &mut String, operation: &Operation) {
         Answer::Events(_) => out.push_str(" With `stream`, the answer comes as server-sent events."),
         Answer::Lines(_) => out.push_str(" The answer comes as lines of JSON unless `stream` is false."),
         _ => {}
+    }
+    if !operation.query.is_empty() {
+        let _ = write!(out, "\n\n{}", query::table(operation.query).trim_end());
     }
     let path = path.replace("{model}", "verbatim-demo").replace("{id}", "ID").replace("{file}", "app.js");
     let url = format!("http://127.0.0.1:8080{path}");

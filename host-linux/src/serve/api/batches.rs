@@ -1,9 +1,10 @@
 //! `/v1/batches`: files of requests that are answered when there is nothing more urgent.
 use super::body::{read_in_turn, send_telling};
 use super::fields::Fields;
-use super::files::{batches, page, refusal};
+use super::files::{AFTER, ORDER, batches, limit, page, refusal};
 use super::lines::BATCH_URLS;
 use super::parameters::BATCHES;
+use super::query::QueryParameter;
 use crate::batch::batches::NewBatch;
 use crate::serve::error::ApiError;
 use crate::serve::exchange::Exchange;
@@ -11,7 +12,9 @@ use crate::text::quote::quote_value;
 use serde_json::{Map, Value};
 
 /// Entries of a list of batches where a client does not say, as in OpenAI's API.
-const LIST_LEN: usize = 20;
+const LIST_LEN: u32 = 20;
+/// What the query of a list of batches may have.
+pub(super) const QUERY: &[QueryParameter] = &[limit(LIST_LEN), AFTER, ORDER];
 /// Notes that a batch may have, as in OpenAI's API: so many, with names and texts of so many
 /// characters.
 const NOTES_MAX: usize = 16;

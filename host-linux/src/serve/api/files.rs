@@ -1,5 +1,7 @@
 //! `/v1/files`: files of requests for batches, and what batches have made of them.
 use super::multipart;
+use super::parameters::{Plain, Schema};
+use super::query::{QueryParameter, integer};
 use crate::batch::batches::{Batches, INPUT};
 use crate::batch::error::{BatchesError, Bound};
 use crate::serve::error::{ApiError, Retry};
@@ -10,8 +12,41 @@ use serde_json::{Value, json};
 
 /// Characters of a file's name that are kept.
 const NAME_CHARS: usize = 255;
-/// Entries of a list of files where a client does not say.
-const LIST_LEN: usize = 10_000;
+/// Entries of a list, at most, and of a list of files where a client does not say.
+const LIST_LEN: u32 = 10_000;
+
+/// Where a list begins.
+pub(super) const AFTER: QueryParameter = QueryParameter {
+    name: "after",
+    schema: Schema::Nonempty,
+    default: None,
+    doc: "The list begins behind the entry with this id.",
+};
+/// What a list begins with.
+pub(super) const ORDER: QueryParameter = QueryParameter {
+    name: "order",
+    schema: Schema::Choice(&["desc", "asc"]),
+    default: Some(Plain::Text("desc")),
+    doc: "Whether the newest come first (`desc`) or the oldest (`asc`).",
+};
+const PURPOSE: QueryParameter = QueryParameter {
+    name: "purpose",
+    schema: Schema::Text,
+    default: None,
+    doc: "Only files with this purpose are listed.",
+};
+/// What the query of a list of files may have.
+pub(super) const QUERY: &[QueryParameter] = &[limit(LIST_LEN), AFTER, ORDER, PURPOSE];
+
+/// How many entries of a list come; so many if a client does not say.
+pub(super) const fn limit(default: u32) -> QueryParameter {
+    QueryParameter {
+        name: "limit",
+        schema: Schema::Integer(1, LIST_LEN as i64),
+        default: Some(Plain::Number(default as f64)),
+        doc: "The list ends after so many entries; `has_more` says whether there are others.",
+    }
+}
 
 /// The batches of a server; 404 where it keeps none.
 pub(super) fn batches(server: &Server) -> Result<&Batches, ApiError> {
@@ -72,7 +107,7 @@ pub fn upload(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 /// Answers with a list of the files, the newest first.
 pub fn list(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
     let files = batches(exchange.server)?.files(exchange.owner());
-    let purpose = exchange.query("purpose");
+    let purpose = exchange.query(PURPOSE.name);
     let files =
         files.into_iter().filter(|file| purpose.as_deref().is_none_or(|purpose| file.purpose == purpose));
     let shown = files.map(|file| (file.id.clone(), file.shown())).collect();
@@ -85,9 +120,9 @@ pub fn list(exchange: &mut Exchange<'_>) -> Result<(), ApiError> {
 pub(super) fn page(
     exchange: &Exchange<'_>,
     mut all: Vec<(String, Value)>,
-    default_len: usize,
+    default_len: u32,
 ) -> Result<Value, ApiError> {
-    match exchange.query("order").as_deref() {
+    match exchange.query(ORDER.name).as_deref() {
         None | Some("desc") => {}
         Some("asc") => all.reverse(),
         Some(other) => {
@@ -95,21 +130,14 @@ pub(super) fn page(
             return Err(ApiError::invalid("order", message));
         }
     }
-    let limit = exchange.query("limit").map(|text| match text.parse() {
-        Ok(limit) if (1..=LIST_LEN).contains(&limit) => Ok(limit),
-        _ => {
-            let message =
-                format!("limit must be an integer between 1 and {LIST_LEN}, found {}", quote(&text));
-            Err(ApiError::invalid("limit", message))
-        }
-    });
-    let limit = limit.transpose()?.unwrap_or(default_len);
-    if let Some(after) = exchange.query("after") {
+    let limit = integer(exchange, &limit(default_len))?.unwrap_or(u64::from(default_len));
+    if let Some(after) = exchange.query(AFTER.name) {
         let Some(at) = all.iter().position(|(id, _)| *id == after) else {
             return Err(ApiError::invalid("after", format!("after {} is none of the list", quote(&after))));
         };
         all.drain(..=at);
     }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = all.len() > limit;
     all.truncate(limit);
     let (first, last) = (all.first().map(|(id, _)| id.clone()), all.last().map(|(id, _)| id.clone()));

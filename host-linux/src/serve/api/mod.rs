@@ -11,7 +11,7 @@
 //! * [`files`], [`batches`]: what is answered when there is time, by [`lines`]. `multipart`: forms.
 //! * `body`: reading a body in turn. [`params`]: the parameters that generating endpoints share.
 //!   [`parameters`]: the table of all parameters, by which bodies are checked; [`openapi`] tells it
-//!   to programs. [`fields`]: typed readers of a JSON object.
+//!   to programs. [`fields`]: typed readers of a JSON object. [`query`]: parameters in a URL.
 //! * [`prompt`]: a conversation as a prompt. [`tools`]: the functions that it offers.
 //! * `asked`: what completions and chat read alike: `shown`, `forbidden`, `resume`; `runs`: the
 //!   requests that come of it. `fingerprint`: the model as a condition.
@@ -49,6 +49,7 @@ pub mod params;
 #[cfg(test)]
 mod played;
 pub mod prompt;
+pub mod query;
 pub mod rerank;
 pub mod responses;
 pub mod resume;

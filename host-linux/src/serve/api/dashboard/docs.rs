@@ -1,6 +1,7 @@
 //! docs/dashboard.md, of which the fields are made from `schema.json`: `VERBATIM_BLESS=1 cargo test
 //! -p verbatim dashboard::docs` writes it anew.
-use super::schema;
+use super::super::query::table;
+use super::{QUERY, schema};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -12,14 +13,13 @@ const HEAD: &str = r#"# The dashboard
     curl -N http://127.0.0.1:8080/dashboard/events?events=1
 
 The answer is server-sent events without names; the data of each is one object of JSON, as below.
-The first comes at once. Each is the whole state of its moment, but for `steps.list` and `log.list`, which have what
-came since the last event of the stream. So who draws the newest event and forgets the rest draws all there is. A reader
-that is slow gets fewer events, never old ones, and one that takes nothing for `--write-seconds` is left.
+The first comes at once, or within 150 ms where the engine has something to copy first; what it could not show by then
+(`engine.view_age_ms`, `kv.map`) is null. Each is the whole state of its moment, but for `steps.list` and `log.list`,
+which have what came since the last event of the stream. So who draws the newest event and forgets the rest draws all
+there is. A reader that is slow gets fewer events, never old ones, and one that takes nothing for `--write-seconds` is
+left.
 
-| in the query | |
-|---|---|
-| `interval_ms=N` | Shortest time between two events in ms, 100 to 10000; 250 unless it is given. Where nothing happens, one comes every second. |
-| `events=N` | The stream ends after so many. Without it, it ends with the server. |
+QUERY
 
 Eight may watch at once; another gets status 503. While a server drains, events go on until all other requests have
 ended; the last one has the phase `draining`.
@@ -27,9 +27,9 @@ ended; the last one has the phase `draining`.
 ## What it costs
 
 While nobody watches, a step costs a look at one number. While somebody does, the engine thread copies what it does
-between two steps, every 100 ms at most and so seldom that this takes less than 1/400 of its time; it waits for nobody
-who reads the copy. The rest is done on the threads of those who watch. No bit of an answer depends on any of it, since
-the engine is only read.
+between two steps, every 100 ms at most and so seldom that this takes less than 1/400 of its time, however many come and
+go meanwhile; it waits for nobody who reads the copy. The rest is done on the threads of those who watch. No bit of an
+answer depends on any of it, since the engine is only read.
 
 ## Who may see and cancel
 
@@ -93,7 +93,7 @@ fn rows(out: &mut String, schema: &Value, path: &str) {
 #[test]
 fn docs_dashboard_md_is_what_the_schema_says() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/dashboard.md");
-    let mut expected = HEAD.to_owned();
+    let mut expected = HEAD.replace("QUERY\n", &table(QUERY));
     rows(&mut expected, &schema(), "");
     assert!(!expected.contains("|  |\n"), "each field says what it means");
     if std::env::var_os("VERBATIM_BLESS").is_some() {

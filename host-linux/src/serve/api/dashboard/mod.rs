@@ -16,6 +16,8 @@ mod rate;
 mod rights;
 mod telling;
 
+use super::parameters::{Plain, Schema};
+use super::query::{QueryParameter, integer};
 use crate::serve::error::ApiError;
 use crate::serve::events::{Events, Framing};
 use crate::serve::exchange::Exchange;
@@ -31,8 +33,22 @@ use std::time::{Duration, Instant};
 use telling::Teller;
 use tiny_http::Method;
 
-/// Bounds of the shortest time between two events, in ms, and what it is if nobody says.
-const INTERVAL_MS: (u64, u64, u64) = (100, 250, 10_000);
+/// The shortest time between two events in ms, if nobody says.
+const INTERVAL_DEFAULT: u64 = 250;
+const INTERVAL_MS: QueryParameter = QueryParameter {
+    name: "interval_ms",
+    schema: Schema::Integer(100, 10_000),
+    default: Some(Plain::Number(INTERVAL_DEFAULT as f64)),
+    doc: "The shortest time between two events in ms. Where nothing happens, one comes every second.",
+};
+const EVENTS: QueryParameter = QueryParameter {
+    name: "events",
+    schema: Schema::Integer(1, 1_000_000_000),
+    default: None,
+    doc: "The stream ends after so many events. Without it, it ends with the server.",
+};
+/// What the query of a stream of events may have.
+pub(super) const QUERY: &[QueryParameter] = &[INTERVAL_MS, EVENTS];
 /// How long a reader sleeps at once before it looks whether its client is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the first event waits for the engine to show something. A long step takes longer.
@@ -114,31 +130,12 @@ fn is_over(server: &Server) -> bool {
 
 /// The shortest time between two events that a reader asks for.
 fn interval(exchange: &Exchange<'_>) -> Result<Duration, ApiError> {
-    let (least, default, most) = INTERVAL_MS;
-    Ok(Duration::from_millis(number(exchange, "interval_ms", (least, most))?.unwrap_or(default)))
+    Ok(Duration::from_millis(integer(exchange, &INTERVAL_MS)?.unwrap_or(INTERVAL_DEFAULT)))
 }
 
 /// How many events a reader asks for.
 fn count(exchange: &Exchange<'_>) -> Result<u64, ApiError> {
-    Ok(number(exchange, "events", (1, 1_000_000_000))?.unwrap_or(u64::MAX))
-}
-
-/// A whole number in the query; none where it is not given.
-fn number(
-    exchange: &Exchange<'_>,
-    name: &'static str,
-    (least, most): (u64, u64),
-) -> Result<Option<u64>, ApiError> {
-    let Some(text) = exchange.query(name) else { return Ok(None) };
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit()).then_some(&*text);
-    let number = digits.and_then(|digits| digits.parse().ok()).filter(|n| (least..=most).contains(n));
-    number.map(Some).ok_or_else(|| {
-        let found = quote(&text);
-        ApiError::invalid(
-            name,
-            format!("{name} must be a whole number between {least} and {most}, found {found}"),
-        )
-    })
+    Ok(integer(exchange, &EVENTS)?.unwrap_or(u64::MAX))
 }
 
 /// Ends the requests with the id in the path, as far as the client may.

@@ -87,11 +87,9 @@ fn described(operation: &Operation, defaults: &GenerationDefaults) -> Value {
         "summary": operation.summary,
         "responses": responses(operation),
     });
-    if let Some((_, rest)) = operation.path.split_once('{')
-        && let Some((name, _)) = rest.split_once('}')
-    {
-        let schema = json!({"type": "string", "minLength": 1});
-        described["parameters"] = json!([{"name": name, "in": "path", "required": true, "schema": schema}]);
+    let parameters = url_parameters(operation);
+    if !parameters.is_empty() {
+        described["parameters"] = Value::Array(parameters);
     }
     match operation.body {
         Body::None => {}
@@ -118,6 +116,29 @@ fn described(operation: &Operation, defaults: &GenerationDefaults) -> Value {
         }
     }
     described
+}
+
+/// What may be chosen in the URL: a part of the path, and what the query has.
+fn url_parameters(operation: &Operation) -> Vec<Value> {
+    let name = operation.path.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+    let in_path = name.map(|(name, _)| {
+        let schema = json!({"type": "string", "minLength": 1});
+        json!({"name": name, "in": "path", "required": true, "schema": schema})
+    });
+    let in_query = operation.query.iter().map(|parameter| {
+        let mut schema = parameter.schema.json();
+        if let Some(default) = parameter.default {
+            schema["default"] = default.value();
+        }
+        json!({
+            "name": parameter.name,
+            "in": "query",
+            "required": false,
+            "description": parameter.doc,
+            "schema": schema,
+        })
+    });
+    in_path.into_iter().chain(in_query).collect()
 }
 
 /// A name for the operation, of its method and its path.
@@ -210,6 +231,10 @@ mod tests {
                 assert!(required.iter().all(|name| example.contains_key(*name)));
             }
         }
+        let events = &document["paths"]["/dashboard/events"]["get"]["parameters"];
+        let schema = json!({"type": "integer", "minimum": 100, "maximum": 10_000, "default": 250});
+        assert_eq!((&events[0]["name"], &events[0]["in"]), (&json!("interval_ms"), &json!("query")));
+        assert_eq!((&events[0]["schema"], &events[1]["name"]), (&schema, &json!("events")));
         for (_, path) in parameters::ENDPOINTS {
             assert!(document["paths"][path]["post"].is_object(), "{path} is not documented");
         }

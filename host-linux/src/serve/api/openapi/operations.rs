@@ -1,6 +1,8 @@
 //! The operations of the HTTP API: method and path, what is sent, what comes back, and an example.
 use super::super::parameters::endpoint as at;
 use super::super::parameters::endpoint::Endpoints;
+use super::super::query::QueryParameter;
+use super::super::{batches, dashboard, files};
 use super::answers;
 use serde_json::Value;
 
@@ -13,6 +15,8 @@ pub struct Operation {
     pub path: &'static str,
     /// What it does, in a sentence.
     pub summary: &'static str,
+    /// What the query of its URL may have.
+    pub query: &'static [QueryParameter],
     /// What a request sends with it.
     pub body: Body,
     /// What comes back with status 200.
@@ -67,7 +71,8 @@ pub enum Errors {
 }
 
 const fn get(path: &'static str, answer: Answer, summary: &'static str) -> Operation {
-    Operation { method: "GET", path, summary, body: Body::None, answer, errors: Errors::OpenAi, example: "" }
+    let (method, errors) = ("GET", Errors::OpenAi);
+    Operation { method, path, summary, query: &[], body: Body::None, answer, errors, example: "" }
 }
 
 const fn post(
@@ -77,7 +82,12 @@ const fn post(
     summary: &'static str,
     example: &'static str,
 ) -> Operation {
-    Operation { method: "POST", path, summary, body, answer, errors: Errors::OpenAi, example }
+    let (method, errors) = ("POST", Errors::OpenAi);
+    Operation { method, path, summary, query: &[], body, answer, errors, example }
+}
+
+const fn asking(query: &'static [QueryParameter], operation: Operation) -> Operation {
+    Operation { query, ..operation }
 }
 
 const fn shaped(errors: Errors, operation: Operation) -> Operation {
@@ -217,7 +227,7 @@ pub const OPERATIONS: &[Operation] = &[
         r#"{"messages": [{"role": "user", "content": "What is the capital of France?"}]}"#,
     ),
     post("/v1/files", Body::Form, Answer::Json(answers::object), "Keeps a file of requests for a batch.", ""),
-    get("/v1/files", Answer::Json(answers::list), "Lists the files."),
+    asking(files::QUERY, get("/v1/files", Answer::Json(answers::list), "Lists the files.")),
     get("/v1/files/{id}", Answer::Json(answers::object), "Tells of a file."),
     get("/v1/files/{id}/content", Answer::Text("application/octet-stream"), "Tells what is in a file."),
     post(
@@ -227,7 +237,7 @@ pub const OPERATIONS: &[Operation] = &[
         "Begins a batch: answers each line of a file.",
         r#"{"input_file_id": "ID", "endpoint": "/v1/chat/completions", "completion_window": "24h"}"#,
     ),
-    get("/v1/batches", Answer::Json(answers::list), "Lists the batches."),
+    asking(batches::QUERY, get("/v1/batches", Answer::Json(answers::list), "Lists the batches.")),
     get("/v1/batches/{id}", Answer::Json(answers::object), "Tells of a batch."),
     post("/v1/batches/{id}/cancel", Body::None, Answer::Json(answers::object), "Ends a batch early.", ""),
     Operation { method: "DELETE", ..get("/v1/files/{id}", Answer::Json(answers::object), "Deletes a file.") },
@@ -240,10 +250,13 @@ pub const OPERATIONS: &[Operation] = &[
     get("/ping", Answer::Empty, "Tells whether the server is alive."),
     post("/ping", Body::None, Answer::Empty, "Tells whether the server is alive.", ""),
     get("/metrics", Answer::Text("text/plain"), "Tells metrics in Prometheus' format."),
-    get(
-        "/dashboard/events",
-        Answer::Stream("DashboardEvent"),
-        "Tells what the scheduler and the server do, live, until the client leaves; `interval_ms` and `events` in the query bound how often and how many times.",
+    asking(
+        dashboard::QUERY,
+        get(
+            "/dashboard/events",
+            Answer::Stream("DashboardEvent"),
+            "Tells what the scheduler and the server do, live, until the client leaves.",
+        ),
     ),
     Operation {
         method: "DELETE",
