@@ -183,14 +183,32 @@ impl Endpoint {
 
     /// What the server lists of its first model: an object with its `id`, and what else it tells.
     pub(super) fn first_listed(&self) -> Result<Value, String> {
-        let failed = |error: std::io::Error| format!("/v1/models at {}: {error}", self.address);
-        let mut connection = self.connect().map_err(failed)?;
-        connection.source().write_all(&self.request("GET", "/v1/models", "")).map_err(failed)?;
-        let head = connection.final_head().map_err(failed)?;
-        let body = connection.body(BODY_BYTES).map_err(failed)?;
+        let (status, body) = self.get("/v1/models")?;
         let mut models: Value = serde_json::from_slice(&body).unwrap_or_default();
         let listed = models.pointer_mut("/data/0").map(Value::take);
-        listed.ok_or_else(|| format!("/v1/models at {}: status {}, no model", self.address, head.status))
+        listed.ok_or_else(|| format!("/v1/models at {}: status {status}, no model", self.address))
+    }
+
+    /// The sum of a metric's lines at `/metrics`, whatever their labels; `None` where the server
+    /// tells none.
+    pub(super) fn metric(&self, name: &str) -> Option<f64> {
+        let (_, body) = self.get("/metrics").ok()?;
+        let text = String::from_utf8_lossy(&body);
+        let of = |line: &str| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
+            rest.rsplit_once(' ')?.1.parse::<f64>().ok()
+        };
+        text.lines().filter_map(of).reduce(|sum, value| sum + value)
+    }
+
+    /// The status of a path, and what lies there.
+    fn get(&self, path: &str) -> Result<(u16, Vec<u8>), String> {
+        let failed = |error: std::io::Error| format!("{path} at {}: {error}", self.address);
+        let mut connection = self.connect().map_err(failed)?;
+        connection.source().write_all(&self.request("GET", path, "")).map_err(failed)?;
+        let head = connection.final_head().map_err(failed)?;
+        let body = connection.body(BODY_BYTES).map_err(failed)?;
+        Ok((head.status, body))
     }
 }
 

@@ -75,6 +75,11 @@ fn serve_one(stream: &TcpStream, ill: Ill, served: &AtomicUsize) -> Option<()> {
         write!(to, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{list}", list.len()).ok()?;
         return Some(());
     }
+    if path == "/metrics" {
+        let text = "# TYPE steps counter\nverbatim:steps_total{kind=\"decode\"} 4\nverbatim:steps_total{kind=\"prefill\"} 1\n";
+        write!(to, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).ok()?;
+        return Some(());
+    }
     let ask: Value = serde_json::from_slice(&body).ok()?;
     assert_eq!(ask["model"], "fake");
     let is_third = served.fetch_add(1, Ordering::Relaxed) % 3 == 2;
@@ -135,6 +140,10 @@ fn load(ill: Ill, is_chat: bool, arrivals: &Arrivals) -> (Summary, Repeats) {
     let server = fake(ill);
     let endpoint = endpoint(&server.url, is_chat);
     assert_eq!(endpoint.first_model().as_deref(), Ok("fake"));
+    assert_eq!(
+        [endpoint.metric("verbatim:steps_total"), endpoint.metric("verbatim:steps")],
+        [Some(5.0), None]
+    );
     let asks = drawn(&args(), 30, 0);
     let jobs: Vec<Job<'_>> = asks.iter().enumerate().map(|(number, ask)| Job { number, ask }).collect();
     let samples = run(&endpoint, "fake", &jobs, arrivals);

@@ -35,6 +35,9 @@ pub(super) struct Replica {
     /// The sum over running sequences of their time in steps, and preemptions so far.
     pub(super) slots_ns: u64,
     pub(super) preemptions: u64,
+    /// Steps so far, and what they took.
+    pub(super) steps: u64,
+    pub(super) steps_ns: u64,
 }
 
 impl Replica {
@@ -53,6 +56,8 @@ impl Replica {
             slow_until_ns: 0,
             slots_ns: 0,
             preemptions: 0,
+            steps: 0,
+            steps_ns: 0,
         }
     }
 

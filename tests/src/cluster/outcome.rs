@@ -56,6 +56,10 @@ pub struct Outcome {
     pub upgrades: u64,
     /// Times that a sequence gave its blocks up.
     pub preemptions: u64,
+    /// Steps of all replicas.
+    pub steps: u64,
+    /// The time that all these steps took together.
+    pub steps_ns: u64,
     /// The share of all engines' slots that were in use, over the whole run, in thousandths.
     pub slots_per_mille: u64,
     /// The share of time that the mean front's core worked, in thousandths.

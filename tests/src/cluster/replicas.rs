@@ -46,6 +46,7 @@ impl World {
         let step_ns = step_ns * if is_slow { self.settings.faults.slow_factor } else { 1 };
         replica.is_busy = true;
         replica.slots_ns += step_ns * replica.running.len() as u64;
+        (replica.steps, replica.steps_ns) = (replica.steps + 1, replica.steps_ns + step_ns);
         let (at_ns, epoch) = (self.now_ns.max(replica.stopped_until_ns) + step_ns, replica.epoch);
         self.schedule(at_ns, Event::Step { replica: number as u32, epoch });
     }

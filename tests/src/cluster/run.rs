@@ -149,6 +149,8 @@ fn summary(world: World) -> Outcome {
     outcome.link_max_per_mille = per_mille(most / u128::from(world.settings.front.link_bits), 1);
     outcome.bytes_per_s = (bytes.sum::<u128>() * u128::from(SECOND) / elapsed) as u64;
     outcome.preemptions = world.replicas.iter().map(|replica| replica.preemptions).sum();
+    outcome.steps = world.replicas.iter().map(|replica| replica.steps).sum();
+    outcome.steps_ns = world.replicas.iter().map(|replica| replica.steps_ns).sum();
     outcome.window_ns = world.last_ask_ns.saturating_sub(world.counts_from_ns);
     outcome
 }

@@ -76,6 +76,9 @@ struct Figures {
     hit_share: f64,
     /// From the first request to the last answer.
     seconds: f64,
+    /// Steps of the engine, and the seconds that they took in all; `None` where a server does not
+    /// tell.
+    steps: Option<(f64, f64)>,
 }
 
 /// The figures of both sides of one load.
@@ -136,19 +139,29 @@ impl SimulatedArgs {
             system_tokens: settings.load.system_tokens,
             vocabulary: u32::try_from(vocabulary).unwrap_or(u32::MAX),
         };
+        let before = steps(&endpoint);
         let samples = talk(&endpoint, model, &script, texts)?;
         let simulated = Figures {
             hit_share: outcome.hit_share(),
             seconds: outcome.elapsed_ns as f64 / 1e9,
+            steps: Some((outcome.steps as f64, outcome.steps_ns as f64 / 1e9)),
             first: outcome.first,
             gap: outcome.gap,
             whole: outcome.whole,
         };
-        Ok(Compared { server: figures(&samples, settings.load.requests)?, simulated })
+        let mut server = figures(&samples, settings.load.requests)?;
+        let since = |((count, took), (from, before)): ((f64, f64), (f64, f64))| (count - from, took - before);
+        server.steps = steps(&endpoint).zip(before).map(since);
+        Ok(Compared { server, simulated })
     }
 }
 
-/// The figures of a server's answers. An error if a request failed: its conversation had no further
+/// Steps of a server of ours so far, and the seconds that they took.
+fn steps(endpoint: &Endpoint) -> Option<(f64, f64)> {
+    Some((endpoint.metric("verbatim:steps_total")?, endpoint.metric("verbatim:step_seconds_sum")?))
+}
+
+/// The figures of a server's answers, but for its steps. An error if a request failed: its conversation had no further
 /// turns then, and the rest was another load.
 fn figures(samples: &[Sample], requests: usize) -> Result<Figures, String> {
     let mut faults = samples.iter().filter_map(|sample| sample.fault.as_ref());
@@ -167,7 +180,7 @@ fn figures(samples: &[Sample], requests: usize) -> Result<Figures, String> {
         cached += sample.streamed.cached.unwrap_or(0);
     }
     let seconds = samples.iter().map(|sample| sample.end_s).fold(0.0, f64::max);
-    Ok(Figures { first, gap, whole, hit_share: cached as f64 / prompts.max(1) as f64, seconds })
+    Ok(Figures { first, gap, whole, hit_share: cached as f64 / prompts.max(1) as f64, seconds, steps: None })
 }
 
 /// Asks a server and simulates it, and prints both.
@@ -192,6 +205,10 @@ pub(crate) fn report(args: &SimulatedArgs, json: bool) -> Result<(), String> {
     }
     beside("found in the cache".to_owned(), 100.0 * simulated.hit_share, 100.0 * server.hit_share, "%");
     beside("time in all".to_owned(), simulated.seconds, server.seconds, "s");
+    if let Some(((ours, ours_s), (steps, steps_s))) = simulated.steps.zip(server.steps) {
+        beside("steps".to_owned(), ours, steps, "");
+        beside("a step, mean".to_owned(), 1e3 * ours_s / ours.max(1.0), 1e3 * steps_s / steps.max(1.0), "ms");
+    }
     Ok(())
 }
 
@@ -226,6 +243,8 @@ mod tests {
         // The server that answers says of each prompt that 16 tokens were cached.
         assert!(server.hit_share > 0.0 && server.hit_share < 0.1, "{}", server.hit_share);
         assert!(simulated.hit_share > 0.3);
+        // It tells how many steps it made, but not what they took.
+        assert!(server.steps.is_none() && simulated.steps.is_some_and(|(count, seconds)| count > seconds));
     }
 
     #[test]
