@@ -61,6 +61,26 @@ impl Bench {
         command
     }
 
+    /// A shell whose `$0` is the program, and whose `$HF_HOME` a file system of its own with these
+    /// options of tmpfs. `None` where nothing can be mounted.
+    fn on_a_small_disk(&self, options: &str, script: &str) -> Option<Command> {
+        let program = self.command(&[]);
+        let inside = |script: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["-Urm", "sh", "-c", script]).arg(program.get_program());
+            for (name, value) in program.get_envs() {
+                match value {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                };
+            }
+            command
+        };
+        let mount = format!("mount -t tmpfs -o {options} verbatim \"$HF_HOME\"");
+        let mounted = inside(&mount).stderr(Stdio::null()).status();
+        mounted.is_ok_and(|status| status.success()).then(|| inside(&format!("{mount} && {{ {script}\n}}")))
+    }
+
     fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().expect("the program starts")
     }
@@ -299,12 +319,10 @@ fn an_interrupted_download_goes_on_where_it_was() {
     bench.ok(&["inspect", "--threads", "1", "--model", "org/tiny"]);
 }
 
-/// The disk is a small one in a namespace of its own, which is filled while the hub holds an
-/// answer.
+/// The disk is filled while the hub holds an answer.
 #[test]
 fn a_disk_that_gets_full_in_the_middle_is_told_and_the_download_goes_on() {
     const HELD: u64 = 50_000;
-    const MOUNT: &str = "mount -t tmpfs -o size=40m verbatim \"$HF_HOME\"";
     // It waits until all that the hub has sent is counted, fills the disk, and then makes room.
     const SCRIPT: &str = r#"
         "$0" pull org/tiny & pull=$!
@@ -317,26 +335,13 @@ fn a_disk_that_gets_full_in_the_middle_is_told_and_the_download_goes_on() {
         rm "$HF_HOME/fill"
         "$0" pull org/tiny"#;
     let bench = Bench::new();
-    let inside = |script: &str| {
-        let pull = bench.command(&[]);
-        let mut command = Command::new("unshare");
-        command.args(["-Urm", "sh", "-c", script]).arg(pull.get_program());
-        for (name, value) in pull.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command
-    };
-    if !inside(MOUNT).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+    let Some(mut script) = bench.on_a_small_disk("size=40m", SCRIPT) else {
         println!("skipped: a_disk_that_gets_full_in_the_middle_is_told_and_the_download_goes_on (no mount)");
         return;
-    }
+    };
     let weights = tiny().files["model.safetensors"].clone();
     let (bytes, digits) = (weights.content.len() as u64, weights.digits());
     bench.hub.rule(Side::Store, &digits, 1, Does::HoldAfter(HELD));
-    let mut script = inside(&format!("{MOUNT} && {{ {SCRIPT}\n}}"));
     script.arg(format!("hub/models--org--tiny/blobs/{digits}.verbatim.incomplete")).arg(HELD.to_string());
     let mut child = script.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut said = BufReader::new(child.stdout.take().expect("piped"));
@@ -357,6 +362,30 @@ fn a_disk_that_gets_full_in_the_middle_is_told_and_the_download_goes_on() {
         panic!("one that breaks, one that goes on: {ranges:?}")
     };
     assert!((HELD..bytes).contains(&first) && last == bytes - 1, "{ranges:?} of {bytes}");
+}
+
+/// What makes room must not need some, and a model that is there needs none.
+#[test]
+fn a_model_is_removed_from_a_disk_on_which_no_file_can_be_made() {
+    const SCRIPT: &str = r#"
+        "$0" pull org/tiny || exit 97
+        # So a model lies there that another program has fetched.
+        rm -r "$HF_HOME/hub/.locks"
+        count=0
+        while [ $count -lt 1000 ] && true 2>&- > "$HF_HOME/$count"; do count=$((count + 1)); done
+        [ $count -lt 1000 ] || exit 98
+        "$0" pull org/tiny && "$0" rm --yes org/tiny && ls "$HF_HOME/hub""#;
+    let bench = Bench::new();
+    let Some(mut script) = bench.on_a_small_disk("size=40m,nr_inodes=100", SCRIPT) else {
+        println!("skipped: a_model_is_removed_from_a_disk_on_which_no_file_can_be_made (no mount)");
+        return;
+    };
+    let output = script.output().expect("it starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    let folders: Vec<&str> = said.lines().filter(|line| line.contains("/snapshots/")).collect();
+    assert!(folders.len() == 2 && folders[0] == folders[1], "{said}");
+    assert_eq!(said.lines().count(), 2, "nothing of it is left: {said}");
 }
 
 /// Hugging Face's own library finds what was pulled, and the other way round. It is run where

@@ -44,7 +44,7 @@ impl Lock {
     pub(super) fn share(path: &Path) -> Result<Option<Self>, HubError> {
         loop {
             let file = match open(path) {
-                Err(HubError::Io { error, .. }) if is_read_only(error.kind()) => return Ok(None),
+                Err(HubError::Io { error, .. }) if is_unwritable(error.kind()) => return Ok(None),
                 opened => opened?,
             };
             file.lock_shared().map_err(|error| HubError::io(path, "lock", error))?;
@@ -66,25 +66,32 @@ impl Lock {
 }
 
 /// Opens the file of a lock, which is created with its folder. Whoever removes a repository may
-/// take the folder away in between.
+/// take the folder away in between, also between its making and the look whether it is there.
 fn open(path: &Path) -> Result<File, HubError> {
     let mut tries = 0;
     // Over NFS a lock that is shared wants a file that can be read.
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
-    loop {
-        if let Some(folder) = path.parent() {
-            create_dir_all(folder).map_err(|error| HubError::io(folder, "create", error))?;
-        }
+    let mut may_pass = |kind: ErrorKind| {
         tries += 1;
+        tries < OPENED_MAX && matches!(kind, ErrorKind::NotFound | ErrorKind::AlreadyExists)
+    };
+    loop {
+        let folder = path.parent().unwrap_or(path);
+        match create_dir_all(folder) {
+            Err(error) if may_pass(error.kind()) => continue,
+            made => made.map_err(|error| HubError::io(folder, "create", error))?,
+        }
         match options.open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound && tries < OPENED_MAX => {}
+            Err(error) if may_pass(error.kind()) => {}
             opened => return opened.map_err(|error| HubError::io(path, "open", error)),
         }
     }
 }
 
-fn is_read_only(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+/// Whether an error tells that no file can be made here: not by this user, or not now.
+fn is_unwritable(kind: ErrorKind) -> bool {
+    use ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(kind, PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded)
 }
 
 /// Whether a locked file is still the one at its path: whoever held it before may have deleted it,
@@ -100,6 +107,7 @@ fn is_still_at(file: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Barrier;
     use verbatim_tests::temporary::TemporaryDirectory;
 
     #[test]
@@ -134,5 +142,33 @@ mod tests {
             assert!(waits.join().unwrap().unwrap().is_some());
         });
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_folder_that_goes_meanwhile_is_made_again() {
+        const REMOVALS: usize = OPENED_MAX / 4;
+        let directory = TemporaryDirectory::new("lock-folder");
+        let folder = directory.path().join("a");
+        let path = folder.join("b.lock");
+        let together = Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    together.wait();
+                    (0..REMOVALS).for_each(|_| drop(std::fs::remove_dir(&folder)));
+                    together.wait();
+                }
+            });
+            let taken: Vec<_> = (0..200)
+                .map(|_| {
+                    together.wait();
+                    let taken = Lock::try_take(&path).map(|lock| lock.is_some());
+                    let _ = std::fs::remove_file(&path);
+                    together.wait();
+                    taken
+                })
+                .collect();
+            assert!(taken.into_iter().all(|taken| taken.unwrap()), "it is taken each time");
+        });
     }
 }

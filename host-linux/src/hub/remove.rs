@@ -113,14 +113,19 @@ impl Locks {
             taken.map(|lock| (path, lock))
         };
         let own = cache.repository_lock();
-        let of_repository = take(own.clone())?;
+        // On a disk that is full no lock can be made, and that must keep nobody from making room:
+        // one that is not there is held by nobody.
+        let of_repository = match take(own.clone()) {
+            Err(error) if error.is_full() => None,
+            taken => Some(taken?),
+        };
         let mut held = Vec::new();
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             if entry.path() != own {
                 held.push(take(entry.path())?);
             }
         }
-        held.push(of_repository);
+        held.extend(of_repository);
         Ok(Self { folder, held })
     }
 

@@ -73,6 +73,15 @@ struct State {
     goes_on: bool,
 }
 
+impl State {
+    /// Notes how much of its content a request gets, unless somebody has asked for it already.
+    fn sends(&mut self, number: u64, bytes: usize) {
+        if let Some((_, seen)) = self.seen.iter_mut().find(|(of, _)| *of == number) {
+            seen.sent = bytes as u64;
+        }
+    }
+}
+
 struct Shared {
     repositories: Vec<Repository>,
     state: Mutex<State>,
@@ -288,18 +297,32 @@ impl Shared {
         }
     }
 
-    /// The rule for a request, if there is one.
-    fn rule(&self, side: Side, head: &Head) -> Option<Does> {
+    /// Notes a request, of which nothing was sent yet: its number, and the rule for it, if there is
+    /// one. Both at once, so that whoever sees what a rule does to one request sees it noted, too.
+    fn begin(&self, side: Side, head: &Head) -> (u64, Option<Does>) {
         let mut state = self.state();
         let is_for = |rule: &&mut Rule| rule.times > 0 && rule.side == side && head.path.contains(&rule.part);
-        let rule = state.rules.iter_mut().find(is_for)?;
-        rule.times -= 1;
-        Some(rule.does.clone())
+        let rule = state.rules.iter_mut().find(is_for).map(|rule| {
+            rule.times -= 1;
+            rule.does.clone()
+        });
+        let seen = Seen {
+            side,
+            method: head.method.clone(),
+            path: head.path.clone(),
+            range: head.range,
+            authorization: head.authorization.clone(),
+            sent: 0,
+        };
+        state.count += 1;
+        let number = state.count;
+        state.seen.push((number, seen));
+        (number, rule)
     }
 
     /// Sends an answer as its rule says; `None` if the connection ends with it.
     fn send(&self, mut stream: &TcpStream, side: Side, head: &Head, mut answer: Answer) -> Option<()> {
-        let rule = self.rule(side, head);
+        let (number, rule) = self.begin(side, head);
         match &rule {
             Some(Does::Status(status, headers)) => {
                 answer = Answer { status: *status, headers: (*headers).to_owned(), content: Vec::new() };
@@ -327,21 +350,8 @@ impl Shared {
             Some(Does::CutAfter(bytes) | Does::HoldAfter(bytes)) => content.len().min(bytes as usize),
             _ => content.len(),
         };
-        let seen = Seen {
-            side,
-            method: head.method.clone(),
-            path: head.path.clone(),
-            range: head.range,
-            authorization: head.authorization.clone(),
-            sent: until as u64,
-        };
-        let number = {
-            let mut state = self.state();
-            state.count += 1;
-            let number = state.count;
-            state.seen.push((number, seen));
-            number
-        };
+        // Before it is sent: whoever has it may ask at once what was.
+        self.state().sends(number, until);
         stream.write_all(start.as_bytes()).and_then(|()| stream.write_all(&content[..until])).ok()?;
         match rule {
             Some(Does::CutAfter(_)) => None,
@@ -350,12 +360,7 @@ impl Shared {
                 state.held += 1;
                 self.changed.notify_all();
                 let waited = self.changed.wait_while(state, |state| !state.goes_on);
-                let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-                // Before it is sent: whoever has it may ask at once what was.
-                if let Some((_, seen)) = state.seen.iter_mut().find(|(of, _)| *of == number) {
-                    seen.sent = content.len() as u64;
-                }
-                drop(state);
+                waited.unwrap_or_else(PoisonError::into_inner).sends(number, content.len());
                 stream.write_all(&content[until..]).ok()
             }
             _ => Some(()),
