@@ -161,8 +161,8 @@ fn steps(endpoint: &Endpoint) -> Option<(f64, f64)> {
     Some((endpoint.metric("verbatim:steps_total")?, endpoint.metric("verbatim:step_seconds_sum")?))
 }
 
-/// The figures of a server's answers, but for its steps. An error if a request failed: its conversation had no further
-/// turns then, and the rest was another load.
+/// The figures of a server's answers, but for its steps. An error if a request failed: its
+/// conversation had no further turns then, and the rest was another load.
 fn figures(samples: &[Sample], requests: usize) -> Result<Figures, String> {
     let mut faults = samples.iter().filter_map(|sample| sample.fault.as_ref());
     if let Some(fault) = faults.next() {
