@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import ray
+from ray.exceptions import RayError
 
 from verbatim_ray.batch import Servers, answers, batch
 from verbatim_ray.batch import capacity as capacity_module
@@ -140,6 +141,9 @@ def test_a_line_that_is_no_request_says_why() -> None:
         ("[" * 100_000, None),
         ('{"custom_id": NaN}', None),
         ('{"custom_id": "\udc80"}', None),
+        (line("x\ud800"), None),
+        (line("x", prompt="\udfff\ud800"), None),
+        (line("x").replace("{}", '{"a":' * 700 + "1" + "}" * 700), "body"),
         (line(""), "custom_id"),
         (line("x" * 513), "custom_id"),
         (line("x", "/v1/models"), "url"),
@@ -149,6 +153,7 @@ def test_a_line_that_is_no_request_says_why() -> None:
             read(text)
         assert caught.value.param == param
         assert len(str(caught.value)) < 300
+    assert read(line("x\U0001f600")).custom_id == "x\U0001f600", "a pair of escapes is text"
 
 
 def test_json_is_written_as_the_server_writes_it() -> None:
@@ -260,6 +265,33 @@ def test_a_line_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sorted(wrong) == ["invalid_json_line"] + ["line_too_long"] * 3
 
 
+def test_lines_that_are_no_text_are_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "LINE_MAX", 100)
+    odd = [b"\xff\xfe", b'{"custom_id":"\xe9"}', b"x" + "é".encode() * 200, rb'"\ud800"']
+    (tmp_path / "in").write_bytes(b"\n".join(odd))
+    with Folder(tmp_path / "out") as folder:
+        assert look(tmp_path / "in", folder).refused == 4
+    told = [json.loads(text) for text in written(tmp_path / "out")]
+    assert len({one["id"] for one in told}) == 4
+    codes = collections.Counter(one["error"]["code"] for one in told)
+    assert codes == {"invalid_json_line": 3, "line_too_long": 1}
+
+
+def test_a_file_that_is_cut_off_meanwhile_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(line(name) + "\n" for name in "abc"))
+    with Folder(tmp_path / "out") as folder:
+        file = look(source, folder)
+    with source.open("a") as more:
+        more.write(line("d") + "\n")
+    assert [len(block) for block in file.blocks(2)] == [2, 1]
+    source.write_text(line("a") + "\n")
+    with pytest.raises(FolderError, match="cut off"):
+        list(file.blocks(2))
+
+
 def test_what_cannot_be_read_twice_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FolderError, match="read twice"):
@@ -274,7 +306,10 @@ def test_too_few_processors_are_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
         {"Alive": alive, "Resources": {"CPU": cpus}}
         for alive, cpus in [(True, 2.0), (True, 3.0), (False, 64.0)]
     ]
-    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    begun: list[bool] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: bool(begun))
+    monkeypatch.setattr(ray, "init", lambda: begun.append(True))
+    monkeypatch.setattr(ray, "nodes", lambda: nodes if begun else pytest.fail("Ray is not begun"))
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 4.0})
     check(Servers(replicas=4, threads=1, wait_s=0))
     check(Servers(replicas=2, threads=2, wait_s=0))
@@ -286,6 +321,7 @@ def test_too_few_processors_are_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
     slept: list[float] = []
     check(Servers(replicas=1, threads=8, wait_s=60), 0, slept.append)
     assert len(slept) == 1
+    assert begun == [True]
 
 
 # A server's end ---------------------------------------------------------------------------------
@@ -372,10 +408,36 @@ def test_a_block_is_read_when_an_actor_is_free(cluster: str) -> None:
 
     actors = [ray.remote(Echo).options(num_cpus=1).remote() for _ in range(2)]
     seen = []
-    for answers_of_block in pool_module.spread(actors, blocks()):
-        seen.append(int(answers_of_block[0]))
-        assert read_so_far <= len(seen) + 2 * pool_module.CALLS
+    try:
+        for answers_of_block in pool_module.spread(actors, blocks()):
+            seen.append(int(answers_of_block[0]))
+            assert read_so_far <= len(seen) + 2 * pool_module.CALLS
+    finally:
+        for actor in actors:
+            ray.kill(actor)
     assert sorted(seen) == list(range(40))
+
+
+@pytest.mark.cluster
+@pytest.mark.quick
+def test_a_block_that_kills_its_actors_is_not_asked_for_for_ever(
+    tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dies:
+        def __init__(self, settings: Settings) -> None:
+            self.log = Path(settings.servers.args[0])
+
+        def answer(self, block: list[str]) -> None:
+            with self.log.open("a") as log:
+                log.write(block[0])
+            os._exit(1)
+
+    monkeypatch.setattr(pool_module, "Answerer", Dies)
+    monkeypatch.setattr(pool_module, "DEATHS", 1)
+    settings = Settings(Servers(replicas=1, args=[str(tmp_path / "log")]))
+    with pytest.raises(RayError):
+        list(pool_module.answered(settings, [["x"]]))
+    assert (tmp_path / "log").read_text() == "xx"
 
 
 @pytest.mark.cluster

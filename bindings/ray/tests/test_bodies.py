@@ -132,3 +132,8 @@ def test_of_a_beginning_no_more_is_written_than_is_used() -> None:
 
     assert bodies.beginning(["x" * 10, Fails([1, 2])], 8) == '["xxxxxx'
     assert bodies.beginning([1, {"a": "b"}], 100) == '[1, {"a": "b"}]'
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    written = bodies.beginning(deep, 10_000)
+    assert written == "[" * len(written) != "", "what comes before it is too deep"

@@ -6,6 +6,7 @@ each value. So large bodies go through that, in one thread, one after the other.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,12 +62,14 @@ def dumps(value: Any, size: int, **how: Any) -> bytes:
 
 
 def beginning(value: Any, most: int) -> str:
-    """So many characters of its JSON, without writing all of it."""
+    """So many characters of its JSON, or those before it is too deep, without writing all of it."""
     written = ""
-    for part in json.JSONEncoder().iterencode(value):
-        written += part
-        if len(written) >= most:
-            break
+    # What is nested too deep for Python may not be so for C, which has read it.
+    with contextlib.suppress(RecursionError):
+        for part in json.JSONEncoder().iterencode(value):
+            written += part
+            if len(written) >= most:
+                break
     return written[:most]
 
 

@@ -1,4 +1,4 @@
-"""Whether Ray has the processors that a batch asks for: Ray Data would wait for them in silence."""
+"""Whether Ray has the processors that a batch asks for: it would wait for them in silence."""
 
 import time
 from collections.abc import Callable
@@ -20,8 +20,11 @@ def _places(nodes: list[float], threads: int) -> int:
 def check(servers: Servers, spare: int = 0, sleep: Callable[[float], None] = time.sleep) -> None:
     """Raises a CapacityError unless the servers find room before their `wait_s` is over.
 
-    `spare` more processors are for Ray's own work. What ended a moment ago is given back late.
+    `spare` more processors are for Ray's own work. What ended a moment ago is given back late. Ray
+    is begun where nobody has done that yet, as by most of its own functions.
     """
+    if not ray.is_initialized():
+        ray.init()
     replicas, threads = servers.replicas, servers.threads
     needed, until = replicas * threads + spare, time.monotonic() + servers.wait_s
     while True:

@@ -24,6 +24,10 @@ QUOTED = 100
 """Characters of an input that an error quotes, at most."""
 
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half of the escape of a character beyond U+FFFF. Without the other half it is no character."""
+
+
 class LineError(ValueError):
     """A line is no request. The message says which field is wrong and what it must be."""
 
@@ -96,8 +100,11 @@ def seed_of(custom_id: str, body: Mapping[str, Any]) -> int:
 
 
 def name_of(text: str) -> str:
-    """The name of the line with this text, without its end."""
-    return str(blake3(text.encode()).hexdigest()[:24])
+    """The name of the line with this text, without its end.
+
+    Bytes that are no UTF-8 count as they are, where they were read by `surrogateescape`.
+    """
+    return str(blake3(text.encode(errors="surrogateescape")).hexdigest()[:24])
 
 
 def _text(line: Mapping[str, Any], field: str, custom_id: str | None) -> str:
@@ -116,6 +123,8 @@ def read(text: str) -> Line:
     try:
         text.encode()
         line = json.loads(text, parse_int=_integer, parse_constant=_no_number)
+        if _HALF.search(text):  # a pair has two of them, and is text
+            json.dumps(line, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise LineError(
             "invalid_json_line", None, f"the line is not JSON: {error}"[:QUOTED]
@@ -139,7 +148,11 @@ def read(text: str) -> Line:
     if not isinstance(body, dict):
         raise LineError("missing_required_parameter", "body", "body must be an object", custom_id)
     if url != "/v1/embeddings" and body.get("seed") is None:
-        body = {**body, "seed": seed_of(custom_id, body)}
+        try:
+            body = {**body, "seed": seed_of(custom_id, body)}
+        except RecursionError:
+            message = "the body has lists in lists, or objects, too deep"
+            raise LineError("invalid_json_line", "body", message, custom_id) from None
     return Line(name_of(text), custom_id, url, body)
 
 

@@ -10,10 +10,15 @@ from verbatim_ray.batch.worker import Answer, Settings, Worker
 
 CALLS = 3
 """Blocks of rows that an actor has at a time: one runs, one is behind it, one comes or goes."""
+DEATHS = 20
+"""How many actors may die over the same block. More do so because of its lines."""
 
 
 class Answerer:
-    """A worker as an actor. With coroutines of its own it would be one that takes turns."""
+    """A worker as an actor.
+
+    It is a class of its own because `Worker` has coroutines: Ray would run its calls on one loop.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Starts the server; a `ChildError` if that cannot be."""
@@ -27,7 +32,8 @@ class Answerer:
 def answered(settings: Settings, blocks: Iterable[list[str]]) -> Generator[Answer, None, None]:
     """The answers to blocks of lines, in the order in which they come.
 
-    Actors that die are started again, and what they had is asked for again. To close this ends
+    Actors that die are started again, and what they had is asked for again. Raises the RayError of
+    one that cannot start, or of the last over a block that too many died over. To close this ends
     them.
     """
     servers = settings.servers
@@ -35,7 +41,7 @@ def answered(settings: Settings, blocks: Iterable[list[str]]) -> Generator[Answe
         num_cpus=servers.threads,
         max_concurrency=CALLS,
         max_restarts=-1,
-        max_task_retries=-1,
+        max_task_retries=DEATHS,
         scheduling_strategy="SPREAD",
     )
     actors: list[Any] = [make.remote(settings) for _ in range(servers.replicas)]

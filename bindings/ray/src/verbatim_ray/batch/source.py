@@ -33,10 +33,17 @@ class Source:
     """Of each line, blank ones too, whether it is one of these."""
 
     def blocks(self, rows: int) -> Iterator[list[str]]:
-        """The lines that are left, so many at a time."""
+        """The lines that are left, so many at a time.
+
+        Raises a FolderError where the file has fewer lines by now. What it has behind those of the
+        first reading is for another run.
+        """
         block: list[str] = []
         with Path(self.path).open("rb") as file:
-            for line, is_left in zip(_lines(file), self._is_left, strict=False):
+            lines = _lines(file)
+            for is_left in self._is_left:
+                if (line := next(lines, None)) is None:
+                    raise FolderError(f"{self.path} was cut off while it was read: start again")
                 if is_left:
                     block.append(line.decode())
                 if len(block) == rows:

@@ -1,4 +1,4 @@
-"""What an actor of Ray Data does: it answers rows by a server of its own, many at a time.
+"""What an actor does, of Ray Data or not: it answers rows by a server of its own, many at a time.
 
 A server that dies, or stops, is started again, and the rows that it had are asked for again: the
 answers have the same bits.
