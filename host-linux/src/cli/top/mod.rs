@@ -126,21 +126,9 @@ fn once(place: &Place, interval_ms: u64) -> Result<(), String> {
     let updates = feed::watch(place.clone(), interval_ms)?;
     let mut app = App::new(place.url(""), Look { has_colours: false });
     let until = Instant::now() + ONCE_WAIT;
-    // The first event has no steps; the second one has those that came in between.
-    let mut events = 0;
-    while events < 2 {
-        let left = until.saturating_duration_since(Instant::now());
-        match updates.recv_timeout(left) {
-            Ok(Update::Lost(why)) => return Err(why),
-            Ok(update) => {
-                events += usize::from(matches!(update, Update::Event(_)));
-                app.take(update);
-            }
-            Err(_) => return Err(format!("{}: no event within {} s", place.url(""), ONCE_WAIT.as_secs())),
-        }
-        if let state::Link::Gone(why) = &app.state().link {
-            return Err(why.clone());
-        }
+    let next = || updates.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
+    if !take_until_shown(&mut app, next)? {
+        return Err(format!("{}: no event within {} s", place.url(""), ONCE_WAIT.as_secs()));
     }
     let mut picture = Buffer::empty(Rect::new(0, 0, PAPER.0, PAPER.1 - 1));
     frame::draw(&app.view(), picture.area, &mut picture);
@@ -149,4 +137,53 @@ fn once(place: &Place, interval_ms: u64) -> Result<(), String> {
     let lines: Vec<String> = (0..PAPER.1 - 2).map(line).collect();
     let text = lines.join("\n");
     output::line(text.trim_end())
+}
+
+/// Takes what comes until one picture can be drawn of it, or nothing comes any more; whether there
+/// is anything to draw. The first event has no steps; the second one has those that came in
+/// between. What runs is known once the engine has shown itself, for which it has to end a step.
+fn take_until_shown(app: &mut App, mut next: impl FnMut() -> Option<Update>) -> Result<bool, String> {
+    let mut events = 0;
+    while events < 2 || !app.state().has_engine() {
+        match next() {
+            Some(Update::Lost(why)) => return Err(why),
+            Some(update) => {
+                events += usize::from(matches!(update, Update::Event(_)));
+                app.take(update);
+            }
+            None => return Ok(events > 0),
+        }
+        if let state::Link::Gone(why) = &app.state().link {
+            return Err(why.clone());
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::state::tests::sample;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn one_picture_waits_until_the_engine_has_shown_itself() {
+        let (event, mut unseen) = (sample(), sample());
+        unseen["engine"]["view_age_ms"] = json!(null);
+        // How many of some events a picture takes.
+        let taken = |events: &[&serde_json::Value]| {
+            let mut app = App::new(String::new(), Look { has_colours: false });
+            let mut left = events.iter();
+            let next = || left.next().map(|event| Update::Event((*event).clone()));
+            let is_shown = take_until_shown(&mut app, next);
+            (is_shown, events.len() - left.len())
+        };
+        assert_eq!(taken(&[&event; 4]), (Ok(true), 2));
+        assert_eq!(taken(&[&unseen, &unseen, &unseen, &event, &event]), (Ok(true), 4));
+        assert_eq!(taken(&[&unseen; 3]), (Ok(true), 3), "a step lasts, and the rest is drawn");
+        assert_eq!(taken(&[]), (Ok(false), 0));
+        let mut app = App::new(String::new(), Look { has_colours: false });
+        let lost = take_until_shown(&mut app, || Some(Update::Lost("it is gone".to_owned())));
+        assert_eq!(lost, Err("it is gone".to_owned()));
+    }
 }

@@ -59,6 +59,12 @@ impl State {
         !self.event.is_null()
     }
 
+    /// Whether the newest event tells what the engine does: not before it has shown itself to whoever
+    /// watches.
+    pub(super) fn has_engine(&self) -> bool {
+        !self.event.pointer("/engine/view_age_ms").is_some_and(Value::is_null)
+    }
+
     /// Takes what the server has sent.
     pub(super) fn take(&mut self, update: Update) {
         match update {

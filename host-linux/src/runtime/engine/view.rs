@@ -21,6 +21,9 @@ use verbatim_core::engine::{Engine, RequestId, SequenceView};
 pub(super) const SHOWN_EVERY: Duration = Duration::from_millis(100);
 /// The time until the next copy, at least, in times that one usually takes.
 const TIMES_LESS: u32 = 400;
+/// The time between the first copy and the second, at most. The first one finds cold memory and may
+/// have lost its processor, and it alone says nothing of what one usually takes.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Sequences in a copy, at most: those that run, and the first of those that wait.
 const SEQUENCES_MAX: usize = 256;
 /// Steps that are kept, the latest ones.
@@ -262,7 +265,9 @@ impl Pace {
     /// Notes that one was made between these times.
     fn note(&mut self, start: Instant, end: Instant) {
         self.usual = usual(self.usual, end - start);
-        self.due = Some(end + SHOWN_EVERY.max(self.usual * TIMES_LESS));
+        let pause = SHOWN_EVERY.max(self.usual * TIMES_LESS);
+        let pause = if self.due.is_none() { pause.min(FIRST_PAUSE) } else { pause };
+        self.due = Some(end + pause);
     }
 }
 
@@ -344,6 +349,23 @@ mod tests {
         assert_eq!(time, us(150), "a sixteenth of what it took longer");
         (0..200).for_each(|_| time = usual(time, us(1000)));
         assert!(time > us(950), "what lasts is learned: {time:?}");
+    }
+
+    #[test]
+    fn a_first_look_that_took_long_hides_the_engine_for_a_second_at_most() {
+        let (ms, start) = (Duration::from_millis, Instant::now());
+        let left_after = |first: u64, second: u64| {
+            let mut pace = Pace::default();
+            let end = start + ms(first);
+            pace.note(start, end);
+            let before = pace.left(end);
+            let (start, end) = (end + before, end + before + ms(second));
+            pace.note(start, end);
+            (before, pace.left(end))
+        };
+        assert_eq!(left_after(100, 1), (ms(1000), ms(400)), "it was an accident");
+        assert_eq!(left_after(2, 2), (ms(800), ms(800)));
+        assert_eq!(left_after(100, 100), (ms(1000), ms(40_000)), "it always takes so long");
     }
 
     #[test]
