@@ -3,9 +3,10 @@ use super::typed_key::TypedKey;
 use crate::text::quote::{quote, shorten};
 use serde_json::Value;
 use std::io::Read;
+use std::net::IpAddr;
 use std::time::Duration;
-use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::http::{Response, Uri};
+use ureq::{Agent, Body, Proxy};
 
 /// How long a connection may take. Nothing else has a limit: a prompt may take minutes.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -46,15 +47,8 @@ impl Place {
                 "the key has a character that no key has: expected letters, digits and signs".to_owned()
             );
         }
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIME))
-            .timeout_resolve(Some(CONNECT_TIME))
-            .user_agent(concat!("verbatim/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
         Ok(Self {
-            agent,
+            agent: agent(base, Proxy::try_from_env()),
             base: base.trim_end_matches('/').to_owned(),
             key: key.map(|key| TypedKey::from(key.to_owned())),
         })
@@ -118,6 +112,27 @@ impl Place {
     }
 }
 
+/// Asks a server, by a proxy if there is one. A server on this machine is asked directly: a proxy
+/// elsewhere would ask its own machine, and tell it the key.
+fn agent(base: &str, proxy: Option<Proxy>) -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT_TIME))
+        .timeout_resolve(Some(CONNECT_TIME))
+        .user_agent(concat!("verbatim/", env!("CARGO_PKG_VERSION")))
+        .proxy(proxy.filter(|_| !is_on_this_machine(base)))
+        .build()
+        .new_agent()
+}
+
+/// Whether a URL is of this machine by its words: `localhost`, or an address of loopback.
+fn is_on_this_machine(url: &str) -> bool {
+    let Ok(url) = url.parse::<Uri>() else { return false };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+    let is_loopback = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+    host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(is_loopback)
+}
+
 /// A body of JSON.
 pub(super) fn json(mut answer: Response<Body>) -> Result<Value, String> {
     let mut text = Vec::new();
@@ -146,6 +161,22 @@ pub(super) fn error_message(body: &Value) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_server_on_this_machine_is_asked_without_a_proxy() {
+        let is_proxied = |url: &str| {
+            let proxy = Proxy::new("socks5h://proxy.example:1080").unwrap();
+            agent(url, Some(proxy)).config().proxy().is_some()
+        };
+        for url in
+            ["http://127.0.0.1:8080", "http://127.8.9.1", "http://[::1]:8080/api", "http://LOCALHOST:1"]
+        {
+            assert!(!is_proxied(url), "{url}");
+        }
+        for url in ["http://127.0.0.1.example", "https://host/127.0.0.1", "http://10.0.0.1:8080"] {
+            assert!(is_proxied(url), "{url}");
+        }
+    }
 
     #[test]
     fn a_server_is_found_by_any_url_of_it() {

@@ -161,6 +161,7 @@ mod tests {
             });
             let taken: Vec<_> = (0..200)
                 .map(|_| {
+                    create_dir_all(&folder).unwrap();
                     together.wait();
                     let taken = Lock::try_take(&path).map(|lock| lock.is_some());
                     let _ = std::fs::remove_file(&path);
