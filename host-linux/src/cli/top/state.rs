@@ -59,8 +59,8 @@ impl State {
         !self.event.is_null()
     }
 
-    /// Whether the newest event tells what the engine does: not before it has shown itself to whoever
-    /// watches.
+    /// Whether the newest event tells what the engine does, which shows itself some time after
+    /// somebody has begun to watch.
     pub(super) fn has_engine(&self) -> bool {
         !self.event.pointer("/engine/view_age_ms").is_some_and(Value::is_null)
     }
