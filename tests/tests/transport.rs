@@ -1,7 +1,7 @@
 //! The transport end to end, over real sockets: what HTTP asks of a connection, what clients may
 //! take, when they are gone, and how the server ends.
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
@@ -492,7 +492,15 @@ fn a_server_that_loads_its_model_is_not_ended_by_a_reload_and_ended_well_by_a_st
             assert!(sent.expect("kill runs").success());
         }
         if signals == ["HUP"] {
-            let mut client = UnixStream::connect(&path).expect("connects");
+            // Between its file and its listening there is a moment.
+            let mut client = loop {
+                match UnixStream::connect(&path) {
+                    Ok(client) => break client,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}"),
+                }
+                assert_eq!(server.try_wait().expect("a child"), None, "the reload has ended it");
+                std::thread::sleep(Duration::from_micros(100));
+            };
             let health = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
             client.write_all(health).expect("sent");
             assert!(rest(&mut client).starts_with("HTTP/1.1 200 "));
