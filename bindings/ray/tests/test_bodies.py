@@ -73,6 +73,10 @@ def test_values_are_counted_before_they_take_memory() -> None:
         bodies.loads(large("[]"), 1000)
     with pytest.raises(Refused):
         bodies.loads(large('""'), 1000)
+    for kind in ("utf-16-le", "utf-32-be"):  # in which the escaped quote is not seen as such
+        hidden = ('{"a":"\\"","b":[' + "[]," * 999 + "1]}").encode(kind)
+        assert bodies.loads(hidden, 1000) is None
+    assert bodies.loads(b"\xef\xbb\xbf{}") is None, "as an engine"
 
 
 def test_streams_go_on_while_a_large_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,8 @@ def loads(raw: bytes, most: int | None = None) -> dict[str, Any] | None:
         message = f"the body has more than {most} JSON values and names (option max_json_values)"
         raise Refused(400, None, message)
     try:
-        body = json.loads(raw, cls=_Gradual if len(raw) >= LARGE else None)
+        # Of bytes `json` would take UTF-16, too, of which no values were counted.
+        body = json.loads(raw.decode(), cls=_Gradual if len(raw) >= LARGE else None)
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
