@@ -24,6 +24,8 @@ pub struct RemovalPlan {
     pub bytes: u64,
     /// The folder of cached repositories.
     cache: PathBuf,
+    /// The commit that the revision meant when somebody was asked; it may mean another by now.
+    commit: Option<Box<str>>,
 }
 
 impl RemovalPlan {
@@ -35,8 +37,10 @@ impl RemovalPlan {
         let (name, cache) = (name.clone(), cache.to_owned());
         if is_whole(&name) {
             let paths = vec![root.clone()];
-            return Ok(Self { name, paths, bytes: repository.bytes, cache });
+            return Ok(Self { name, paths, bytes: repository.bytes, cache, commit: None });
         }
+        let of_revision = name.revision.as_ref().and_then(|revision| repository.commit(revision));
+        let commit = of_revision.map(|commit| commit.id.as_str().into());
         let links = links(&repository, &name)?;
         let goes: BTreeSet<&PathBuf> = links.iter().collect();
         let mut kept = BTreeSet::new();
@@ -64,16 +68,17 @@ impl RemovalPlan {
             paths.extend(revision_files(&repository, &name));
         }
         paths.extend(blobs.into_iter().filter(|blob| !links.contains(blob)));
-        Ok(Self { name, paths, bytes, cache })
+        Ok(Self { name, paths, bytes, cache, commit })
     }
 
     /// Deletes what is there of it by now, unless another process fetches or removes files of the
-    /// repository.
-    pub fn remove(&self) -> Result<(), HubError> {
+    /// repository; the bytes that are free for it.
+    pub fn remove(&self) -> Result<u64, HubError> {
         let locks = Locks::take(&RepositoryCache::new(&self.cache, &self.name), &self.name)?;
-        let paths = match Self::new(&self.cache, &self.name) {
-            Ok(found) => found.paths,
-            Err(HubError::NotCached { .. }) => Vec::new(), // it is gone
+        let revision = self.commit.clone().or_else(|| self.name.revision.clone());
+        let (paths, bytes) = match Self::new(&self.cache, &RepositoryName { revision, ..self.name.clone() }) {
+            Ok(found) => (found.paths, found.bytes),
+            Err(HubError::NotCached { .. }) => (Vec::new(), 0), // it is gone
             Err(error) => return Err(error),
         };
         for path in &paths {
@@ -87,7 +92,7 @@ impl RemovalPlan {
         if is_whole(&self.name) {
             locks.delete();
         }
-        Ok(())
+        Ok(bytes)
     }
 }
 
@@ -305,9 +310,13 @@ mod tests {
         let cache = cache(&directory);
         let found = plan(&directory, "org/small@main").unwrap();
         let hash = ContentHash::parse(&"b".repeat(40)).unwrap();
-        cache.link(&"4".repeat(40), "m-Q4_0.gguf", &hash).unwrap();
+        let came = "4".repeat(40);
+        cache.link(&came, "m-Q4_0.gguf", &hash).unwrap();
+        cache.note_reference("main", &came).unwrap();
         found.remove().unwrap();
         assert_eq!(blobs(&cache), "abc", "another commit names it by now");
         assert!(!cache.snapshot(&"1".repeat(40)).exists());
+        let branch = fs::read_to_string(cache.root.join("refs/main")).unwrap();
+        assert!(cache.snapshot(&came).exists() && branch == came, "nobody has agreed to that one");
     }
 }

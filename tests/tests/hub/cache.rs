@@ -126,7 +126,7 @@ fn pulls_and_removals_at_once_leave_a_whole_model_or_none() {
         let removes = || {
             while !is_over.load(Ordering::SeqCst) {
                 match RemovalPlan::new(bench.cache.path(), &name).and_then(|plan| plan.remove()) {
-                    Ok(()) | Err(HubError::NotCached { .. } | HubError::InUse { .. }) => {}
+                    Ok(_) | Err(HubError::NotCached { .. } | HubError::InUse { .. }) => {}
                     Err(error) => panic!("{error}"),
                 }
             }

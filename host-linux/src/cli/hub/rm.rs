@@ -21,7 +21,7 @@ pub(in crate::cli) fn rm(args: &RmArgs) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    plan.remove().map_err(|error| failure(&error))?;
-    output::note(format_args!("deleted {}: {bytes} are free again", args.name));
+    let freed = plan.remove().map_err(|error| failure(&error))?;
+    output::note(format_args!("deleted {}: {} are free again", args.name, figures::bytes(freed)));
     Ok(())
 }
