@@ -4,8 +4,8 @@
 //! * `handle`: starting an engine, and sending it commands.
 //! * `shared`: gauges (a `snapshot`), what is measured (`stats`), `step_clock` (the step that runs
 //!   now) and `condition` (whether the engine runs), which all handles read.
-//! * `view`: a copy of sequences, blocks and steps (`step_view`) for those who watch; `waits`: how
-//!   long choices have waited.
+//! * `view`: a copy of sequences, blocks and steps (`step_view`) for those who watch, as often as
+//!   `view_pace` says; `waits`: how long choices have waited.
 //! * `thread`: the loop that runs the engine's steps. `pooling`: hidden states that it gathers.
 //!   `masks`: what choices may draw whose output is to have a form.
 //! * `supervisor`: the thread that watches that loop and starts it again after a panic, as often as
@@ -33,6 +33,7 @@ mod step_view;
 mod supervisor;
 mod thread;
 mod view;
+mod view_pace;
 mod waits;
 
 pub use handle::{EngineHandle, EngineWatch};

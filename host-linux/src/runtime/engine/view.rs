@@ -1,15 +1,15 @@
 //! A copy of what the engine does, made for whoever watches it: sequences, blocks and steps. While
 //! nobody watches, a step costs a look at one number.
 //!
-//! The engine thread makes a copy in buffers of its own between two steps, at most every
-//! [`SHOWN_EVERY`] and so seldom that all copies take less than 1/[`TIMES_LESS`] of its time, and
-//! then exchanges it for the latest one. It never waits for who reads that: if somebody does just
-//! then, the copy is made anew after a later step. However many come and go, and however fast, no
-//! copy is made sooner for them ([`Pace`]). Nothing of it can change an answer, since the engine is
+//! The engine thread makes a copy in buffers of its own between two steps, as seldom as [`Pace`]
+//! says, and then exchanges it for the latest one. It never waits for who reads that: if somebody
+//! does just then, the copy is made anew after a later step. However many come and go, and however
+//! fast, no copy is made sooner for them. Nothing of it can change an answer, since the engine is
 //! only read.
 use super::messages::Readers;
 use super::snapshot::EngineGauges;
 use super::step_view::{Allowed, StepView};
+use super::view_pace::Pace;
 use crate::runtime::pacing::costs::StepRows;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,13 +17,6 @@ use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use verbatim_core::engine::{Engine, RequestId, SequenceView};
 
-/// Shortest time between two copies.
-pub(super) const SHOWN_EVERY: Duration = Duration::from_millis(100);
-/// The time until the next copy, at least, in times that one usually takes.
-const TIMES_LESS: u32 = 400;
-/// The time between the first copy and the second, at most. The first one finds cold memory and may
-/// have lost its processor, and it alone says nothing of what one usually takes.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Sequences in a copy, at most: those that run, and the first of those that wait.
 const SEQUENCES_MAX: usize = 256;
 /// Steps that are kept, the latest ones.
@@ -247,36 +240,6 @@ impl<'s> Viewer<'s> {
     }
 }
 
-/// When views may be made, whoever watches.
-#[derive(Debug, Default)]
-struct Pace {
-    /// When the next one may be made; none if it may be at once.
-    due: Option<Instant>,
-    /// How long it usually takes to make one.
-    usual: Duration,
-}
-
-impl Pace {
-    /// The time until a view may be made.
-    fn left(&self, now: Instant) -> Duration {
-        self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now))
-    }
-
-    /// Notes that one was made between these times.
-    fn note(&mut self, start: Instant, end: Instant) {
-        self.usual = usual(self.usual, end - start);
-        let pause = SHOWN_EVERY.max(self.usual * TIMES_LESS);
-        let pause = if self.due.is_none() { pause.min(FIRST_PAUSE) } else { pause };
-        self.due = Some(end + pause);
-    }
-}
-
-/// How long something usually takes that took `before` and now `took`. A thread that lost its
-/// processor meanwhile makes it longer, and nothing makes it shorter.
-fn usual(before: Duration, took: Duration) -> Duration {
-    if before.is_zero() { took } else { took.min(before + took.saturating_sub(before) / 16) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,34 +301,6 @@ mod tests {
             assert!((900..=1000).contains(&few), "one in 100 ms, not {few}");
             assert!((100..=125).contains(&dear), "1/400 of the time, not {dear} times 2 ms in 100 s");
         }
-    }
-
-    #[test]
-    fn one_long_look_does_not_make_the_next_ones_rare() {
-        let us = Duration::from_micros;
-        let mut time = usual(Duration::ZERO, us(50));
-        assert_eq!((time, usual(time, us(20))), (us(50), us(20)));
-        time = usual(time, us(1650));
-        assert_eq!(time, us(150), "a sixteenth of what it took longer");
-        (0..200).for_each(|_| time = usual(time, us(1000)));
-        assert!(time > us(950), "what lasts is learned: {time:?}");
-    }
-
-    #[test]
-    fn a_first_look_that_took_long_hides_the_engine_for_a_second_at_most() {
-        let (ms, start) = (Duration::from_millis, Instant::now());
-        let left_after = |first: u64, second: u64| {
-            let mut pace = Pace::default();
-            let end = start + ms(first);
-            pace.note(start, end);
-            let before = pace.left(end);
-            let (start, end) = (end + before, end + before + ms(second));
-            pace.note(start, end);
-            (before, pace.left(end))
-        };
-        assert_eq!(left_after(100, 1), (ms(1000), ms(400)), "it was an accident");
-        assert_eq!(left_after(2, 2), (ms(800), ms(800)));
-        assert_eq!(left_after(100, 100), (ms(1000), ms(40_000)), "it always takes so long");
     }
 
     #[test]
