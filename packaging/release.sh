@@ -22,7 +22,6 @@ target_dir=${CARGO_TARGET_DIR:-$PWD/target}
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export SOURCE_DATE_EPOCH
 # No path of this machine stands in the binary.
-export CARGO_PROFILE_RELEASE_STRIP=symbols
 sysroot=$(rustc --print sysroot)
 export RUSTFLAGS="--remap-path-prefix=$PWD=. --remap-path-prefix=$cargo_home=cargo --remap-path-prefix=$sysroot=rust"
 export CFLAGS="-g0 -ffile-prefix-map=$cargo_home=cargo -U_FORTIFY_SOURCE"
@@ -51,10 +50,15 @@ words=()
 for target in "${targets[@]}"; do
     rustup target add "$target"
     env "CC_${target//-/_}=$(c_compiler "$target")" \
-        cargo build --release --locked -p verbatim --target "$target" --target-dir "$target_dir"
+        cargo rustc --release --locked -p verbatim --bin verbatim --target "$target" --target-dir "$target_dir" \
+        -- -C strip=symbols # a profile's `strip` does not reach a package with settings of its own
     binary=$target_dir/$target/release/verbatim
     if readelf -lW "$binary" | grep -q INTERP; then
         echo "$binary is not static"
+        exit 1
+    fi
+    if readelf -SW "$binary" | grep -q ' \.symtab '; then
+        echo "$binary has a table of symbols"
         exit 1
     fi
     if grep -qaF -e "$PWD/" -e "$cargo_home/" "$binary"; then
@@ -83,11 +87,16 @@ archives=()
 for target in "${targets[@]}"; do
     binary=$target_dir/$target/release/verbatim
     name=verbatim-$version-$target
-    mkdir -p "$stage/$name/docs/pictures" "$stage/$name/systemd" "$stage/$name/man" "$stage/$name/completions"
+    mkdir -p "$stage/$name"/docs/{pictures,grafana} "$stage/$name/systemd" "$stage/$name/man" "$stage/$name/completions"
     install -m 755 "$binary" "$stage/$name/verbatim"
     install -m 644 LICENSE README.md ARCHITECTURE.md CONTRIBUTING.md SECURITY.md CHANGELOG.md "$stage/$name"
     install -m 644 docs/*.md docs/*.svg "$stage/$name/docs"
     install -m 644 docs/pictures/*.svg docs/pictures/*.webp "$stage/$name/docs/pictures"
+    install -m 644 docs/grafana/verbatim.json "$stage/$name/docs/grafana"
+    # The licence of what the page holds that others wrote, where the README says that it is.
+    licence=host-linux/src/serve/page/vendor/LICENSES.txt
+    mkdir -p "$stage/$name/${licence%/*}"
+    install -m 644 "$licence" "$stage/$name/$licence"
     install -m 644 packaging/systemd/* "$stage/$name/systemd"
     install -m 644 "$stage"/man/* "$stage/$name/man"
     install -m 644 "$stage"/completions/* "$stage/$name/completions"
