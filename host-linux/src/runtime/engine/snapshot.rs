@@ -23,56 +23,63 @@ impl EngineGauges {
 /// How many numbers [`EngineGauges`] has.
 const WORDS: usize = 39;
 
-/// How often a reader begins again when it was overtaken. A write takes some nanoseconds and comes
-/// once a step, so a second try is rare; after the last one a mix of two steps is taken.
+/// How often a reader begins again when a write ended beside it. A write comes once a step and is
+/// read in some nanoseconds, so a second try is rare; after the last one a mix of steps is taken.
 const TRIES: usize = 64;
 
-/// The gauges as of the latest step. The version is odd while they are written, and another after
-/// each write: a reader that finds the same even version before and after has read one write.
+/// The gauges as of the latest step. Writes go to two copies in turn, and are counted when they end:
+/// a reader that finds the same count before and after has read one write, for the copy that it
+/// read is only written to once more after the next write has ended. So a writer that loses its
+/// processor within a write stops nobody.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    version: AtomicU64,
-    words: [AtomicU64; WORDS],
+    writes: AtomicU64,
+    copies: [[AtomicU64; WORDS]; 2],
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { version: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; WORDS] }
+        Self { writes: AtomicU64::new(0), copies: [const { [const { AtomicU64::new(0) }; WORDS] }; 2] }
     }
 }
 
 impl Snapshot {
     /// Replaces the gauges. Only one thread at a time may call this.
     pub(super) fn store(&self, gauges: &EngineGauges) {
-        let version = self.version.load(Ordering::Relaxed) | 1;
-        self.version.store(version, Ordering::Relaxed);
+        let write = self.writes.load(Ordering::Relaxed).wrapping_add(1);
+        // Who reads a number of this write also sees that the write before it has ended.
         fence(Ordering::Release);
-        let mut words = self.words.iter();
+        let mut words = self.copy(write).iter();
         // A copy, since the walk may also write.
         walk(&mut { *gauges }, |value| {
             if let Some(word) = words.next() {
                 word.store(*value, Ordering::Relaxed);
             }
         });
-        self.version.store(version.wrapping_add(1), Ordering::Release);
+        self.writes.store(write, Ordering::Release);
     }
 
     /// The gauges of the latest write that has ended.
     pub(super) fn load(&self) -> EngineGauges {
         let mut gauges = EngineGauges::default();
         for _ in 0..TRIES {
-            let before = self.version.load(Ordering::Acquire);
-            let mut words = self.words.iter();
+            let write = self.writes.load(Ordering::Acquire);
+            let mut words = self.copy(write).iter();
             walk(&mut gauges, |value| {
                 *value = words.next().map_or(0, |word| word.load(Ordering::Relaxed));
             });
             fence(Ordering::Acquire);
-            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
+            if self.writes.load(Ordering::Relaxed) == write {
                 break;
             }
-            std::hint::spin_loop();
         }
         gauges
+    }
+
+    /// The copy that a write goes to.
+    fn copy(&self, write: u64) -> &[AtomicU64; WORDS] {
+        let [even, odd] = &self.copies;
+        if write.is_multiple_of(2) { even } else { odd }
     }
 }
 
@@ -145,6 +152,17 @@ mod tests {
         assert_eq!(snapshot.load(), EngineGauges::default());
         snapshot.store(&numbered(1));
         assert_eq!(snapshot.load(), numbered(1));
+    }
+
+    /// A write that has begun and does not end, as that of a thread without a processor.
+    #[test]
+    fn a_writer_that_stands_still_hides_nothing() {
+        let snapshot = Snapshot::default();
+        for writes in 1..4 {
+            snapshot.store(&numbered(writes));
+            snapshot.copy(writes + 1)[..WORDS / 2].iter().for_each(|word| word.store(0, Ordering::Relaxed));
+            assert_eq!(snapshot.load(), numbered(writes));
+        }
     }
 
     #[test]
