@@ -27,9 +27,9 @@ const WORDS: usize = 39;
 /// read in some nanoseconds, so a second try is rare; after the last one a mix of steps is taken.
 const TRIES: usize = 64;
 
-/// The gauges as of the latest step. Writes go to two copies in turn, and are counted when they end:
-/// a reader that finds the same count before and after has read one write, for the copy that it
-/// read is only written to once more after the next write has ended. So a writer that loses its
+/// The gauges as of the latest step. Writes go to two copies in turn, and are counted when they
+/// end: a reader that finds the same count before and after has read one write, for the copy that
+/// it read is only written to once more after the next write has ended. So a writer that loses its
 /// processor within a write stops nobody.
 #[derive(Debug)]
 pub(super) struct Snapshot {
