@@ -1,22 +1,23 @@
-//! A proxy on loopback that connects (`CONNECT`) whoever asks.
+//! A proxy on loopback that connects whoever asks, by `CONNECT` of HTTP.
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A proxy, until it is dropped.
 #[derive(Debug)]
 pub struct FakeProxy {
-    /// Its address, as a variable of the environment has it.
-    pub url: String,
-    address: SocketAddr,
+    /// Its host and port.
+    pub address: SocketAddr,
     connected: Arc<Mutex<Vec<String>>>,
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Drop for FakeProxy {
     fn drop(&mut self) {
-        if let Ok(mut stream) = TcpStream::connect(self.address) {
-            let _ = stream.write_all(b"END\r\n\r\n");
-        }
+        self.has_ended.store(true, Ordering::SeqCst);
+        // It hears of that when the next client comes.
+        let _ = TcpStream::connect(self.address);
     }
 }
 
@@ -26,41 +27,49 @@ impl FakeProxy {
     /// # Panics
     /// If there is none.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let connected = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&connected);
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let mut head = BufReader::new(client.try_clone().expect("a descriptor"));
-                let mut line = String::new();
-                if head.read_line(&mut line).is_err() || line.starts_with("END") {
-                    return;
-                }
-                let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
-                while head.read_line(&mut line).is_ok_and(|count| count > 2) {}
-                told.lock().expect("no panic").push(target.clone());
-                std::thread::spawn(move || tunnel(client, &target));
-            }
-        });
-        Self { url: format!("http://{address}"), address, connected }
+        Self::listen(connect)
     }
 
-    /// The hosts and ports to which it has connected.
+    /// Listens on a free port, and has `connect` answer each client on a thread of its own, which
+    /// notes the host and port before it connects; `None` if either end breaks.
+    pub(super) fn listen(connect: fn(TcpStream, &Mutex<Vec<String>>) -> Option<()>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (connected, has_ended) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let (told, is_over) = (Arc::clone(&connected), Arc::clone(&has_ended));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if is_over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let told = Arc::clone(&told);
+                std::thread::spawn(move || connect(client, &told));
+            }
+        });
+        Self { address, connected, has_ended }
+    }
+
+    /// The hosts and ports to which it has connected, as they were asked for.
     ///
     /// # Panics
-    /// If its thread has.
+    /// If one of its threads has.
     pub fn connected(&self) -> Vec<String> {
         self.connected.lock().expect("no panic").clone()
     }
 }
 
-/// Connects a client with the host that it has named.
-fn tunnel(mut client: TcpStream, target: &str) {
-    let Ok(server) = TcpStream::connect(target) else { return };
-    if client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").is_ok() {
-        join(client, server);
-    }
+/// Reads the head of a client's request, and connects it with the host that it has named.
+fn connect(mut client: TcpStream, told: &Mutex<Vec<String>>) -> Option<()> {
+    let mut head = BufReader::new(client.try_clone().ok()?);
+    let mut line = String::new();
+    head.read_line(&mut line).ok()?;
+    let target = line.split(' ').nth(1)?.to_owned();
+    while head.read_line(&mut line).is_ok_and(|count| count > 2) {}
+    told.lock().expect("no panic").push(target.clone());
+    let server = TcpStream::connect(target).ok()?;
+    client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").ok()?;
+    join(client, server);
+    Some(())
 }
 
 /// Passes bytes on between two connections, until either ends.

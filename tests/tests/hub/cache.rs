@@ -1,10 +1,9 @@
 //! The cache that several processes want at once.
-use super::{Bench, assert_holds, of_store, tiny, weights};
+use super::{Bench, assert_holds, sent_by_store, tiny, weights};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use verbatim::hub::error::HubError;
 use verbatim::hub::{Hub, HubSettings, PullPlan, RemovalPlan, Unwatched, Watch};
 use verbatim::load::RepositoryName;
@@ -34,10 +33,6 @@ fn nothing_begins_without_room_or_leave() {
 struct LetsGoOn<'h>(&'h FakeHub, Mutex<Vec<String>>);
 
 impl Watch for LetsGoOn<'_> {
-    fn begins(&self, _: &str, _: u64, _: usize, _: usize) {}
-    fn reaches(&self, _: u64) {}
-    fn ends(&self, _: &str) {}
-    fn pauses(&self, _: &HubError, _: Duration) {}
     fn is_locked_out(&self, file: &str) {
         self.1.lock().unwrap().push(file.to_owned());
         self.0.go_on();
@@ -58,8 +53,7 @@ fn two_pulls_at_once_fetch_each_byte_once() {
         assert_eq!(first.join().unwrap().unwrap(), second.unwrap());
     });
     assert_eq!(*watch.1.lock().unwrap(), ["model.safetensors"], "the second waits for the first");
-    let sent: u64 = of_store(&bench.hub.take_seen()).iter().map(|seen| seen.sent).sum();
-    assert_eq!(sent, bytes);
+    assert_eq!(sent_by_store(&bench.hub.take_seen()), bytes);
 }
 
 /// Tries to remove the repository when it is locked out, and gives up the lock after that.
@@ -70,10 +64,6 @@ struct Removes<'b> {
 }
 
 impl Watch for Removes<'_> {
-    fn begins(&self, _: &str, _: u64, _: usize, _: usize) {}
-    fn reaches(&self, _: u64) {}
-    fn ends(&self, _: &str) {}
-    fn pauses(&self, _: &HubError, _: Duration) {}
     fn is_locked_out(&self, _: &str) {
         drop(self.lock.lock().unwrap().take());
         let name = RepositoryName::parse("org/tiny").unwrap();

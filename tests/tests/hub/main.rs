@@ -101,3 +101,8 @@ fn weights(repository: &Repository) -> (u64, String) {
 fn of_store(seen: &[Seen]) -> Vec<&Seen> {
     seen.iter().filter(|seen| seen.side == Side::Store).collect()
 }
+
+/// Bytes of files that the store has sent.
+fn sent_by_store(seen: &[Seen]) -> u64 {
+    of_store(seen).iter().map(|seen| seen.sent).sum()
+}

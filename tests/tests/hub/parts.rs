@@ -1,6 +1,6 @@
 //! Files that come in parts, over connections that break, from servers that say other things than
 //! they do.
-use super::{Bench, PART, assert_holds, of_store, tiny, weights};
+use super::{Bench, PART, assert_holds, of_store, sent_by_store, tiny, weights};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use verbatim::hub::{Hub, PullPlan, Unwatched};
@@ -28,7 +28,7 @@ fn a_model_comes_in_parts_and_only_once() {
     let seen = bench.hub.take_seen();
     let store = of_store(&seen);
     assert_eq!(store.len() as u64, bytes.div_ceil(PART), "each part is asked for once");
-    assert_eq!(store.iter().map(|seen| seen.sent).sum::<u64>(), bytes);
+    assert_eq!(sent_by_store(&seen), bytes);
     assert!(bytes > 3 * PART, "there is something to share");
 
     // Again: only the list, and the configuration that the plan reads.
@@ -62,8 +62,7 @@ fn connections_that_break_go_on_where_they_were() {
     settings.transfer.tries = 6;
     let folder = bench.pull_as(settings, "org/tiny", &Unwatched).unwrap();
     assert_holds(&folder, &repository);
-    let seen = bench.hub.take_seen();
-    let sent: u64 = of_store(&seen).iter().map(|seen| seen.sent).sum();
+    let sent = sent_by_store(&bench.hub.take_seen());
     assert_eq!(sent, bytes, "nothing comes twice");
 }
 
@@ -107,8 +106,7 @@ fn a_part_that_fails_for_good_ends_those_that_wait() {
     bench.hub.forget_rules();
     bench.hub.take_seen();
     assert_holds(&plan.fetch(&hub, &Unwatched).unwrap(), &repository);
-    let seen = bench.hub.take_seen();
-    let sent: u64 = of_store(&seen).iter().map(|seen| seen.sent).sum();
+    let sent = sent_by_store(&bench.hub.take_seen());
     assert!((bytes - HELD..=bytes).contains(&sent), "{sent} of {bytes}: what was held may have come");
 }
 
@@ -168,7 +166,7 @@ fn what_an_earlier_download_left_is_used_and_not_trusted() {
     assert!(left.is_file());
     bench.hub.take_seen();
     bench.pull("org/tiny").unwrap();
-    let sent: u64 = of_store(&bench.hub.take_seen()).iter().map(|seen| seen.sent).sum();
+    let sent = sent_by_store(&bench.hub.take_seen());
     assert_eq!(sent, bytes - 9000);
 
     // The same, but what was left has been damaged: it is found, and all comes again.

@@ -5,8 +5,7 @@ use verbatim::hub::token::Token;
 use verbatim::hub::{HubSettings, Unwatched};
 use verbatim_tests::hub::proxy::FakeProxy;
 use verbatim_tests::hub::server::TOKEN;
-use verbatim_tests::hub::socks::FakeSocks;
-use verbatim_tests::hub::{Access, Side};
+use verbatim_tests::hub::{Access, Side, socks};
 
 #[test]
 fn the_token_goes_to_the_hub_and_nowhere_else() {
@@ -30,7 +29,7 @@ fn a_proxy_stands_between_unless_the_host_is_spared() {
     let proxy = FakeProxy::start();
     let through = |no_proxy: &str| {
         let mut settings = bench.settings();
-        settings.proxies.http = Some(proxy.url.clone());
+        settings.proxies.http = Some(format!("http://{}", proxy.address));
         settings.proxies.no_proxy = no_proxy.to_owned();
         settings
     };
@@ -47,7 +46,7 @@ fn a_proxy_stands_between_unless_the_host_is_spared() {
 fn a_socks_proxy_connects_and_finds_the_names() {
     let repository = tiny();
     let bench = Bench::new(vec![repository.clone()]);
-    let proxy = FakeSocks::start();
+    let proxy = socks::start();
     let through = |scheme: &str, endpoint: String| {
         let mut settings = HubSettings { endpoint, ..bench.settings() };
         settings.proxies.http = Some(format!("{scheme}://{}", proxy.address));
