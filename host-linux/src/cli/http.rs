@@ -6,7 +6,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::time::Duration;
 use ureq::http::{Response, Uri};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, RequestBuilder};
 
 /// How long a connection may take. Nothing else has a limit: a prompt may take minutes.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -61,29 +61,26 @@ impl Place {
 
     /// What a GET of a path brings, if its status is 200.
     pub(super) fn get(&self, path: &str) -> Result<Response<Body>, String> {
-        let mut request = self.agent.get(self.url(path));
-        if let Some(key) = self.key.as_ref().map(TypedKey::as_str) {
-            request = request.header("authorization", format!("Bearer {key}"));
-        }
-        self.checked(path, request.call())
+        self.checked(path, self.signed(self.agent.get(self.url(path))).call())
     }
 
     /// What a DELETE of a path brings, if its status is 200.
     pub(super) fn delete(&self, path: &str) -> Result<Response<Body>, String> {
-        let mut request = self.agent.delete(self.url(path));
-        if let Some(key) = self.key.as_ref().map(TypedKey::as_str) {
-            request = request.header("authorization", format!("Bearer {key}"));
-        }
-        self.checked(path, request.call())
+        self.checked(path, self.signed(self.agent.delete(self.url(path))).call())
     }
 
     /// What a POST of a body to a path brings, if its status is 200.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Response<Body>, String> {
-        let mut request = self.agent.post(self.url(path)).header("content-type", "application/json");
-        if let Some(key) = self.key.as_ref().map(TypedKey::as_str) {
-            request = request.header("authorization", format!("Bearer {key}"));
+        let request = self.agent.post(self.url(path)).header("content-type", "application/json");
+        self.checked(path, self.signed(request).send(body.to_string()))
+    }
+
+    /// A request with the key, if there is one.
+    fn signed<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.key {
+            Some(key) => request.header("authorization", format!("Bearer {}", key.as_str())),
+            None => request,
         }
-        self.checked(path, request.send(body.to_string()))
     }
 
     fn checked(
