@@ -101,7 +101,8 @@ pub enum Arrivals {
 /// The load: conversations of some turns, each a request that begins with all that was said.
 #[derive(Clone, Debug)]
 pub struct LoadSettings {
-    /// Requests in all; the first fifth of them warms the caches and is left out of figures.
+    /// Requests in all; those before [`first_that_counts`](Self::first_that_counts) warm the
+    /// caches.
     pub requests: usize,
     /// Conversations, at most; 0 is no bound. With one, `requests` may be no more than these
     /// send ([`script`](super::script::script) tells).
@@ -276,6 +277,11 @@ impl FrontSettings {
 }
 
 impl LoadSettings {
+    /// The number of the first request that counts in figures: the first fifth is left out.
+    pub fn first_that_counts(&self) -> usize {
+        self.requests / 5
+    }
+
     /// Chat for a cluster of this size: two requests in five seconds for each replica.
     pub fn chat(replicas: usize) -> Self {
         Self {

@@ -172,6 +172,6 @@ impl World {
 
     /// The number of the first request that counts in figures.
     pub(super) fn first_that_counts(&self) -> u32 {
-        (self.settings.load.requests / 5) as u32
+        self.settings.load.first_that_counts() as u32
     }
 }

@@ -15,7 +15,7 @@ use verbatim_tests::cluster::histogram::Histogram;
 use verbatim_tests::cluster::policy::Policy;
 use verbatim_tests::cluster::run::run;
 use verbatim_tests::cluster::script::script;
-use verbatim_tests::cluster::settings::{FrontSettings, MILLISECOND, SECOND, Settings};
+use verbatim_tests::cluster::settings::{FrontSettings, LoadSettings, MILLISECOND, SECOND, Settings};
 use verbatim_tests::cluster::times::Times;
 
 /// CPU time of the server for a request and for an event of a stream, which `verbatim-bench http`
@@ -149,7 +149,7 @@ impl SimulatedArgs {
             gap: outcome.gap,
             whole: outcome.whole,
         };
-        let mut server = figures(&samples, settings.load.requests)?;
+        let mut server = figures(&samples, &settings.load)?;
         let since = |((count, took), (from, before)): ((f64, f64), (f64, f64))| (count - from, took - before);
         server.steps = steps(&endpoint).zip(before).map(since);
         Ok(Compared { server, simulated })
@@ -163,16 +163,15 @@ fn steps(endpoint: &Endpoint) -> Option<(f64, f64)> {
 
 /// The figures of a server's answers, but for its steps. An error if a request failed: its
 /// conversation had no further turns then, and the rest was another load.
-fn figures(samples: &[Sample], requests: usize) -> Result<Figures, String> {
+fn figures(samples: &[Sample], load: &LoadSettings) -> Result<Figures, String> {
     let mut faults = samples.iter().filter_map(|sample| sample.fault.as_ref());
     if let Some(fault) = faults.next() {
-        return Err(format!("{} of {requests} requests failed: {fault:?}", 1 + faults.count()));
+        return Err(format!("{} of {} requests failed: {fault:?}", 1 + faults.count(), load.requests));
     }
     let [mut first, mut gap, mut whole] = [(); 3].map(|()| Histogram::default());
     let ns = |ms: f64| (ms * 1e6) as u64;
     let (mut prompts, mut cached) = (0, 0);
-    // As in the simulation: the first fifth fills the cache.
-    for sample in samples.iter().filter(|sample| sample.number >= requests / 5) {
+    for sample in samples.iter().filter(|sample| sample.number >= load.first_that_counts()) {
         sample.first_ms.iter().for_each(|ms| first.note_ns(ns(*ms)));
         sample.gaps_ms.iter().for_each(|ms| gap.note_ns(ns(*ms)));
         whole.note_ns(ns((sample.end_s - sample.due_s) * 1e3));
